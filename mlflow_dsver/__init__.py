@@ -1,0 +1,73 @@
+"""A training run says which dataset version it used, exactly and for ever, and anyone can check it later.
+
+The parts, and how they join; each depends only on those before it:
+
+- words: `refs` (what a person writes), `versions` (what it resolves to), `manifests` (which files), `errors`
+- `content`: walks and hashes a folder into a manifest, with a cache that is hard to fool
+- `providers`: where versions are kept; `providers.local` is embedded and needs no account
+- `tracking`: MLflow's side: the dataset source, the record on a run, run start, history
+- `cli`: the command `mlflow-dsver`
+
+Data flows one way, *reference → provider.resolve → version → link → record on the run*, and back,
+*run → record → link → provider → report*.
+
+    with dsver.start_run(inputs={"training": "local://digits@latest"}) as run:
+        folder = run.datasets["training"].path()
+
+    with mlflow.start_run():
+        train = dsver.use("local://digits@clean", role="training")
+
+    dsver.create_version("local://digits", "data/digits", message="relabelled 7s", tags=["clean"])
+
+Importing this package imports neither mlflow nor requests; the names below are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mlflow_dsver._version import __version__
+
+if TYPE_CHECKING:
+    from mlflow_dsver.errors import DsverError
+    from mlflow_dsver.manifests import Difference, FileEntry, Manifest
+    from mlflow_dsver.providers.interface import Capability, Provider
+    from mlflow_dsver.providers.registry import get_provider
+    from mlflow_dsver.refs import DatasetRef, parse
+    from mlflow_dsver.tracking.api import attach, create_version, resolve, start_run, use
+    from mlflow_dsver.tracking.history import inputs_of, runs_using
+    from mlflow_dsver.tracking.linked import LinkedDataset
+    from mlflow_dsver.versions import DatasetVersion, Grade, Link
+
+_HOMES = {
+    "mlflow_dsver.errors": ["DsverError"],
+    "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
+    "mlflow_dsver.providers.interface": ["Capability", "Provider"],
+    "mlflow_dsver.providers.registry": ["get_provider"],
+    "mlflow_dsver.refs": ["DatasetRef", "parse"],
+    "mlflow_dsver.tracking.api": ["attach", "create_version", "resolve", "start_run", "use"],
+    "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
+    "mlflow_dsver.tracking.linked": ["LinkedDataset"],
+    "mlflow_dsver.versions": ["DatasetVersion", "Grade", "Link"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022  (by meaning, not by letter)
+    "__version__",
+    "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
+    "parse", "get_provider",
+    "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
+    "LinkedDataset", "Manifest", "Provider",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

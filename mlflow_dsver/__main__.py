@@ -1,0 +1,6 @@
+"""`python -m mlflow_dsver` is the command `mlflow-dsver`."""
+
+from mlflow_dsver.cli.main import main
+
+if __name__ == "__main__":
+    main()

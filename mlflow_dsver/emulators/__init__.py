@@ -1,0 +1,1 @@
+"""Paperspace and Clarifai on loopback, by their published documents: for tests, notebooks, demos and CI."""

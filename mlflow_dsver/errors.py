@@ -1,0 +1,174 @@
+"""One tree of errors, by meaning.
+
+A message tells what failed, for which reference, what was expected, what came, what was done about it and
+what to try; each part is also an attribute, so that programs need not parse text. No error carries a secret:
+whoever raises one for a provider passes text that went through `mlflow_dsver.secrets.redact`.
+
+A mismatch found by a check is a value in a report and never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class DsverError(Exception):
+    """Something failed; the root of all errors that this package raises on purpose.
+
+    `exit_code` is what the command line ends with: 2 for wrong usage, 3 for "could not be done or checked".
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reference: object | None = None,
+        expected: object | None = None,
+        got: object | None = None,
+        done: str | None = None,
+        tip: str | None = None,
+    ) -> None:
+        self.what = what
+        self.reference = None if reference is None else str(reference)
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.done = done
+        self.tip = tip
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        parts = [self.what if self.reference is None else f"{self.reference}: {self.what}"]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.got is not None:
+            parts.append(f"got {self.got}")
+        text = "; ".join(parts)
+        if self.done:
+            text += f". {self.done}"
+        if self.tip:
+            text += f". Try: {self.tip}"
+        return text
+
+
+class InvalidReference(DsverError, ValueError):
+    """A text is not a reference, or a role or tag not a legal one."""
+
+    exit_code = 2
+
+
+class SettingsError(DsverError, ValueError):
+    """A setting cannot be used; the message names the variable or file, never a secret value."""
+
+    exit_code = 2
+
+
+class UnknownProvider(DsverError, LookupError):
+    """No provider of that name is installed; the message lists those that are."""
+
+    exit_code = 2
+
+
+class ContentError(DsverError, OSError):
+    """A folder cannot be hashed faithfully: missing, empty, unreadable, special files, or changing meanwhile.
+
+    `paths` names the files concerned (relative to the folder), the first of them in the message as well.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, paths: tuple[str, ...] = (), **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.paths = paths
+
+
+class ProviderError(DsverError):
+    """A provider could not do what was asked: which provider, which operation, which HTTP status if any."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        provider: str | None = None,
+        operation: str | None = None,
+        status: int | None = None,
+        **parts: Any,
+    ) -> None:
+        super().__init__(what, **parts)
+        self.provider = provider
+        self.operation = operation
+        self.status = status
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.provider and self.operation:
+            status = f" (HTTP {self.status})" if self.status else ""
+            return f"{self.provider} {self.operation}{status}: {text}"
+        return text
+
+
+class NotFound(ProviderError, LookupError):
+    """The provider answered, and what was asked for does not exist there."""
+
+    exit_code = 2
+
+
+class AuthenticationFailed(ProviderError):
+    """The provider does not accept the key, or none was given."""
+
+
+class PermissionDenied(ProviderError, PermissionError):
+    """The key is good, and this is not allowed with it."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests; `retry_after` is in seconds, None when the provider did not say."""
+
+    def __init__(self, what: str, *, retry_after: float | None = None, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(ProviderError, ConnectionError):
+    """No answer, or none within the deadline, or the provider says that it is broken."""
+
+
+class UnexpectedResponse(ProviderError):
+    """An answer that the contract does not know; `payload` keeps it as it came, as far as it could be read."""
+
+    def __init__(self, what: str, *, payload: object = None, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.payload = payload
+
+
+class Unsupported(ProviderError, NotImplementedError):
+    """This provider cannot do that at all."""
+
+    exit_code = 2
+
+
+class StoreError(DsverError, OSError):
+    """The local store cannot be read or written: full disk, read-only, missing permission, unknown format."""
+
+
+class CorruptObject(StoreError):
+    """Bytes in the store are not those that their name promises; they are never served."""
+
+
+class TrackingError(DsverError):
+    """MLflow refused, dropped or did not answer; the original error is `__cause__`.
+
+    `details` holds what was seen, for a program: key to (expected, found).
+    """
+
+    def __init__(self, what: str, *, details: Mapping[str, Any] | None = None, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.details = dict(details or {})
+
+
+class RunNotFound(TrackingError, LookupError):
+    """The tracking server answered, and there is no such run."""
+
+    exit_code = 2

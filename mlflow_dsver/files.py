@@ -1,0 +1,62 @@
+"""Files written whole or not at all, folders made durable, and paths that cannot leave their folder.
+
+Each of these rules stands here once; nothing else in the package opens a file for writing by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mlflow_dsver.manifests import check_path
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """`folder / relative`, where relative is a manifest's path; raises InvalidManifest for one that leaves it."""
+    return folder.joinpath(*check_path(relative).split("/"))
+
+
+@contextmanager
+def atomic_write(target: Path, *, mode: int | None = None) -> Iterator[IO[bytes]]:
+    """A stream whose content becomes `target` when the block ends well, and vanishes when it does not.
+
+    Written beside the target, flushed to the disk, renamed, and the folder flushed; so a kill or a power cut leaves
+    the former file or the new one. mode: permission bits; None leaves them to the umask. OSError passes through.
+    """
+    beside = target.with_name(f".{target.name[:60]}.{secrets.token_hex(6)}.tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its missing parents, each of them durable before its child is."""
+    missing = []
+    parent = folder
+    while not parent.is_dir():
+        missing.append(parent)
+        parent = parent.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        sync_folder(each.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

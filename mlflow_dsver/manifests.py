@@ -1,0 +1,242 @@
+"""A manifest: which files a version has, with size and digest of each, and how that was found out.
+
+As text it is sorted JSON lines: a header that says how it was made, then one line a file. The content digest is
+the BLAKE3 of the lines below the header and of nothing else, so the same bytes under the same paths give the
+same digest on every machine, whatever tool, date or provider they came from; `zcat FILE | tail -n +2 | b3sum`
+checks it without this package. A manifest that is read may be hostile: paths that leave the folder, wrong order,
+doubles and wrong types are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring
+from typing import IO, Any, NamedTuple
+
+SCHEMA = 1
+DIGEST_PREFIX = "blake3:"
+MAX_LINE = 64 * 1024
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class FileEntry(NamedTuple):
+    """One file: its path below the folder with `/`, its size in bytes, and its BLAKE3 as 64 hex digits."""
+
+    path: str
+    bytes: int
+    digest: str
+
+    def line(self) -> str:
+        """The line of this file in a manifest, newline included."""
+        return f'{{"path":{encode_basestring(self.path)},"bytes":{self.bytes},"digest":"{self.digest}"}}\n'
+
+
+class InvalidManifest(ValueError):
+    """A text is not a manifest, or a damaged or hostile one; says which line and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a version, sorted by path, and how they were read.
+
+    made: how the manifest came about (tool, patterns, treatment of links); it does not touch the digest.
+    """
+
+    entries: tuple[FileEntry, ...]
+    made: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(init=False)
+    """`blake3:<hex>`: the content digest."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", content_digest(self.entries))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.bytes for entry in self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def header(self) -> str:
+        """The first line, newline included."""
+        fields = {
+            "schema": SCHEMA,
+            "files": len(self.entries),
+            "bytes": self.total_bytes,
+            "content_digest": self.digest,
+            "made": self.made,
+        }
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=False) + "\n"
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write gzip-compressed text; the same manifest always gives the same bytes."""
+        with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=1, mtime=0) as zipped:
+            zipped.write(self.header().encode())
+            for block in _blocks(self.entries):
+                zipped.write(block)
+
+    def to_bytes(self) -> bytes:
+        """What `write` writes."""
+        stream = io.BytesIO()
+        self.write(stream)
+        return stream.getvalue()
+
+
+def content_digest(entries: Iterable[FileEntry]) -> str:
+    """`blake3:<hex>` of the entries' lines, in the order given, which must be that of a manifest."""
+    from blake3 import blake3
+
+    hasher = blake3()
+    for block in _blocks(entries):
+        hasher.update(block)
+    return DIGEST_PREFIX + hasher.hexdigest()
+
+
+def read(stream: IO[bytes], *, max_bytes: int = 1 << 33) -> Manifest:
+    """Read what `Manifest.write` wrote; raises InvalidManifest for all else.
+
+    max_bytes: uncompressed size from which on the text is refused.
+    """
+    lines = _lines(stream, max_bytes)
+    header = _object(next(lines, b""), 1)
+    if header.get("schema") != SCHEMA:
+        raise InvalidManifest(f"a manifest of schema {header.get('schema')!r}; this version reads {SCHEMA}")
+    manifest = Manifest(tuple(_entries(lines)), made=header.get("made") or {})
+    if header.get("files") != len(manifest) or header.get("content_digest") != manifest.digest:
+        raise InvalidManifest(
+            f"the header promises {header.get('files')} files and {header.get('content_digest')}; "
+            f"the lines give {len(manifest)} files and {manifest.digest}"
+        )
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What changed from one manifest to another; false when nothing did. Every tuple is sorted by path.
+
+    changed: (before, after) under the same path. renamed: (before, after) with the same bytes under another path.
+    """
+
+    added: tuple[FileEntry, ...] = ()
+    removed: tuple[FileEntry, ...] = ()
+    changed: tuple[tuple[FileEntry, FileEntry], ...] = ()
+    renamed: tuple[tuple[FileEntry, FileEntry], ...] = ()
+    unchanged: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed or self.renamed)
+
+    @property
+    def growth(self) -> int:
+        """By how many bytes the whole grew; negative when it shrank."""
+        grown = sum(entry.bytes for entry in self.added) - sum(entry.bytes for entry in self.removed)
+        return grown + sum(after.bytes - before.bytes for before, after in self.changed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts, growth in bytes, and every path concerned."""
+        return {
+            "added": [entry._asdict() for entry in self.added],
+            "removed": [entry._asdict() for entry in self.removed],
+            "changed": [{"before": a._asdict(), "after": b._asdict()} for a, b in self.changed],
+            "renamed": [{"before": a._asdict(), "after": b._asdict()} for a, b in self.renamed],
+            "unchanged": self.unchanged,
+            "growth": self.growth,
+        }
+
+
+def difference(before: Manifest, after: Manifest) -> Difference:
+    """Compare two manifests; a file that went and one that came with the same bytes are a renaming."""
+    old = {entry.path: entry for entry in before.entries}
+    added: list[FileEntry] = []
+    changed: list[tuple[FileEntry, FileEntry]] = []
+    unchanged = 0
+    for entry in after.entries:
+        former = old.pop(entry.path, None)
+        if former is None:
+            added.append(entry)
+        elif former.digest != entry.digest:
+            changed.append((former, entry))
+        else:
+            unchanged += 1
+    removed = sorted(old.values())
+    renamed, added, removed = _renamings(added, removed)
+    return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), unchanged)
+
+
+def _renamings(
+    added: list[FileEntry], removed: list[FileEntry]
+) -> tuple[list[tuple[FileEntry, FileEntry]], list[FileEntry], list[FileEntry]]:
+    gone: dict[str, list[FileEntry]] = {}
+    for entry in reversed(removed):
+        gone.setdefault(entry.digest, []).append(entry)
+    renamed, came = [], []
+    for entry in added:
+        if former := gone.get(entry.digest):
+            renamed.append((former.pop(), entry))
+        else:
+            came.append(entry)
+    return renamed, came, sorted(entry for entries in gone.values() for entry in entries)
+
+
+def check_path(path: object) -> str:
+    """Hand back a path that stays below its folder, or raise InvalidManifest."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidManifest(f"not a path: {ascii(path)[:80]}")
+    if any(segment in ("", ".", "..") for segment in path.split("/")):
+        raise InvalidManifest(f"a path that is absolute or leaves its folder: {ascii(path)[:80]}")
+    return path
+
+
+def _blocks(entries: Iterable[FileEntry], size: int = 2000) -> Iterator[bytes]:
+    lines: list[str] = []
+    for entry in entries:
+        lines.append(entry.line())
+        if len(lines) == size:
+            yield "".join(lines).encode()
+            lines.clear()
+    yield "".join(lines).encode()
+
+
+def _lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes]:
+    total = 0
+    try:
+        with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
+            while line := unzipped.readline(MAX_LINE):
+                total += len(line)
+                if total > max_bytes:
+                    raise InvalidManifest(f"larger than {max_bytes} bytes")
+                if not line.endswith(b"\n"):
+                    raise InvalidManifest("a line that is cut off or too long")
+                yield line
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidManifest(f"not readable as gzip: {error}") from error
+
+
+def _entries(lines: Iterator[bytes]) -> Iterator[FileEntry]:
+    last = ""
+    for number, line in enumerate(lines, start=2):
+        fields = _object(line, number)
+        path, size, digest = check_path(fields.get("path")), fields.get("bytes"), fields.get("digest")
+        if type(size) is not int or size < 0 or not isinstance(digest, str) or not _HEX.match(digest):
+            raise InvalidManifest(f"line {number}: not a size or not a digest")
+        if path <= last:
+            raise InvalidManifest(f"line {number}: not sorted, or twice the same path")
+        last = path
+        yield FileEntry(path, size, digest)
+
+
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(f"line {number}: not JSON") from error
+    if not isinstance(fields, dict):
+        raise InvalidManifest(f"line {number}: not a JSON object")
+    return fields

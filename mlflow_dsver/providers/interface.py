@@ -1,0 +1,173 @@
+"""What a provider must be able to do, and what it gets for nothing.
+
+Two methods are required, `get` and `versions`; `resolve` is written in terms of them and may be overridden where
+the provider knows a shorter way. Everything else is a capability: declared in `capabilities`, and Unsupported
+unless the provider overrides the method. Nobody asks for a provider by its name to find out what it can do.
+
+All methods raise errors of `mlflow_dsver.errors` only, and end within the provider's stated time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlflow_dsver.errors import NotFound, Unsupported
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.versions import DatasetVersion, Grade
+
+SUGGESTION_LIMIT = 200
+"""How many names or versions are looked through at most to suggest one that is near."""
+
+
+class Capability(StrEnum):
+    """What a provider may be able to do beyond resolving and listing."""
+
+    DATASETS = "datasets"
+    """Lists the datasets that it has."""
+    CREATE = "create"
+    """Makes versions."""
+    UPDATE = "update"
+    """Changes message, tags and metadata of a version."""
+    DELETE = "delete"
+    """Deletes versions."""
+    TAGS = "tags"
+    """Has tags, and a tag names one version of a dataset."""
+    BYTES = "bytes"
+    """Knows the files of a version, and can put them into a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `mlflow-dsver doctor` says of a provider: `ok`, and one line with the reason or the address reached.
+
+    settings: each setting that the provider reads, and where its value comes from ("environment", a file's path,
+    "not set"); never the value of a secret.
+    """
+
+    ok: bool
+    summary: str
+    settings: Mapping[str, str]
+
+
+class Provider(ABC):
+    """Base of all providers. Instances are cheap to make, hold no connection open, and may be used by threads."""
+
+    name: ClassVar[str]
+    """The part of a reference before `://`."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    @abstractmethod
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The version of that id. Raises NotFound when the dataset or the version does not exist."""
+
+    @abstractmethod
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """All versions, newest first, only those with the tag when one is given; pages are fetched as needed.
+
+        Raises NotFound when the dataset does not exist; a dataset without versions gives none.
+        """
+
+    def resolve(self, ref: DatasetRef) -> DatasetVersion:
+        """What the reference means now: a version id, else a tag, else `latest`. Raises NotFound with near names.
+
+        A selector that is a version's id and another version's tag means the id.
+        """
+        if ref.selector in (None, LATEST):
+            newest = next(self.versions(ref.dataset), None)
+            if newest is None:
+                raise self._not_found(ref, "the dataset has no version")
+            return newest
+        assert ref.selector is not None
+        try:
+            return self.get(ref.dataset, ref.selector)
+        except NotFound:
+            tagged = next(self.versions(ref.dataset, tag=ref.selector), None)
+        if tagged is not None:
+            return tagged
+        some = list(islice(self.versions(ref.dataset), SUGGESTION_LIMIT))
+        known = sorted({name for version in some for name in (version.id, *version.tags)})
+        near = nearest(ref.selector, known)
+        raise self._not_found(
+            ref,
+            "no version of that id and no such tag",
+            tip=", ".join(str(ref.at(name)) for name in near) if near else None,
+        )
+
+    def grade(self, version: DatasetVersion) -> Grade:
+        """What the provider alone can vouch for; whoever hashes the bytes raises it to A."""
+        return Grade("B" if version.immutable else "D")
+
+    def datasets(self) -> Iterator[str]:
+        """Names or ids of all datasets, sorted. Capability DATASETS."""
+        raise self._unsupported("list datasets")
+
+    def create(
+        self,
+        dataset: str,
+        folder: Path | None = None,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+    ) -> DatasetVersion:
+        """Make a version, whole or not at all. Capability CREATE.
+
+        folder: whose bytes it has; None where the provider makes versions of what it holds already.
+        reference: record the manifest only and leave the bytes where they are.
+        """
+        raise self._unsupported("create versions")
+
+    def update(
+        self,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        add_tags: tuple[str, ...] = (),
+        remove_tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> DatasetVersion:
+        """Change what can be changed; None leaves a thing as it is; metadata replaces the whole. Capability UPDATE.
+
+        A tag that another version of the dataset has moves to this one.
+        """
+        raise self._unsupported("update versions")
+
+    def delete(self, version: DatasetVersion) -> None:
+        """Delete a version. Raises NotFound when it is gone already. Capability DELETE."""
+        raise self._unsupported("delete versions")
+
+    def manifest(self, version: DatasetVersion) -> Manifest | None:
+        """The version's manifest; None when the provider does not know its files."""
+        return None
+
+    def path(self, version: DatasetVersion) -> Path:
+        """A folder that holds exactly the version's files, checked against its manifest; not to be written to.
+
+        Capability BYTES. Raises CorruptObject, and serves nothing, when the bytes are not those of the version.
+        """
+        raise self._unsupported("say where the bytes are")
+
+    def materialise(self, version: DatasetVersion, folder: Path) -> None:
+        """Put the version's files into a new or empty folder, checked, whole or not at all. Capability BYTES."""
+        raise self._unsupported("give out files")
+
+    def health(self) -> Health:
+        """Whether the provider can be used now; for `doctor`. Never raises, never shows a secret."""
+        return Health(True, "ready", {})
+
+    def _unsupported(self, what: str) -> Unsupported:
+        able = ", ".join(sorted(self.capabilities)) or "resolve and list"
+        return Unsupported(
+            f"cannot {what}", provider=self.name, operation=what, expected=f"one of what it can: {able}"
+        )
+
+    def _not_found(self, ref: DatasetRef, what: str, tip: str | None = None) -> NotFound:
+        return NotFound(what, provider=self.name, operation="resolve", reference=ref, tip=tip)

@@ -1,0 +1,128 @@
+"""The only reader of the environment and of configuration files.
+
+Settings of this package are environment variables `MLFLOW_DSVER_<NAME>`, or `<name>` in a TOML file (by platform
+convention `~/.config/mlflow-dsver/config.toml`; `MLFLOW_DSVER_CONFIG` names another). The environment wins over
+the file, an explicit argument over both. Nothing is read at import: each call sees the world as it is.
+Vendors' own variables (`PAPERSPACE_API_KEY`, …) are read through `text` and `secret` by their providers.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.secrets import Secret
+
+PREFIX = "MLFLOW_DSVER_"
+KNOWN = {
+    "HOME": "folder of the local store and the caches",
+    "CONFIG": "settings file in TOML",
+    "ON_ERROR": "what a provider's failure does to a run: raise or warn",
+    "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
+    "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
+}
+"""Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
+
+MAX_FILE = 1 << 20
+OnError = Literal["raise", "warn"]
+
+
+def text(variable: str) -> str | None:
+    """A variable of the environment; None when unset or blank."""
+    return os.environ.get(variable, "").strip() or None
+
+
+def secret(variable: str) -> Secret | None:
+    """A variable of the environment that must not be shown; None when unset or blank."""
+    value = text(variable)
+    if value is not None and not (value.isascii() and value.isprintable()):
+        raise SettingsError(f"{variable} has characters that no key has (a line break, perhaps)")
+    return Secret(value) if value is not None else None
+
+
+def setting(name: str) -> str | None:
+    """A setting of this package, `HOME` for `MLFLOW_DSVER_HOME`; None when neither environment nor file has it."""
+    from_environment = text(PREFIX + name)
+    if from_environment is not None or name == "CONFIG":
+        return from_environment
+    value = _file().get(name.lower())
+    if value is None:
+        return None
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise SettingsError(f"{name.lower()} in {config_path()} is not text or a number")
+    return str(value)
+
+
+def home() -> Path:
+    """Where the local store and the caches are; by platform convention unless `MLFLOW_DSVER_HOME` names it."""
+    chosen = setting("HOME")
+    if chosen is not None:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_data_path("mlflow-dsver", appauthor=False)
+
+
+def config_path() -> Path:
+    """The settings file, whether it exists or not."""
+    chosen = text(PREFIX + "CONFIG")
+    if chosen is not None:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_config_path("mlflow-dsver", appauthor=False) / "config.toml"
+
+
+def on_error() -> OnError:
+    """The policy for a provider or tracking server that fails; `raise` unless set."""
+    value = setting("ON_ERROR") or "raise"
+    if value not in ("raise", "warn"):
+        raise SettingsError(f"{PREFIX}ON_ERROR", expected="raise or warn", got=ascii(value)[:40])
+    return cast(OnError, value)
+
+
+def seconds(name: str, default: float) -> float:
+    """A setting in seconds: a number above 0 and at most a day."""
+    value = setting(name)
+    if value is None:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 86_400:
+        raise SettingsError(PREFIX + name, expected="seconds, above 0 and at most 86400", got=ascii(value)[:40])
+    return number
+
+
+def user_file(path: Path) -> bytes | None:
+    """A vendor's or our own configuration file; None when there is none. Raises SettingsError when unreadable."""
+    try:
+        with path.expanduser().open("rb") as stream:
+            content = stream.read(MAX_FILE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_FILE:
+        raise SettingsError(f"{path} is larger than a settings file may be", expected=f"at most {MAX_FILE} bytes")
+    return content
+
+
+def toml_file(path: Path) -> Mapping[str, Any] | None:
+    """A TOML file as a mapping; None when there is none. Raises SettingsError when it is not TOML."""
+    content = user_file(path)
+    if content is None:
+        return None
+    try:
+        return tomllib.loads(content.decode())
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML") from error
+
+
+def _file() -> Mapping[str, Any]:
+    return toml_file(config_path()) or {}

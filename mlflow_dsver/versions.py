@@ -1,0 +1,198 @@
+"""What a reference resolves to, and what a run records of it: values without behaviour towards the world.
+
+`DatasetVersion` is one immutable state of a dataset at its provider; `Grade` says how much a link proves;
+`Link` joins a run's role to a version. All are frozen, compare by value, and go to JSON and back unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from mlflow_dsver.refs import DatasetRef, check_role, parse
+
+Letter = Literal["A", "B", "C", "D"]
+_GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """How much a link proves.
+
+    A: the bytes were hashed here. B: the provider says that the version is immutable (committed, ready).
+    C: only sizes, ETags or dates were compared. D: mutable, uncommitted or unknown.
+    notes: how the link came about where that matters, such as `offline` or `attached later`.
+    Prints as `A` or `B (offline, attached later)`; `parse` reads that back. A better grade sorts first.
+    """
+
+    letter: Letter
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.letter not in get_args(Letter):
+            raise ValueError(f"a grade is one of A, B, C, D, not {self.letter!r}")
+        if any(not note or set(note) & set("(),") for note in self.notes):
+            raise ValueError(f"a note is text without brackets and commas: {self.notes!r}")
+
+    def __str__(self) -> str:
+        return f"{self.letter} ({', '.join(self.notes)})" if self.notes else self.letter
+
+    @classmethod
+    def parse(cls, text: str) -> Grade:
+        """Read what `str` printed; raises ValueError for anything else."""
+        found = _GRADE.match(text)
+        if not found:
+            raise ValueError(f"not a grade: {text[:40]!r}")
+        return cls(found[1], tuple(found[2].split(", ")) if found[2] else ())  # type: ignore[arg-type]
+
+    def noting(self, *notes: str) -> Grade:
+        """The same letter with further notes; one that is there already is not repeated."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
+
+    def meets(self, required: Letter) -> bool:
+        """Whether this is at least as good as the required letter."""
+        return self.letter <= required
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One immutable state of a dataset, as its provider describes it.
+
+    ref: canonical reference; its selector is the version's id, never a tag or `latest`.
+    tags: sorted. message: what the author wrote; None for nothing. metadata: any JSON object.
+    usage_bytes: size in bytes as the provider states it; None when it does not say. Never another number.
+    content_digest: `blake3:<hex>` of the version's manifest; None when the bytes are unknown to the provider.
+    digest_is_claimed: the content digest was written down by somebody and not computed from the bytes by us.
+    created, modified: with time zone; None when the provider does not say. creator: as the provider names them.
+    immutable: True when the provider promises that the content cannot change; None when that is unknown.
+    web_url: http or https address of a page for people; None when there is none.
+    counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
+    raw: the provider's untouched answer.
+    """
+
+    ref: DatasetRef
+    tags: tuple[str, ...] = ()
+    message: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    usage_bytes: int | None = None
+    content_digest: str | None = None
+    digest_is_claimed: bool = False
+    created: datetime | None = None
+    modified: datetime | None = None
+    creator: str | None = None
+    immutable: bool | None = None
+    web_url: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.ref.selector is None:
+            raise ValueError(f"a version's reference names its id: {self.ref}")
+        if self.usage_bytes is not None and self.usage_bytes < 0:
+            raise ValueError(f"a size is not negative: {self.usage_bytes}")
+        object.__setattr__(self, "tags", tuple(sorted(self.tags)))
+
+    def __str__(self) -> str:
+        return str(self.ref)
+
+    @property
+    def id(self) -> str:
+        """The version's id inside its dataset."""
+        return self.ref.selector or ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field; dates in ISO 8601, UTC."""
+        return {
+            "reference": str(self.ref),
+            "tags": list(self.tags),
+            "message": self.message,
+            "metadata": dict(self.metadata),
+            "usage_bytes": self.usage_bytes,
+            "content_digest": self.content_digest,
+            "digest_is_claimed": self.digest_is_claimed,
+            "created": date_text(self.created),
+            "modified": date_text(self.modified),
+            "creator": self.creator,
+            "immutable": self.immutable,
+            "web_url": self.web_url,
+            "counts": dict(self.counts),
+            "raw": dict(self.raw),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DatasetVersion:
+        """Read what `to_json` wrote; unknown keys are passed over, missing ones get their default."""
+        known = {key: data[key] for key in cls.__slots__ if key in data and data[key] is not None}
+        known["ref"] = parse(data["reference"])
+        known["tags"] = tuple(known.get("tags", ()))
+        for key in ("created", "modified"):
+            known[key] = date_value(data.get(key))
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A run used a version in a role.
+
+    requested: the reference as it was asked for, which may have a moving selector.
+    grade: how much this link proves. linked: when it was made, with time zone.
+    """
+
+    role: str
+    requested: str
+    version: DatasetVersion
+    grade: Grade
+    linked: datetime
+
+    def __post_init__(self) -> None:
+        check_role(self.role)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back; `schema` is the record's number."""
+        return {
+            "schema": 1,
+            "role": self.role,
+            "requested": self.requested,
+            "grade": str(self.grade),
+            "linked": date_text(self.linked),
+            "version": self.version.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Link:
+        """Read what `to_json` wrote, of this schema or an older one; raises ValueError or KeyError otherwise."""
+        if data.get("schema") != 1:
+            raise ValueError(f"a link of schema {data.get('schema')!r}; this version reads schema 1")
+        linked = date_value(data["linked"])
+        if linked is None:
+            raise ValueError("a link without its date")
+        return cls(
+            role=data["role"],
+            requested=data["requested"],
+            version=DatasetVersion.from_json(data["version"]),
+            grade=Grade.parse(data["grade"]),
+            linked=linked,
+        )
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def date_text(date: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a `Z`, microseconds where there are any."""
+    if date is None:
+        return None
+    return date.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def date_value(text: str | None) -> datetime | None:
+    """Read an ISO 8601 date; one without a zone is UTC; fractions beyond microseconds are cut off."""
+    if not text:
+        return None
+    date = datetime.fromisoformat(text)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
