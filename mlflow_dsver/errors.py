@@ -59,6 +59,12 @@ class InvalidReference(DsverError, ValueError):
     exit_code = 2
 
 
+class InvalidArgument(DsverError, ValueError):
+    """A message, metadata or another value given by the caller cannot be recorded as it is."""
+
+    exit_code = 2
+
+
 class SettingsError(DsverError, ValueError):
     """A setting cannot be used; the message names the variable or file, never a secret value."""
 
