@@ -1,0 +1,61 @@
+# What people and CI call. Each target sets up what it needs: a Python of 3.11 or newer and make are enough.
+#   make demo      the main job on the embedded store, no account, no network beyond the package installer
+#   make test      format, lint, types, tests
+#   make PYTHON=/opt/python3.13/bin/python3 test     another Python;  VENV=folder: another virtual environment
+
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3 python; do \
+	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$each && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint format bench matrix clean help
+
+help:
+	@sed -n '2,4s/^# *//p' Makefile
+	@echo 'Others: make lint, format, bench, matrix, clean'
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/mlflow-dsver demo
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-peers
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+matrix: $(VENV)/.installed-test
+	$(BIN)/python tests/compat/matrix.py $(MATRIX_ARGS)
+
+clean:
+	rm -rf $(VENV) .demo build dist test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made once, and installed again only when pyproject.toml changed.
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'No Python from 3.11 to 3.13 found. Name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'No virtual environment could be made; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'  # older ones know no groups
+
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	@echo 'Installing (once, some minutes) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo 'Installing what the tests need (once, some minutes) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,s3]' --group test
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-peers: $(VENV)/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	@touch $@
