@@ -1,0 +1,233 @@
+"""Archives are refused, never repaired, and nothing is left behind when one is."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlflow_dsver.archives import InvalidArchive, Limits, unpack
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+
+
+def zipped(*members: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content, compress_type=method)
+    return stream.getvalue()
+
+
+def special(name: str, kind: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system = 3
+    info.external_attr = (kind | 0o644) << 16
+    return info
+
+
+def overlapping() -> bytes:
+    """Two entries of the directory that point at one and the same local entry."""
+    data = zipped(("a.txt", b"x" * 1000))
+    directory = data.index(b"PK\1\2")
+    end = data.index(b"PK\5\6")
+    twin = bytearray(data[directory:end])
+    twin[46:51] = b"b.txt"
+    ending = bytearray(data[end:])
+    struct.pack_into("<2HL", ending, 8, 2, 2, 2 * (end - directory))
+    return data[:end] + bytes(twin) + bytes(ending)
+
+
+def patched(data: bytes, at: int, form: str, *values: int) -> bytes:
+    """The archive with fields of its first directory entry set."""
+    changed = bytearray(data)
+    struct.pack_into(form, changed, data.index(b"PK\1\2") + at, *values)
+    return bytes(changed)
+
+
+def encrypted() -> bytes:
+    return patched(zipped(("a.txt", b"secret")), 8, "<H", 1)
+
+
+def broken_checksum() -> bytes:
+    data = bytearray(zipped(("a.txt", b"hello" * 50), method=zipfile.ZIP_STORED))
+    data[40] ^= 1
+    return bytes(data)
+
+
+def broken_stream() -> bytes:
+    data = bytearray(zipped(("a.txt", bytes(range(256)) * 50)))
+    data[36:60] = b"\xff" * 24
+    return bytes(data)
+
+
+def absurd_position() -> bytes:
+    """A 64-bit position far behind the end of the file."""
+    data = zipped(("a.txt", b"hello"))
+    return patched(data, 42, "<L", 0xFFFFFFF0)
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "climbs out": lambda: zipped(("../../evil", b"x")),
+    "climbs out in the middle": lambda: zipped(("a/../../evil", b"x")),
+    "absolute": lambda: zipped(("/etc/evil", b"x")),
+    "backslash": lambda: zipped(("..\\evil", b"x")),
+    "drive": lambda: zipped(("C:evil", b"x")),
+    "empty segment": lambda: zipped(("a//b", b"x")),
+    "control character": lambda: zipped(("a\x1b[31mb", b"x")),
+    "changes direction": lambda: zipped(("a\u202eb", b"x")),
+    "cut by NUL": lambda: zipped(("safe.txtX", b"x")).replace(b"safe.txtX", b"safe.tx\0X"),
+    "long segment": lambda: zipped(("a" * 256, b"x")),
+    "long path": lambda: zipped(("/".join(["a" * 100] * 11), b"x")),
+    "twice": lambda: zipped(("a.txt", b"1"), ("b.txt", b"2")).replace(b"b.txt", b"a.txt"),
+    "twice but for case": lambda: zipped(("a/Read", b"1"), ("a/read", b"2")),
+    "twice but for normal form": lambda: zipped(("caf\u00e9", b"1"), ("cafe\u0301", b"2")),
+    "folders but for case": lambda: zipped(("A/x", b"1"), ("a/y", b"2")),
+    "file and folder": lambda: zipped(("a", b"1"), ("a/b", b"2")),
+    "folder and file": lambda: zipped(("a/b", b"1"), ("a", b"2")),
+    "link": lambda: zipped((special("link", stat.S_IFLNK), b"/etc/passwd")),
+    "device": lambda: zipped((special("device", stat.S_IFCHR), b"")),
+    "pipe": lambda: zipped((special("pipe", stat.S_IFIFO), b"")),
+    "folder kind under a file's name": lambda: zipped((special("folder", stat.S_IFDIR), b"")),
+    "folder with content": lambda: zipped(("folder/", b"content")),
+    "encrypted": encrypted,
+    "lzma": lambda: zipped(("a.txt", b"x" * 100), method=zipfile.ZIP_LZMA),
+    "bzip2": lambda: zipped(("a.txt", b"x" * 100), method=zipfile.ZIP_BZIP2),
+    "overlap": overlapping,
+    "broken checksum": broken_checksum,
+    "broken stream": broken_stream,
+    "absurd position": absurd_position,
+    "declares less than it holds": lambda: patched(zipped(("a.txt", b"x" * 1000)), 24, "<L", 10),
+    "declares more than it holds": lambda: patched(zipped(("a.txt", b"x" * 1000)), 24, "<L", 2000),
+    "not an archive": lambda: b'{"status": {"code": 11009}}',
+    "empty file": lambda: b"",
+    "cut off": lambda: zipped(("a.txt", b"x" * 1000))[:-30],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_archive_is_refused_and_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(HOSTILE[kind]())
+    with pytest.raises(InvalidArchive):
+        unpack(archive, tmp_path / "in" / "target")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["archive.zip", "in"]
+
+
+def test_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """40 MiB of zeros packed a thousandfold: refused by the ratio, and by the sum where the ratio is allowed."""
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(zipped(("zeros", bytes(40 << 20))))
+    with pytest.raises(InvalidArchive, match="times as many"):
+        unpack(archive, tmp_path / "target")
+    with pytest.raises(InvalidArchive, match="when unpacked"):
+        unpack(archive, tmp_path / "target", limits=Limits(bytes=1 << 20, ratio=10_000))
+    assert not (tmp_path / "target").exists()
+
+
+def test_bomb_that_lies_about_its_size_is_stopped_at_what_it_said(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(patched(zipped(("zeros", bytes(40 << 20))), 24, "<L", 1 << 20))
+    with pytest.raises(InvalidArchive):
+        unpack(archive, tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["archive.zip"]
+
+
+def test_too_many_entries_are_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(zipped(*[(f"{number}.txt", b"") for number in range(20)]))
+    with pytest.raises(InvalidArchive, match="20 entries"):
+        unpack(archive, tmp_path / "target", limits=Limits(entries=19))
+    unpack(archive, tmp_path / "target", limits=Limits(entries=20))
+    assert len(list((tmp_path / "target").iterdir())) == 20
+
+
+def test_directory_larger_than_its_count_says_is_refused(tmp_path: Path) -> None:
+    """The count at the end of an archive is a claim; the directory is counted again when it was read."""
+    data = zipped(*[(f"{number}.txt", b"") for number in range(20)])
+    end = data.index(b"PK\5\6")
+    lying = bytearray(data)
+    struct.pack_into("<2H", lying, end + 8, 1, 1)
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(bytes(lying))
+    with pytest.raises(InvalidArchive):
+        unpack(archive, tmp_path / "target", limits=Limits(entries=10))
+
+
+def test_large_archive_form_is_read(tmp_path: Path) -> None:
+    """More than 65,535 entries need the 64-bit ending; it is read, and its count is bounded as well."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as opened:
+        for number in range(65_600):
+            opened.writestr(f"{number}/", b"")
+        opened.writestr("last.txt", b"here")
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(stream.getvalue())
+    with pytest.raises(InvalidArchive, match="65,601 entries"):
+        unpack(archive, tmp_path / "target", limits=Limits(entries=65_600))
+    unpack(archive, tmp_path / "target")
+    assert (tmp_path / "target" / "last.txt").read_bytes() == b"here"
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["last.txt"]
+
+
+def test_existing_folder_is_never_replaced(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(zipped(("a.txt", b"new")))
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "a.txt").write_bytes(b"old")
+    with pytest.raises(OSError):
+        unpack(archive, tmp_path / "target")
+    assert (tmp_path / "target" / "a.txt").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive.zip", "target"]
+
+
+def test_deadline_ends_unpacking(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(zipped(("a.txt", b"x")))
+    with pytest.raises(DeadlineExceeded):
+        unpack(archive, tmp_path / "target", deadline=Deadline(0))
+    assert not (tmp_path / "target").exists()
+
+
+NAMES = st.lists(st.text("abcdé0_-. ", min_size=1, max_size=8), min_size=1, max_size=3).map("/".join)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.dictionaries(NAMES, st.binary(max_size=300), max_size=6))
+def test_what_is_taken_comes_out_as_it_went_in(
+    files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Either the archive is refused and nothing is there, or exactly its files are."""
+    folder = tmp_path_factory.mktemp("archive")
+    archive, target = folder / "archive.zip", folder / "target"
+    archive.write_bytes(zipped(*files.items()))
+    try:
+        unpack(archive, target)
+    except InvalidArchive:
+        assert not target.exists()
+        return
+    found = {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert found == files
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_damaged_archive_never_raises_anything_else(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any single changed byte gives the same files or InvalidArchive, and nothing outside the target."""
+    sound = bytearray(zipped(("a.txt", b"hello " * 40), ("b/c.txt", b"there")))
+    sound[data.draw(st.integers(0, len(sound) - 1))] = data.draw(st.integers(0, 255))
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "archive.zip").write_bytes(bytes(sound))
+    try:
+        unpack(folder / "archive.zip", folder / "target")
+    except InvalidArchive:
+        pass
+    assert {path.name for path in folder.iterdir()} <= {"archive.zip", "target"}
