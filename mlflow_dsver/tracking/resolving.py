@@ -1,0 +1,59 @@
+"""From what a person writes to a version and its files, by way of the provider; nothing here touches MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow_dsver.errors import CorruptObject, InvalidReference
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.versions import DatasetVersion
+
+RefLike = str | DatasetRef | DatasetVersion
+"""A reference as text or parsed, or a version that was resolved before."""
+
+
+def resolve(ref: RefLike) -> DatasetVersion:
+    """The version that a reference means now; a version is handed back as it is.
+
+    Raises InvalidReference, UnknownProvider, NotFound and the provider's other errors.
+    """
+    if isinstance(ref, DatasetVersion):
+        return ref
+    parsed = parse(ref)
+    return get_provider(parsed.provider).resolve(parsed)
+
+
+def as_written(ref: RefLike) -> str:
+    """The reference as the person wrote it, without blanks around it."""
+    return ref.strip() if isinstance(ref, str) else str(ref)
+
+
+def path_of(version: DatasetVersion, folder: Path | None = None) -> Path:
+    """A folder that holds exactly the version's files, checked; `folder`, new or empty, when one is given."""
+    provider = get_provider(version.ref.provider)
+    if folder is None:
+        return provider.path(version)
+    provider.materialise(version, folder)
+    return folder
+
+
+def files_of(reference: str, content_digest: str | None, folder: Path | None = None) -> Path:
+    """The files of a version that was recorded, which must still be what was recorded.
+
+    content_digest: as recorded; None when it was unknown then. Raises CorruptObject when the provider now says
+    another one, NotFound when the version is gone.
+    """
+    ref = parse(reference)
+    if ref.selector is None:
+        raise InvalidReference("names no version", reference=ref, expected="provider://dataset@version")
+    version = get_provider(ref.provider).get(ref.dataset, ref.selector)
+    if content_digest and version.content_digest and content_digest != version.content_digest:
+        raise CorruptObject(
+            "its content is not what was recorded",
+            reference=ref,
+            expected=content_digest,
+            got=version.content_digest,
+            done="No files were handed out",
+        )
+    return path_of(version, folder)

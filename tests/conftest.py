@@ -1,0 +1,186 @@
+"""What every test may use: a world of its own, a tracking store, a real tracking server, and small folders.
+
+Each test gets an empty `MLFLOW_DSVER_HOME` and no setting of the person who runs it. MLflow is touched only by tests
+that ask for `tracking` (SQLite file) or `server` (a real `mlflow server` on loopback, one for the whole session).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FOREIGN_WARNINGS = (
+    "ignore:The ``noload`` loader strategy is deprecated",  # MLflow 3.17 under SQLAlchemy 2.1
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors, but for those that MLflow's own code gives off."""
+    for warning in FOREIGN_WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A tracking store that is set as MLflow's, and the experiment that is active in it."""
+
+    uri: str
+    experiment_id: str
+
+
+@pytest.fixture(autouse=True)
+def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting, key or store of the person who runs the tests; MLflow forgets what a test told it."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "PAPERSPACE_", "CLARIFAI_", "_MLFLOW_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path / "dsver-home"))
+    monkeypatch.setenv("MLFLOW_DSVER_CONFIG", str(tmp_path / "no-such-config.toml"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    yield
+    if "mlflow.tracking.fluent" in sys.modules:
+        _forget()
+
+
+def _forget() -> None:
+    import mlflow
+    from mlflow.tracking import fluent
+
+    while mlflow.active_run():
+        try:
+            mlflow.end_run()
+        except Exception:
+            continue  # its server is gone; the run is off the stack all the same
+    mlflow.set_tracking_uri(None)
+    fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database with MLflow's tables and nothing in them; making one takes seconds, copying does not."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    subprocess.run(
+        [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return path
+
+
+@pytest.fixture
+def tracking(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    """A fresh SQLite store as MLflow's tracking store, with an active experiment whose artifacts lie in tmp_path."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    return _activate(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def server_address(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """The address of a real `mlflow server` on loopback with SQLite and proxied artifacts."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    with tracking_server(folder, f"sqlite:///{folder}/mlflow.db") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def server(server_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tracking:
+    """The real server as MLflow's tracking store, with an active experiment of this test's own."""
+    monkeypatch.chdir(tmp_path)
+    return _activate(server_address, None)
+
+
+@pytest.fixture
+def digits_folder(tmp_path: Path) -> Path:
+    """A small folder of five files in two levels; `relabelled` changes it in place."""
+    folder = tmp_path / "digits"
+    for index in range(4):
+        (folder / str(index % 2)).mkdir(parents=True, exist_ok=True)
+        (folder / str(index % 2) / f"{index}.txt").write_text(f"digit {index}\n" * 10)
+    (folder / "labels.csv").write_text("file,label\n" + "".join(f"{i % 2}/{i}.txt,{i}\n" for i in range(4)))
+    return folder
+
+
+class tracking_server:  # noqa: N801
+    """`with tracking_server(folder, database_uri) as (address, process)`: a real `mlflow server` on loopback."""
+
+    def __init__(self, folder: Path, database: str, *, python: str = sys.executable) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        self._command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
+        self._command += ["--workers", "1"]
+
+    def __enter__(self) -> tuple[str, subprocess.Popen[bytes]]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        self._log = (self.folder / "server.log").open("wb")
+        self.process = subprocess.Popen(
+            self._command,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=self.folder,
+            start_new_session=True,
+        )
+        self._wait()
+        return self.address, self.process
+
+    def _wait(self, seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.address}/health", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        self.__exit__()
+        raise RuntimeError(f"no server: {(self.folder / 'server.log').read_text()[-3000:]}")
+
+    def __exit__(self, *_: object) -> None:
+        import signal
+
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(15)
+        self._log.close()
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _activate(uri: str, artifacts: Path | None) -> Tracking:
+    import secrets
+
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    location = artifacts.as_uri() if artifacts else None
+    experiment_id = mlflow.create_experiment(f"test {secrets.token_hex(6)}", artifact_location=location)
+    mlflow.set_experiment(experiment_id=experiment_id)
+    return Tracking(uri, experiment_id)
