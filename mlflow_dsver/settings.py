@@ -24,6 +24,7 @@ KNOWN = {
     "ON_ERROR": "what a provider's failure does to a run: raise or warn",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
+    "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
 """Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
 
@@ -75,6 +76,12 @@ def config_path() -> Path:
     import platformdirs
 
     return platformdirs.user_config_path("mlflow-dsver", appauthor=False) / "config.toml"
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """The environment for a process of its own world: ours without any setting of MLFLOW_…, and the variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
+    return kept | variables
 
 
 def on_error() -> OnError:
