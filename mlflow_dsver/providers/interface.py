@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.refs import LATEST, DatasetRef, nearest
@@ -62,6 +63,8 @@ class Provider(ABC):
     name: ClassVar[str]
     """The part of a reference before `://`."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    progress: Progress = SILENT
+    """Told of long work (hashing, copying, fetching); whoever wants to see it sets another on the instance."""
 
     @abstractmethod
     def get(self, dataset: str, version: str) -> DatasetVersion:

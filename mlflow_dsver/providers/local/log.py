@@ -1,0 +1,248 @@
+"""What happened to a dataset: an append-only log, and the state that it adds up to.
+
+Each line is one whole operation (versions made with their tags, changed, deleted), so an operation happened or it
+did not. A line reads `<length> <check> <sum> <JSON>`: the sum covers the JSON and the line before, the check covers
+length and sum, all in hex. So a line that was cut off while it was written (killed, power cut, full disk) is told
+from one that was damaged later: the first is passed over by readers and cut by the next writer, the second is
+CorruptObject, and nothing is guessed. The log is the tags' history as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlflow_dsver.errors import CorruptObject, InvalidArgument
+from mlflow_dsver.files import flush, make_folder, sync_folder
+from mlflow_dsver.providers.local.store import Store, locked, meanings
+
+MAX_LINE = 256 * 1024
+"""Bytes of one operation at most."""
+
+_HEADER = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{32}) \Z")
+_HEADER_BYTES = 51
+Operation = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A version as the log describes it.
+
+    kept: its bytes are in the store; otherwise only its manifest is, and the bytes lie in the folder `source`.
+    """
+
+    id: str
+    digest: str
+    files: int
+    bytes: int
+    kept: bool
+    source: str | None
+    created: str
+    modified: str
+    creator: str
+    message: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class State:
+    """What a log adds up to.
+
+    versions: living ones by id, the one created last at the end. tags: tag to version id. ids: every id ever given
+    out, with its content digest. size: bytes of whole lines; torn: bytes of a cut line behind them. sum: of the
+    last line. lines: how many there are.
+    """
+
+    dataset: str
+    versions: dict[str, Record] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    torn: int = 0
+    sum: str = ""
+    lines: int = 0
+
+    def tags_of(self, version: str) -> tuple[str, ...]:
+        """The tags of a version, sorted."""
+        return tuple(sorted(tag for tag, target in self.tags.items() if target == version))
+
+
+def read_state(store: Store, dataset: str) -> State | None:
+    """The state of a dataset; None when there is no such dataset. Raises CorruptObject for a damaged log."""
+    path = store.log(dataset)
+    try:
+        with meanings(f"the log of dataset {dataset!r} cannot be read"):
+            try:
+                return parse(path.read_bytes(), dataset) if store.exists() else None
+            except CorruptObject:  # perhaps read while a writer cut a torn line and wrote its own
+                with locked(path, exclusive=False):
+                    return parse(path.read_bytes(), dataset)
+    except OSError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def append(store: Store, dataset: str, decide: Callable[[State], Operation | None]) -> State:
+    """Add the operation that `decide` makes of the present state, durably, and give the new state; None adds nothing.
+
+    Nobody else writes to the dataset meanwhile. Raises StoreError, and whatever `decide` raises.
+    """
+    path = store.log(dataset)
+    with meanings(f"the log of dataset {dataset!r} cannot be written"):
+        make_folder(path.parent)
+        with locked(path, exclusive=True, create=True) as descriptor:
+            state = parse(_read_all(descriptor), dataset) or State(dataset)
+            operation = decide(state)
+            if operation is None:
+                return state
+            line, total = line_of({"dataset": dataset, **operation}, state.sum)
+            if len(line) > MAX_LINE:
+                raise InvalidArgument("message, metadata and tags are too long", expected=f"at most {MAX_LINE} bytes")
+            _write(descriptor, line, state)
+            if state.size == 0:
+                sync_folder(path.parent)
+                sync_folder(path.parent.parent)
+    apply(state, operation)
+    state.size, state.torn, state.sum, state.lines = state.size + len(line), 0, total, state.lines + 1
+    return state
+
+
+def line_of(operation: Operation, before: str) -> tuple[bytes, str]:
+    """The line of an operation behind one with the sum `before` (empty for the first), and its own sum."""
+    body = json.dumps(operation, separators=(",", ":"), allow_nan=False).encode()
+    total = _hash(before.encode() + body)[:32]
+    length = f"{len(body):08x}"
+    return f"{length} {_check(before, length, total)} {total} ".encode() + body + b"\n", total
+
+
+def parse(text: bytes, dataset: str | None) -> State | None:
+    """Add up a log; None for an empty one. dataset: whose log it must be; None takes what it says.
+
+    Raises CorruptObject, naming dataset and line.
+    """
+    state = State(dataset or "")
+    while state.size < len(text):
+        body, total, length = _line_at(text, state)
+        if body is None:
+            state.torn = len(text) - state.size
+            break
+        operation = json.loads(body)
+        if dataset is None and state.lines == 0:
+            state.dataset = operation["dataset"]
+        if operation["dataset"] != state.dataset:
+            raise _damaged(state, "belongs to another dataset")
+        apply(state, operation)
+        state.size, state.sum, state.lines = state.size + length, total, state.lines + 1
+    return state if state.lines else None
+
+
+def apply(state: State, operation: Operation) -> None:
+    """Change the state as the operation says."""
+    version = operation["version"]
+    if operation["op"] == "delete":
+        del state.versions[version]
+        state.tags = {tag: target for tag, target in state.tags.items() if target != version}
+        return
+    known = state.versions.pop(version, None) if operation["op"] == "create" else state.versions[version]
+    record = _changed(known, operation) if known else _new(operation)
+    state.versions[version] = record
+    state.ids[version] = record.digest
+    for tag in operation.get("remove_tags", ()):
+        if state.tags.get(tag) == version:
+            del state.tags[tag]
+    for tag in operation.get("add_tags", ()):
+        state.tags[tag] = version
+
+
+def _new(operation: Operation) -> Record:
+    return Record(
+        id=operation["version"],
+        digest=operation["digest"],
+        files=operation["files"],
+        bytes=operation["bytes"],
+        kept=operation["kept"],
+        source=operation.get("source"),
+        created=operation["at"],
+        modified=operation["at"],
+        creator=operation["by"],
+        message=operation.get("message") or None,
+        metadata=operation.get("metadata") or {},
+    )
+
+
+def _changed(record: Record, operation: Operation) -> Record:
+    changes: dict[str, Any] = {"modified": operation["at"], "kept": record.kept or operation.get("kept", False)}
+    if operation.get("source"):
+        changes["source"] = operation["source"]
+    if operation.get("message") is not None:
+        changes["message"] = operation["message"] or None
+    if operation.get("metadata") is not None:
+        changes["metadata"] = operation["metadata"]
+    return replace(record, **changes)
+
+
+def _line_at(text: bytes, state: State) -> tuple[bytes | None, str, int]:
+    """Body, sum and length of the line at `state.size`; the body is None for a line that was cut off."""
+    start = state.size
+    if len(text.rstrip(b"\0")) < len(text) - 8:  # a cut write may leave zeros where bytes should have come
+        text = text.rstrip(b"\0")
+    if len(text) - start < _HEADER_BYTES:
+        return None, "", 0
+    header = _HEADER.match(text[start : start + _HEADER_BYTES])
+    if not header or _check(state.sum, header[1].decode(), header[3].decode()) != header[2].decode():
+        raise _damaged(state, "its header is not what was written")
+    end = start + _HEADER_BYTES + int(header[1], 16)
+    if len(text) <= end:
+        return None, "", 0
+    body, total = text[start + _HEADER_BYTES : end], header[3].decode()
+    if _hash(state.sum.encode() + body)[:32] != total or text[end : end + 1] != b"\n":
+        raise _damaged(state, "its checksum does not match")
+    return body, total, end + 1 - start
+
+
+def _write(descriptor: int, line: bytes, state: State) -> None:
+    """Append a line where the whole ones end; when that fails nothing of it stays."""
+    if state.torn:
+        os.ftruncate(descriptor, state.size)
+    try:
+        written = 0
+        while written < len(line):  # a short write is followed by an error that tells why
+            written += os.write(descriptor, line[written:])
+        flush(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.ftruncate(descriptor, state.size)
+        raise
+
+
+def _read_all(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _damaged(state: State, why: str) -> CorruptObject:
+    return CorruptObject(
+        f"the log of dataset {state.dataset!r} is damaged in line {state.lines + 1}: {why}",
+        done="Nothing was served or changed",
+        tip="`mlflow-dsver store check`, then the file from a backup",
+    )
+
+
+def _check(before: str, length: str, total: str) -> str:
+    return _hash(f"{before}{length}{total}".encode())[:8]
+
+
+def _hash(content: bytes) -> str:
+    from blake3 import blake3
+
+    digest: str = blake3(content).hexdigest()
+    return digest

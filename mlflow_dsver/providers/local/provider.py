@@ -1,0 +1,387 @@
+"""The local provider: the store in the words of the provider interface.
+
+A version's id is the beginning of its content digest, so the same bytes have the same canonical reference on every
+machine. Creating content that the dataset has already gives that version back, with tags added and message or
+metadata replaced where given, and makes it what `latest` means. Versions of which the bytes are kept vouch for
+them (grade A); those that only refer to a folder are as good as sizes and dates of its files (grade C).
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
+from mlflow_dsver.files import atomic_write
+from mlflow_dsver.manifests import InvalidManifest, Manifest
+from mlflow_dsver.manifests import read as read_manifest
+from mlflow_dsver.providers.interface import Capability, Health, Provider
+from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_state
+from mlflow_dsver.providers.local.objects import Arrival
+from mlflow_dsver.providers.local.store import Store, hex_of, meanings
+from mlflow_dsver.providers.local.views import folder_of, materialise_at, view_of
+from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
+from mlflow_dsver.versions import DatasetVersion, Grade, date_text, date_value, now
+
+ID_DIGITS = 16
+"""Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""
+
+MIN_PREFIX = 6
+"""Hex digits from which on the beginning of an id stands for the id, where only one begins so."""
+
+MAX_METADATA = 64 * 1024
+"""Bytes of a version's metadata as JSON at most; of its message as well."""
+
+
+class LocalProvider(Provider):
+    """Versions in a folder of this machine.
+
+    store: the store's folder; None for the user's, which `MLFLOW_DSVER_HOME` moves. progress: told of long work.
+    """
+
+    name = "local"
+    capabilities = frozenset(Capability)
+
+    def __init__(self, store: Path | None = None, *, progress: Progress = SILENT) -> None:
+        self.store = Store.default() if store is None else Store(store.absolute())
+        self.progress = progress
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The version of that id; tags and beginnings of ids are for `resolve`."""
+        state = self._state(dataset)
+        record = state.versions.get(version)
+        if record is None:
+            raise self._no_version(state, version)
+        return _version(state, record)
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """All versions, the one created last first."""
+        state = self._state(dataset)
+        return (
+            _version(state, record)
+            for record in reversed(state.versions.values())
+            if tag is None or state.tags.get(tag) == record.id
+        )
+
+    def resolve(self, ref: DatasetRef) -> DatasetVersion:
+        """A version id, else a tag, else the beginning of an id (6 digits or more) that only one version has."""
+        state = self._state(ref.dataset)
+        selector = ref.selector
+        if selector in (None, LATEST):
+            if not state.versions:
+                raise self._not_found(ref, "the dataset has no version")
+            selector = next(reversed(state.versions))
+        assert selector is not None
+        record = state.versions.get(selector) or state.versions.get(state.tags.get(selector, ""))
+        if record is None:
+            begun = [one for one in state.versions if len(selector) >= MIN_PREFIX and one.startswith(selector)]
+            if len(begun) != 1:
+                raise self._no_version(state, selector, ambiguous=begun)
+            record = state.versions[begun[0]]
+        return _version(state, record)
+
+    def grade(self, version: DatasetVersion) -> Grade:
+        """A for kept bytes, which were hashed when they came; C for a folder that is only referred to."""
+        return Grade("A" if version.raw.get("kept") is True else "C")
+
+    def datasets(self) -> Iterator[str]:
+        """Names of all datasets, sorted; those whose versions were all deleted included."""
+        return iter(sorted(self._names()))
+
+    def create(
+        self,
+        dataset: str,
+        folder: Path | None = None,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+    ) -> DatasetVersion:
+        """Make a version of a folder; when this returns, a power cut does not lose it."""
+        DatasetRef(self.name, dataset)
+        words = _words(message, tags, metadata)
+        if folder is None:
+            raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
+        folder = Path(folder).absolute()
+        self._check_apart(folder)
+        with self.store.writing(), self.store.scratch() as scratch:
+            arrival = Arrival(self.store, scratch)
+            manifest = hash_folder(
+                folder, cache=default_cache(), progress=self.progress, take=None if reference else arrival.take
+            )
+            if not self._has(dataset, manifest, reference):
+                if not reference:
+                    arrival.complete(folder, manifest)
+                    arrival.publish()
+                with (
+                    meanings("the manifest cannot be kept"),
+                    atomic_write(self.store.manifest(manifest.digest), mode=0o444) as stream,
+                ):
+                    manifest.write(stream)
+            facts = {
+                "digest": manifest.digest,
+                "files": len(manifest),
+                "bytes": manifest.total_bytes,
+                "kept": not reference,
+                **({"source": str(folder)} if reference else {}),
+            }
+            state = append(self.store, dataset, lambda state: _creation(state, facts, words))
+        return _version(state, state.versions[_id_of(state, manifest.digest)])
+
+    def update(
+        self,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        add_tags: tuple[str, ...] = (),
+        remove_tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> DatasetVersion:
+        """Change message (empty text for none), tags and metadata of a version."""
+        words = _words(message, add_tags, metadata)
+        words["remove_tags"] = [check_tag(tag) for tag in remove_tags]
+        self._record(version)
+
+        def decide(state: State) -> Operation | None:
+            if version.id not in state.versions:
+                raise self._no_version(state, version.id)
+            _check_free(state, words["add_tags"])
+            return _operation("update", version.id, **words)
+
+        with self.store.writing():
+            state = append(self.store, version.ref.dataset, decide)
+        return _version(state, state.versions[version.id])
+
+    def delete(self, version: DatasetVersion) -> None:
+        """Delete a version and its tags; its bytes stay until garbage is collected."""
+        self._record(version)
+
+        def decide(state: State) -> Operation | None:
+            if version.id not in state.versions:
+                raise self._no_version(state, version.id)
+            return _operation("delete", version.id)
+
+        with self.store.writing():
+            append(self.store, version.ref.dataset, decide)
+
+    def manifest(self, version: DatasetVersion) -> Manifest:
+        """The version's manifest. Raises CorruptObject when it is damaged or missing."""
+        return manifest_of(self.store, self._record(version).digest, str(version))
+
+    def path(self, version: DatasetVersion) -> Path:
+        """A read-only folder with the version's files; for a version that refers to a folder, that folder."""
+        record = self._record(version)
+        manifest = manifest_of(self.store, record.digest, str(version))
+        if record.kept:
+            return view_of(self.store, manifest, self.progress)
+        return folder_of(Path(record.source or ""), manifest, str(version), self.progress)
+
+    def materialise(self, version: DatasetVersion, folder: Path) -> None:
+        """Copy the version's files into a new or empty folder, each checked on its way."""
+        record = self._record(version)
+        manifest = manifest_of(self.store, record.digest, str(version))
+        source = None if record.kept else Path(record.source or "")
+        materialise_at(self.store, manifest, source, Path(folder), self.progress)
+
+    def health(self) -> Health:
+        """Where the store is and whether it can be read."""
+        try:
+            where = "not set" if settings.setting("HOME") is None else "environment"
+            if where == "environment" and settings.text(settings.PREFIX + "HOME") is None:
+                where = str(settings.config_path())
+            known = {settings.PREFIX + "HOME": where}
+            if not self.store.exists():
+                return Health(True, f"{self.store.root} (no version yet)", known)
+            return Health(True, f"{self.store.root} ({len(self._names())} datasets)", known)
+        except (DsverError, OSError) as error:
+            return Health(False, str(error), {})
+
+    def _names(self) -> list[str]:
+        if not self.store.exists():
+            return []
+        names = []
+        with meanings(f"the store {self.store.root} cannot be read"):
+            for log in (self.store.root / "datasets").glob("*/log"):
+                state = parse(log.read_bytes(), None)
+                if state is not None:
+                    names.append(state.dataset)
+        return names
+
+    def _state(self, dataset: str) -> State:
+        ref = DatasetRef(self.name, dataset)
+        state = read_state(self.store, dataset)
+        if state is None:
+            near = nearest(dataset, self._names())
+            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near) or None
+            raise self._not_found(ref, "no such dataset", tip)
+        return state
+
+    def _record(self, version: DatasetVersion) -> Record:
+        if version.ref.provider != self.name:
+            raise InvalidArgument("not a version of the local provider", reference=version)
+        state = self._state(version.ref.dataset)
+        record = state.versions.get(version.id)
+        if record is None:
+            raise self._no_version(state, version.id)
+        return record
+
+    def _no_version(self, state: State, selector: str, ambiguous: list[str] | None = None) -> NotFound:
+        ref = DatasetRef(self.name, state.dataset, selector)
+        what = "no version of that id and no such tag"
+        if ambiguous:
+            what = f"{len(ambiguous)} versions begin so"
+        elif selector in state.ids:
+            what = "this version was deleted"
+        near = ambiguous or nearest(selector, [*state.versions, *state.tags])
+        if not near and state.versions:
+            near = [LATEST]
+        return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
+
+    def _has(self, dataset: str, manifest: Manifest, reference: bool) -> bool:
+        """Whether the dataset has this content already, so that objects and manifest are known to be there."""
+        state = read_state(self.store, dataset)
+        if state is None:
+            return False
+        return any(
+            record.digest == manifest.digest and (record.kept or reference) for record in state.versions.values()
+        )
+
+    def _check_apart(self, folder: Path) -> None:
+        source, root = folder.resolve(), self.store.root.resolve()
+        if source == root or source in root.parents or root in source.parents:
+            relation = "holds" if source in root.parents else "is inside"
+            raise ContentError(
+                f"the folder {folder} {relation} the store ({self.store.root})",
+                expected="a folder apart from the store",
+                done="Nothing was added",
+                tip="another folder, or another MLFLOW_DSVER_HOME",
+            )
+
+
+def manifest_of(store: Store, digest: str, version: str) -> Manifest:
+    """The manifest of that content digest. Raises CorruptObject, naming version and file."""
+    path = store.manifest(digest)
+    got = None
+    try:
+        with path.open("rb") as stream:
+            manifest = read_manifest(stream)
+        if manifest.digest == digest:
+            return manifest
+        got = manifest.digest
+    except OSError as error:
+        got = error.strerror
+    except InvalidManifest as error:
+        got = str(error)
+    raise CorruptObject(
+        f"its manifest is damaged or missing ({path})",
+        reference=version,
+        expected=digest,
+        got=got,
+        done="Nothing was served",
+        tip="create the version again from its folder, or the file from a backup",
+    )
+
+
+def _version(state: State, record: Record) -> DatasetVersion:
+    return DatasetVersion(
+        ref=DatasetRef(LocalProvider.name, state.dataset, record.id),
+        tags=state.tags_of(record.id),
+        message=record.message,
+        metadata=record.metadata,
+        usage_bytes=record.bytes,
+        content_digest=record.digest,
+        created=date_value(record.created),
+        modified=date_value(record.modified),
+        creator=record.creator,
+        immutable=True,
+        counts={"files": record.files},
+        raw={**asdict(record), "tags": list(state.tags_of(record.id))},
+    )
+
+
+def _creation(state: State, facts: Operation, words: Operation) -> Operation | None:
+    """The operation that makes a version the last created one; None when it is that already and nothing is new."""
+    version = _id_of(state, facts["digest"])
+    _check_free(state, words["add_tags"], version)
+    known = state.versions.get(version)
+    if known is not None and version == next(reversed(state.versions)):
+        new_facts = (facts["kept"] and not known.kept) or facts.get("source") not in (None, known.source)
+        new_tags = any(state.tags.get(tag) != version for tag in words["add_tags"])
+        new_words = any(words[key] is not None for key in ("message", "metadata"))
+        if not (new_facts or new_tags or new_words):
+            return None
+    return _operation("create", version, **facts, **words)
+
+
+def _id_of(state: State, digest: str) -> str:
+    digits = hex_of(digest)
+    for length in range(ID_DIGITS, len(digits), 8):
+        if state.ids.get(digits[:length], digest) == digest:
+            return digits[:length]
+    return digits
+
+
+def _operation(kind: str, version: str, **parts: Any) -> Operation:
+    given = {key: value for key, value in parts.items() if value not in (None, [])}
+    return {"op": kind, "version": version, "at": date_text(now()), "by": _creator(), **given}
+
+
+def _check_free(state: State, tags: list[str], version: str = "") -> None:
+    for tag in tags:
+        if tag in state.versions or tag == version:
+            raise InvalidReference("this tag is the id of a version", got=tag, tip="another tag")
+
+
+def _words(message: str | None, tags: tuple[str, ...], metadata: Mapping[str, Any] | None) -> Operation:
+    """What people say of a version, checked; raises InvalidArgument, InvalidReference."""
+    if message is not None and (not isinstance(message, str) or len(_utf8(message)) > MAX_METADATA):
+        raise InvalidArgument("not a message", expected=f"text of at most {MAX_METADATA} bytes")
+    return {
+        "message": message,
+        "add_tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+        "metadata": None if metadata is None else _metadata(metadata),
+    }
+
+
+def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata as it will be read back. Raises InvalidArgument for what JSON cannot say."""
+    expected = "a mapping from text to text, finite numbers, true, false, null, lists and such mappings"
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgument("metadata is not a mapping", expected=expected, got=type(metadata).__name__)
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+        found: dict[str, Any] = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"metadata is not JSON: {error}", expected=expected) from error
+    if len(_utf8(text)) > MAX_METADATA:
+        raise InvalidArgument("metadata is too large", expected=f"at most {MAX_METADATA} bytes", got=len(text))
+    return found
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("a text that is not UTF-8", got=ascii(text)[:60]) from error
+
+
+def _creator() -> str:
+    """user@host, as far as this machine knows."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        user = "unknown"
+    try:
+        return f"{user}@{socket.gethostname()}"
+    except OSError:
+        return user
