@@ -24,6 +24,7 @@ KNOWN = {
     "ON_ERROR": "what a provider's failure does to a run: raise or warn",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
+    "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
 """Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
@@ -56,6 +57,13 @@ def setting(name: str) -> str | None:
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise SettingsError(f"{name.lower()} in {config_path()} is not text or a number")
     return str(value)
+
+
+def origin(name: str) -> str:
+    """Where a setting comes from: its variable, the settings file's path, or `not set`."""
+    if text(PREFIX + name) is not None:
+        return PREFIX + name
+    return "not set" if setting(name) is None else str(config_path())
 
 
 def home() -> Path:
