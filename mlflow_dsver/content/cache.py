@@ -1,61 +1,49 @@
-"""Remembers the digest of files that were hashed, so that an unchanged folder costs its stat calls and little more.
+"""Remembers the digests of files that were hashed, so that an unchanged folder costs its stat calls and little more.
 
 An entry is believed when device, inode, size, mtime and ctime of the file are those that it was hashed with. An
-edit in place whose mtime was set back changes ctime, which nobody can set. Files whose mtime or ctime was younger
-than `YOUNG` when their hashing began are not remembered: they could change again within the clock's grain.
+edit in place whose mtime was set back has changed ctime, which nobody can set. Files whose mtime or ctime was
+younger than `YOUNG` when their hashing began are not remembered: they could change again within the clock's grain.
 
-The cache may be missing, damaged, locked, read-only or on a full disk: then it is not used, which costs time and
-never an error or a wait beyond `BUSY` seconds. It is for speed alone; a check that must be sure hashes without it.
-SQLite in rollback mode, not WAL, so that reading writes nothing, not even beside the file. Several processes may
-share it: readers hold its lock for one batch of rows, writers for one batch of inserts.
+Each hashed folder has one file here, replaced whole: its files' paths, stamps and digests, sorted by path, in blocks
+with a checksum each. So nobody waits for a lock, reading writes nothing, a kill or a power cut leaves the former
+file or one whose checksum fails, and a damaged, foreign, read-only or full place means slower work and never an
+error. (Rows in SQLite took five times as long to read, and need locks, which network file systems may lack.) It is
+for speed alone: a check that must be sure hashes without it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO
 
 from mlflow_dsver import settings
+from mlflow_dsver.files import atomic_write
 
 YOUNG = 3_000_000_000
 """Nanoseconds: the grain of the coarsest clock of a file system in use (FAT's is 2 s), and some."""
 
-BUSY = 1.0
-"""Seconds that a batch waits for another process at most; after one wait in vain the cache is left alone."""
+UNUSED = 90 * 86_400
+"""Seconds after which a folder that was not hashed again is forgotten."""
 
-UNUSED_DAYS = 90
-"""A folder that was not hashed for so long is forgotten."""
+Row = tuple[str, tuple[bytes, bytes]]
+"""A file's path below its folder, and with it the stamp of its stat and its digest as 32 bytes."""
 
-_SCHEMA = 1
-_BATCH = 10_000
-_DAY = 86_400
-_CREATE = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS folders (id INTEGER PRIMARY KEY, path BLOB UNIQUE NOT NULL, used INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS files (
-    folder INTEGER NOT NULL, path TEXT NOT NULL, stamp BLOB NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (folder, path)
-) WITHOUT ROWID;
-PRAGMA user_version = {_SCHEMA};
-COMMIT;
-"""
+_MAGIC = b"mlflow-dsver stat cache 1\n"
+_SUFFIX = ".stat"
+_HEAD = struct.Struct("<II16s")  # rows, bytes of the joined paths, checksum
+_ROW = struct.Struct("40s32s")
+_ROWS = 4096
+_MAX_PATHS = _ROWS * 16_384
 _pack = struct.Struct("<QQQqq").pack
 _log = logging.getLogger(__name__)
-
-
-class Row(NamedTuple):
-    """What is remembered of a file: path below its folder, stamp of its stat, and its digest as 32 bytes."""
-
-    path: str
-    stamp: bytes
-    digest: bytes
 
 
 def stamp(status: os.stat_result) -> bytes:
@@ -69,114 +57,109 @@ def is_young(status: os.stat_result, now: int) -> bool:
 
 
 class StatCache:
-    """Digests of files by folder and path, in one file. No method raises because of the cache's state.
+    """Digests of files, by folder, in a folder of its own. No method raises because of the cache's state.
 
-    read_only: nothing is ever written, the file not even created. An instance may be handed to other threads but
-    is used by one at a time; it holds no connection open, so it survives a fork.
+    path: the cache's folder; made when first needed. read_only: nothing is ever written.
+    Only files that belong to the user are believed, since whoever writes one decides what a digest is.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        self._usable = True
 
     def rows(self, folder: bytes) -> Iterator[Row]:
-        """What is remembered of a folder (by its real path), sorted by path; fetched in batches as needed."""
-        last = ""
-        while self._usable and self.path.exists():
-            batch = self._batch(folder, last)
-            yield from batch
-            if len(batch) < _BATCH:
-                return
-            last = batch[-1].path
-
-    def remember(self, folder: bytes, rows: Iterable[Row]) -> None:
-        """Keep these rows, in place of what was known under the same paths."""
-        if self.read_only or not self._usable:
+        """What is remembered of a folder (by its real path), sorted by path; a block at a time."""
+        place = self._place(folder)
+        try:
+            with place.open("rb") as stream:
+                self._check(stream)
+                while block := _block(stream):
+                    yield from block
+        except FileNotFoundError:
             return
-        try:
-            with closing(self._writable()) as connection, connection:
-                number = _folder_number(connection, folder)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", ((number, *row) for row in rows)
-                )
-        except (sqlite3.Error, OSError) as error:
-            self._give_up(error)
+        except (OSError, ValueError) as error:
+            _log.info("the cache of digests %s is not used: %s", place, error)
 
-    def forget(self, folder: bytes, paths: Iterable[str]) -> None:
-        """Drop rows of files that are gone."""
-        if self.read_only or not self._usable:
+    def save(self, folder: bytes, fresh: Iterable[Row], gone: Collection[str] = ()) -> None:
+        """Remember fresh rows (in any order) in place of what was known under their paths, and forget gone paths."""
+        if self.read_only:
             return
+        place = self._place(folder)
         try:
-            with closing(self._writable()) as connection, connection:
-                number = _folder_number(connection, folder)
-                connection.executemany(
-                    "DELETE FROM files WHERE folder = ? AND path = ?", ((number, path) for path in paths)
-                )
-        except (sqlite3.Error, OSError) as error:
-            self._give_up(error)
+            self.path.mkdir(parents=True, exist_ok=True)
+            with atomic_write(place, mode=0o600, durable=False) as stream:
+                stream.write(_MAGIC)
+                rows = _joined(self.rows(folder), sorted(fresh), frozenset(gone))
+                while block := list(islice(rows, _ROWS)):
+                    stream.write(_encoded(block))
+            self._tidy()
+        except OSError as error:
+            _log.info("the cache of digests %s is not written: %s", place, error)
 
-    def _batch(self, folder: bytes, last: str) -> list[Row]:
+    def touch(self, folder: bytes) -> None:
+        """Note that a folder was hashed again; once a day."""
+        place = self._place(folder)
         try:
-            with closing(self._connect("ro" if self.read_only else "rw")) as connection:
-                if connection.execute("PRAGMA user_version").fetchone() != (_SCHEMA,):
-                    raise sqlite3.DatabaseError("of another schema")
-                found = connection.execute("SELECT id FROM folders WHERE path = ?", (folder,)).fetchone()
-                if found is None:
-                    return []
-                rows = connection.execute(
-                    "SELECT path, stamp, digest FROM files WHERE folder = ? AND path > ? ORDER BY path LIMIT ?",
-                    (found[0], last, _BATCH),
-                ).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            self._give_up(error)
-            return []
-        return [Row._make(row) for row in rows]
+            if not self.read_only and time.time() - place.stat().st_mtime > 86_400:
+                os.utime(place)
+        except OSError:
+            pass
 
-    def _writable(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect("rwc")
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(_CREATE)
-            elif version != _SCHEMA:
-                raise sqlite3.DatabaseError("of another schema")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _place(self, folder: bytes) -> Path:
+        from blake3 import blake3
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(address, uri=True, timeout=BUSY)
-        connection.execute("PRAGMA cache_size = -32768")  # KiB: a batch is not written before it is complete
-        return connection
+        return self.path / (blake3(folder).hexdigest()[:32] + _SUFFIX)
 
-    def _give_up(self, error: Exception) -> None:
-        self._usable = False
-        _log.info("the cache of digests %s is not used: %s", self.path, error)
+    def _check(self, stream: IO[bytes]) -> None:
+        if hasattr(os, "geteuid") and os.fstat(stream.fileno()).st_uid != os.geteuid():
+            raise ValueError("it belongs to another user")
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError("it is of another version, or damaged")
+
+    def _tidy(self) -> None:
+        """Forget folders that were not used for long, and what killed processes left."""
+        oldest = time.time() - UNUSED
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.name.endswith((_SUFFIX, ".tmp")) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def default_cache(*, read_only: bool = False) -> StatCache:
     """The user's cache, which all folders and processes share."""
-    return StatCache(settings.home() / "cache" / "stat.sqlite", read_only=read_only)
+    return StatCache(settings.home() / "cache" / "stat", read_only=read_only)
 
 
-def _folder_number(connection: sqlite3.Connection, folder: bytes) -> int:
-    """The folder's number, made when it is new; also forgets folders that were not used for long."""
-    today = int(time.time()) // _DAY
-    found = connection.execute("SELECT id, used FROM folders WHERE path = ?", (folder,)).fetchone()
-    if found is not None and found[1] == today:
-        return int(found[0])
-    if found is not None:
-        connection.execute("UPDATE folders SET used = ? WHERE id = ?", (today, found[0]))
-        number = int(found[0])
-    else:
-        cursor = connection.execute("INSERT INTO folders (path, used) VALUES (?, ?)", (folder, today))
-        number = int(cursor.lastrowid or 0)
-    old = connection.execute("SELECT id FROM folders WHERE used < ?", (today - UNUSED_DAYS,)).fetchall()
-    for (each,) in old:
-        connection.execute("DELETE FROM files WHERE folder = ?", (each,))
-        connection.execute("DELETE FROM folders WHERE id = ?", (each,))
-    return number
+def _joined(old: Iterable[Row], fresh: list[Row], gone: frozenset[str]) -> Iterator[Row]:
+    """Both, sorted by path; a fresh row wins over an old one, an old one that is gone is left out."""
+    if not fresh:
+        return (row for row in old if row[0] not in gone)
+    known = {row[0] for row in fresh} | gone
+    return merge(fresh, (row for row in old if row[0] not in known), key=itemgetter(0))
+
+
+def _encoded(rows: list[Row]) -> bytes:
+    from blake3 import blake3
+
+    paths = "\0".join([row[0] for row in rows]).encode()
+    content = paths + b"".join([part for _, pair in rows for part in pair])
+    return _HEAD.pack(len(rows), len(paths), blake3(content).digest(16)) + content
+
+
+def _block(stream: IO[bytes]) -> Iterator[Row] | None:
+    """The next rows; None at the end. Raises ValueError for a block that is cut off or damaged."""
+    from blake3 import blake3
+
+    head = stream.read(_HEAD.size)
+    if not head:
+        return None
+    if len(head) < _HEAD.size:
+        raise ValueError("it is cut off")
+    count, length, checksum = _HEAD.unpack(head)
+    if count > _ROWS or length > _MAX_PATHS:
+        raise ValueError("it is damaged")
+    content = stream.read(length + count * _ROW.size)
+    if len(content) != length + count * _ROW.size or blake3(content).digest(16) != checksum:
+        raise ValueError("it is damaged")
+    paths = content[:length].decode().split("\0")
+    return zip(paths, _ROW.iter_unpack(memoryview(content)[length:]), strict=True)

@@ -34,6 +34,8 @@ __all__ = ["Found", "Rules", "walk", "walk_selected"]
 
 _log = logging.getLogger(__name__)
 _EVERYTHING = Rules()
+_TYPE = 0o170000
+_found = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
 _Listing = list[tuple[str, os.DirEntry[str]]]
 
 
@@ -79,24 +81,23 @@ def _files(folder: Path, selection: Selection, problems: Problems) -> Iterator[F
     while listings:
         prefix = prefixes[-1]
         for key, entry in listings[-1]:
-            path = prefix + key
             try:
                 status = entry.stat()
             except OSError as error:
-                problems.add(path.rstrip("/"), _why(entry, error))
+                problems.add((prefix + key).rstrip("/"), _why(entry, error))
                 continue
             if key[-1] != "/":
-                if stat.S_ISREG(status.st_mode):
-                    yield Found(path, status)
+                if status.st_mode & _TYPE == stat.S_IFREG:
+                    yield _found(Found, (prefix + key, status))
                 else:
-                    problems.add(path, "neither a file nor a folder")
+                    problems.add(prefix + key, "neither a file nor a folder")
                 continue
             identity = (status.st_dev, status.st_ino)
             if identity in above:
-                problems.add(path[:-1], "a symbolic link to a folder that it lies in")
+                problems.add((prefix + key)[:-1], "a symbolic link to a folder that it lies in")
                 continue
-            listings.append(iter(_listing(entry.path, path, selection, problems)))
-            prefixes.append(path)
+            listings.append(iter(_listing(entry.path, prefix + key, selection, problems)))
+            prefixes.append(prefix + key)
             above.append(identity)
             break
         else:
@@ -113,27 +114,26 @@ def _listing(folder: str, prefix: str, selection: Selection, problems: Problems)
     except OSError as error:
         problems.add(prefix.rstrip("/") or ".", reason(error))
         return []
-    if not selection.everything() or not prefix:
-        listing = [
-            each
-            for each in listing
-            if selection.takes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE) and each
-        ]
+    if not prefix:
+        listing = [each for each in listing if each[0] != IGNORE_FILE]
+    if not selection.everything():
+        listing = [each for each in listing if selection.takes(prefix + each[0])]
     listing.sort(key=itemgetter(0))
     return _checked_names(listing, prefix, problems)
 
 
 def _checked_names(listing: _Listing, prefix: str, problems: Problems) -> _Listing:
-    joined = "".join(key for key, _ in listing)
-    if not joined.isascii():
-        try:
-            joined.encode()
-        except UnicodeEncodeError:
-            wrong = [each for each in listing if not _is_utf8(each[0])]
-            for key, _ in wrong:
-                problems.add(prefix + key.rstrip("/"), "its name is not UTF-8")
-            listing = [each for each in listing if each not in wrong]
-    if len({_folded(key) for key, _ in listing}) < len(listing):
+    """Those with names in UTF-8; the others are noted, and names that are alike are warned of."""
+    names = "".join([key if key[-1] == "/" else key + "/" for key, _ in listing])
+    if names.isascii():
+        alike = len(set(names.lower().split("/"))) <= len(listing)
+    else:
+        wrong = {key for key, _ in listing if not _is_utf8(key)}
+        for key in sorted(wrong):
+            problems.add(prefix + key.rstrip("/"), "its name is not UTF-8")
+        listing = [each for each in listing if each[0] not in wrong]
+        alike = len({_folded(key) for key, _ in listing}) < len(listing)
+    if alike:
         _warn_of_likeness(listing, prefix)
     return listing
 
@@ -149,8 +149,7 @@ def _warn_of_likeness(listing: _Listing, prefix: str) -> None:
 
 
 def _folded(key: str) -> str:
-    name = key[:-1] if key[-1] == "/" else key
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+    return unicodedata.normalize("NFC", key.removesuffix("/").casefold())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
