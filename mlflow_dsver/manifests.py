@@ -166,13 +166,14 @@ def difference(before: Manifest, after: Manifest) -> Difference:
         else:
             unchanged += 1
     removed = sorted(old.values())
-    renamed, added, removed = _renamings(added, removed)
+    renamed, added, removed = renamings(added, removed)
     return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), unchanged)
 
 
-def _renamings(
+def renamings(
     added: list[FileEntry], removed: list[FileEntry]
 ) -> tuple[list[tuple[FileEntry, FileEntry]], list[FileEntry], list[FileEntry]]:
+    """Files that went and came with the same bytes, and then what really was added and removed; all by path."""
     gone: dict[str, list[FileEntry]] = {}
     for entry in reversed(removed):
         gone.setdefault(entry.digest, []).append(entry)
