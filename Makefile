@@ -7,6 +7,7 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3 python; d
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$each && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
 
 .PHONY: demo test lint format bench matrix clean help
@@ -44,18 +45,18 @@ clean:
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'No Python from 3.11 to 3.13 found. Name one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo 'No virtual environment could be made; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'  # older ones know no groups
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	@echo 'Installing (once, some minutes) …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@echo 'Installing what the tests need (once, some minutes) …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,s3]' --group test
+	@$(INSTALL) 'pip>=25.1'  # the first that knows dependency groups
+	@$(INSTALL) --editable '.[demo,s3]' --group test
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-peers: $(VENV)/.installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	@$(INSTALL) --group peers
 	@touch $@

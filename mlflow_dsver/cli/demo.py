@@ -1,0 +1,43 @@
+"""`mlflow-dsver demo`: the whole job on bundled data, in a folder and with settings of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from mlflow_dsver import settings
+
+NEEDED = ("sqlalchemy", "sklearn", "PIL")
+"""What the extra `demo` brings beyond the package itself; the first stands for MLflow with its server."""
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True)
+def demo(folder: Path) -> None:
+    """See the main job done, from data to two linked runs.
+
+    Two versions of real data, two models, both runs linked to the versions they used. Nothing is downloaded,
+    no account is needed, your own store and runs are not touched: everything lies in FOLDER. It may be run again:
+    the same versions come back, the runs are new.
+
+    \b
+    Examples:
+      mlflow-dsver demo
+      mlflow-dsver demo --folder /tmp/digits-demo
+    """
+    if not all(find_spec(name) for name in NEEDED):
+        raise click.UsageError("The demo needs MLflow with its server, scikit-learn and pillow: "
+                               "pip install 'mlflow-dsver[demo]'.")  # fmt: skip
+    from mlflow_dsver.demo.story import Place
+
+    place = Place(folder.absolute())
+    sys.stdout.flush()
+    command = [sys.executable, "-P", "-m", "mlflow_dsver.demo", str(place.folder)]
+    os.execve(sys.executable, command, settings.child_environment(**place.variables()))  # noqa: S606
+
+
+COMMANDS = (demo,)

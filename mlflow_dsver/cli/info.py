@@ -1,0 +1,145 @@
+"""`mlflow-dsver providers` and `doctor`: what is installed, what is set, and what can be reached."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+import click
+
+from mlflow_dsver import settings
+from mlflow_dsver._version import __version__
+from mlflow_dsver.cli import render
+from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.providers.registry import GROUP, get_provider, names
+
+SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"
+REACH_SECONDS = 10.0
+"""How long `doctor` waits for the tracking server at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, whether that is well (None: it only tells), and what was seen."""
+
+    check: str
+    ok: bool | None
+    detail: str
+
+
+@click.command()
+@json_option
+def providers(as_json: bool) -> None:
+    """List the installed providers, and what each can do.
+
+    \b
+    Examples:
+      mlflow-dsver providers
+      mlflow-dsver providers --json
+    """
+    found = [_described(name) for name in names()]
+    rows = (
+        (f"{each['name']}://", each["capabilities"] or each["error"] or "resolve and list", each["object"])
+        for each in found
+    )
+    emit(as_json, {"providers": found}, render.table("PROVIDER CAN FROM", rows, empty="no providers"))
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """See whether everything is in place.
+
+    Looks at what is installed and set, and whether the store, MLflow and each provider can be reached. Keys
+    are never shown. Ends with 1 when something is not well.
+
+    \b
+    Examples:
+      mlflow-dsver doctor
+      mlflow-dsver doctor --json
+    """
+    checks = [*_installed(), *_settings(), *_providers(), _tracking()]
+    ok = all(each.ok is not False for each in checks)
+    marks = {True: "ok", False: "PROBLEM", None: ""}
+    rows = ((each.check, marks[each.ok] or " ", each.detail) for each in checks)
+    data = {"ok": ok, "checks": [asdict(each) for each in checks]}
+    emit(as_json, data, render.table("CHECK STATE SEEN", rows, empty=""))
+    return 0 if ok else 1
+
+
+COMMANDS = (providers, doctor)
+
+
+def _described(name: str) -> dict[str, object]:
+    """A provider's name, abilities, the object it comes from, and why it cannot be used if so."""
+    point = next(iter(entry_points(group=GROUP, name=name)))
+    described: dict[str, object] = {"name": name, "object": point.value, "capabilities": [], "error": None}
+    try:
+        described["capabilities"] = sorted(get_provider(name).capabilities)
+    except DsverError as error:
+        described["error"] = str(error)
+    return described
+
+
+def _installed() -> Iterator[Check]:
+    yield Check("Python", None, f"{platform.python_version()} at {sys.executable}")
+    yield Check("mlflow-dsver", None, __version__)
+    found = {name: _version(name) for name in ("mlflow", "mlflow-skinny")}
+    shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    yield Check("MLflow", bool(shown), shown or "not installed")
+    registered = entry_points(group=SOURCE_GROUP, name=SOURCE_NAME)
+    what = "registered" if registered else f"the entry point {SOURCE_NAME} is missing: install mlflow-dsver again"
+    yield Check("MLflow plug-in", bool(registered), what)
+
+
+def _settings() -> Iterator[Check]:
+    yield Check("settings file", None, str(settings.config_path()))
+    for name in settings.KNOWN:
+        yield _checked(settings.PREFIX + name, partial(_setting, name))
+
+
+def _providers() -> Iterator[Check]:
+    for name in names():
+        yield _checked(f"{name}://", partial(_health, name))
+
+
+def _health(name: str) -> tuple[bool, str]:
+    health = get_provider(name).health()
+    known = "; ".join(f"{variable}: {where}" for variable, where in health.settings.items())
+    return health.ok, f"{health.summary} ({known})" if known else health.summary
+
+
+def _tracking() -> Check:
+    def look() -> tuple[bool, str]:
+        from mlflow_dsver.tracking.health import health
+
+        found = health(settings.seconds("TRACKING_TIMEOUT", REACH_SECONDS))
+        return found.ok, found.summary
+
+    return _checked("MLflow tracking", look)
+
+
+def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
+    """The check with what `look` saw; a failure of looking is a problem told in one line."""
+    try:
+        ok, seen = look()
+    except (DsverError, ImportError) as error:
+        ok, seen = False, str(error)
+    return Check(name, ok, seen)
+
+
+def _setting(name: str) -> tuple[None, str]:
+    value = settings.setting(name)
+    return None, f"not set ({settings.KNOWN[name]})" if value is None else f"{value} (from {settings.origin(name)})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

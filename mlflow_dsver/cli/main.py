@@ -1,0 +1,109 @@
+"""The command `mlflow-dsver`: its families, and what it does with errors.
+
+A command's function parses, calls the library and shows the answer; it returns the exit code, None for 0. What
+goes wrong is turned into one line on standard error and an exit code here and nowhere else: 0 all well, 1 there
+are findings, 2 wrong usage, 3 could not be done or checked. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import click
+
+from mlflow_dsver import settings
+from mlflow_dsver._version import __version__
+from mlflow_dsver.cli import demo, info, runs, versions
+from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
+from mlflow_dsver.errors import DsverError
+
+COULD_NOT = 3
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Which dataset version a training run used: keep versions, link them to MLflow runs, look both up.
+
+    A reference is provider://dataset[@selector], such as local://digits@latest; the selector is a version's
+    id, a tag or latest.
+
+    \b
+    Examples:
+      mlflow-dsver demo
+      mlflow-dsver versions create local://digits data/digits --message "first labels"
+      mlflow-dsver versions list local://digits
+      mlflow-dsver inputs RUN_ID
+      mlflow-dsver runs local://digits@latest
+      mlflow-dsver doctor
+
+    Exit codes: 0 all well, 1 there are findings, 2 wrong usage, 3 could not be done or checked.
+    """
+
+
+for each in (*versions.COMMANDS, *runs.COMMANDS, *info.COMMANDS, *demo.COMMANDS):
+    cli.add_command(each)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code. arguments: None for those of this process."""
+    return guarded(lambda: cli.main(arguments, PROGRAM, standalone_mode=False))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Do the work and give the exit code: the work's own when it gives a number, else by how it ended."""
+    debug = settings.text(settings.PREFIX + "DEBUG") is not None
+    prepare(debug)
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        leave_quietly()
+    except (click.Abort, KeyboardInterrupt):
+        complain("stopped")
+        return STOPPED
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        complain(f"{error.format_message()} Try: {where} --help")
+        return error.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except DsverError as error:
+        if debug:
+            traceback.print_exc()
+        complain(str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
+        if debug:
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {error}"
+        complain(f"unexpected {what}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it")
+        return COULD_NOT
+
+
+def prepare(debug: bool) -> None:
+    """Output that cannot fail on a character, and none of other libraries' notices unless they are wanted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not debug:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.INFO)

@@ -1,0 +1,93 @@
+"""Writes to the terminal: tables for people, JSON for programs, one line for an error.
+
+What comes from outside (names, tags, messages, paths) reaches a terminal only through here, where control
+characters are shown as escapes and no markup is read. Colours and folding are for terminals; in a pipe there are
+none, and `NO_COLOR` is respected. JSON is ASCII, so that it is safe to look at as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from mlflow_dsver.cli.render import Block, Fields, Lines
+from mlflow_dsver.text import one_line
+
+PROGRAM = "mlflow-dsver"
+PIPE_CLOSED = 141
+"""Exit code when the reader of our output went away, as shells have it."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """The option `--json`, the same for every command that shows something."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
+
+
+def emit(as_json: bool, data: object, *blocks: Block) -> None:
+    """Write the data as JSON, or the blocks for people."""
+    try:
+        if as_json:
+            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        else:
+            for block in blocks:
+                _write(block)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()
+
+
+def complain(text: str) -> None:
+    """One line on standard error; when nobody can read that either, the exit code has to do."""
+    try:
+        print(f"{PROGRAM}: {one_line(text, 2000)}", file=sys.stderr)
+    except OSError:
+        pass
+
+
+def leave_quietly() -> NoReturn:
+    """End because the reader of our output went away, without a complaint at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(PIPE_CLOSED)
+
+
+def _write(block: Block) -> None:
+    if isinstance(block, Lines):
+        for line in block.lines:
+            sys.stdout.write(line + "\n")
+    elif isinstance(block, Fields):
+        _write_grid(block.pairs, header=None)
+    elif block.rows:
+        _write_grid(block.rows, header=block.columns, right=block.right)
+    else:
+        sys.stdout.write(block.empty + "\n")
+
+
+def _write_grid(
+    rows: Iterable[tuple[str, ...]], *, header: tuple[str, ...] | None, right: frozenset[str] = frozenset()
+) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    people = sys.stdout.isatty()
+    console = Console(
+        file=sys.stdout, width=None if people else 1_000_000, highlight=False, markup=False, emoji=False
+    )
+    grid = RichTable(box=None, show_header=header is not None, pad_edge=False, padding=(0, 2, 0, 0))
+    rows = list(rows)
+    for number in range(len(rows[0]) if rows else 0):
+        name = header[number] if header else ""
+        style = "bold" if header is None and number == 0 else None
+        grid.add_column(name, overflow="fold", style=style, justify="right" if name in right else "left")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    with console.capture() as captured:
+        console.print(grid)
+    sys.stdout.writelines(line.rstrip(" ") + "\n" for line in captured.get().splitlines())

@@ -1,0 +1,136 @@
+"""From values to what is shown: pure functions, every text from outside made harmless on the way.
+
+A `Block` is what `output.emit` knows how to write. What a program reads is the values' own `to_json`, in an object
+whose keys the README lists; they are added to and never renamed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.text import human_bytes, human_count, one_line
+from mlflow_dsver.versions import DatasetVersion, Link
+
+NONE = "–"
+"""What stands where there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under column names. empty: the line that is shown instead when there is no row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    empty: str
+    right: frozenset[str] = frozenset()
+    """Columns aligned to the right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One thing: what each of its fields is called, and its value."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines as they are, produced while they are written."""
+
+    lines: Iterable[str]
+
+
+Block = Table | Fields | Lines
+
+
+def line(text: str) -> Lines:
+    """A single sentence."""
+    return Lines((text,))
+
+
+def table(columns: str, rows: Iterable[Iterable[object]], *, empty: str, right: str = "") -> Table:
+    """A table; columns and those aligned to the right are named in one text, separated by blanks."""
+    made = tuple(tuple(cell(value) for value in row) for row in rows)
+    return Table(tuple(columns.split()), made, empty, frozenset(right.split()))
+
+
+def fields(**values: object) -> Fields:
+    """Fields with a value; an underscore in a name is a blank, and what is None is left out."""
+    pairs = ((name.replace("_", " "), cell(value)) for name, value in values.items() if value is not None)
+    return Fields(tuple(pairs))
+
+
+def cell(value: object) -> str:
+    """A value for people, on one line: dates in UTC, lists separated by commas, nothing as a dash."""
+    if value is None or value in ("", (), []):
+        return NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(each) for each in value)
+    return one_line(value, 1000)
+
+
+def versions(found: Iterable[DatasetVersion]) -> Table:
+    """Versions, one a line, in the order given."""
+    return table(
+        "VERSION CREATED SIZE TAGS MESSAGE",
+        ((each.ref, each.created, human_bytes(each.usage_bytes), each.tags, each.message) for each in found),
+        empty="no versions",
+        right="SIZE",
+    )
+
+
+def version(found: DatasetVersion) -> Fields:
+    """Everything that is known of one version, the provider's raw answer left out."""
+    claimed = " (claimed, not computed from the bytes)" if found.digest_is_claimed else ""
+    size = human_bytes(found.usage_bytes)
+    exact = f" ({human_count(found.usage_bytes, 'byte')})" if found.usage_bytes is not None else ""
+    return fields(
+        version=found.ref,
+        message=found.message,
+        tags=found.tags,
+        size=size + exact,
+        content_digest=(found.content_digest or "unknown") + claimed,
+        created=found.created,
+        modified=found.modified,
+        creator=found.creator,
+        immutable="unknown" if found.immutable is None else found.immutable,
+        web_page=found.web_url,
+        metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,
+        **{name: f"{count:,}" for name, count in found.counts.items()},
+    )
+
+
+def files(manifest: Manifest) -> Lines:
+    """The files of a version: size, the digest's beginning, path."""
+    return Lines(
+        f"{human_bytes(entry.bytes):>10}  {entry.digest[:16]}  {one_line(entry.path, 4096)}"
+        for entry in manifest.entries
+    )
+
+
+def links(found: Iterable[Link]) -> Table:
+    """What a run used, one role a line."""
+    return table(
+        "ROLE VERSION GRADE REQUESTED SIZE TAGS",
+        (
+            (
+                each.role,
+                each.version.ref,
+                each.grade,
+                each.requested,
+                human_bytes(each.version.usage_bytes),
+                each.version.tags,
+            )
+            for each in found
+        ),
+        empty="this run has no linked dataset version",
+        right="SIZE",
+    )

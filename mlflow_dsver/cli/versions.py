@@ -1,0 +1,266 @@
+"""`mlflow-dsver versions …`: make, look at, change and give out versions of datasets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from mlflow_dsver.cli import render
+from mlflow_dsver.cli.output import PROGRAM, emit, json_option
+from mlflow_dsver.content.progress import terminal
+from mlflow_dsver.errors import InvalidReference, Unsupported
+from mlflow_dsver.providers.interface import Capability, Provider
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.versions import DatasetVersion
+
+LOCAL = "local"
+
+
+@click.group()
+def versions() -> None:
+    """Make, look at, change and give out versions of datasets.
+
+    \b
+    Examples:
+      mlflow-dsver versions create local://digits data/digits --message "first labels" --tag raw
+      mlflow-dsver versions list local://digits
+      mlflow-dsver versions materialise local://digits@raw copy-of-digits
+    """
+
+
+@versions.command("list")
+@click.argument("reference", required=False)
+@click.option("--tag", help="Only versions with this tag.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most that many, the newest first.")
+@json_option
+def list_versions(reference: str | None, tag: str | None, limit: int | None, as_json: bool) -> None:
+    """List a dataset's versions, newest first.
+
+    Without REFERENCE, the versions of every local dataset.
+
+    \b
+    Examples:
+      mlflow-dsver versions list
+      mlflow-dsver versions list local://digits --tag clean
+      mlflow-dsver versions list local://digits --limit 1 --json
+    """
+    found = list(islice(_listed(reference, tag), limit))
+    emit(as_json, {"versions": [each.to_json() for each in found]}, render.versions(found))
+
+
+@versions.command()
+@click.argument("reference")
+@json_option
+def show(reference: str, as_json: bool) -> None:
+    """Show everything that is known of one version.
+
+    \b
+    Examples:
+      mlflow-dsver versions show local://digits@latest
+      mlflow-dsver versions show local://digits@clean --json
+    """
+    version = _resolve(reference)[1]
+    emit(as_json, version.to_json(), render.version(version))
+
+
+@versions.command()
+@click.argument("reference")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--message", "-m", help="What this version is, in a sentence.")
+@click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
+@click.option("--metadata", help="A JSON object to keep with the version.")
+@click.option("--reference", "by_reference", is_flag=True, help="Record the files' digests; leave the bytes there.")
+@json_option
+def create(
+    reference: str,
+    folder: Path | None,
+    message: str | None,
+    tags: tuple[str, ...],
+    metadata: str | None,
+    by_reference: bool,
+    as_json: bool,
+) -> None:
+    """Make a version from the files in FOLDER.
+
+    The same content gives the same version back.
+
+    \b
+    Examples:
+      mlflow-dsver versions create local://digits data/digits --message "relabelled 7s" --tag clean
+      mlflow-dsver versions create local://digits data/digits --metadata '{"round": 3}'
+      mlflow-dsver versions create local://huge /mnt/huge --reference
+    """
+    provider, ref = _dataset(reference)
+    with terminal(f"reading {folder}") as provider.progress:
+        version = provider.create(
+            ref.dataset, folder, message=message, tags=tags, metadata=_metadata(metadata), reference=by_reference
+        )
+    emit(as_json, version.to_json(), render.version(version))
+
+
+@versions.command()
+@click.argument("reference")
+@click.option("--message", "-m", help="The new message.")
+@click.option("--metadata", help="A JSON object that takes the former one's place.")
+@json_option
+def update(reference: str, message: str | None, metadata: str | None, as_json: bool) -> None:
+    """Change a version's message or metadata.
+
+    Its content never changes.
+
+    \b
+    Examples:
+      mlflow-dsver versions update local://digits@clean --message "relabelled by two people"
+      mlflow-dsver versions update local://digits@clean --metadata '{"round": 4}'
+    """
+    if message is None and metadata is None:
+        raise click.UsageError("Nothing to change: give --message or --metadata.")
+    provider, version = _resolve(reference)
+    changed = provider.update(version, message=message, metadata=_metadata(metadata))
+    emit(as_json, changed.to_json(), render.version(changed))
+
+
+@versions.command()
+@click.argument("reference")
+@click.argument("tags", nargs=-1)
+@click.option("--remove", multiple=True, help="A tag to take away; may be repeated.")
+@json_option
+def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool) -> None:
+    """Give a version tags, or take them away.
+
+    A tag that another version has moves here.
+
+    \b
+    Examples:
+      mlflow-dsver versions tag local://digits@latest clean
+      mlflow-dsver versions tag local://digits@clean --remove clean
+    """
+    if not tags and not remove:
+        raise click.UsageError("Nothing to change: give tags, or --remove.")
+    provider, version = _resolve(reference)
+    changed = provider.update(version, add_tags=tags, remove_tags=remove)
+    emit(as_json, changed.to_json(), render.version(changed))
+
+
+@versions.command()
+@click.argument("reference")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def delete(reference: str, yes: bool, as_json: bool) -> None:
+    """Delete a version.
+
+    Runs that used it keep their record; its files can no longer be given out. REFERENCE names the version: an
+    id, a tag, or latest when that is meant.
+
+    \b
+    Examples:
+      mlflow-dsver versions delete local://digits@3f9c2a7d11e05b64
+      mlflow-dsver versions delete local://digits@raw --yes
+    """
+    if parse(reference).selector is None:
+        raise InvalidReference("say which version to delete", reference=reference, tip=f"{reference}@latest")
+    provider, version = _resolve(reference)
+    if not yes and not _agreed(version):
+        raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
+    provider.delete(version)
+    emit(as_json, {"deleted": str(version.ref)}, render.line(f"deleted {render.cell(version.ref)}"))
+
+
+@versions.command()
+@click.argument("reference")
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def materialise(reference: str, folder: Path, as_json: bool) -> None:
+    """Put a version's files into a folder.
+
+    FOLDER is new or empty. Each file is checked against its digest, and all of them arrive or none.
+
+    \b
+    Examples:
+      mlflow-dsver versions materialise local://digits@clean digits-clean
+    """
+    provider, version = _resolve(reference)
+    with terminal(f"writing {folder}") as provider.progress:
+        provider.materialise(version, folder)
+    said = render.line(f"{render.cell(version.ref)} is in {render.cell(folder)}")
+    emit(as_json, {"reference": str(version.ref), "folder": str(folder.absolute())}, said)
+
+
+@versions.command()
+@click.argument("reference")
+@json_option
+def files(reference: str, as_json: bool) -> None:
+    """List a version's files.
+
+    Size, the beginning of the BLAKE3 digest, path. JSON has the whole digest.
+
+    \b
+    Examples:
+      mlflow-dsver versions files local://digits@clean
+      mlflow-dsver versions files local://digits@clean --json
+    """
+    provider, version = _resolve(reference)
+    manifest = provider.manifest(version)
+    if manifest is None:
+        raise Unsupported("does not know the files of this version", reference=version.ref, provider=provider.name)
+    data = {
+        "reference": str(version.ref),
+        "content_digest": manifest.digest,
+        "files": [entry._asdict() for entry in manifest.entries] if as_json else [],
+    }
+    emit(as_json, data, render.files(manifest))
+
+
+COMMANDS = (versions,)
+
+
+def _dataset(reference: str) -> tuple[Provider, DatasetRef]:
+    """The provider and a reference to a dataset as a whole."""
+    ref = parse(reference)
+    if ref.selector is not None:
+        raise InvalidReference(
+            "this names one version; a dataset as a whole is meant here", reference=ref, tip=str(ref.at(None))
+        )
+    return get_provider(ref.provider), ref
+
+
+def _resolve(reference: str) -> tuple[Provider, DatasetVersion]:
+    ref = parse(reference)
+    provider = get_provider(ref.provider)
+    return provider, provider.resolve(ref)
+
+
+def _listed(reference: str | None, tag: str | None) -> Iterator[DatasetVersion]:
+    if reference is not None:
+        provider, ref = _dataset(reference)
+        yield from provider.versions(ref.dataset, tag=tag)
+        return
+    provider = get_provider(LOCAL)
+    for dataset in provider.datasets() if Capability.DATASETS in provider.capabilities else ():
+        yield from provider.versions(dataset, tag=tag)
+
+
+def _metadata(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise click.UsageError("--metadata is not a JSON object, such as '{\"round\": 3}'.")
+    return value
+
+
+def _agreed(version: DatasetVersion) -> bool:
+    """Ask on a terminal; without one the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{PROGRAM}: {render.cell(version.ref)}, {render.cell(version.message)}", file=sys.stderr)
+    return click.confirm("Delete this version?", default=False, err=True)
