@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,27 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for those that MLflow's own code gives off."""
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite-golden` writes the files in tests/golden anew from what is rendered now; look at the difference."""
+    parser.addoption("--rewrite-golden", action="store_true", help="write tests/golden anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden("cli/help.txt", text)`: the text is that of the file in tests/golden, or is written there if asked."""
+    folder = Path(__file__).parent / "golden"
+
+    def compare(name: str, text: str) -> None:
+        path = folder / name
+        if request.config.getoption("--rewrite-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"{name} is missing; pytest --rewrite-golden writes it"
+        assert text == path.read_text(encoding="utf-8"), "changed; pytest --rewrite-golden writes it anew"
+
+    return compare
 
 
 @dataclass(frozen=True)
