@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -56,6 +57,22 @@ class Health:
     ok: bool
     summary: str
     settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of a version lie now, for whoever compares them with a record; nothing of it was checked.
+
+    folder: holds the files under their paths; or, where `by_digest`, each content once, as `ab/<64 hex digits>`.
+    hashed: when these bytes were hashed on their way in, by the clock of this machine; None when unknown. What has
+    a ctime not later than that is as it was then, short of a damaged disk.
+    manifest: the provider's own copy of the manifest; None when it keeps none.
+    """
+
+    folder: Path
+    by_digest: bool = False
+    hashed: datetime | None = None
+    manifest: Path | None = None
 
 
 class Provider(ABC):
@@ -150,6 +167,13 @@ class Provider(ABC):
 
     def manifest(self, version: DatasetVersion) -> Manifest | None:
         """The version's manifest; None when the provider does not know its files."""
+        return None
+
+    def at_hand(self, version: DatasetVersion) -> Place | None:
+        """Where the version's bytes lie without being fetched, unchecked; None when they are not at hand.
+
+        For checks, which must see what is there, damaged or not. Capability BYTES.
+        """
         return None
 
     def path(self, version: DatasetVersion) -> Path:

@@ -24,7 +24,7 @@ from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, Invalid
 from mlflow_dsver.files import atomic_write
 from mlflow_dsver.manifests import InvalidManifest, Manifest
 from mlflow_dsver.manifests import read as read_manifest
-from mlflow_dsver.providers.interface import Capability, Health, Provider
+from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_state
 from mlflow_dsver.providers.local.objects import Arrival
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
@@ -177,6 +177,14 @@ class LocalProvider(Provider):
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The version's manifest. Raises CorruptObject when it is damaged or missing."""
         return manifest_of(self.store, self._record(version).digest, str(version))
+
+    def at_hand(self, version: DatasetVersion) -> Place:
+        """The store's objects for kept bytes, else the folder that the version refers to; nothing is checked."""
+        record = self._record(version)
+        manifest = self.store.manifest(record.digest)
+        if record.kept:
+            return Place(self.store.root / "objects", True, date_value(record.created), manifest)
+        return Place(Path(record.source or ""), manifest=manifest)
 
     def path(self, version: DatasetVersion) -> Path:
         """A read-only folder with the version's files; for a version that refers to a folder, that folder."""
