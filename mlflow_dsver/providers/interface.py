@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.refs import LATEST, DatasetRef, nearest
