@@ -1,0 +1,180 @@
+"""The lineage graph: dataset → version → run → model, built from what runs recorded.
+
+Pure values; a node is known by its kind and key, and everything is in a stable order, newest run first. The whole
+graph of a tracking store is never needed: `around` cuts out the neighbourhood of one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from mlflow_dsver.lineage.facts import Model, Run, Use
+from mlflow_dsver.text import human_bytes
+
+TONES = {"MATCH": "good", "CHANGED": "bad", "MISSING": "bad"}
+"""How a verdict looks; one that is not here could not be reached and looks like none."""
+
+NEIGHBOURS = 100
+"""Nodes that a drawing shows at most; more is not readable."""
+
+
+class Kind(StrEnum):
+    """What a node is; the order is that of the columns in a drawing."""
+
+    DATASET = "dataset"
+    VERSION = "version"
+    RUN = "run"
+    MODEL = "model"
+
+
+class NodeId(NamedTuple):
+    """A node's identity: a dataset's or version's canonical reference, a run id, or a model's `models:/…`."""
+
+    kind: Kind
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node and the two lines that a drawing shows of it."""
+
+    id: NodeId
+    title: str
+    detail: str = ""
+    tone: str = ""
+    """`good`, `bad` or empty: how a run's last check went, or what a model or version shows of it."""
+
+
+class Edge(NamedTuple):
+    """From what was used to what came of it; the label is the role where there is one."""
+
+    source: NodeId
+    target: NodeId
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes by identity, in a stable order, and edges without doubles.
+
+    omitted: nodes that belong here and were left out for being too many.
+    """
+
+    nodes: Mapping[NodeId, Node] = field(default_factory=dict)
+    edges: tuple[Edge, ...] = ()
+    omitted: int = 0
+
+    def of(self, kind: Kind) -> list[Node]:
+        """All nodes of that kind, in order."""
+        return [node for node in self.nodes.values() if node.id.kind is kind]
+
+    def around(self, centre: NodeId, limit: int = NEIGHBOURS) -> Graph:
+        """What led to a node and what came of it; then, while there is room, what else came in and its siblings.
+
+        An unknown centre gives an empty graph.
+        """
+        if centre not in self.nodes:
+            return Graph()
+        down, up = _adjacency(self.edges)
+        related = [centre, *_reachable(centre, up), *_reachable(centre, down)]
+        others = [one for node in _reachable(centre, down) for one in up.get(node, ())]
+        siblings = [one for node in _reachable(centre, up) for one in down.get(node, ())]
+        found = list(dict.fromkeys([*related, *others, *siblings]))
+        kept = set(found[:limit])
+        return Graph(
+            {key: node for key, node in self.nodes.items() if key in kept},
+            tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept),
+            omitted=self.omitted + len(found) - len(kept),
+        )
+
+    def first(self, limit: int = NEIGHBOURS) -> Graph:
+        """The newest runs with all that belongs to them, as many as fit."""
+        down, up = _adjacency(self.edges)
+        kept: dict[NodeId, None] = {}
+        for run in self.of(Kind.RUN):
+            related = dict.fromkeys([run.id, *_reachable(run.id, up), *_reachable(run.id, down)])
+            if len(kept.keys() | related.keys()) > limit:
+                break
+            kept.update(related)
+        return Graph(
+            {key: node for key, node in self.nodes.items() if key in kept},
+            tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept),
+            omitted=self.omitted + len(self.nodes) - len(kept),
+        )
+
+
+def build(runs: Iterable[Run]) -> Graph:
+    """The graph of these runs; they are expected newest first, and keep their order."""
+    nodes: dict[NodeId, Node] = {}
+    edges: dict[tuple[NodeId, NodeId], list[str]] = {}
+    for run in runs:
+        here = run_node(run)
+        nodes[here.id] = here
+        for use in run.uses:
+            dataset, version = dataset_node(use), version_node(use)
+            nodes.setdefault(dataset.id, dataset)
+            nodes.setdefault(version.id, version)
+            edges.setdefault((dataset.id, version.id), [])
+            edges.setdefault((version.id, here.id), []).append(use.role)
+        for model in run.models:
+            made = model_node(model)
+            nodes.setdefault(made.id, made)
+            edges.setdefault((here.id, made.id), [])
+    joined = (Edge(source, target, ", ".join(dict.fromkeys(roles))) for (source, target), roles in edges.items())
+    return Graph(nodes, tuple(joined))
+
+
+def dataset_node(use: Use) -> Node:
+    """The node of the dataset that a use belongs to."""
+    return Node(NodeId(Kind.DATASET, str(use.dataset)), use.version.dataset, use.version.provider)
+
+
+def version_node(use: Use) -> Node:
+    """The node of the version that was used; names its tags, else its size."""
+    name = use.version.selector or ""
+    facts = [name[:12]] if use.tags else []
+    if use.grade:
+        facts.append(f"grade {use.grade[:1]}")
+    if use.usage_bytes is not None:
+        facts.append(human_bytes(use.usage_bytes))
+    return Node(NodeId(Kind.VERSION, str(use.version)), ", ".join(use.tags[:2]) or name, " · ".join(facts))
+
+
+def run_node(run: Run) -> Node:
+    """The node of a run."""
+    tone = TONES.get(run.verdict or "", "")
+    started = f"{run.started:%Y-%m-%d %H:%M}" if run.started else ""
+    detail = " · ".join(part for part in (run.experiment, started) if part)
+    return Node(NodeId(Kind.RUN, run.run_id), run.name or run.run_id[:8], detail, tone)
+
+
+def model_node(model: Model) -> Node:
+    """The node of a model."""
+    detail = f"version {model.version}" if model.version is not None else "logged model"
+    return Node(NodeId(Kind.MODEL, model.key), model.name, detail)
+
+
+def _adjacency(edges: Iterable[Edge]) -> tuple[dict[NodeId, list[NodeId]], dict[NodeId, list[NodeId]]]:
+    down: dict[NodeId, list[NodeId]] = {}
+    up: dict[NodeId, list[NodeId]] = {}
+    for edge in edges:
+        down.setdefault(edge.source, []).append(edge.target)
+        up.setdefault(edge.target, []).append(edge.source)
+    return down, up
+
+
+def _reachable(start: NodeId, steps: Mapping[NodeId, list[NodeId]]) -> list[NodeId]:
+    """Everything that can be reached, nearest first, without the start."""
+    found: dict[NodeId, None] = {}
+    ring = [start]
+    while ring:
+        ring = [one for node in ring for one in steps.get(node, ()) if one not in found]
+        found.update(dict.fromkeys(ring))
+    return list(found)
+
+
+Address = Callable[[NodeId], str | None]
+"""Where a node's page is; None when it has none."""
