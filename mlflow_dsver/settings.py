@@ -24,6 +24,9 @@ KNOWN = {
     "ON_ERROR": "what a provider's failure does to a run: raise or warn",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
+    "CLARIFAI_WAIT": "seconds that a version or an export at Clarifai may take to be made",
+    "CLARIFAI_FORMAT": "format of the files of a version at Clarifai: json, protobuf or coco",
+    "CLARIFAI_ORIGINS": "all: versions that training made by itself are listed at Clarifai, and may be latest",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
