@@ -1,0 +1,315 @@
+"""Clarifai's addresses: each call of its API on datasets and their versions, one method a call, in its own words.
+
+Success is status 10000 inside the answer and nothing else; what the HTTP status says is not enough. Listings are
+generators over numbered pages that end with an empty page, as there is neither a total nor a mark. Deletions and
+changes are calls on the collection and carry a body. Nothing is retried here that makes or changes something.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import UnexpectedResponse
+from mlflow_dsver.providers import wire
+from mlflow_dsver.providers.clarifai import codes
+from mlflow_dsver.providers.clarifai.accounts import API_BASE, API_KEY, PAT, Account
+from mlflow_dsver.providers.clarifai.models import (
+    AnnotationFilter,
+    Dataset,
+    DatasetInput,
+    DatasetVersion,
+    Export,
+    MetricsGroup,
+    Model,
+    Status,
+)
+from mlflow_dsver.providers.session import Session
+from mlflow_dsver.providers.wire import Complaint, Dialect
+
+log = logging.getLogger(__name__)
+
+PER_PAGE = 500
+"""Items asked for in a page; the documents allow up to 1,000."""
+OVERWRITE = "overwrite"
+"""The only action on versions and filters; datasets know `merge` and `remove` as well."""
+
+Made = TypeVar("Made", bound=Model)
+Bodies = Sequence[Mapping[str, Any]]
+
+
+def complaint(status: int, body: Any) -> Complaint | None:
+    """What an answer complains of; None for success, which is status 10000 within a 2xx answer."""
+    found = body.get("status") if isinstance(body, dict) else None
+    if not isinstance(found, dict):
+        return Complaint("an answer without a status") if status < 400 else None
+    try:
+        told = Status.read(found)
+    except UnexpectedResponse as error:
+        return Complaint(error.what)
+    if told.code == codes.SUCCESS and status < 300:
+        return None
+    items = "; ".join(f"{name}: {item}" for name, item in _failed_items(body))
+    return Complaint(
+        told.description or "refused without a word",
+        code=str(told.code if told.code is not None else "no code"),
+        details=", ".join(part for part in (told.details, items) if part),
+        status=codes.HTTP_OF.get(told.code) if isinstance(told.code, int) else None,
+    )
+
+
+DIALECT = Dialect("clarifai", "Key", f"{PAT} or {API_KEY}", complaint)
+
+
+class Client:
+    """One conversation with the API about the datasets of one app. Use it in a `with` block.
+
+    user, app: whose datasets; ignored with an app's key, which knows its app itself. reference: what errors name.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        user: str | None,
+        app: str | None,
+        *,
+        reference: object = None,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self._prefix = account.prefix(user, app)
+        self._reference = reference
+        self._session = Session(
+            account.base, DIALECT, account.key, base_name=API_BASE, timeout=timeout, deadline=deadline
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def datasets(self) -> Iterator[Dataset]:
+        """All datasets of the app, in the service's order."""
+        return self._pages(("datasets",), "datasets", Dataset, "list datasets")
+
+    def get_dataset(self, dataset: str) -> Dataset:
+        """One dataset. Raises NotFound."""
+        return self._one(("datasets", dataset), "dataset", Dataset, "get the dataset", dataset)
+
+    def post_datasets(self, datasets: Bodies) -> list[Dataset]:
+        """Make datasets."""
+        return self._batch("POST", ("datasets",), "datasets", Dataset, {"datasets": list(datasets)})
+
+    def patch_datasets(self, datasets: Bodies, action: str = OVERWRITE) -> list[Dataset]:
+        """Change datasets; action: `overwrite`, `merge`, or `remove`, which clears the cover image only."""
+        body = {"datasets": list(datasets), "action": action}
+        return self._batch("PATCH", ("datasets",), "datasets", Dataset, body)
+
+    def delete_datasets(self, datasets: Sequence[str]) -> None:
+        """Delete datasets by id."""
+        self._call("DELETE", ("datasets",), "delete datasets", body={"dataset_ids": list(datasets)})
+
+    def dataset_inputs(self, dataset: str) -> Iterator[DatasetInput]:
+        """The inputs that the dataset has now; a version keeps those that it was made of."""
+        return self._pages(("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, "list the inputs")
+
+    def get_dataset_input(self, dataset: str, input_id: str) -> DatasetInput:
+        """One input of a dataset. Raises NotFound."""
+        path = ("datasets", dataset, "inputs", input_id)
+        return self._one(path, "dataset_input", DatasetInput, "get the input")
+
+    def post_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> list[DatasetInput]:
+        """Put inputs of the app into a dataset."""
+        body = {"dataset_inputs": [{"input": {"id": input_id}} for input_id in input_ids]}
+        return self._batch("POST", ("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, body)
+
+    def delete_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> None:
+        """Take inputs out of a dataset; the app keeps them."""
+        body = {"input_ids": list(input_ids)}
+        self._call("DELETE", ("datasets", dataset, "inputs"), "take inputs out", body=body)
+
+    def dataset_versions(self, dataset: str, request_origins: Sequence[str] = ()) -> Iterator[DatasetVersion]:
+        """All versions of a dataset in the service's order, which its documents do not tell.
+
+        request_origins: names of `codes.Origin`; the service leaves out all others. None are named: all are listed.
+        """
+        query = {"request_origins": list(request_origins)} if request_origins else {}
+        path = ("datasets", dataset, "versions")
+        return self._pages(path, "dataset_versions", DatasetVersion, "list versions", query)
+
+    def get_dataset_version(self, dataset: str, version: str) -> DatasetVersion:
+        """One version. Raises NotFound."""
+        path = ("datasets", dataset, "versions", version)
+        return self._one(path, "dataset_version", DatasetVersion, "get the version", version)
+
+    def post_dataset_versions(self, dataset: str, versions: Bodies) -> list[DatasetVersion]:
+        """Make versions of what the dataset has now; bodies of 2021 are put into today's words, see `today`."""
+        body = {"dataset_versions": [today(version) for version in versions]}
+        return self._batch("POST", ("datasets", dataset, "versions"), "dataset_versions", DatasetVersion, body)
+
+    def patch_dataset_versions(self, dataset: str, versions: Bodies) -> list[DatasetVersion]:
+        """Change versions by `overwrite`, the only action there is. Whether metadata is replaced or merged is not
+        documented; so send the whole of it, and read back what became of it.
+        """
+        body = {"dataset_versions": [today(version) for version in versions], "action": OVERWRITE}
+        return self._batch("PATCH", ("datasets", dataset, "versions"), "dataset_versions", DatasetVersion, body)
+
+    def delete_dataset_versions(self, dataset: str, versions: Sequence[str]) -> None:
+        """Delete versions by id."""
+        body = {"dataset_version_ids": list(versions)}
+        self._call("DELETE", ("datasets", dataset, "versions"), "delete versions", body=body)
+
+    def put_dataset_version_exports(
+        self, dataset: str, version: str, formats: Sequence[codes.Format]
+    ) -> list[Export]:
+        """Have exports made, or be told of those that are there; the same call again makes none twice."""
+        path = ("datasets", dataset, "versions", version, "exports")
+        body = {"exports": [{"format": format_.value.upper()} for format_ in formats]}
+        return self._batch("PUT", path, "exports", Export, body)
+
+    def dataset_version_metrics_groups(
+        self, dataset: str, version: str, *, parent_paths: Sequence[str] = (), types: Sequence[str] = ()
+    ) -> Iterator[MetricsGroup]:
+        """Counts by part of a version; none at all while they are still being computed."""
+        query = {"parent_paths": list(parent_paths), "types": list(types)}
+        path = ("datasets", dataset, "versions", version, "metrics")
+        key = "dataset_version_metrics_groups"
+        return self._pages(path, key, MetricsGroup, "list metrics", {k: v for k, v in query.items() if v})
+
+    def annotation_filters(self) -> Iterator[AnnotationFilter]:
+        """All annotation filters of the app."""
+        return self._pages(("annotation_filters",), "annotation_filters", AnnotationFilter, "list filters")
+
+    def get_annotation_filter(self, filter_id: str) -> AnnotationFilter:
+        """One annotation filter. Raises NotFound."""
+        path = ("annotation_filters", filter_id)
+        return self._one(path, "annotation_filter", AnnotationFilter, "get the filter", filter_id)
+
+    def post_annotation_filters(self, filters: Bodies) -> list[AnnotationFilter]:
+        """Make annotation filters."""
+        body = {"annotation_filters": list(filters)}
+        return self._batch("POST", ("annotation_filters",), "annotation_filters", AnnotationFilter, body)
+
+    def patch_annotation_filters(self, filters: Bodies) -> list[AnnotationFilter]:
+        """Change annotation filters by `overwrite`, the only action there is."""
+        body = {"annotation_filters": list(filters), "action": OVERWRITE}
+        return self._batch("PATCH", ("annotation_filters",), "annotation_filters", AnnotationFilter, body)
+
+    def delete_annotation_filters(self, filter_ids: Sequence[str]) -> None:
+        """Delete annotation filters by id."""
+        body = {"annotation_filter_ids": list(filter_ids)}
+        self._call("DELETE", ("annotation_filters",), "delete filters", body=body)
+
+    def _call(
+        self,
+        verb: str,
+        path: tuple[str, ...],
+        operation: str,
+        *,
+        query: Mapping[str, str | int | list[str] | None] | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        answer = self._session.call(
+            verb, (*self._prefix, *path), operation, reference=self._reference, query=query, body=body
+        )
+        assert isinstance(answer, dict)  # `complaint` lets nothing else pass
+        return answer
+
+    def _one(
+        self, path: tuple[str, ...], key: str, model: type[Made], operation: str, wanted: str | None = None
+    ) -> Made:
+        answer = self._call("GET", path, operation)
+        made = model.read(answer.get(key))
+        got = getattr(made, "id", None)
+        if wanted is not None and got != wanted:
+            raise self._unexpected("the answer is about another one", operation, answer, wanted, got)
+        return made
+
+    def _batch(
+        self, verb: str, path: tuple[str, ...], key: str, model: type[Made], body: Mapping[str, Any]
+    ) -> list[Made]:
+        operation = f"{verb.lower()} {key.replace('_', ' ')}"
+        answer = self._call(verb, path, operation, body=body)
+        items, asked = answer.get(key), len(body[key])
+        if not isinstance(items, list) or len(items) != asked:
+            got = len(items) if isinstance(items, list) else "none"
+            raise self._unexpected("another number of items came than was sent", operation, answer, asked, got)
+        return [model.read(item) for item in items]
+
+    def _pages(
+        self,
+        path: tuple[str, ...],
+        key: str,
+        model: type[Made],
+        operation: str,
+        query: Mapping[str, str | int | list[str] | None] | None = None,
+    ) -> Iterator[Made]:
+        former: object = None
+
+        def fetch(mark: str | None) -> tuple[list[Made], str | None]:
+            nonlocal former
+            page = int(mark or 1)
+            answer = self._call("GET", path, operation, query={**(query or {}), "page": page, "per_page": PER_PAGE})
+            items = answer.get(key, [])
+            if not isinstance(items, list):
+                raise self._unexpected(f"{key} is no list", operation, answer)
+            if items and items == former:
+                raise self._unexpected("the same page came twice", operation, {}, f"page {page}")
+            former = items
+            return [model.read(item) for item in items], str(page + 1)
+
+        return wire.walk_pages(fetch, operation, DIALECT.provider)
+
+    def _unexpected(
+        self, what: str, operation: str, answer: Mapping[str, Any], expected: object = None, got: object = None
+    ) -> UnexpectedResponse:
+        return UnexpectedResponse(
+            what,
+            provider=DIALECT.provider,
+            operation=operation,
+            reference=self._reference,
+            expected=expected,
+            got=got,
+            payload=answer,
+        )
+
+
+def today(version: Mapping[str, Any]) -> dict[str, Any]:
+    """A version's body in today's words; one as the documents of 2021 print it is mapped, with a logged word.
+
+    `name` is no field any more and becomes the description, unless there is one; `dataset_filter` becomes
+    `annotation_filter_config`.
+    """
+    body = dict(version)
+    if "name" in body:
+        name = body.pop("name")
+        kept = body.setdefault("description", name) == name
+        log.warning("a dataset version has no name any more: %s", "sent as description" if kept else "left out")
+    if "dataset_filter" in body:
+        chosen = {"annotation_filter": body.pop("dataset_filter")}
+        body.setdefault("annotation_filter_config", chosen)
+        log.warning("a dataset version has no dataset_filter any more: sent as annotation_filter_config")
+    return body
+
+
+def _failed_items(body: Mapping[str, Any]) -> Iterator[tuple[str, Status]]:
+    """Id and status of each item that failed by itself, at most 10; for answers of mixed success."""
+    found = 0
+    for value in body.values():
+        for item in value if isinstance(value, list) else ():
+            told = item.get("status") if isinstance(item, dict) else None
+            if not isinstance(told, dict) or found == 10:
+                continue
+            try:
+                status = Status.read(told)
+            except UnexpectedResponse:
+                continue
+            if status.code not in (codes.SUCCESS, codes.VersionStatus.PENDING, codes.VersionStatus.READY):
+                found += 1
+                yield str(item.get("id", "?")), status

@@ -1,0 +1,288 @@
+"""The records of a version as files: exported by Clarifai, downloaded, unpacked and kept on this machine.
+
+An export holds the records of the inputs (ids, annotations, addresses of media); the media themselves are not in it.
+It comes as protobuf, JSON or COCO. Each content that a version's export ever had here leaves its manifest behind,
+with the digest of the archive: an export that later has other bytes is kept beside the former one and reported, and
+is never taken for the same data. The unpacked folder may be deleted; the manifests are what remembers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from mlflow_dsver import settings
+from mlflow_dsver.archives import InvalidArchive, unpack
+from mlflow_dsver.content.hashing import hash_file, hash_folder
+from mlflow_dsver.content.patterns import IGNORE_FILE
+from mlflow_dsver.content.progress import Progress, terminal
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.errors import (
+    ContentError,
+    CorruptObject,
+    DsverError,
+    ProviderUnavailable,
+    StoreError,
+    UnexpectedResponse,
+)
+from mlflow_dsver.files import atomic_write, make_folder, sync_folder
+from mlflow_dsver.manifests import DIGEST_PREFIX, InvalidManifest, Manifest
+from mlflow_dsver.manifests import read as read_manifest
+from mlflow_dsver.providers.clarifai.accounts import Account, Place
+from mlflow_dsver.providers.clarifai.client import DIALECT, Client
+from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format
+from mlflow_dsver.providers.clarifai.models import Export, Status
+from mlflow_dsver.providers.clarifai.waiting import bound, wait
+from mlflow_dsver.providers.downloads import Signing, download
+from mlflow_dsver.providers.wire import is_loopback
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.secrets import Secret
+from mlflow_dsver.versions import date_text, now
+
+log = logging.getLogger(__name__)
+
+MAX_ARCHIVE = 8 << 30
+"""Bytes of an archive at most: records without media stay far below."""
+STALE = 86_400.0
+"""Seconds after which what a killed download left behind is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A content that the export of a version had. folder: where its files are, or were; manifest: which files."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def date(self) -> str:
+        """When it was taken, ISO 8601."""
+        return str(self.manifest.made.get("taken", ""))
+
+
+def folder_of(ref: DatasetRef) -> Path:
+    """Where the exports of a version are kept, named after a hash, as ids may be anything."""
+    return settings.home() / "clarifai" / hashlib.sha256(str(ref).encode()).hexdigest()[:32]
+
+
+def taken(ref: DatasetRef, format_: Format) -> list[Taken]:
+    """Every content that the version's export had here, oldest first. Raises StoreError for a damaged manifest."""
+    found = []
+    for path in folder_of(ref).glob(f"{format_.value}-*.manifest.gz"):
+        try:
+            with path.open("rb") as stream:
+                manifest = read_manifest(stream)
+        except (InvalidManifest, OSError) as error:
+            raise StoreError(
+                f"what is remembered of an export cannot be read: {error}", reference=ref, got=path, tip="remove it"
+            ) from error
+        found.append(Taken(path.with_name(path.name.removesuffix(".manifest.gz")), manifest))
+    return sorted(found, key=lambda each: (each.date, each.manifest.digest))
+
+
+def present(ref: DatasetRef, format_: Format) -> Taken | None:
+    """The content that is on this machine, unchecked; the one taken last when there are several."""
+    return next((each for each in reversed(taken(ref, format_)) if each.folder.is_dir()), None)
+
+
+def files(account: Account, place: Place, ref: DatasetRef, format_: Format, seconds: float | None = None) -> Taken:
+    """The version's export on this machine, checked; exported and downloaded first when it is not there.
+
+    seconds: for the export to be made and fetched; None takes the setting. Raises CorruptObject when the kept files
+    are not those that were taken, UnexpectedResponse for an archive that is refused, and what the service's failures
+    mean. A content that differs from a former one is told by a warning.
+    """
+    former = taken(ref, format_)
+    kept = next((each for each in reversed(former) if each.folder.is_dir()), None)
+    if kept is None:
+        return _take(account, place, ref, format_, former, bound(seconds))
+    _check(kept, ref)
+    if len(former) > 1:
+        log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), kept.date)
+    return kept
+
+
+def _check(kept: Taken, ref: DatasetRef) -> None:
+    got: object
+    try:
+        got = _hashed(kept.folder).digest
+    except ContentError as error:
+        got = error
+    if got != kept.manifest.digest:
+        raise CorruptObject(
+            "the files kept of its export are not those that were taken",
+            reference=ref,
+            expected=kept.manifest.digest,
+            got=got,
+            done="Nothing was served",
+            tip=f"remove the folder {kept.folder} to have it exported again",
+        )
+
+
+def _hashed(folder: Path) -> Manifest:
+    if os.path.lexists(folder / IGNORE_FILE):
+        raise ContentError(f"a file {IGNORE_FILE}, which no export has, would hide others", paths=(IGNORE_FILE,))
+    return hash_folder(folder)
+
+
+def _take(
+    account: Account, place: Place, ref: DatasetRef, format_: Format, former: list[Taken], deadline: Deadline
+) -> Taken:
+    with Client(account, place.user, place.app, reference=ref, deadline=deadline) as client:
+        export = ready_export(client, place, ref, format_, deadline)
+    home = folder_of(ref)
+    with _scratch(home, ref) as scratch:
+        archive = scratch / "archive.zip"
+        _download(account, export, archive, ref, deadline)
+        facts = {
+            "how": "unpacked from an export by Clarifai",
+            "format": format_.value,
+            "archive_digest": DIGEST_PREFIX + hash_file(archive).digest,
+            "archive_bytes": archive.stat().st_size,
+            "taken": date_text(now()),
+        }
+        try:
+            unpack(archive, scratch / "files", deadline=deadline)
+            manifest = Manifest(_hashed(scratch / "files").entries, made=facts)
+        except (InvalidArchive, ContentError) as error:
+            raise UnexpectedResponse(
+                "the archive of the export is refused", got=error, done="Nothing of it was kept", **_parts(ref)
+            ) from error
+        except DeadlineExceeded as error:
+            raise ProviderUnavailable(str(error), **_parts(ref)) from error
+        return _keep(home, scratch / "files", manifest, format_, former, ref)
+
+
+def _keep(
+    home: Path, files_: Path, manifest: Manifest, format_: Format, former: list[Taken], ref: DatasetRef
+) -> Taken:
+    """Put unpacked files to their place, remember their manifest, and tell when they are not what they were."""
+    name = f"{format_.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
+    same = next((each for each in former if each.manifest.digest == manifest.digest), None)
+    if same is None:
+        with atomic_write(home / f"{name}.manifest.gz") as stream:
+            manifest.write(stream)
+        for each in former:
+            log.warning(
+                "%s: this export is not the same data as that of %s: %s then, %s now",
+                ref, each.date, each.manifest.digest, manifest.digest,
+            )  # fmt: skip
+    elif same.manifest.made.get("archive_digest") != manifest.made["archive_digest"]:
+        log.info("%s: another archive than that of %s, with the same content", ref, same.date)
+    try:
+        files_.rename(home / name)
+    except OSError:
+        if not (home / name).is_dir():  # unless another process was faster with the same content
+            raise
+    sync_folder(home)
+    return Taken(home / name, same.manifest if same else manifest)
+
+
+def ready_export(client: Client, place: Place, ref: DatasetRef, format_: Format, deadline: Deadline) -> Export:
+    """The version's export in a format, made if need be. Its address is perishable and never kept."""
+    version = ref.selector or ""
+
+    def ask() -> Export:
+        return client.get_dataset_version(place.dataset, version).export(format_) or Export.read(
+            {"status": {"code": ExportStatus.PENDING.value}}
+        )
+
+    def status_of(export: Export) -> Status | None:
+        return export.status
+
+    export = wait(
+        f"the {format_.value} export",
+        client.put_dataset_version_exports(place.dataset, version, [format_])[0],
+        ask,
+        status_of,
+        done=ExportStatus.SUCCESS,
+        going_on=(ExportStatus.PENDING, ExportStatus.IN_PROGRESS),
+        failed=(ExportStatus.FAILED, ExportStatus.UNEXPECTED_ERROR),
+        deadline=deadline,
+        reference=ref,
+    )
+    if export.format not in (None, format_.number):
+        raise UnexpectedResponse("an export of another format", expected=format_, got=export.format, **_parts(ref))
+    if not export.url:
+        raise UnexpectedResponse("an export without an address", payload=dict(export.raw), **_parts(ref))
+    return export
+
+
+def _download(account: Account, export: Export, archive: Path, ref: DatasetRef, deadline: Deadline) -> None:
+    with terminal(f"downloading the export of {ref}") as progress, atomic_write(archive) as stream:
+        progress.total(1, export.size)
+        media_type = download(
+            export.url or "",
+            _Counted(stream, progress),  # type: ignore[arg-type]
+            max_bytes=MAX_ARCHIVE,
+            deadline=deadline,
+            signing=signing(account),
+            local=is_loopback(urlsplit(account.base).hostname or ""),
+            **_parts(ref),
+        )
+    if media_type == "application/json":
+        raise UnexpectedResponse("an error came instead of the archive of the export", **_parts(ref))
+
+
+def signing(account: Account) -> Signing:
+    """Which key goes to which host: that of the API, and its data host, `data.` where the API is `api.`.
+
+    Only at the first asking: a redirect never takes the key along. Other hosts are storage with signed addresses,
+    which a key breaks.
+    """
+    host_of_api = urlsplit(account.base).netloc.lower()
+    domain = host_of_api.removeprefix("api.")
+    hosts = {host_of_api, f"data.{domain if '.' in domain else host_of_api}"}
+    asked = count()
+
+    def sign(host: str) -> tuple[str, Secret] | None:
+        first = next(asked) == 0
+        return (DIALECT.scheme, account.key) if first and host.lower() in hosts else None
+
+    return sign
+
+
+class _Counted:
+    """A stream that tells a progress what was written to it."""
+
+    def __init__(self, stream: IO[bytes], progress: Progress) -> None:
+        self._stream, self._progress = stream, progress
+
+    def write(self, data: bytes) -> int:
+        self._progress.advance(0, len(data))
+        return self._stream.write(data)
+
+
+@contextmanager
+def _scratch(home: Path, ref: DatasetRef) -> Iterator[Path]:
+    """A folder that is gone afterwards; those of killed processes go after a day."""
+    scratch = home / f".taking-{secrets.token_hex(6)}"
+    try:
+        make_folder(home)
+        for old in home.glob(".taking-*"):
+            with suppress(OSError):
+                if time.time() - old.stat().st_mtime > STALE:
+                    shutil.rmtree(old, ignore_errors=True)
+        scratch.mkdir()
+        yield scratch
+    except OSError as error:
+        if isinstance(error, DsverError):
+            raise
+        raise StoreError(f"the export cannot be kept in {home}: {error}", reference=ref) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _parts(ref: DatasetRef) -> dict[str, Any]:
+    return {"provider": DIALECT.provider, "operation": "load the data", "reference": ref}

@@ -1,0 +1,367 @@
+"""The Clarifai provider: `clarifai://user/app/dataset@version`, in the words of the provider interface.
+
+A version there is a snapshot of a dataset, made on request from what the dataset holds at that moment, and fixed once
+it is ready; so links to it have grade B. `latest` is the newest ready version that a person asked for. Clarifai says
+no size in bytes: `usage_bytes` is None, and its own numbers stand in `counts`. Its bytes are the records of an
+export, without the media that they name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.progress import SILENT
+from mlflow_dsver.errors import (
+    AuthenticationFailed,
+    DsverError,
+    InvalidArgument,
+    NotFound,
+    ProviderUnavailable,
+    SettingsError,
+    UnexpectedResponse,
+)
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.clarifai import exports, words
+from mlflow_dsver.providers.clarifai.accounts import Account, Place, account
+from mlflow_dsver.providers.clarifai.client import Client
+from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
+from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
+from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.waiting import bound, wait
+from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Provider
+from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
+from mlflow_dsver.versions import DatasetVersion
+
+log = logging.getLogger(__name__)
+
+GOING_ON = (VersionStatus.PENDING, VersionStatus.IN_PROGRESS)
+FAILED = (VersionStatus.FAILURE, VersionStatus.UNEXPECTED_ERROR, VersionStatus.CONFLICT)
+FORMATS = {"json": Format.JSON, "protobuf": Format.PROTOBUF, "coco": Format.COCO}
+
+
+class ClarifaiProvider(Provider):
+    """Dataset versions at Clarifai.
+
+    account: key, user, app and address; None reads the settings at each call. all_origins: whether versions that
+    training and evaluation made by themselves are listed and may be `latest`; None takes the setting
+    `MLFLOW_DSVER_CLARIFAI_ORIGINS` (`person`, the default, or `all`). export_format: of the files that `path` gives:
+    `json` (everybody can read it), `protobuf` or `coco`; None takes `MLFLOW_DSVER_CLARIFAI_FORMAT`, else JSON.
+    wait_seconds: for a version or export to be made; None takes `MLFLOW_DSVER_CLARIFAI_WAIT`, else 600.
+    """
+
+    name = "clarifai"
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self,
+        account: Account | None = None,
+        *,
+        all_origins: bool | None = None,
+        export_format: str | None = None,
+        wait_seconds: float | None = None,
+    ) -> None:
+        self._account = account
+        self._all_origins = all_origins
+        self._format = export_format
+        self._wait_seconds = wait_seconds
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The version of that id, whatever its state and whoever made it."""
+        signed, place = self._place(dataset)
+        with self._client(signed, place, DatasetRef(self.name, dataset, version)) as client:
+            return words.version(signed, place, client.get_dataset_version(place.dataset, version))
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """All versions, newest first, also such as are not ready yet.
+
+        Those that a person asked for, unless told otherwise at the making; with a tag, whoever made them.
+        """
+        signed, place = self._place(dataset)
+        with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
+            for found in words.newest_first(client.dataset_versions(place.dataset)):
+                if tag in tags_of(found.metadata) if tag is not None else self._listed(found):
+                    yield words.version(signed, place, found)
+
+    def resolve(self, ref: DatasetRef) -> DatasetVersion:
+        """A version id, else a tag, else `latest`; waits for a version that is still being made.
+
+        Raises ProviderError for a version that failed, and ProviderUnavailable for one that does not become ready.
+        """
+        signed, place = self._place(ref.dataset)
+        with self._client(signed, place, ref) as client:
+            if ref.selector in (None, LATEST):
+                found = self._latest(client, place, ref)
+            else:
+                found = self._by_id_or_tag(client, place, ref)
+        return self._ready(signed, place, found)
+
+    def datasets(self) -> Iterator[str]:
+        """`user/app/dataset` of every dataset of the app in the settings, sorted."""
+        signed, place = self._place("datasets")
+        names = []
+        with self._client(signed, place, None) as client:
+            for found in client.datasets():
+                user, app = found.user_id or place.user, found.app_id or place.app
+                names.append("/".join(part for part in (user, app, found.id) if part))
+        return iter(sorted(names))
+
+    def create(
+        self,
+        dataset: str,
+        folder: Path | None = None,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+        annotation_filter: str | None = None,
+        ignore_empty_inputs: bool = False,
+    ) -> DatasetVersion:
+        """Make a version of what the dataset holds now, and wait until it is ready.
+
+        annotation_filter: id of the filter that says which annotations go in; None takes the dataset's own.
+        ignore_empty_inputs: leave out inputs without annotations. Raises Unsupported when a folder is given: versions
+        are made of inputs that Clarifai has. A create whose answer was lost is looked for, not repeated: the id of the
+        version is chosen here.
+        """
+        if folder is not None or reference:
+            raise self._unsupported("make a version of a folder, only of the inputs that a dataset has there")
+        signed, place = self._place(dataset)
+        body: dict[str, Any] = {"id": uuid.uuid4().hex}
+        if message:
+            body["description"] = message
+        if metadata or tags:
+            body["metadata"] = with_tags(_json_object(metadata or {}), tags)
+        if annotation_filter is not None or ignore_empty_inputs:
+            chosen = {} if annotation_filter is None else {"annotation_filter": {"id": annotation_filter}}
+            body["annotation_filter_config"] = {**chosen, "ignore_empty_inputs": ignore_empty_inputs}
+        with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
+            made = self._made(client, place, body)
+        version = self._ready(signed, place, made)
+        if tags:
+            self._take_from_others(signed, place, version.id, set(tags))
+        return version
+
+    def update(
+        self,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        add_tags: tuple[str, ...] = (),
+        remove_tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> DatasetVersion:
+        """Change message, tags and metadata; a tag that moves is first given to this version, then taken from others.
+
+        What is not changed is sent again, since an overwrite may clear what it does not get.
+        """
+        signed, place = self._place(version.ref.dataset)
+        with self._client(signed, place, version.ref) as client:
+            found = client.get_dataset_version(place.dataset, version.id)
+            tags = set(tags_of(found.metadata)) - {check_tag(tag) for tag in remove_tags} | set(add_tags)
+            kept = without_tags(found.metadata) if metadata is None else _json_object(metadata)
+            changed = self._overwritten(client, place, found, message, with_tags(kept, tags))
+        if add_tags:
+            self._take_from_others(signed, place, version.id, set(add_tags))
+        return words.version(signed, place, changed)
+
+    def delete(self, version: DatasetVersion) -> None:
+        """Delete a version. Raises NotFound when it is gone already, ProviderError when it is in use."""
+        signed, place = self._place(version.ref.dataset)
+        with self._client(signed, place, version.ref) as client:
+            client.get_dataset_version(place.dataset, version.id)  # whether an unknown id is refused is unknown
+            client.delete_dataset_versions(place.dataset, [version.id])
+
+    def manifest(self, version: DatasetVersion) -> Manifest | None:
+        """The manifest of the version's export, if it was loaded on this machine; None before, as nothing is known.
+
+        It lists the files of the export, which are records; media are not among them.
+        """
+        kept = exports.present(version.ref, self._export_format())
+        return None if kept is None else kept.manifest
+
+    def path(self, version: DatasetVersion) -> Path:
+        """A folder with the version's export, checked; exported and downloaded when it is not on this machine."""
+        return self._files(version).folder
+
+    def materialise(self, version: DatasetVersion, folder: Path) -> None:
+        """Copy the version's export into a new or empty folder, each file checked on its way."""
+        from mlflow_dsver.providers.local.store import Store
+        from mlflow_dsver.providers.local.views import materialise_at
+
+        kept = self._files(version)
+        materialise_at(Store.default(), kept.manifest, kept.folder, folder, SILENT)
+
+    def export(self, version: DatasetVersion, format_: Format) -> Export:
+        """Have the version exported, and wait for it: its size in bytes and its address, which is perishable."""
+        signed, place = self._place(version.ref.dataset)
+        with self._client(signed, place, version.ref) as client:
+            return exports.ready_export(client, place, version.ref, format_, bound(self._wait_seconds))
+
+    def metrics(self, version: DatasetVersion) -> Iterator[MetricsGroup]:
+        """Counts by part of the version; none while Clarifai is still computing them."""
+        signed, place = self._place(version.ref.dataset)
+        with self._client(signed, place, version.ref) as client:
+            yield from client.dataset_version_metrics_groups(place.dataset, version.id)
+
+    def health(self) -> Health:
+        """Whether the key is accepted: lists the datasets of the settings' app."""
+        sources: Mapping[str, str] = {}
+        try:
+            signed = self._signed()
+            sources = signed.sources
+            count = len(list(self.datasets()))
+            return Health(True, f"{signed.base} ({count} datasets)", sources)
+        except DsverError as error:
+            return Health(False, str(error), sources)
+
+    def _signed(self) -> Account:
+        return self._account if self._account is not None else account()
+
+    def _place(self, dataset: str) -> tuple[Account, Place]:
+        signed = self._signed()
+        return signed, signed.place(dataset)
+
+    def _client(self, signed: Account, place: Place, ref: DatasetRef | None) -> Client:
+        return Client(signed, place.user, place.app, reference=ref)
+
+    def _listed(self, found: WireVersion) -> bool:
+        if self._all_origins is not None:
+            return self._all_origins or words.by_a_person(found)
+        value = settings.setting("CLARIFAI_ORIGINS") or "person"
+        if value not in ("person", "all"):
+            raise SettingsError("MLFLOW_DSVER_CLARIFAI_ORIGINS", expected="person or all", got=ascii(value)[:40])
+        return value == "all" or words.by_a_person(found)
+
+    def _export_format(self) -> Format:
+        value = self._format or settings.setting("CLARIFAI_FORMAT") or "json"
+        if value not in FORMATS:
+            raise SettingsError("MLFLOW_DSVER_CLARIFAI_FORMAT", expected=", ".join(FORMATS), got=ascii(value)[:40])
+        return FORMATS[value]
+
+    def _files(self, version: DatasetVersion) -> exports.Taken:
+        signed, place = self._place(version.ref.dataset)
+        return exports.files(signed, place, version.ref, self._export_format(), self._wait_seconds)
+
+    def _latest(self, client: Client, place: Place, ref: DatasetRef) -> WireVersion:
+        usable = (
+            found for found in client.dataset_versions(place.dataset) if words.is_ready(found) and self._listed(found)
+        )
+        newest = max(usable, key=words.age, default=None)
+        if newest is None:
+            raise self._not_found(
+                ref,
+                "the dataset has no version that is ready and that a person asked for",
+                tip="make one, or name one that training made by its id",
+            )
+        return newest
+
+    def _by_id_or_tag(self, client: Client, place: Place, ref: DatasetRef) -> WireVersion:
+        selector = ref.selector or ""
+        with suppress(NotFound):
+            return client.get_dataset_version(place.dataset, selector)
+        best: WireVersion | None = None
+        known: list[str] = []
+        for found in client.dataset_versions(place.dataset):
+            tags = tags_of(found.metadata)
+            if selector in tags and (best is None or _preference(found) > _preference(best)):
+                best = found
+            if len(known) < SUGGESTION_LIMIT:
+                known += [found.id, *tags]
+        if best is not None:
+            return best
+        near = ", ".join(str(ref.at(name)) for name in nearest(selector, known)) or None
+        raise self._not_found(ref, "no version of that id and no such tag", tip=near)
+
+    def _ready(self, signed: Account, place: Place, found: WireVersion) -> DatasetVersion:
+        """The version once it is ready; see `waiting.wait` for what is raised when it does not become so."""
+        ref = words.version(signed, place, found).ref
+
+        def ask() -> WireVersion:
+            with self._client(signed, place, ref) as client:
+                return client.get_dataset_version(place.dataset, found.id)
+
+        ready = wait(
+            "the version",
+            found,
+            ask,
+            lambda version: version.status,
+            done=VersionStatus.READY,
+            going_on=GOING_ON,
+            failed=FAILED,
+            deadline=bound(self._wait_seconds),
+            reference=ref,
+        )
+        return words.version(signed, place, ready)
+
+    def _made(self, client: Client, place: Place, body: Mapping[str, Any]) -> WireVersion:
+        try:
+            made = client.post_dataset_versions(place.dataset, [body])[0]
+        except (ProviderUnavailable, UnexpectedResponse) as lost:
+            with suppress(NotFound, AuthenticationFailed):
+                found = client.get_dataset_version(place.dataset, body["id"])
+                log.warning(
+                    "the answer to a create was lost (%s); version %s was made all the same", lost.what, found.id
+                )
+                return found
+            raise
+        if made.id != body["id"]:
+            raise UnexpectedResponse(
+                "the version that was made has another id", provider=self.name, expected=body["id"], got=made.id
+            )
+        return made
+
+    def _overwritten(
+        self, client: Client, place: Place, found: WireVersion, message: str | None, metadata: dict[str, Any]
+    ) -> WireVersion:
+        body: dict[str, Any] = {"id": found.id, "metadata": metadata}
+        body["description"] = message if message is not None else found.description or ""
+        if found.visibility is not None:
+            body["visibility"] = found.visibility
+        changed = client.patch_dataset_versions(place.dataset, [body])[0]
+        again = cleared(changed.metadata, metadata)
+        if again is not None:
+            changed = client.patch_dataset_versions(place.dataset, [{**body, "metadata": again}])[0]
+        if changed.id != found.id or without_tags(changed.metadata) != without_tags(metadata):
+            raise UnexpectedResponse(
+                "the version's metadata is not what was sent",
+                provider=self.name,
+                reference=place,
+                payload=changed.raw,
+            )
+        return changed
+
+    def _take_from_others(self, signed: Account, place: Place, holder: str, tags: set[str]) -> None:
+        """Take tags off every other version of the dataset."""
+        with self._client(signed, place, DatasetRef(self.name, str(place))) as client:
+            others = [
+                found
+                for found in client.dataset_versions(place.dataset)
+                if found.id != holder and tags & set(tags_of(found.metadata))
+            ]
+            for found in others:
+                left = set(tags_of(found.metadata)) - tags
+                self._overwritten(client, place, found, None, with_tags(without_tags(found.metadata), left))
+
+
+def _preference(found: WireVersion) -> tuple[bool, Any]:
+    """Of two versions with one tag, which happens while a tag moves, a ready one counts, and then the newer one."""
+    return words.is_ready(found), words.age(found)
+
+
+def _json_object(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        copied = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument("metadata is not JSON", got=str(error)[:200]) from error
+    assert isinstance(copied, dict)
+    check_given(copied)
+    return copied
