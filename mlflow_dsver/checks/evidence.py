@@ -118,6 +118,7 @@ class Record:
 
     version: as recorded; only reference, digest, size and tags when the link's artifact is gone.
     requested: as it was asked for; None when that is not recorded. grade: the lowest that is recorded; None for none.
+    vouched: the provider promised then that the bytes cannot change (grade B or better on its own word).
     findings: contradictions inside the record, and parts of it that could not be read.
     """
 
@@ -125,6 +126,7 @@ class Record:
     requested: str | None
     version: DatasetVersion
     grade: Grade | None
+    vouched: bool = False
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
 
@@ -134,11 +136,13 @@ class Answer:
     """What the provider said when it was asked for a version: the version, or the failure that came instead.
 
     verdict: what the failure means (MISSING, UNREACHABLE, …); None exactly when there is a version.
+    vouched: the provider promises that the version's bytes cannot change.
     """
 
     version: DatasetVersion | None = None
     verdict: Verdict | None = None
     reason: str | None = None
+    vouched: bool = False
 
     def __post_init__(self) -> None:
         if (self.version is None) == (self.verdict is None):
@@ -151,6 +155,7 @@ class Seen(StrEnum):
     NOT_ASKED = "not asked for"
     NOT_AT_HAND = "not at hand"
     FAILED = "could not be read"
+    UNREACHABLE = "could not be fetched"
     GONE = "gone"
     DAMAGED = "damaged"
     READ = "read"

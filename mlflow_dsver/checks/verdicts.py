@@ -93,8 +93,7 @@ def _proof(evidence: Evidence) -> Proof:
         if seen.proof is Proof.SAMPLED:
             return Proof.NONE if seen.difference is None or seen.difference else Proof.SAMPLED
         return seen.proof if seen.digest == recorded.content_digest else Proof.NONE
-    vouched = recorded.immutable is True and evidence.answer.version is not None
-    if vouched and evidence.answer.version.immutable is True:  # type: ignore[union-attr]
+    if evidence.record.vouched and evidence.answer.vouched:
         return Proof.PROVIDER
     return Proof.NONE
 
@@ -171,6 +170,8 @@ def _byte_findings(record: Record, seen: ByteEvidence) -> Iterator[Finding]:
         yield finding(Verdict.CHANGED, "the files are damaged", found=seen.reason)
     elif seen.seen is Seen.FAILED:
         yield finding(Verdict.UNVERIFIABLE, "the files could not be read", found=seen.reason)
+    elif seen.seen is Seen.UNREACHABLE:
+        yield finding(Verdict.UNREACHABLE, "the files could not be fetched", found=seen.reason)
     elif seen.seen is Seen.READ and expected is not None:
         if seen.difference:
             yield finding(Verdict.CHANGED, difference_in_words(seen.difference), expected, seen.digest)
@@ -184,8 +185,8 @@ def _unproven(evidence: Evidence) -> Finding:
         what = "no content digest was recorded, so there is nothing to compare the files with"
     elif evidence.depth in (Depth.FULL, Depth.SAMPLE):
         what = "the files could not be had, and this depth takes no one's word"
-    elif recorded.immutable is not True:
-        what = "the provider did not vouch for immutability when the link was made, and no file was compared"
+    elif not evidence.record.vouched:
+        what = "the provider did not vouch for the bytes when the link was made, and no file was compared"
     else:
         what = "nothing proves that the data is the same"
     return Finding(Verdict.UNVERIFIABLE, Subject.BYTES, what, found=seen.reason)

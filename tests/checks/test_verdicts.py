@@ -37,12 +37,12 @@ CONTRADICTION = Finding(Verdict.CHANGED, Subject.RECORD, "param and tag disagree
 UNREAD = Finding(Verdict.UNREACHABLE, Subject.RECORD, "the artifacts could not be read")
 
 RECORDS = {
-    "kept": Record("training", "local://d@1", KEPT, Grade("A")),
-    "vouched": Record("training", "local://d@1", VOUCHED, Grade("B")),
+    "kept": Record("training", "local://d@1", KEPT, Grade("A"), vouched=True),
+    "vouched": Record("training", "local://d@1", VOUCHED, Grade("B"), vouched=True),
     "mutable": Record("training", "local://d@1", MUTABLE, Grade("A")),
     "loose": Record("training", "local://d@1", LOOSE, Grade("D")),
-    "contradictory": Record("training", "local://d@1", KEPT, Grade("A"), (CONTRADICTION,)),
-    "unread": Record("training", "local://d@1", KEPT, Grade("A"), (UNREAD,)),
+    "contradictory": Record("training", "local://d@1", KEPT, Grade("A"), True, (CONTRADICTION,)),
+    "unread": Record("training", "local://d@1", KEPT, Grade("A"), True, (UNREAD,)),
 }
 ANSWERS = [
     "same",
@@ -61,6 +61,7 @@ BYTES = {
     "not asked": ByteEvidence(Seen.NOT_ASKED),
     "not at hand": ByteEvidence(Seen.NOT_AT_HAND, reason="no mount"),
     "failed": ByteEvidence(Seen.FAILED, reason="permission denied", paths=("a",)),
+    "unfetched": ByteEvidence(Seen.UNREACHABLE, reason="time-out"),
     "gone": ByteEvidence(Seen.GONE, reason="no such folder"),
     "damaged": ByteEvidence(Seen.DAMAGED, paths=("a",)),
     "hashed": ByteEvidence(Seen.READ, proof=Proof.HASHED, digest=DIGEST, difference=Difference(unchanged=1)),
@@ -95,7 +96,7 @@ def answer(kind: str, recorded: DatasetVersion) -> Answer:
         "uncommitted": replace(recorded, immutable=False),
         "another": replace(recorded, ref=parse("local://d@2")),
     }[kind]
-    return Answer(version=now)
+    return Answer(version=now, vouched=now.immutable is True)
 
 
 def verdict(record: str, kind: str, seen: str, depth: Depth) -> Verdict:
@@ -150,7 +151,7 @@ def test_named_case(record: str, kind: str, seen: str, depth: str, expected: Ver
 
 FLOOR_OF_RECORD = {"contradictory": C, "unread": R}
 FLOOR_OF_ANSWER = {"bytes": C, "gone": G, "down": R, "odd": V, "another": V, "damaged": C}
-FLOOR_OF_BYTES = {"failed": V, "gone": G, "damaged": C}
+FLOOR_OF_BYTES = {"failed": V, "unfetched": R, "gone": G, "damaged": C}
 SAME = {"hashed", "hashed blind", "cached", "sampled"}
 DIFFERENT = {"hashed other", "hashed other, blind", "cached other", "sampled other"}
 PROVES = {
@@ -195,14 +196,19 @@ def test_every_combination_is_as_good_as_the_worst_that_was_seen_and_no_better_t
             expected = V
         if verdict(record, kind, seen, depth) is not expected:
             wrong.append((record, kind, seen, depth, verdict(record, kind, seen, depth), expected))
-    assert len(ALL) == 6 * 11 * 13 * 4
+    assert len(ALL) == 6 * 11 * 14 * 4
     assert wrong == []
 
 
 def test_no_failure_is_ever_a_match() -> None:
     """Down, denied, odd, unreadable, gone, damaged: whatever else agrees, it is no match."""
     for record, kind, seen, depth in ALL:
-        if kind in ("gone", "down", "odd", "damaged", "another") or seen in ("failed", "gone", "damaged"):
+        if kind in ("gone", "down", "odd", "damaged", "another") or seen in (
+            "failed",
+            "unfetched",
+            "gone",
+            "damaged",
+        ):
             assert verdict(record, kind, seen, depth) is not Verdict.MATCH
 
 
@@ -273,7 +279,7 @@ def test_a_size_that_became_known_or_unknown_is_a_note() -> None:
 def test_a_version_committed_since_is_not_vouched_for_by_that() -> None:
     """What was mutable when it was linked may have changed before it became immutable."""
     record = RECORDS["mutable"]
-    now = Answer(version=replace(MUTABLE, immutable=True))
+    now = Answer(version=replace(MUTABLE, immutable=True), vouched=True)
     assert judge(Evidence(record, now, BYTES["not at hand"])).verdict is Verdict.UNVERIFIABLE
     assert judge(Evidence(record, now, BYTES["hashed"])).verdict is Verdict.MATCH
 
