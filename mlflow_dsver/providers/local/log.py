@@ -34,6 +34,7 @@ class Record:
     """A version as the log describes it.
 
     kept: its bytes are in the store; otherwise only its manifest is, and the bytes lie in the folder `source`.
+    manifest: sum of the manifest's file.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Record:
     created: str
     modified: str
     creator: str
+    manifest: str
     message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -171,6 +173,7 @@ def _new(operation: Operation) -> Record:
         created=operation["at"],
         modified=operation["at"],
         creator=operation["by"],
+        manifest=operation["manifest"],
         message=operation.get("message") or None,
         metadata=operation.get("metadata") or {},
     )
@@ -178,8 +181,9 @@ def _new(operation: Operation) -> Record:
 
 def _changed(record: Record, operation: Operation) -> Record:
     changes: dict[str, Any] = {"modified": operation["at"], "kept": record.kept or operation.get("kept", False)}
-    if operation.get("source"):
-        changes["source"] = operation["source"]
+    for key in ("source", "manifest"):
+        if operation.get(key):
+            changes[key] = operation[key]
     if operation.get("message") is not None:
         changes["message"] = operation["message"] or None
     if operation.get("metadata") is not None:

@@ -288,7 +288,7 @@ def corrupt(store: Store, entry: FileEntry, got: str) -> CorruptObject:
         expected=f"blake3:{entry.digest} of {entry.bytes} bytes",
         got=got,
         done="Nothing was served",
-        tip="`mlflow-dsver store check` lists all that is damaged",
+        tip="the file from a backup, or remove it, delete the version and create it again from its folder",
     )
 
 

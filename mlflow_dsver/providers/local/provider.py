@@ -21,7 +21,7 @@ from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.files import atomic_write
+from mlflow_dsver.files import atomic_write, sync_folder
 from mlflow_dsver.manifests import InvalidManifest, Manifest
 from mlflow_dsver.manifests import read as read_manifest
 from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
@@ -119,19 +119,15 @@ class LocalProvider(Provider):
             manifest = hash_folder(
                 folder, cache=default_cache(), progress=self.progress, take=None if reference else arrival.take
             )
-            if not self._has(dataset, manifest, reference):
-                if not reference:
-                    arrival.complete(folder, manifest)
-                    arrival.publish()
-                with (
-                    meanings("the manifest cannot be kept"),
-                    atomic_write(self.store.manifest(manifest.digest), mode=0o444) as stream,
-                ):
-                    manifest.write(stream)
+            known = self._known(dataset, manifest, reference)
+            if known is None and not reference:
+                arrival.complete(folder, manifest)
+                arrival.publish()
             facts = {
                 "digest": manifest.digest,
                 "files": len(manifest),
                 "bytes": manifest.total_bytes,
+                "manifest": _keep_manifest(self.store, manifest) if known is None else known.manifest,
                 "kept": not reference,
                 **({"source": str(folder)} if reference else {}),
             }
@@ -255,14 +251,11 @@ class LocalProvider(Provider):
             near = [LATEST]
         return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
 
-    def _has(self, dataset: str, manifest: Manifest, reference: bool) -> bool:
-        """Whether the dataset has this content already, so that objects and manifest are known to be there."""
+    def _known(self, dataset: str, manifest: Manifest, reference: bool) -> Record | None:
+        """The dataset's version of this content, if its objects and manifest are known to be there."""
         state = read_state(self.store, dataset)
-        if state is None:
-            return False
-        return any(
-            record.digest == manifest.digest and (record.kept or reference) for record in state.versions.values()
-        )
+        record = state.versions.get(_id_of(state, manifest.digest)) if state else None
+        return record if record and (record.kept or reference) else None
 
     def _check_apart(self, folder: Path) -> None:
         source, root = folder.resolve(), self.store.root.resolve()
@@ -274,6 +267,28 @@ class LocalProvider(Provider):
                 done="Nothing was added",
                 tip="another folder, or another MLFLOW_DSVER_HOME",
             )
+
+
+def _keep_manifest(store: Store, manifest: Manifest) -> str:
+    """Write the manifest, unless it is there and right; the sum of its file."""
+    path = store.manifest(manifest.digest)
+    with meanings("the manifest cannot be kept"):
+        try:
+            manifest_of(store, manifest.digest, "")
+            sync_folder(path.parent)  # another process may have put it there just now
+            return file_sum(path)
+        except CorruptObject:
+            with atomic_write(path, mode=0o444) as stream:
+                manifest.write(stream)
+            return file_sum(path)
+
+
+def file_sum(path: Path) -> str:
+    """A short BLAKE3 of a file's bytes."""
+    from blake3 import blake3
+
+    digest: str = blake3(path.read_bytes()).hexdigest()
+    return digest[:32]
 
 
 def manifest_of(store: Store, digest: str, version: str) -> Manifest:
@@ -296,7 +311,7 @@ def manifest_of(store: Store, digest: str, version: str) -> Manifest:
         expected=digest,
         got=got,
         done="Nothing was served",
-        tip="create the version again from its folder, or the file from a backup",
+        tip="the file from a backup, or delete the version and create it again from its folder",
     )
 
 

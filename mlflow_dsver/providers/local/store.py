@@ -120,12 +120,6 @@ class Store:
             yield
 
     @contextmanager
-    def collecting(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold the store alone. Raises StoreError when others keep writing for longer than that."""
-        with locked(self.root / "lock", exclusive=True, seconds=seconds):
-            yield
-
-    @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder of one's own for unfinished work, in the file system of the store; gone at the end."""
         folder = self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"

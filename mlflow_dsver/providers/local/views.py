@@ -12,10 +12,10 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.cache import StatCache, default_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import IGNORE_FILE
-from mlflow_dsver.content.progress import Progress
+from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.manifests import Manifest, difference
 from mlflow_dsver.providers.local.objects import give_out, give_out_folder
@@ -25,23 +25,25 @@ from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, 
 def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
     """The read-only folder with a kept version's files. Raises CorruptObject, StoreError."""
     view = store.view(manifest.digest)
-    if _intact(view, manifest.digest, progress):
+    if is_intact(view, manifest.digest, cache=default_cache(), progress=progress):
         return view / "files"
-    with (
-        store.writing(),
-        locked(store.root / "tmp" / f"view-{hex_of(manifest.digest)}.lock", exclusive=True, create=True),
-    ):
-        if _intact(view, manifest.digest, progress):  # another process made it meanwhile
-            return view / "files"
-        with store.scratch() as scratch:
-            (scratch / "view" / "files").mkdir(parents=True)
-            progress.total(len(manifest), manifest.total_bytes)
-            give_out(store, manifest.entries, scratch / "view" / "files", read_only=True, progress=progress)
-            with meanings(f"the view {view} cannot be made"):
+    with store.writing(), store.scratch() as scratch:
+        lock = store.root / "tmp" / f"view-{hex_of(manifest.digest)}.lock"
+        with locked(lock, exclusive=True, create=True), meanings(f"the view {view} cannot be made"):
+            # another process may have made it meanwhile
+            if not is_intact(view, manifest.digest, cache=default_cache(), progress=progress):
+                _make_view(store, manifest, scratch / "view", progress)
                 if view.exists():
                     view.rename(store.root / "tmp" / f"aside-{secrets.token_hex(8)}")
                 (scratch / "view").rename(view)
     return view / "files"
+
+
+def _make_view(store: Store, manifest: Manifest, folder: Path, progress: Progress) -> None:
+    files = folder / "files"
+    files.mkdir(parents=True)
+    progress.total(len(manifest), manifest.total_bytes)
+    give_out(store, manifest.entries, files, read_only=True, progress=progress)
 
 
 def folder_of(source: Path, manifest: Manifest, version: str, progress: Progress) -> Path:
@@ -111,12 +113,13 @@ def _check_target(folder: Path) -> None:
             )
 
 
-def _intact(view: Path, digest: str, progress: Progress) -> bool:
+def is_intact(view: Path, digest: str, *, cache: StatCache | None, progress: Progress = SILENT) -> bool:
+    """Whether a view holds the content of that digest and nothing else; cache: None reads all of it."""
     files = view / "files"
     if not files.is_dir() or files.is_symlink() or os.path.lexists(files / IGNORE_FILE):
         return False
     try:
-        return hash_folder(files, cache=default_cache(), progress=progress).digest == digest
+        return hash_folder(files, cache=cache, progress=progress).digest == digest
     except ContentError:
         return False
 
