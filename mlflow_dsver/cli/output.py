@@ -34,7 +34,8 @@ def emit(as_json: bool, data: object, *blocks: Block) -> None:
     """Write the data as JSON, or the blocks for people."""
     try:
         if as_json:
-            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+            sys.stdout.write(json.dumps(data, indent=2))
+            sys.stdout.write("\n")  # apart: an unbuffered stream tells only now that the reader went away
         else:
             for block in blocks:
                 _write(block)

@@ -10,10 +10,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.versions import DatasetVersion, Link
+
+if TYPE_CHECKING:
+    from mlflow_dsver.providers.local.maintenance import CheckReport, Collection
 
 NONE = "–"
 """What stands where there is nothing."""
@@ -134,3 +138,32 @@ def links(found: Iterable[Link]) -> Table:
         empty="this run has no linked dataset version",
         right="SIZE",
     )
+
+
+def store_check(report: CheckReport) -> tuple[Block, ...]:
+    """What a check of the store looked at, then each finding."""
+    looked = fields(
+        store=report.store,
+        checked=", ".join(
+            (
+                human_count(report.datasets, "dataset"),
+                human_count(report.versions, "version"),
+                human_count(report.objects, "object"),
+                human_bytes(report.bytes),
+            )
+        ),
+        not_read=human_count(report.references, "version") + " whose bytes lie elsewhere" if report.references else None,
+        result="all well" if report else human_count(len(report.findings), "finding"),
+    )
+    rows = ((each.kind, each.problem, each.file, each.versions) for each in report.findings)
+    return (looked,) if report else (looked, line(""), table("KIND PROBLEM FILE VERSIONS", rows, empty=""))
+
+
+def collection(done: Collection) -> tuple[Block, ...]:
+    """What was or would be freed, and how to do it."""
+    what = {"object": done.objects, "manifest": done.manifests, "view": done.views, "leftover": done.leftovers}
+    counts = ", ".join(human_count(count, name) for name, count in what.items())
+    verb = "would be deleted" if done.dry_run else "deleted"
+    young = f"; {done.kept_young:,} younger than an hour are kept" if done.kept_young else ""
+    said = line(f"{verb}: {counts}, {human_bytes(done.bytes)}{young}")
+    return (said, line("nothing was changed; mlflow-dsver store gc --delete does it")) if done.dry_run else (said,)

@@ -1,0 +1,170 @@
+"""What the terminal, the pipe and the shell see: colours, widths, hostile text, exit codes, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from conftest import SCRIPT, Run
+
+from mlflow_dsver import __version__
+from mlflow_dsver.cli.main import cli
+
+Terminal = Callable[..., tuple[int, str]]
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202egnp.exe\nsecond line"
+
+
+def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:
+    """Every command and group, as its words."""
+    found: list[tuple[str, ...]] = [path]
+    for name, command in sorted(group.commands.items()):
+        found += commands(command, *path, name) if isinstance(command, click.Group) else [(*path, name)]
+    return found
+
+
+EVERY = commands(cli)
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_help_of_every_command(words: tuple[str, ...], golden: Callable[[str, str], None]) -> None:
+    """Help is what the golden file says, and has examples."""
+    text = click.Context(cli, info_name="mlflow-dsver", terminal_width=100)
+    for word in words:
+        command = text.command
+        assert isinstance(command, click.Group)
+        text = click.Context(command.commands[word], info_name=word, parent=text, terminal_width=100)
+    shown = text.get_help() + "\n"
+    assert "Example" in shown
+    golden(f"cli/help/{'-'.join(words) or 'mlflow-dsver'}.txt", shown)
+
+
+@pytest.mark.parametrize("words", [each for each in EVERY if len(each)], ids=" ".join)
+def test_help_as_a_process(words: tuple[str, ...], run: Run) -> None:
+    done = run(*words, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: mlflow-dsver " + " ".join(words))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in EVERY if words and words[-1] not in ("versions", "store", "demo")], ids=" ".join
+)
+def test_every_command_that_shows_something_knows_json(words: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout == f"mlflow-dsver {__version__}\n"
+
+
+def test_the_module_is_the_command(run: Run) -> None:
+    done = subprocess.run([sys.executable, "-m", "mlflow_dsver", "--version"], capture_output=True, text=True)
+    assert done.stdout == run("--version").stdout
+
+
+@pytest.mark.parametrize("words", [(), ("versions",)], ids=["program", "family"])
+def test_nothing_to_do_is_wrong_usage_and_shows_help(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Examples:" in done.stderr
+
+
+def test_hostile_text_reaches_no_terminal(run: Run, on_terminal: Terminal, digits_folder: Path) -> None:
+    """Escape sequences, markup, direction marks and line breaks in a message and a file name are shown as escapes."""
+    (digits_folder / "evil\x1b[2J\u202e.txt").write_text("x")
+    made = run("versions", "create", "local://digits", str(digits_folder), "-m", HOSTILE)
+    assert made.returncode == 0, made.stderr
+    for words in (("list", "local://digits"), ("show", "local://digits"), ("files", "local://digits")):
+        for text in (run("versions", *words).stdout, run("versions", *words, "--json").stdout):
+            assert not {"\x1b", "\x07", "\u202e"} & set(text), words
+        _, shown = on_terminal("versions", *words, NO_COLOR="1")
+        assert not {"\x1b[2J", "\x1b[31m", "\x07", "\u202e"} & {shown[i : i + n] for n in (1, 4, 5) for i in range(len(shown))}
+    assert "[bold]x[/bold]" in run("versions", "list", "local://digits").stdout
+    assert json.loads(run("versions", "show", "local://digits", "--json").stdout)["message"] == HOSTILE
+
+
+def test_colours_on_a_terminal_only_and_not_with_no_color(run: Run, on_terminal: Terminal, made: str) -> None:
+    words = ("versions", "show", made)
+    assert "\x1b[1m" in on_terminal(*words)[1]
+    assert "\x1b[3" not in on_terminal(*words, NO_COLOR="1")[1]
+    assert "\x1b" not in run(*words).stdout
+
+
+def test_a_pipe_gets_whole_lines_without_blanks_at_the_end(run: Run, made: str) -> None:
+    run("versions", "update", made, "-m", "word " * 100)
+    lines = run("versions", "list", COLUMNS="40").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith("word")
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(run: Run, made: str, digits_folder: Path) -> None:
+    for number in range(3000):
+        (digits_folder / f"{number:0200}.txt").write_text("x")
+    run("versions", "create", "local://many", str(digits_folder))
+    for words in ("versions files local://many", "versions files local://many --json"):
+        pipe = f"{SCRIPT} {words} | head -n 1; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60)
+        assert done.stderr == ""
+        assert done.stdout.splitlines()[-1] == "141"
+
+
+def test_ctrl_c_is_one_line(digits_folder: Path) -> None:
+    """A command that is stopped while it waits says so in one line, with the exit code that shells have for it."""
+    fifo = digits_folder.parent / "config.toml"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [SCRIPT, "versions", "list"],
+        env={**os.environ, "MLFLOW_DSVER_HOME": "", "MLFLOW_DSVER_CONFIG": str(fifo)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)  # it waits for the settings file by now
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=20)
+    assert (process.returncode, complaint.lstrip()) == (130, "mlflow-dsver: stopped\n")
+
+
+def test_an_output_that_cannot_say_a_character_gets_its_escape(run: Run, made: str) -> None:
+    run("versions", "update", made, "-m", "naïve 東京")
+    done = run("versions", "show", made, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "na\\xefve \\u6771\\u4eac" in done.stdout
+
+
+def test_debug_shows_where_an_error_came_from(run: Run) -> None:
+    done = run("versions", "show", "nonsense", MLFLOW_DSVER_DEBUG="1")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mlflow-dsver: not a reference")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(run: Run, shell: str) -> None:
+    done = run(_MLFLOW_DSVER_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0, done.stderr
+    assert "_MLFLOW_DSVER_COMPLETE" in done.stdout
+    words = {"COMP_WORDS": "mlflow-dsver versions mat", "COMP_CWORD": "2"}
+    assert "materialise" in run(_MLFLOW_DSVER_COMPLETE="bash_complete", **words).stdout
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("versions", "list"), ("providers",)], ids=" ".join)
+def test_what_needs_no_mlflow_does_not_import_it(words: tuple[str, ...], made: str) -> None:
+    """Nor anything else that is heavy: the command answers in a moment."""
+    heavy = ("mlflow", "pandas", "numpy", "sklearn", "sqlalchemy")
+    code = (
+        "import sys; from mlflow_dsver.cli.main import run; "
+        f"print(run({list(words)!r}), [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] in ("0 []", "None []"), done.stdout + done.stderr
