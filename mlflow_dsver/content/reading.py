@@ -12,7 +12,7 @@ import resource
 import stat as modes
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
 from threading import Event
 
@@ -163,32 +163,29 @@ def batches(todo: Todo) -> Iterator[Todo]:
 
 
 def spread(reader: Reader, todo: Todo) -> Iterator[list[Read]]:
-    """Read all of it by threads; batches come as they are done, in any order. Ends soon when it is interrupted."""
-    width = 1
-    running: set[Future[tuple[list[Read], bool]]] = set()
+    """Read all of it; batches come as they are done, in any order. Ends soon when it is interrupted.
+
+    Small files are read by the caller's thread until it is seen that they have to be waited for.
+    """
+    waiting = False
+    running: set[Future[list[Read]]] = set()
     with ThreadPoolExecutor(_WAITING_THREADS, "mlflow-dsver-read") as pool:
         try:
             for batch in batches(todo):
-                allowed = max(width, processors()) if len(batch) < _BATCH_FILES else width
-                while len(running) >= allowed:
+                large = batch[-1][2] >= LARGE
+                if not large and not waiting:
+                    before = _waits()
+                    yield reader.read_batch(batch)
+                    waiting = _waits() - before > len(batch) // 2 + 2
+                    continue
+                while len(running) >= (processors() if large else _WAITING_THREADS):
                     done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        read, waited = future.result()
-                        width = _WAITING_THREADS if waited else width
-                        yield read
-                running.add(pool.submit(_watched, reader, batch))
-            for future in running:
-                yield future.result()[0]
+                    yield from (future.result() for future in done)
+                running.add(pool.submit(reader.read_batch, batch))
+            yield from (future.result() for future in as_completed(running))
         except BaseException:
             reader.stopped.set()
             raise
-
-
-def _watched(reader: Reader, batch: Todo) -> tuple[list[Read], bool]:
-    """The batch, read, and whether most of its files had to be waited for."""
-    before = _waits()
-    read = reader.read_batch(batch)
-    return read, _waits() - before > len(batch) // 2 + 2
 
 
 def _waits() -> int:

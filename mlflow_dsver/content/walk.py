@@ -21,6 +21,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +37,9 @@ _log = logging.getLogger(__name__)
 _EVERYTHING = Rules()
 _TYPE = 0o170000
 _found = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
-_Listing = list[tuple[str, os.DirEntry[str]]]
+_RUN = 500
+_OPEN = 100  # folders kept open at a time; deeper ones are listed by path
+_Listing = list[tuple[str, os.DirEntry[str]]]  # name, with a slash for a folder, and entry
 
 
 class Found(NamedTuple):
@@ -46,18 +49,28 @@ class Found(NamedTuple):
     stat: os.stat_result
 
 
+class _Level(NamedTuple):
+    """A folder on the way down: where it is, what is left of it, and its descriptor if it is kept open."""
+
+    address: str
+    prefix: str
+    identity: tuple[int, int]
+    listing: Iterator[tuple[str, os.DirEntry[str]]]
+    descriptor: int | None
+
+
 def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[Found]:
     """All files of the folder that count, sorted by the code points of the whole path.
 
     Raises ContentError at once for a folder that is missing or a file, and at the end for all else that was met.
     """
-    return walk_selected(folder, select(check_folder(folder), rules))
+    return chain.from_iterable(walk_selected(folder, select(check_folder(folder), rules)))
 
 
-def walk_selected(folder: Path, selection: Selection) -> Iterator[Found]:
-    """`walk` for rules that were read already."""
+def walk_selected(folder: Path, selection: Selection) -> Iterator[list[Found]]:
+    """`walk` for rules that were read already; the files come in runs of up to some hundred."""
     problems = Problems()
-    yield from _files(folder, selection, problems)
+    yield from _runs(folder, selection, problems)
     problems.raise_any(folder)
 
 
@@ -73,60 +86,89 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
-def _files(folder: Path, selection: Selection, problems: Problems) -> Iterator[Found]:
-    root = folder.stat()
-    listings = [iter(_listing(str(folder), "", selection, problems))]
-    prefixes = [""]
-    above = [(root.st_dev, root.st_ino)]
-    while listings:
-        prefix = prefixes[-1]
-        for key, entry in listings[-1]:
-            try:
-                status = entry.stat()
-            except OSError as error:
-                problems.add((prefix + key).rstrip("/"), _why(entry, error))
-                continue
-            if key[-1] != "/":
-                if status.st_mode & _TYPE == stat.S_IFREG:
-                    yield _found(Found, (prefix + key, status))
-                else:
-                    problems.add(prefix + key, "neither a file nor a folder")
-                continue
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:
-                problems.add((prefix + key)[:-1], "a symbolic link to a folder that it lies in")
-                continue
-            listings.append(iter(_listing(entry.path, prefix + key, selection, problems)))
-            prefixes.append(prefix + key)
-            above.append(identity)
-            break
-        else:
-            listings.pop()
-            prefixes.pop()
-            above.pop()
-
-
-def _listing(folder: str, prefix: str, selection: Selection, problems: Problems) -> _Listing:
-    """Name (with a slash for a folder) and entry of what counts in one folder, in order."""
+def _runs(folder: Path, selection: Selection, problems: Problems) -> Iterator[list[Found]]:
+    levels: list[_Level] = []
     try:
-        with os.scandir(folder) as entries:
+        levels.append(_open_level(str(folder), "", folder.stat(), selection, problems, True))
+        while levels:
+            level = levels[-1]
+            files, below = _run(level, levels, problems)
+            if files:
+                yield files
+            if below is not None:
+                name, status = below
+                address = os.path.join(level.address, name[:-1])  # noqa: PTH118  (text, as it is used as such)
+                keep_open = len(levels) < _OPEN
+                levels.append(_open_level(address, level.prefix + name, status, selection, problems, keep_open))
+            elif not files:
+                _close(levels.pop())
+    finally:
+        for level in levels:
+            _close(level)
+
+
+def _run(
+    level: _Level, levels: list[_Level], problems: Problems
+) -> tuple[list[Found], tuple[str, os.stat_result] | None]:
+    """Some files of a folder, and the folder that comes after them if they end there; neither at the end."""
+    prefix = level.prefix
+    files: list[Found] = []
+    for key, entry in level.listing:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            problems.add((prefix + key).rstrip("/"), _why(entry, error))
+            continue
+        if key[-1] != "/":
+            if status.st_mode & _TYPE == stat.S_IFREG:
+                files.append(_found(Found, (prefix + key, status)))
+                if len(files) == _RUN:
+                    break
+            else:
+                problems.add(prefix + key, "neither a file nor a folder")
+        elif any((status.st_dev, status.st_ino) == above.identity for above in levels):
+            problems.add(prefix + key[:-1], "a symbolic link to a folder that it lies in")
+        else:
+            return files, (key, status)
+    return files, None
+
+
+def _open_level(
+    address: str,
+    prefix: str,
+    status: os.stat_result,
+    selection: Selection,
+    problems: Problems,
+    keep_open: bool,
+) -> _Level:
+    """List a folder. keep_open: by descriptor, which makes the stat of its files cheaper."""
+    identity = (status.st_dev, status.st_ino)
+    descriptor = None
+    try:
+        descriptor = os.open(address, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if keep_open else None
+        with os.scandir(address if descriptor is None else descriptor) as entries:
             listing = [(entry.name + "/" if _is_folder(entry) else entry.name, entry) for entry in entries]
     except OSError as error:
         problems.add(prefix.rstrip("/") or ".", reason(error))
-        return []
+        return _Level(address, prefix, identity, iter(()), descriptor)
     if not prefix:
         listing = [each for each in listing if each[0] != IGNORE_FILE]
     if not selection.everything():
         listing = [each for each in listing if selection.takes(prefix + each[0])]
     listing.sort(key=itemgetter(0))
-    return _checked_names(listing, prefix, problems)
+    return _Level(address, prefix, identity, iter(_checked_names(listing, prefix, problems)), descriptor)
+
+
+def _close(level: _Level) -> None:
+    if level.descriptor is not None:
+        os.close(level.descriptor)
 
 
 def _checked_names(listing: _Listing, prefix: str, problems: Problems) -> _Listing:
     """Those with names in UTF-8; the others are noted, and names that are alike are warned of."""
-    names = "".join([key if key[-1] == "/" else key + "/" for key, _ in listing])
+    names = "/".join([key for key, _ in listing])
     if names.isascii():
-        alike = len(set(names.lower().split("/"))) <= len(listing)
+        alike = len({*names.lower().split("/")} - {""}) < len(listing)
     else:
         wrong = {key for key, _ in listing if not _is_utf8(key)}
         for key in sorted(wrong):
