@@ -1,0 +1,232 @@
+"""Reads the bytes of a version, as far as they can be had and as deep as was asked, and says what it saw.
+
+Where bytes are at hand they are read in place, damaged or not. By default an untouched file is not read again: the
+stat cache, or a ctime that is not later than the moment when a store hashed its objects, stands in for it (a disk
+that rots in silence is therefore found by `full` alone). `full` and `sample` read now and believe no cache; what is
+not at hand they fetch into a temporary folder first. Nothing else is written, and a failure is a value.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from mlflow_dsver.checks.asking import meaning, reason
+from mlflow_dsver.checks.evidence import NOT_ASKED, ByteEvidence, Depth, Proof, Seen, Verdict
+from mlflow_dsver.checks.manifest_lines import ManifestLines, parse_line
+from mlflow_dsver.checks.sampling import Sampling
+from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.hashing import Rules, hash_folder
+from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.content.reading import LARGE, Reader, spread
+from mlflow_dsver.errors import ContentError, DsverError
+from mlflow_dsver.manifests import Difference, FileEntry, InvalidManifest, Manifest, difference
+from mlflow_dsver.providers.interface import Capability, Place, Provider
+from mlflow_dsver.text import human_count, one_line
+from mlflow_dsver.versions import DatasetVersion
+
+_DAMAGE_AHEAD = {Verdict.MISSING: Seen.GONE, Verdict.CHANGED: Seen.DAMAGED, Verdict.UNREACHABLE: Seen.UNREACHABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How deep to read. sampling: what is drawn at depth `sample`; elsewhere unused."""
+
+    depth: Depth = Depth.DEFAULT
+    sampling: Sampling | None = None
+
+
+def read_bytes(
+    provider: Provider,
+    version: DatasetVersion,
+    effort: Effort,
+    *,
+    manifest: bytes | None = None,
+    progress: Progress = SILENT,
+) -> ByteEvidence:
+    """What the bytes of a version are now, compared with its recorded content digest.
+
+    version: as recorded. manifest: the recorded manifest's file, whose digest is the recorded one; None when there
+    is none. Raises nothing for what it finds.
+    """
+    if effort.depth is Depth.METADATA:
+        return NOT_ASKED
+    try:
+        place = provider.at_hand(version)
+        if place is not None:
+            return _at_hand(place, version, effort, manifest, progress)
+        if effort.depth is Depth.DEFAULT:
+            return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep them on this machine")
+        return _fetched(provider, version, manifest, progress)
+    except DsverError as error:
+        return _failure(error)
+    except OSError as error:
+        return ByteEvidence(Seen.FAILED, reason=reason(error))
+
+
+def _failure(error: DsverError) -> ByteEvidence:
+    if isinstance(error, ContentError):
+        return ByteEvidence(Seen.FAILED, reason=reason(error), paths=error.paths)
+    return ByteEvidence(_DAMAGE_AHEAD.get(meaning(error), Seen.FAILED), reason=reason(error))
+
+
+def _fetched(provider: Provider, version: DatasetVersion, manifest: bytes | None, progress: Progress) -> ByteEvidence:
+    if Capability.BYTES not in provider.capabilities:
+        return ByteEvidence(Seen.NOT_AT_HAND, reason=f"{provider.name} does not give out files")
+    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-verify-") as scratch:
+        folder = Path(scratch) / "files"
+        provider.materialise(version, folder)
+        return _compared(folder, version, Depth.FULL, manifest, progress)
+
+
+def _at_hand(
+    place: Place, version: DatasetVersion, effort: Effort, manifest: bytes | None, progress: Progress
+) -> ByteEvidence:
+    if not place.folder.is_dir():
+        return ByteEvidence(Seen.GONE, reason=f"no folder {one_line(place.folder)}")
+    if next(place.folder.iterdir(), None) is None:
+        return ByteEvidence(Seen.GONE, reason=f"the folder {one_line(place.folder)} is empty")
+    if effort.depth is not Depth.SAMPLE and not place.by_digest:
+        return _compared(place.folder, version, effort.depth, manifest, progress)
+    if place.manifest is not None:
+        with place.manifest.open("rb") as stream:
+            entries = _entries(stream, version)
+        if entries is None:
+            return ByteEvidence(Seen.DAMAGED, reason=f"the manifest {place.manifest} is damaged")
+    else:
+        entries = _entries(BytesIO(manifest), version) if manifest is not None else None
+    if entries is None:
+        return ByteEvidence(Seen.NOT_AT_HAND, reason="no manifest says which files there are")
+    if effort.depth is Depth.SAMPLE:
+        sampling = effort.sampling or Sampling()
+        seen = _by_entry(place, sampling.draw(entries), None, progress)
+        if seen.seen is not Seen.READ:
+            return seen
+        statement = f"{sampling.statement(len(entries))}; files that were added are not looked for"
+        return replace(seen, proof=Proof.SAMPLED, digest=None, statement=statement)
+    seen = _by_entry(place, entries, place.hashed if effort.depth is Depth.DEFAULT else None, progress)
+    return replace(seen, digest=version.content_digest) if seen.seen is Seen.READ else seen
+
+
+def _entries(stream: IO[bytes], version: DatasetVersion) -> list[FileEntry] | None:
+    """The entries of a manifest; None when it is damaged or not that of the version."""
+    try:
+        lines = ManifestLines(stream)
+        if version.content_digest not in (None, lines.content_digest):
+            return None
+        return [parse_line(line) for line in lines]
+    except InvalidManifest:
+        return None
+
+
+def _compared(
+    folder: Path, version: DatasetVersion, depth: Depth, manifest: bytes | None, progress: Progress
+) -> ByteEvidence:
+    """Hash a folder, all of it, and compare it with the record."""
+    recorded = _recorded(manifest, version)
+    cache = default_cache(read_only=True) if depth is Depth.DEFAULT else None
+    rules = recorded.rules if recorded else Rules()
+    found = hash_folder(folder, rules=rules, cache=cache, progress=progress)
+    same = found.digest == version.content_digest
+    changes: Difference | None = Difference(unchanged=len(found)) if same else None
+    if not same and recorded is not None:
+        changes = difference(Manifest(tuple(recorded.entries())), found)
+    return ByteEvidence(
+        Seen.READ,
+        proof=Proof.HASHED if cache is None else Proof.CACHED,
+        digest=found.digest,
+        files=len(found),
+        bytes=found.total_bytes,
+        difference=changes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The recorded manifest, parsed only as far as is needed."""
+
+    content: bytes
+    rules: Rules
+
+    def entries(self) -> list[FileEntry]:
+        return [parse_line(line) for line in ManifestLines(BytesIO(self.content))]
+
+
+def _recorded(manifest: bytes | None, version: DatasetVersion) -> _Recorded | None:
+    if manifest is None:
+        return None
+    try:
+        lines = ManifestLines(BytesIO(manifest))
+    except InvalidManifest:
+        return None
+    if lines.content_digest != version.content_digest:
+        return None
+    made = lines.header.get("made")
+    patterns = {key: made.get(key) for key in ("include", "exclude")} if isinstance(made, dict) else {}
+    texts = {
+        key: tuple(each for each in value if isinstance(each, str))
+        for key, value in patterns.items()
+        if isinstance(value, list)
+    }
+    return _Recorded(manifest, Rules(**texts))
+
+
+def _by_entry(
+    place: Place, entries: Sequence[FileEntry], hashed: datetime | None, progress: Progress
+) -> ByteEvidence:
+    """Look at each file by itself. hashed: what was not touched since then is not read; None reads everything."""
+    files = {_address(place, entry): entry for entry in entries}
+    trusted = 0 if hashed is None else int(hashed.timestamp() * 1e9)
+    missing, damaged, todo = set(), set(), []
+    root = os.path.join(place.folder, "")  # noqa: PTH118  (text: a Path for each file is slow)
+    for number, (address, entry) in enumerate(files.items()):
+        try:
+            status = os.stat(root + address)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            missing.add(address)
+            continue
+        except OSError as error:
+            return ByteEvidence(Seen.FAILED, reason=reason(error), paths=(entry.path,))
+        if status.st_size != entry.bytes:
+            damaged.add(address)
+        elif status.st_ctime_ns > trusted:
+            todo.append((number, address, entry.bytes))
+    progress.total(len(todo), sum(size for _, _, size in todo))
+    reader = Reader(place.folder, None, progress, large_files=sum(size >= LARGE for _, _, size in todo))
+    for batch in spread(reader, todo):
+        damaged |= {read.path for _, read, _ in batch if read.digest != files[read.path].digest}
+    if reader.problems:
+        return _failure(_problem(reader, place.folder))
+    if missing or damaged:
+        return _harmed(place, entries, missing, damaged)
+    proof = Proof.HASHED if len(todo) == len(files) else Proof.CACHED
+    size = sum(entry.bytes for entry in entries)
+    unchanged = Difference(unchanged=len(entries))
+    return ByteEvidence(Seen.READ, proof=proof, files=len(entries), bytes=size, difference=unchanged)
+
+
+def _address(place: Place, entry: FileEntry) -> str:
+    return f"{entry.digest[:2]}/{entry.digest}" if place.by_digest else entry.path
+
+
+def _problem(reader: Reader, folder: Path) -> ContentError:
+    try:
+        reader.problems.raise_any(folder)
+    except ContentError as error:
+        return error
+    raise AssertionError("called without a problem")
+
+
+def _harmed(place: Place, entries: Sequence[FileEntry], missing: set[str], damaged: set[str]) -> ByteEvidence:
+    gone = [entry.path for entry in entries if _address(place, entry) in missing]
+    other = [entry.path for entry in entries if _address(place, entry) in damaged]
+    told = [f"{human_count(len(gone), 'file')} gone"] if gone else []
+    told += [f"{human_count(len(other), 'file')} with other bytes"] if other else []
+    text = f"{' and '.join(told)}, of {len(entries):,} looked at"
+    return ByteEvidence(Seen.GONE if gone else Seen.DAMAGED, reason=text, paths=tuple(sorted(gone + other)))

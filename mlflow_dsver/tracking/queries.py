@@ -1,0 +1,257 @@
+"""What checks and pages ask MLflow for: runs as plain values, the files of a record, tags written after the fact.
+
+Nothing here judges what it reads. Each question is bounded in time; MLflow's own retries cannot hold the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mlflow_dsver.errors import NotFound, TrackingError
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.bounded import deadline, read_run, within
+from mlflow_dsver.tracking.source import SOURCE_TYPE
+
+PAGE = 1000
+"""Runs asked for at a time."""
+
+MAX_SOURCE = 65_536
+"""Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run as MLflow has it.
+
+    experiment: its name. started, ended: with time zone; None when MLflow does not say. metrics: last values.
+    sources: role to the source JSON of each input that is a dataset version, as far as it is a JSON object.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    experiment: str
+    status: str
+    started: datetime | None
+    ended: datetime | None
+    artifact_uri: str
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a registered model, and the run it came from; None when MLflow does not know the run."""
+
+    name: str
+    version: str
+    run_id: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+class Tracking:
+    """MLflow at its current tracking address; experiments' names are asked for once."""
+
+    def __init__(self) -> None:
+        self._client = MlflowClient()
+        self._experiments: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """The tracking address, as MLflow was told it; it may hold a password."""
+        return str(self._client.tracking_uri)
+
+    def run(self, run_id: str) -> RunFacts:
+        """One run. Raises RunNotFound, TrackingError."""
+        return self._facts(read_run(self._client, deadline(), run_id))
+
+    def runs(
+        self, *, experiments: Sequence[str] = (), filter_text: str | None = None, since: datetime | None = None
+    ) -> Iterator[RunFacts]:
+        """Runs that are not deleted, newest first, a page at a time.
+
+        experiments: names or ids; none means all. filter_text: in MLflow's own words. since: begun then or later.
+        Raises NotFound for an experiment that does not exist, TrackingError for a filter that MLflow refuses.
+        """
+        ids = [self._experiment_id(name) for name in experiments] or self._all_experiments()
+        clauses = [filter_text] if filter_text else []
+        if since is not None:
+            clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+        token = None
+        while ids:
+            page = self._page(ids, " AND ".join(clauses), token)
+            yield from map(self._facts, page)
+            token = page.token
+            if not token:
+                return
+
+    def record_files(self, run: RunFacts) -> dict[str, bytes]:
+        """The files of the record by their name in the folder `dsver`; those that do not exist are left out."""
+
+        def work() -> dict[str, bytes]:
+            repository = get_artifact_repository(run.artifact_uri)
+            with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
+                found = {}
+                for name in _names(repository, record.FOLDER):
+                    if name.endswith((".json", ".jsonl.gz")) and "/" not in name:
+                        local = repository.download_artifacts(f"{record.FOLDER}/{name}", scratch)
+                        found[name] = Path(local).read_bytes()
+                return found
+
+        return within(self._client, deadline(), f"give the record of run {one_line(run.run_id, 60)}", work)
+
+    def environment_files(self, run: RunFacts) -> dict[str, bytes]:
+        """requirements.txt, conda.yaml, python_env.yaml and MLproject among the run's artifacts, by their path."""
+        wanted = ("requirements.txt", "conda.yaml", "python_env.yaml", "MLproject")
+
+        def work() -> dict[str, bytes]:
+            repository = get_artifact_repository(run.artifact_uri)
+            folders = ["", *(name for name in _names(repository, "", folders=True) if name != record.FOLDER)]
+            found = {}
+            with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
+                for folder in folders[:50]:
+                    for name in _names(repository, folder):
+                        if name in wanted:
+                            path = f"{folder}/{name}" if folder else name
+                            found[path] = Path(repository.download_artifacts(path, scratch)).read_bytes()
+            return found
+
+        return within(self._client, deadline(), f"give the files of run {one_line(run.run_id, 60)}", work)
+
+    def write_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run, ended or not, in one request. Raises TrackingError."""
+        entities = [RunTag(key, one_line(value, record.VALUE_LIMIT)) for key, value in tags.items()]
+        within(
+            self._client,
+            deadline(),
+            f"write tags to run {one_line(run_id, 60)}",
+            lambda: self._client.log_batch(run_id, tags=entities),
+        )
+
+    def model_versions(self) -> Iterator[ModelVersion]:
+        """All versions of all registered models, a page at a time; none where there is no registry."""
+        token = None
+        while True:
+            try:
+                page = within(self._client, deadline(), "list models", lambda: self._models(token))  # noqa: B023
+            except TrackingError as error:
+                if "not" in str(error.__cause__).lower() and "support" in str(error.__cause__).lower():
+                    return
+                raise
+            for each in page:
+                yield ModelVersion(each.name, str(each.version), each.run_id or None)
+            token = page.token
+            if not token:
+                return
+
+    def _models(self, token: str | None) -> Any:
+        return self._client.search_model_versions(max_results=PAGE, page_token=token)
+
+    def _page(self, ids: list[str], filter_text: str, token: str | None) -> Any:
+        return within(
+            self._client,
+            deadline(),
+            "search runs",
+            lambda: self._client.search_runs(ids, filter_text, max_results=PAGE, page_token=token),
+        )
+
+    def _experiment_id(self, name: str) -> str:
+        def work() -> Any:
+            found = self._client.get_experiment_by_name(name)
+            if found is None and name.isdigit():
+                try:
+                    found = self._client.get_experiment(name)
+                except MlflowException:
+                    found = None
+            return found
+
+        found = within(self._client, deadline(), f"find experiment {one_line(name, 60)}", work)
+        if found is None:
+            raise NotFound(
+                f"no experiment {one_line(name, 60)!r}", tip="`mlflow experiments search` lists those there are"
+            )
+        self._experiments[found.experiment_id] = found.name
+        return str(found.experiment_id)
+
+    def _all_experiments(self) -> list[str]:
+        def work() -> list[Any]:
+            found: list[Any] = []
+            token = None
+            while True:
+                page = self._client.search_experiments(max_results=PAGE, page_token=token)
+                found += page
+                token = page.token
+                if not token:
+                    return found
+
+        found = within(self._client, deadline(), "list experiments", work)
+        self._experiments.update({each.experiment_id: each.name for each in found})
+        return [each.experiment_id for each in found]
+
+    def _facts(self, run: Any) -> RunFacts:
+        info = run.info
+        return RunFacts(
+            run_id=info.run_id,
+            name=info.run_name or "",
+            experiment_id=info.experiment_id,
+            experiment=self._experiment_name(info.experiment_id),
+            status=info.status,
+            started=_time(info.start_time),
+            ended=_time(info.end_time),
+            artifact_uri=info.artifact_uri,
+            params=dict(run.data.params),
+            tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
+            sources=_sources(run),
+        )
+
+    def _experiment_name(self, experiment_id: str) -> str:
+        if experiment_id not in self._experiments:
+            found = within(
+                self._client,
+                deadline(),
+                f"show experiment {one_line(experiment_id, 60)}",
+                lambda: self._client.get_experiment(experiment_id),
+            )
+            self._experiments[experiment_id] = found.name
+        return self._experiments[experiment_id]
+
+
+def _names(repository: Any, folder: str, *, folders: bool = False) -> list[str]:
+    """Names right below an artifact folder; [] when there is no such folder."""
+    infos = repository.list_artifacts(folder or None)
+    return [info.path.rsplit("/", 1)[-1] for info in infos or [] if bool(info.is_dir) is folders]
+
+
+def _sources(run: Any) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        role = record.context_of(each)
+        if each.dataset.source_type != SOURCE_TYPE or role is None or len(each.dataset.source) > MAX_SOURCE:
+            continue
+        try:
+            fields = json.loads(each.dataset.source)
+        except (ValueError, RecursionError):
+            fields = None
+        found[role] = fields if isinstance(fields, dict) else {}
+    return found
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
