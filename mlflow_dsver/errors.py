@@ -178,3 +178,9 @@ class RunNotFound(TrackingError, LookupError):
     """The tracking server answered, and there is no such run."""
 
     exit_code = 2
+
+
+class InputConflict(TrackingError):
+    """A run has another version in that role already, and MLflow lets nobody change a param."""
+
+    exit_code = 2
