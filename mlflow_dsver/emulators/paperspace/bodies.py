@@ -1,0 +1,208 @@
+"""The forms of Paperspace's bodies: pages, errors, what is read from a request, the session, a storage provider.
+
+Functions of their arguments and the switches; the state is in `service`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlflow_dsver.emulators.serving import Request
+
+CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_SUPPORTED",
+    408: "TIMEOUT",
+    409: "CONFLICT",
+    412: "PRECONDITION_FAILED",
+    413: "PAYLOAD_TOO_LARGE",
+    429: "TOO_MANY_REQUESTS",
+}
+MAX_LIMIT = 120
+MAX_BODY = 100_000
+"""Bytes of a request's body; the library that the service is thought to use refuses more."""
+TEAM = "tewr3st2z"
+NAMESPACE = "t40f5ou8vp"
+STORAGE = "spf2xq81vbn0a7c"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Refused(Exception):
+    """An answer that is an error: status, message and details."""
+
+    def __init__(self, status: int, message: str, details: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.details = status, details
+
+    def body(self, switches: Mapping[str, str]) -> dict[str, Any]:
+        """The vendor's error body."""
+        body: dict[str, Any] = {"message": str(self), "code": CODES.get(self.status, "INTERNAL_SERVER_ERROR")}
+        if self.details is not None:
+            issues = [{"message": detail} for detail in self.details]
+            body[switches["error-detail"]] = issues if switches["error-detail"] == "issues" else {"issues": issues}
+        return body
+
+
+Known = Mapping[str, type | tuple[type, ...]]
+
+
+def dressed(body: Any, switches: Mapping[str, str]) -> Any:
+    """The body with dates and keys as the switches say; recursion goes three levels deep at most."""
+    if isinstance(body, list):
+        return [dressed(each, switches) for each in body]
+    if not isinstance(body, dict):
+        return body
+    whole = {
+        key: value
+        if key == "metadata"
+        else dressed(_date(value, switches) if key.startswith("dt") else value, switches)
+        for key, value in body.items()
+    }
+    if switches["extra-keys"] == "yes":
+        whole["addedLater"] = {"a": [1, None, "x"]}
+    return whole
+
+
+def _date(value: str | None, switches: Mapping[str, str]) -> str | None:
+    return value[:-5] + "Z" if value and switches["dates"] == "seconds" else value
+
+
+def page(
+    items: list[dict[str, Any]],
+    request: Request,
+    switches: Mapping[str, str],
+    shown: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> dict[str, Any]:
+    """One page; items are in the order of their creation."""
+    text = request.first("limit") or switches["default-limit"]
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
+        raise invalid(f"limit: Number must be from 1 to {MAX_LIMIT}")
+    if request.first("orderBy") not in (None, "dtCreated"):
+        raise invalid("orderBy: Invalid enum value. Expected 'dtCreated'")
+    if request.first("order") not in (None, "asc", "desc"):
+        raise invalid("order: Invalid enum value. Expected 'asc' | 'desc'")
+    ordered = items if request.first("order") == "asc" else items[::-1]
+    start = _after(request.first("after"), ordered)
+    end = start + int(text)
+    found: dict[str, Any] = {"hasMore": end < len(ordered), "items": [shown(each) for each in ordered[start:end]]}
+    if found["hasMore"]:
+        found["nextPage"] = base64.urlsafe_b64encode(_id(ordered[end - 1]).encode()).decode()
+    elif switches["next-page"] != "missing":
+        found["nextPage"] = None if switches["next-page"] == "null" else ""
+    return found
+
+
+def read_body(request: Request, known: Known, switches: Mapping[str, str]) -> dict[str, Any]:
+    """A JSON object with only known keys, each of its type, or Refused."""
+    if request.headers.get("content-type") != "application/json":
+        raise Refused(415, "Unsupported content-type")
+    if len(request.body) > MAX_BODY:
+        raise Refused(413, "Request body too large")
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        raise Refused(400, "Failed to parse request body") from None
+    if not isinstance(body, dict):
+        raise invalid("Expected object")
+    wrong = [key for key, value in body.items() if key in known and not isinstance(value, known[key])]
+    if switches["unknown-key"] == "400":
+        wrong += [key for key in body if key not in known]
+    if wrong:
+        raise invalid(*(f"{key}: Invalid input" for key in wrong))
+    return {key: value for key, value in body.items() if key in known}
+
+
+def storage(switches: Mapping[str, str]) -> dict[str, Any]:
+    """The one storage provider that there is."""
+    secret = "********" if switches["secrets"] == "masked" else "emulated-secret-access-key"
+    return {
+        "id": STORAGE,
+        "name": "Gradient Managed",
+        "isTeamDefault": True,
+        "isManaged": True,
+        "s3Config": {
+            "bucket": TEAM,
+            "accessKey": "emulated-access-key",
+            "secretAccessKey": secret,
+            "endpoint": "https://osg-ny2.paperspace.io/",
+            "region": "ny2",
+            "signatureVersion": None,
+            "retainData": None,
+        },
+    }
+
+
+def utilization(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Bytes in use, as decimal texts."""
+    used = str(sum(sizes.values()))
+    rest = (
+        "totalFreeStorage",
+        "remainingFreeStorage",
+        "modelUsage",
+        "sharedStorageUsage",
+        "notebookWorkspaceUsage",
+    )
+    return {**dict.fromkeys(rest, "0"), "totalUsage": used, "datasetUsage": used}
+
+
+def invalid(*issues: str) -> Refused:
+    """The answer to a request whose parameters or body are wrong."""
+    return Refused(400, "Input validation failed", list(issues))
+
+
+def _after(mark: str | None, items: list[dict[str, Any]]) -> int:
+    """The index after the item that a cursor names; a cursor of an item that is gone starts over at the end."""
+    if not mark:
+        return 0
+    try:
+        last = base64.urlsafe_b64decode(mark).decode()
+    except ValueError:
+        raise invalid("after: Invalid cursor") from None
+    return next((index + 1 for index, item in enumerate(items) if _id(item) == last), len(items))
+
+
+def _id(item: Mapping[str, Any]) -> str:
+    return str(item.get("version") or item["id"])
+
+
+def random_id(length: int) -> str:
+    """Lower-case letters and digits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def session() -> dict[str, Any]:
+    """Who a good key belongs to."""
+    team = {
+        "id": TEAM,
+        "name": "Emulated team",
+        "namespace": NAMESPACE,
+        "isUserTeam": False,
+        "dtCreated": "2024-05-15T12:00:00.000Z",
+        "publicProfileImageUrl": None,
+    }
+    return {
+        "user": {
+            "id": "u" + TEAM,
+            "email": "emulated@example.org",
+            "firstName": None,
+            "lastName": None,
+            "dtCreated": "2024-05-15T12:00:00.000Z",
+            "dtConfirmed": None,
+            "teamMemberships": [{"team": team, "isOwner": True, "isAdmin": True}],
+            "isPhoneVerified": False,
+            "isPasswordAuthEnabled": True,
+            "isQrCodeBasedMfaEnabled": False,
+            "isQrCodeBasedMfaConfirmed": False,
+            "preferences": None,
+            "analyticsId": 1,
+            "metadata": {},
+        },
+        "team": {"id": TEAM, "namespace": NAMESPACE, "isPrivate": False, "maxMachines": 2, "analyticsId": 1},
+    }
