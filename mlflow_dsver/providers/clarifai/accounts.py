@@ -27,7 +27,7 @@ _FORM = "clarifai://user/app/dataset@version, or clarifai://dataset@version with
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DatasetPlace:
     """A dataset in an app of a user. user and app are None where an app's key alone says whose it is."""
 
     user: str | None
@@ -65,14 +65,14 @@ class Account:
             )
         return key
 
-    def place(self, dataset: str) -> Place:
+    def place(self, dataset: str) -> DatasetPlace:
         """What the dataset part of a reference means: `user/app/dataset`, or `dataset` with the settings' two.
 
         Raises InvalidReference for another number of parts, and SettingsError when user or app is needed and unset.
         """
         parts = dataset.split("/")
         if len(parts) == 3:
-            return Place(*parts)
+            return DatasetPlace(*parts)
         if len(parts) != 1:
             raise InvalidReference("not a dataset at Clarifai", expected=_FORM, got=ascii(dataset)[:80])
         if self.pat is not None or self.api_key is None:
@@ -82,7 +82,7 @@ class Account:
                         f"clarifai://{dataset} names no user and app, and {name} is not set",
                         tip=f"set {name}, or write clarifai://user/app/{dataset}",
                     )
-        return Place(self.user, self.app, dataset)
+        return DatasetPlace(self.user, self.app, dataset)
 
     def prefix(self, user: str | None, app: str | None) -> tuple[str, ...]:
         """Segments of an address before `datasets`: the long form for a token, the short one for an app's key."""

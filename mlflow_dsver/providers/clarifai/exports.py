@@ -39,7 +39,7 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.files import atomic_write, make_folder, sync_folder
 from mlflow_dsver.manifests import DIGEST_PREFIX, InvalidManifest, Manifest
 from mlflow_dsver.manifests import read as read_manifest
-from mlflow_dsver.providers.clarifai.accounts import Account, Place
+from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.client import DIALECT, Client
 from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format
 from mlflow_dsver.providers.clarifai.models import Export, Status
@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 
 MAX_ARCHIVE = 8 << 30
 """Bytes of an archive at most: records without media stay far below."""
+MANIFEST = ".manifest.gz"
 STALE = 86_400.0
 """Seconds after which what a killed download left behind is removed."""
 
@@ -79,7 +80,7 @@ def folder_of(ref: DatasetRef) -> Path:
 def taken(ref: DatasetRef, format_: Format) -> list[Taken]:
     """Every content that the version's export had here, oldest first. Raises StoreError for a damaged manifest."""
     found = []
-    for path in folder_of(ref).glob(f"{format_.value}-*.manifest.gz"):
+    for path in folder_of(ref).glob(f"{format_.value}-*{MANIFEST}"):
         try:
             with path.open("rb") as stream:
                 manifest = read_manifest(stream)
@@ -87,8 +88,13 @@ def taken(ref: DatasetRef, format_: Format) -> list[Taken]:
             raise StoreError(
                 f"what is remembered of an export cannot be read: {error}", reference=ref, got=path, tip="remove it"
             ) from error
-        found.append(Taken(path.with_name(path.name.removesuffix(".manifest.gz")), manifest))
+        found.append(Taken(path.with_name(path.name.removesuffix(MANIFEST)), manifest))
     return sorted(found, key=lambda each: (each.date, each.manifest.digest))
+
+
+def manifest_file(folder: Path) -> Path:
+    """Where the manifest of an unpacked export is kept."""
+    return folder.with_name(folder.name + MANIFEST)
 
 
 def present(ref: DatasetRef, format_: Format) -> Taken | None:
@@ -96,7 +102,9 @@ def present(ref: DatasetRef, format_: Format) -> Taken | None:
     return next((each for each in reversed(taken(ref, format_)) if each.folder.is_dir()), None)
 
 
-def files(account: Account, place: Place, ref: DatasetRef, format_: Format, seconds: float | None = None) -> Taken:
+def files(
+    account: Account, place: DatasetPlace, ref: DatasetRef, format_: Format, seconds: float | None = None
+) -> Taken:
     """The version's export on this machine, checked; exported and downloaded first when it is not there.
 
     seconds: for the export to be made and fetched; None takes the setting. Raises CorruptObject when the kept files
@@ -137,7 +145,7 @@ def _hashed(folder: Path) -> Manifest:
 
 
 def _take(
-    account: Account, place: Place, ref: DatasetRef, format_: Format, former: list[Taken], deadline: Deadline
+    account: Account, place: DatasetPlace, ref: DatasetRef, format_: Format, former: list[Taken], deadline: Deadline
 ) -> Taken:
     with Client(account, place.user, place.app, reference=ref, deadline=deadline) as client:
         export = ready_export(client, place, ref, format_, deadline)
@@ -171,7 +179,7 @@ def _keep(
     name = f"{format_.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)
     if same is None:
-        with atomic_write(home / f"{name}.manifest.gz") as stream:
+        with atomic_write(manifest_file(home / name)) as stream:
             manifest.write(stream)
         for each in former:
             log.warning(
@@ -189,7 +197,7 @@ def _keep(
     return Taken(home / name, same.manifest if same else manifest)
 
 
-def ready_export(client: Client, place: Place, ref: DatasetRef, format_: Format, deadline: Deadline) -> Export:
+def ready_export(client: Client, place: DatasetPlace, ref: DatasetRef, format_: Format, deadline: Deadline) -> Export:
     """The version's export in a format, made if need be. Its address is perishable and never kept."""
     version = ref.selector or ""
 

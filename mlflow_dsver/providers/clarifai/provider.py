@@ -29,14 +29,14 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.clarifai import exports, words
-from mlflow_dsver.providers.clarifai.accounts import Account, Place, account
+from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
 from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, with_tags, without_tags
 from mlflow_dsver.providers.clarifai.waiting import bound, wait
-from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Provider
+from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
 from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
 from mlflow_dsver.versions import DatasetVersion
 
@@ -129,8 +129,8 @@ class ClarifaiProvider(Provider):
 
         annotation_filter: id of the filter that says which annotations go in; None takes the dataset's own.
         ignore_empty_inputs: leave out inputs without annotations. Raises Unsupported when a folder is given: versions
-        are made of inputs that Clarifai has. A create whose answer was lost is looked for, not repeated: the id of the
-        version is chosen here.
+        are made of inputs that Clarifai has. A create whose answer was lost is looked for, not repeated, by the
+        version's id, which is chosen here.
         """
         if folder is not None or reference:
             raise self._unsupported("make a version of a folder, only of the inputs that a dataset has there")
@@ -188,6 +188,11 @@ class ClarifaiProvider(Provider):
         kept = exports.present(version.ref, self._export_format())
         return None if kept is None else kept.manifest
 
+    def at_hand(self, version: DatasetVersion) -> Place | None:
+        """The folder of the version's export, if it was loaded on this machine; nothing is checked."""
+        kept = exports.present(version.ref, self._export_format())
+        return None if kept is None else Place(kept.folder, manifest=exports.manifest_file(kept.folder))
+
     def path(self, version: DatasetVersion) -> Path:
         """A folder with the version's export, checked; exported and downloaded when it is not on this machine."""
         return self._files(version).folder
@@ -226,11 +231,11 @@ class ClarifaiProvider(Provider):
     def _signed(self) -> Account:
         return self._account if self._account is not None else account()
 
-    def _place(self, dataset: str) -> tuple[Account, Place]:
+    def _place(self, dataset: str) -> tuple[Account, DatasetPlace]:
         signed = self._signed()
         return signed, signed.place(dataset)
 
-    def _client(self, signed: Account, place: Place, ref: DatasetRef | None) -> Client:
+    def _client(self, signed: Account, place: DatasetPlace, ref: DatasetRef | None) -> Client:
         return Client(signed, place.user, place.app, reference=ref)
 
     def _listed(self, found: WireVersion) -> bool:
@@ -251,7 +256,7 @@ class ClarifaiProvider(Provider):
         signed, place = self._place(version.ref.dataset)
         return exports.files(signed, place, version.ref, self._export_format(), self._wait_seconds)
 
-    def _latest(self, client: Client, place: Place, ref: DatasetRef) -> WireVersion:
+    def _latest(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
         usable = (
             found for found in client.dataset_versions(place.dataset) if words.is_ready(found) and self._listed(found)
         )
@@ -264,7 +269,7 @@ class ClarifaiProvider(Provider):
             )
         return newest
 
-    def _by_id_or_tag(self, client: Client, place: Place, ref: DatasetRef) -> WireVersion:
+    def _by_id_or_tag(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
         selector = ref.selector or ""
         with suppress(NotFound):
             return client.get_dataset_version(place.dataset, selector)
@@ -281,7 +286,7 @@ class ClarifaiProvider(Provider):
         near = ", ".join(str(ref.at(name)) for name in nearest(selector, known)) or None
         raise self._not_found(ref, "no version of that id and no such tag", tip=near)
 
-    def _ready(self, signed: Account, place: Place, found: WireVersion) -> DatasetVersion:
+    def _ready(self, signed: Account, place: DatasetPlace, found: WireVersion) -> DatasetVersion:
         """The version once it is ready; see `waiting.wait` for what is raised when it does not become so."""
         ref = words.version(signed, place, found).ref
 
@@ -302,7 +307,7 @@ class ClarifaiProvider(Provider):
         )
         return words.version(signed, place, ready)
 
-    def _made(self, client: Client, place: Place, body: Mapping[str, Any]) -> WireVersion:
+    def _made(self, client: Client, place: DatasetPlace, body: Mapping[str, Any]) -> WireVersion:
         try:
             made = client.post_dataset_versions(place.dataset, [body])[0]
         except (ProviderUnavailable, UnexpectedResponse) as lost:
@@ -320,7 +325,7 @@ class ClarifaiProvider(Provider):
         return made
 
     def _overwritten(
-        self, client: Client, place: Place, found: WireVersion, message: str | None, metadata: dict[str, Any]
+        self, client: Client, place: DatasetPlace, found: WireVersion, message: str | None, metadata: dict[str, Any]
     ) -> WireVersion:
         body: dict[str, Any] = {"id": found.id, "metadata": metadata}
         body["description"] = message if message is not None else found.description or ""
@@ -339,7 +344,7 @@ class ClarifaiProvider(Provider):
             )
         return changed
 
-    def _take_from_others(self, signed: Account, place: Place, holder: str, tags: set[str]) -> None:
+    def _take_from_others(self, signed: Account, place: DatasetPlace, holder: str, tags: set[str]) -> None:
         """Take tags off every other version of the dataset."""
         with self._client(signed, place, DatasetRef(self.name, str(place))) as client:
             others = [

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import InvalidReference, SettingsError, UnexpectedResponse
-from mlflow_dsver.providers.clarifai.accounts import APP, BASE, USER, Account, Place
+from mlflow_dsver.providers.clarifai.accounts import APP, BASE, USER, Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.codes import Origin, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.tags import tags_of, without_tags
@@ -23,7 +23,7 @@ ME = "me"
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def version(account: Account, place: Place, found: WireVersion) -> DatasetVersion:
+def version(account: Account, place: DatasetPlace, found: WireVersion) -> DatasetVersion:
     """A version in our words. Raises UnexpectedResponse when the answer is about another dataset than was asked for.
 
     A version is immutable once it is ready: it is a snapshot, and nothing can be put into it.
@@ -98,7 +98,7 @@ def newest_first(listing: Iterable[WireVersion], look_ahead: int = 100) -> Itera
         former = found
 
 
-def _reference(place: Place, found: WireVersion) -> DatasetRef:
+def _reference(place: DatasetPlace, found: WireVersion) -> DatasetRef:
     user = found.user_id or place.user
     app = found.app_id or place.app
     if not user or not app:

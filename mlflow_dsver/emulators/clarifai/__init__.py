@@ -1,0 +1,205 @@
+"""Clarifai's API v2 on loopback, as far as datasets and their versions go, with a data host for exports.
+
+The faithful part follows the published protocol and documents: both forms of addresses, a status inside every
+answer, numbered pages without a total, enumerations as numbers, 64-bit numbers as texts, unset fields left out, and
+the bodies of the documents of 2021. What the documents leave open is a switch, and the texts of descriptions are
+ours. There is no upload of inputs here: `add_inputs`, or inputs with their data in a call that puts inputs into a
+dataset, stand for it. It was not compared with the live service.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from mlflow_dsver.emulators.clarifai import state as kept
+from mlflow_dsver.emulators.clarifai.routes import LISTS, OK, Call, Refused, status
+from mlflow_dsver.emulators.clarifai.state import Record, State
+from mlflow_dsver.emulators.clarifai.switches import SWITCHES
+from mlflow_dsver.emulators.serving import Emulator, Reply, Request
+from mlflow_dsver.providers.clarifai.codes import Format, Origin
+
+USER, APP = "demo-user", "demo-app"
+HTTP_OF = {200: 10000, 401: 11009, 403: 11007, 404: 11101, 405: 11103, 429: 11005}
+
+
+class ClarifaiEmulator(Emulator):
+    """The emulator; its base address is `address`. See `Emulator` for the common arguments.
+
+    key: the only good personal access token; None takes any. app_key: the only good key of an app, that of `user` and
+    `app`; None takes any that does not begin with `pat`. user, app: what `me` and the short path mean. archive: bytes
+    to serve instead of every export. seed: fill an empty state with two datasets and three versions.
+    """
+
+    name: ClassVar[str] = "clarifai"
+    SWITCHES = SWITCHES
+
+    def __init__(
+        self,
+        *,
+        app_key: str | None = None,
+        user: str = USER,
+        app: str = APP,
+        archive: bytes | None = None,
+        seed: bool = False,
+        **options: Any,
+    ) -> None:
+        self.state = State()
+        self.app_key, self.user, self.app, self.archive = app_key, user, app, archive
+        self.downloads = 0
+        super().__init__(**options)
+        if seed and not self.state.records["apps"]:
+            self.seed()
+
+    # For tests, notebooks and demos
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables that point a client here."""
+        return {
+            "CLARIFAI_API_BASE": self.address,
+            "CLARIFAI_PAT": self.good_key or "any-token-will-do",
+            "CLARIFAI_USER_ID": self.user,
+            "CLARIFAI_APP_ID": self.app,
+        }
+
+    def add_dataset(self, dataset: str) -> None:
+        """Put a dataset into the app without a request."""
+        with self.lock:
+            self.state.new_dataset(self._home(), {"id": dataset})
+
+    def add_inputs(self, dataset: str, inputs: Iterable[Mapping[str, Any]]) -> None:
+        """Put inputs into a dataset: objects with `id` and `data`, as the API has them."""
+        with self.lock:
+            self._home()["datasets"][dataset]["inputs"] += [dict(each) for each in inputs]
+
+    def add_version(
+        self,
+        dataset: str,
+        *,
+        origin: Origin = Origin.MANUAL,
+        ready: bool = True,
+        outcome: str | None = None,
+        **body: Any,
+    ) -> str:
+        """Put a version of what the dataset holds there without a request; gives its id.
+
+        ready: at once, whatever the switches say. outcome: instead, a setting of the switch `outcome`, at once.
+        """
+        with self.lock:
+            record = self.state.new_version(self._home()["datasets"][dataset], body, origin)
+            if ready or outcome is not None:
+                record.update(outcome=outcome or "ready", made=True)
+            return str(record["id"])
+
+    def seed(self) -> None:
+        """Two datasets and three versions: one with a tag, one that training made by itself."""
+        for dataset, concepts in (("cats", ("tabby", "siamese")), ("digits", ("7", "1"))):
+            self.add_dataset(dataset)
+            self.add_inputs(dataset, demo_inputs(dataset, concepts))
+        self.add_version("cats", id="v1", description="first labels", metadata={"tags": ["clean"]})
+        self.add_inputs("cats", demo_inputs("more-cats", ("tabby", "sphynx")))
+        self.add_version("cats", id="v2", description="more cats", metadata={"by": "labelling round 2"})
+        self.add_version("cats", id="auto-generated-1", origin=Origin.TRAINING)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state as JSON."""
+        return self.state.records
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `snapshot` gave."""
+        self.state = State(dict(state))
+
+    def complaint(self, status: int) -> Reply:
+        """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
+        code = 99009 if status == 200 or status >= 500 else HTTP_OF.get(status, 11102)
+        return Reply(
+            status, {"status": {"code": code, "description": "Injected fault", "req_id": secrets.token_hex(16)}}
+        )
+
+    # Requests
+
+    def answer(self, request: Request) -> Reply:
+        """The answer to a request: the status is inside, whatever the HTTP status."""
+        if request.path[0] in ("data", "signed"):
+            return self._data(request)
+        items: list[Record] | None = None
+        http, code, details, extra = 200, OK, None, {}
+        try:
+            app, rest = self._app(request)
+            extra = Call(self.state, app, request, self.switches, self.address).routed(rest)
+        except Refused as refused:
+            http, code, details, items = refused.http, refused.code, str(refused), refused.items
+        key = LISTS.get(request.path[-1])
+        if code != OK and key:
+            extra = {key: items}
+        return Reply(http, {"status": status(code, extra.pop("details", details), self.switches), **extra})
+
+    def _app(self, request: Request) -> tuple[Record, tuple[str, ...]]:
+        """The app that a request is about, if its key may have it, and the path inside it."""
+        key = request.key("Key")
+        if key is None:
+            raise Refused(
+                400, 11102, "Empty or malformed authorization header. Please provide an API key or session token."
+            )
+        match request.path:
+            case ("v2", "users", user, "apps", app, *rest):
+                user = self.user if user == "me" else user
+                own = (user, app) == (self.user, self.app)
+                if self.app_key is not None and key == self.app_key:
+                    if not own or self.switches["key-on-long-path"] == "refuse":
+                        raise Refused(401, 11008, "the key belongs to another app")
+                elif self.good_key not in (None, key):
+                    raise Refused(401, 11009, "invalid key")
+                return self.state.app(user, app), tuple(rest)
+            case ("v2", *rest):
+                if key == self.good_key or (self.app_key is None and key.lower().startswith("pat")):
+                    raise Refused(401, 11008, "Must provide app external ID in API authorizer")
+                if self.app_key not in (None, key):
+                    raise Refused(401, 11009, "invalid key")
+                return self._home(), tuple(rest)
+        raise Refused(404, 11101, "Check the url of your request.")
+
+    def _home(self) -> Record:
+        return self.state.app(self.user, self.app)
+
+    def _data(self, request: Request) -> Reply:
+        """The data host: nothing without a key, 401 for a bad one; or storage that a key breaks."""
+        place, token = request.path[0], request.path[-1]
+        key = request.key("Key")
+        if place == "signed" and request.authorization is not None:
+            return Reply(400, b"<Error><Code>InvalidArgument</Code></Error>", "application/xml")
+        if place == "data" and key is None:
+            return Reply(404, b"not found", "text/plain")
+        if place == "data" and self.good_key is not None and key not in (self.good_key, self.app_key):
+            return Reply(401, status(11009, "invalid key", self.switches))
+        if place == "data" and self.switches["export-host"] == "redirect":
+            return Reply(302, b"", "text/plain", {"Location": f"{self.address}/signed/{token}"})
+        for app in self.state.records["apps"].values():
+            for held in app["datasets"].values():
+                for record in held["versions"].values():
+                    for name, export in record["exports"].items():
+                        if export["token"] == token:
+                            return self._archive(record, Format(name))
+        return Reply(404, b"not found", "text/plain")
+
+    def _archive(self, record: Record, format_: Format) -> Reply:
+        self.downloads += 1
+        served = self.downloads if self.switches["export-again"] == "differs" else 0
+        content = self.archive if self.archive is not None else kept.export_bytes(record, format_, served)
+        return Reply(200, content, "application/zip")
+
+
+def demo_inputs(prefix: str, concepts: Iterable[str]) -> list[Record]:
+    """An input for each concept, whose image lies nowhere."""
+    return [
+        {
+            "id": f"{prefix}-{concept}",
+            "data": {
+                "image": {"url": f"https://samples.invalid/{prefix}/{concept}.jpg"},
+                "concepts": [{"id": concept, "value": 1}],
+            },
+        }
+        for concept in concepts
+    ]
