@@ -48,7 +48,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         self.requested = reference if requested is None else requested
         self.usage_bytes = usage_bytes
         self.content_digest = content_digest
-        self.url = url if url is not None and len(url) <= 500 and _WEB.match(url) else None
+        self.url = web_address(url)
 
     @classmethod
     def of(cls, version: DatasetVersion, requested: str | None = None) -> DatasetVersionSource:
@@ -147,6 +147,11 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         from mlflow_dsver.tracking.resolving import as_written, resolve
 
         return cls.of(resolve(raw_source), as_written(raw_source))
+
+
+def web_address(text: str | None) -> str | None:
+    """The text when it is an http or https address, else None: MLflow's pages make a link of all they are given."""
+    return text if text is not None and len(text) <= 500 and _WEB.match(text) else None
 
 
 def _bounded(fields: dict[str, Any]) -> dict[str, Any]:

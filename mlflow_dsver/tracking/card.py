@@ -1,0 +1,126 @@
+"""The card of a run, `dsver/card.md`: every input, how much its link proves, and what changed since the last run.
+
+Markdown, because MLflow's pages render it with working links. A pure function from values to text. Every name, tag
+and message in it may be hostile and is escaped; links are http or https addresses and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlflow_dsver._version import __version__
+from mlflow_dsver.manifests import Difference
+from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code
+from mlflow_dsver.tracking.source import web_address
+from mlflow_dsver.versions import DatasetVersion, Link, date_text
+
+GRADES = {
+    "A": "the bytes were hashed here",
+    "B": "the provider says that the version cannot change",
+    "C": "only sizes, ETags or dates were compared",
+    "D": "the version may change, or nothing is known",
+}
+SHOWN_PATHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The last linked run of the experiment before this one.
+
+    links: role to link. files: role to the difference of the two manifests, where both are known.
+    """
+
+    run_id: str
+    run_name: str
+    links: Mapping[str, Link]
+    files: Mapping[str, Difference] = field(default_factory=dict)
+
+
+def render(
+    links: Sequence[Link], files: Mapping[str, int], earlier: Earlier | None, fallen_back: bool = False
+) -> str:
+    """The card. links: all inputs of the run. files: role to number of files, where known.
+
+    earlier: None when no earlier run of the experiment is linked. fallen_back: the tracking server took no dataset
+    inputs, so the link is in params and tags alone.
+    """
+    lines = ["# Datasets of this run", ""]
+    lines += ["| role | dataset version | asked for | grade | size | files | tags | created |", "|---" * 8 + "|"]
+    lines += [_row(link, files.get(link.role)) for link in links]
+    lines.append("")
+    letters = sorted({link.grade.letter for link in links})
+    lines += [f"- Grade {letter}: {GRADES[letter]}." for letter in letters]
+    lines += [f"- {markdown(link.role)}: {markdown(link.version.message)}" for link in links if link.version.message]
+    if fallen_back:
+        lines.append("- This tracking server takes no dataset inputs: the links are in params and tags alone.")
+    lines += ["", "## Since the last run of this experiment", "", *_since(links, earlier)]
+    lines += ["", f"Recorded by mlflow\\-dsver {__version__}, schema 1."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(link: Link, files: int | None) -> str:
+    version = link.version
+    cells = [
+        markdown(link.role),
+        _linked(version),
+        markdown_code(link.requested),
+        markdown(link.grade),
+        human_bytes(version.usage_bytes),
+        "" if files is None else f"{files:,}",
+        markdown(", ".join(version.tags)),
+        date_text(version.created) or "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _linked(version: DatasetVersion) -> str:
+    address = web_address(version.web_url)
+    code = markdown_code(version.ref)
+    if address is None:
+        return code
+    return f"[{code}](<{address.replace('|', '%7C')}>)"
+
+
+def _since(links: Sequence[Link], earlier: Earlier | None) -> list[str]:
+    if earlier is None:
+        return ["No earlier run of this experiment has linked datasets."]
+    lines = [f"Compared with {markdown(earlier.run_name)} ({markdown_code(earlier.run_id)}):", ""]
+    for link in links:
+        before = earlier.links.get(link.role)
+        lines += _change(link, before, earlier.files.get(link.role))
+    here = {link.role for link in links}
+    lines += [f"- {markdown(role)}: not used any more" for role in earlier.links if role not in here]
+    return lines
+
+
+def _change(link: Link, before: Link | None, files: Difference | None) -> list[str]:
+    role, now = markdown(link.role), link.version
+    if before is None:
+        return [f"- {role}: new, the last run had no such input"]
+    was = before.version
+    if was.ref == now.ref:
+        return [f"- {role}: the same version"]
+    if was.content_digest and was.content_digest == now.content_digest:
+        return [f"- {role}: {markdown_code(was.ref)} → {markdown_code(now.ref)}, the same content"]
+    lines = [f"- {role}: {markdown_code(was.ref)} → {markdown_code(now.ref)}"]
+    if was.usage_bytes is not None and now.usage_bytes is not None:
+        lines.append(f"    - size {human_bytes(was.usage_bytes)} → {human_bytes(now.usage_bytes)}")
+    return lines + (_files(files) if files is not None else [])
+
+
+def _files(files: Difference) -> list[str]:
+    counts = {
+        "changed": len(files.changed),
+        "added": len(files.added),
+        "removed": len(files.removed),
+        "renamed": len(files.renamed),
+    }
+    told = ", ".join(f"{human_count(count, 'file')} {what}" for what, count in counts.items() if count)
+    paths = [after.path for _, after in files.changed] + [entry.path for entry in (*files.added, *files.removed)]
+    paths += [f"{before.path} → {after.path}" for before, after in files.renamed]
+    shown = ", ".join(markdown_code(path, 120) for path in paths[:SHOWN_PATHS])
+    more = f" and {len(paths) - SHOWN_PATHS:,} more" if len(paths) > SHOWN_PATHS else ""
+    return [f"    - {told or 'no file differs'}, {files.unchanged:,} unchanged"] + (
+        [f"    - {shown}{more}"] if paths else []
+    )

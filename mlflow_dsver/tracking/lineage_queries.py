@@ -1,0 +1,280 @@
+"""Reads lineage out of a tracking store: runs as facts, in pages, with the models that they made.
+
+A `Reader` is whatever has MLflow's search calls: `MlflowClient` for scripts and the command line, and on the server
+the visitor's own eyes (`app.visitor`), which see no more than MLflow would show that person. All questions are
+asked with MLflow's own search, a page at a time; nothing here reads a whole store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Protocol
+
+from mlflow.exceptions import MlflowException
+
+from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, Run, Use
+from mlflow_dsver.lineage.links import dataset_filter
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.recorded import links_of
+from mlflow_dsver.tracking.source import SOURCE_TYPE
+from mlflow_dsver.versions import date_value
+
+LINKED = "tags.`dsver.schema` LIKE '%'"
+"""MLflow's filter for runs that have any dataset version on their record."""
+
+PAGE = 50
+MOST_PAGES = 8
+"""Pages that are asked of MLflow at most to fill one of ours, where a filter leaves out what MLflow found."""
+
+_VERDICT = re.compile(r"\s*([A-Za-z_]+)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)?")
+_logger = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """The part of `MlflowClient` that lineage needs."""
+
+    def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
+        """Active experiments, a page of them."""
+
+    def search_runs(
+        self,
+        experiment_ids: list[str],
+        filter_string: str = "",
+        *,
+        max_results: int,
+        order_by: list[str] | None = None,
+        page_token: str | None = None,
+    ) -> Any:
+        """Active runs, a page of them."""
+
+    def get_run(self, run_id: str) -> Any:
+        """One run."""
+
+    def search_model_versions(self, filter_string: str, *, max_results: int) -> Any:
+        """Versions of registered models."""
+
+
+def experiments(reader: Reader) -> dict[str, str]:
+    """Id to name of all active experiments that the reader may see."""
+    found: dict[str, str] = {}
+    token = None
+    while True:
+        page = reader.search_experiments(max_results=1000, page_token=token)
+        found.update((str(each.experiment_id), each.name) for each in page)
+        token = getattr(page, "token", None)
+        if not token or not page:
+            return found
+
+
+def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
+    """MLflow's run entity as facts. names: experiment id to name. What is no link is passed over."""
+    verdict, checked = _verdict(run.data.tags.get("dsver.verdict"))
+    created = _created(run)
+    uses = tuple(
+        Use(
+            role,
+            link.version.ref,
+            link.requested,
+            str(link.grade),
+            link.version.tags,
+            link.version.usage_bytes,
+            link.version.content_digest,
+            created.get(role),
+            link.version.web_url,
+        )
+        for role, link in links_of(run).items()
+        if link.version.ref.selector is not None
+    )
+    experiment_id = str(run.info.experiment_id)
+    return Run(
+        run.info.run_id,
+        name=run.info.run_name or run.data.tags.get("mlflow.runName", ""),
+        experiment_id=experiment_id,
+        experiment=names.get(experiment_id, ""),
+        started=_time(run.info.start_time),
+        ended=_time(run.info.end_time),
+        status=str(run.info.status or ""),
+        user=run.data.tags.get("mlflow.user") or run.info.user_id or "",
+        git_commit=run.data.tags.get("mlflow.source.git.commit"),
+        verdict=verdict,
+        checked=checked,
+        uses=uses,
+        models=tuple(models),
+    )
+
+
+def runs_page(
+    reader: Reader,
+    names: Mapping[str, str],
+    text: str,
+    wanted: Filter = EVERYTHING,
+    *,
+    keep: Callable[[Use], bool] = lambda use: True,
+    token: str | None = None,
+    size: int = PAGE,
+) -> tuple[tuple[Run, ...], str | None]:
+    """Runs that match MLflow's filter text and ours, newest first, with their models; and the next page's token.
+
+    names: the experiments to look in, id to name. keep: uses that count; a run without any is left out. A page may
+    be shorter than `size` although there is a next one. One that asks MLflow is never cut, so it may be longer too.
+    """
+    ids = [wanted.experiment] if wanted.experiment else list(names)
+    ids = [each for each in ids if each in names]
+    found: list[Run] = []
+    for _ in range(MOST_PAGES):
+        if not ids:
+            return (), None
+        page = reader.search_runs(
+            ids,
+            " AND ".join(part for part in (text, _conditions(wanted)) if part),
+            max_results=size,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += wanted.apply((run_facts(run, names) for run in page), keep)
+        token = page.token or None
+        if token is None or len(found) >= size:
+            break
+    return with_models(reader, found, list(names)), token
+
+
+def runs_of(
+    reader: Reader, names: Mapping[str, str], ref: DatasetRef, wanted: Filter = EVERYTHING, token: str | None = None
+) -> tuple[tuple[Run, ...], str | None]:
+    """A page of the runs that used a version, or any version of a dataset; each with those uses alone."""
+
+    def keep(use: Use) -> bool:
+        return use.version == ref or (ref.selector is None and use.dataset == ref)
+
+    return runs_page(reader, names, dataset_filter(ref), wanted, keep=keep, token=token)
+
+
+def all_runs(reader: Reader, names: Mapping[str, str], limit: int, wanted: Filter = EVERYTHING) -> Iterator[Run]:
+    """Linked runs of these experiments, newest first, `limit` at most."""
+
+    def pages() -> Iterator[Run]:
+        token = None
+        while True:
+            runs, token = runs_page(reader, names, LINKED, wanted, token=token, size=min(limit, 500))
+            yield from runs
+            if token is None:
+                return
+
+    return islice(pages(), limit)
+
+
+def with_models(reader: Reader, runs: Sequence[Run], experiment_ids: Sequence[str]) -> tuple[Run, ...]:
+    """The runs, each with the models that it made: registered versions, and logged models that are not registered."""
+    from dataclasses import replace
+
+    if not runs:
+        return ()
+    made: dict[str, list[Model]] = {run.run_id: [] for run in runs}
+    for some in _batches([run.run_id for run in runs]):
+        condition = "IN (" + ", ".join(f"'{run_id}'" for run_id in some if run_id.isalnum()) + ")"
+        for run_id, model in (*_registered(reader, condition), *_logged(reader, condition, experiment_ids)):
+            if run_id in made and not _is_known(model, made[run_id]):
+                made[run_id].append(model)
+    return tuple(replace(run, models=tuple(made[run.run_id])) for run in runs)
+
+
+def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
+    """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
+    said, shown = _object(source), _object(profile or "")
+    size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
+    tags = shown.get("tags")
+    return {
+        "usage_bytes": size if type(size) is int and size >= 0 else None,
+        "content_digest": digest if isinstance(digest, str) else None,
+        "web_url": url if isinstance(url, str) else None,
+        "grade": str(shown.get("grade") or "")[:40],
+        "tags": record.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
+        "created": _date(shown.get("created")),
+    }
+
+
+def _registered(reader: Reader, condition: str) -> Iterator[tuple[str, Model]]:
+    try:
+        found = reader.search_model_versions(f"run_id {condition}", max_results=1000)
+    except MlflowException as error:
+        _logger.info("registered models could not be searched: %s", error)
+        return
+    for each in found:
+        yield each.run_id, Model(each.name, str(each.version), getattr(each, "model_id", None) or None)
+
+
+def _logged(reader: Any, condition: str, experiment_ids: Sequence[str]) -> Iterator[tuple[str, Model]]:
+    search = getattr(reader, "search_logged_models", None)
+    if search is None:  # MLflow 2 has none
+        return
+    try:
+        found = search(list(experiment_ids), f"source_run_id {condition}", max_results=1000)
+    except MlflowException as error:
+        _logger.info("logged models could not be searched: %s", error)
+        return
+    for each in found:
+        yield each.source_run_id, Model(each.name, None, each.model_id)
+
+
+def _is_known(model: Model, models: Iterable[Model]) -> bool:
+    return any(model.key == each.key or (model.model_id and model.model_id == each.model_id) for each in models)
+
+
+def _conditions(wanted: Filter) -> str:
+    """The part of our filter that MLflow can look for; the rest is left to `Filter.apply`."""
+    parts = []
+    if wanted.since:
+        parts.append(f"attributes.start_time >= {int(wanted.since.timestamp() * 1000)}")
+    if wanted.until:
+        parts.append(f"attributes.start_time < {int(wanted.until.timestamp() * 1000)}")
+    if wanted.verdict and wanted.verdict != "none" and wanted.verdict.isalpha():
+        parts.append(f"tags.`dsver.verdict` LIKE '{wanted.verdict}%'")
+    return " AND ".join(parts)
+
+
+def _verdict(text: str | None) -> tuple[str | None, datetime | None]:
+    """The word a check recorded, in capitals, and the time that stands with it."""
+    word = _VERDICT.match(text or "")
+    when = _DATE.search(text or "")
+    return (word[1].upper()[:20] if word else None), (_date(when[0]) if when else None)
+
+
+def _created(run: Any) -> dict[str, datetime | None]:
+    """Role to the time when its version was made, where the dataset's profile says it."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    ours = [each for each in inputs if each.dataset.source_type == SOURCE_TYPE]
+    return {record.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _date(text: object) -> datetime | None:
+    try:
+        return date_value(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _batches(run_ids: list[str], size: int = 100) -> Iterator[list[str]]:
+    for start in range(0, len(run_ids), size):
+        yield run_ids[start : start + size]

@@ -1,0 +1,75 @@
+"""What a training script holds of an input: the linked version, and the way to its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.tracking.dataset import VersionedDataset
+from mlflow_dsver.tracking.resolving import path_of
+from mlflow_dsver.versions import DatasetVersion, Grade, Link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedDataset:
+    """A dataset version in a role of a run; prints as its canonical reference, and is a path where one is wanted.
+
+    role: what the run uses it for. requested: the reference as written.
+    made: the link; None when the reference could not be resolved and the policy was to go on.
+    error: what went wrong under that policy, in resolving or in recording; None when nothing did.
+    digest: of the dataset input on the run; None when there is none.
+    Where there is no link, everything that needs it raises `error`.
+    """
+
+    role: str
+    requested: str
+    made: Link | None
+    error: DsverError | None = None
+    digest: str | None = None
+
+    @property
+    def link(self) -> Link:
+        """The link. Raises the error that kept it from being made."""
+        if self.made is None:
+            raise self.error or DsverError("not linked", reference=self.requested)
+        return self.made
+
+    @property
+    def version(self) -> DatasetVersion:
+        """The version that the reference was resolved to."""
+        return self.link.version
+
+    @property
+    def ref(self) -> DatasetRef:
+        """The version's canonical reference."""
+        return self.version.ref
+
+    @property
+    def grade(self) -> Grade:
+        """How much the link proves."""
+        return self.link.grade
+
+    @property
+    def dataset(self) -> VersionedDataset:
+        """As MLflow's kind of dataset, such as `mlflow.log_metric(…, dataset=…)` wants; it is an input already."""
+        link = self.link
+        return VersionedDataset(link.version, requested=link.requested, grade=link.grade, digest=self.digest)
+
+    def path(self) -> Path:
+        """A folder that holds exactly the version's files, fetched and checked when needed; not to be written to.
+
+        Raises CorruptObject when the bytes are not those of the version, and the provider's errors.
+        """
+        return path_of(self.version)
+
+    def load(self) -> str:
+        """The same folder as text, as MLflow's own sources give it."""
+        return str(self.path())
+
+    def __str__(self) -> str:
+        return self.requested if self.made is None else str(self.made.version.ref)
+
+    def __fspath__(self) -> str:
+        return self.load()

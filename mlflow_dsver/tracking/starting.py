@@ -1,0 +1,99 @@
+"""The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
+
+MLflow's own start and end of a run belong to the caller's thread, where they cannot be bounded. So a server is asked
+once, under a deadline, before a run is started on it; and a run that is given up is ended without MLflow's retries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import mlflow
+from mlflow import ActiveRun, MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.exceptions import MlflowException
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.tracking import bounded, writing
+from mlflow_dsver.tracking.bounded import Errand
+from mlflow_dsver.tracking.linked import LinkedDataset
+
+TRUSTED_FOR = 60.0
+"""Seconds for which a server that answered is taken to be there: runs that follow each other ask it only once."""
+
+SAYING = 5.0
+"""Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
+
+_answered: dict[str, float] = {}
+
+
+class LinkedRun(ActiveRun):  # type: ignore[misc]
+    """MLflow's active run, with `datasets`: role to what is linked. Works in `with` and without, as MLflow's does.
+
+    unsaid: tags that tell of errors and could not be written yet; tried once more when the `with` block ends.
+    """
+
+    def __init__(
+        self, run: Any, datasets: Mapping[str, LinkedDataset], unsaid: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(run)
+        self.datasets = dict(datasets)
+        self._unsaid = dict(unsaid or {})
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if self._unsaid:
+            with suppress(DsverError):
+                say(MlflowClient(), self.info.run_id, self._unsaid)
+        return bool(super().__exit__(kind, error, trace))
+
+
+def server_answers(client: MlflowClient) -> Errand[None] | None:
+    """Ask a tracking server for a sign of life; None when it gave one lately, or when the store is no server.
+
+    Any answer will do, a refusal too: it is MLflow's business then. Meant to run while references are resolved.
+    """
+    uri = client.tracking_uri
+    if (
+        not uri.startswith(("http://", "https://"))
+        or time.monotonic() - _answered.get(uri, -TRUSTED_FOR) < TRUSTED_FOR
+    ):
+        return None
+
+    def work() -> None:
+        with suppress(MlflowException):
+            client.get_experiment("0")
+        _answered[uri] = time.monotonic()
+
+    return Errand(client, "start a run", work)
+
+
+def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Put tags on a run, within a few seconds. Raises TrackingError."""
+    bounded.within(
+        client, Deadline(SAYING), f"put tags on run {run_id}", lambda: writing.put_tags(client, run_id, tags)
+    )
+
+
+def give_up_run(run_id: str) -> None:
+    """End a run of this thread that cannot be linked, as failed; with a dead server this takes no minutes."""
+    active = mlflow.active_run()
+    if active is None or active.info.run_id != run_id:
+        return
+    retries = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw() if MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set() else None
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
+    try:
+        mlflow.end_run("FAILED")
+    except MlflowException:
+        pass  # the run is off the stack; the error that is about to be raised says that the server is gone
+    finally:
+        if retries is None:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
+        else:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(retries)

@@ -1,0 +1,294 @@
+"""Writes the record of links to a run: one log_batch, one log_inputs, one read, then the artifacts.
+
+The read finds this run and the last linked one before it in one search, and shows what MLflow drops silently (a
+second role of a dataset, an input lost in a race). What is on the run already is neither written again nor changed,
+so that writing is safe to repeat. Everything here runs in the thread of an errand and asks the deadline between
+steps; a half-written record is the caller's to tell about.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError, InputConflict, TrackingError
+from mlflow_dsver.manifests import Difference, Manifest, difference
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.tracking import card, record, recorded
+from mlflow_dsver.tracking.dataset import dataset_input
+from mlflow_dsver.versions import Link
+
+TRIES = 8
+"""How often a call is made that lost a race; of 8 runs that use a new dataset at once, one in ten loses the first."""
+
+COMPARED_FILES = 100_000
+"""Files of a version up to which the card says what changed since the last run: reading more takes seconds."""
+
+_RACE = re.compile(
+    r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
+)
+_NO_SUCH_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A link to be recorded, and the version's manifest; None when nobody knows its files."""
+
+    link: Link
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What stands on the run now: MLflow's run entity, and role to the digest of its dataset input.
+
+    no_inputs: why the server took no dataset inputs; None when it did.
+    """
+
+    run: Any
+    digests: Mapping[str, str]
+    no_inputs: str | None = None
+
+
+def write(client: MlflowClient, info: Any, known: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Written:
+    """Record the links on the run.
+
+    info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. Raises InputConflict before
+    anything is written, MlflowException and DeadlineExceeded at any point.
+    """
+    known = _log_batch(client, info.run_id, known, [each.link for each in wanted], deadline)
+    no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
+    run, before = _read_back(client, info, deadline)
+    if no_inputs is None:
+        run = _complete_inputs(client, run, wanted, deadline)
+    _check(run, wanted, inputs=no_inputs is None)
+    fresh = [each for each in wanted if not _complete(known, each.link)]
+    if fresh:
+        _log_artifacts(info, fresh, run, before, no_inputs is not None, deadline)
+    _clear_errors(client, run, wanted, no_inputs, deadline)
+    links = [each.link for each in wanted]
+    return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
+
+
+def refuse_conflicts(run: Any, links: Sequence[Link]) -> None:
+    """Raise InputConflict when the run has another version in one of the roles."""
+    for link in links:
+        have = recorded.version_text(run, link.role)
+        if have is not None and have != str(link.version.ref):
+            raise InputConflict(
+                f"run {run.info.run_id} has another version in the role {link.role!r} already",
+                reference=link.requested,
+                expected=have,
+                got=link.version.ref,
+                done="Nothing was written",
+                tip=f"{have} to go on with the same data, a new run, or another role",
+                details={record.key(link.role, "version"): (have, str(link.version.ref))},
+            )
+
+
+def put_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags on a run, in one request."""
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def _log_batch(client: MlflowClient, run_id: str, known: Any, links: Sequence[Link], deadline: Deadline) -> Any:
+    """Write params and tags that are not there; hand back the run as known, which a refusal may have changed."""
+    if known is not None:
+        refuse_conflicts(known, links)
+    have_params = known.data.params if known is not None else {}
+    have_tags = known.data.tags if known is not None else {}
+    params = [Param(k, v) for link in links for k, v in record.params(link).items() if k not in have_params]
+    tags = {k: v for link in links for k, v in record.tags(link).items() if k not in have_tags}
+    if not params and not tags:
+        return known
+    deadline.check("log params and tags")
+    try:
+        _again_after_races(
+            lambda: client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()]), deadline
+        )
+    except MlflowException as error:
+        if known is not None or error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+            raise
+        current = client.get_run(run_id)
+        if not any(recorded.version_text(current, link.role) for link in links):
+            raise
+        return _log_batch(client, run_id, current, links, deadline)
+    return known
+
+
+def _log_inputs(
+    client: MlflowClient, run_id: str, known: Any, wanted: Sequence[Wanted], deadline: Deadline
+) -> str | None:
+    """Write the dataset inputs that are not there; gives the reason when the server has no such thing."""
+    deadline.check("log dataset inputs")
+    present = record.inputs_present(known) if known is not None else []
+    digests = record.plan_digests([each.link for each in wanted], present)
+    datasets = [
+        dataset_input(each.link, digests[each.link.role], record.file_count(each.link.version, each.manifest))
+        for each in wanted
+        if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
+    ]
+    if not datasets:
+        return None
+    try:
+        _again_after_races(lambda: client.log_inputs(run_id, datasets=datasets), deadline)
+    except MlflowException as error:
+        if error.error_code not in _NO_SUCH_ENDPOINT:
+            raise
+        reason = f"{record.NO_INPUTS} ({error.error_code}): linked by params and tags alone"
+        _logger.warning("run %s: %s", run_id, reason)
+        put_tags(client, run_id, {record.ERROR_TAG: reason})
+        return reason
+    return None
+
+
+def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any, Any]:
+    """This run, and the last linked run of its experiment before it (None when there is none), in one request."""
+    deadline.check("read the record back")
+    found: Sequence[Any] = ()
+    try:
+        found = client.search_runs(
+            [info.experiment_id],
+            f"tags.`{record.SCHEMA_TAG}` = '{record.SCHEMA}' AND attributes.start_time <= {int(info.start_time)}",
+            max_results=3,
+            order_by=["attributes.start_time DESC"],
+        )
+    except MlflowException as error:
+        _logger.debug("the last run is not known: %s", error)
+    mine = next((run for run in found if run.info.run_id == info.run_id), None)
+    before = next((run for run in found if run.info.run_id != info.run_id), None)
+    return mine or client.get_run(info.run_id), before
+
+
+def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Any:
+    """Write once more the inputs that are not on the run: MLflow dropped them, in a race or as a second role."""
+    if not _missing_inputs(run, wanted):
+        return run
+    _log_inputs(client, run.info.run_id, run, wanted, deadline)
+    deadline.check("read the record back")
+    return client.get_run(run.info.run_id)
+
+
+def _missing_inputs(run: Any, wanted: Sequence[Wanted]) -> list[str]:
+    present = record.inputs_present(run)
+    digests = record.plan_digests([each.link for each in wanted], present)
+    return [
+        each.link.role
+        for each in wanted
+        if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
+    ]
+
+
+def _check(run: Any, wanted: Sequence[Wanted], *, inputs: bool) -> None:
+    """Raise TrackingError when MLflow took the record and does not have it."""
+    details = {}
+    for each in wanted:
+        name, expected = record.key(each.link.role, "version"), str(each.link.version.ref)
+        for found in (run.data.params.get(name), run.data.tags.get(name)):
+            if found != expected:
+                details[name] = (expected, found)
+    if inputs:
+        details |= {f"dataset input {role}": ("present", "missing") for role in _missing_inputs(run, wanted)}
+    if details:
+        raise TrackingError(
+            f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
+            details=details,
+            tip="the same call again; it writes only what is missing",
+        )
+
+
+def _complete(run: Any, link: Link) -> bool:
+    """Whether the run had the whole record of a link before, as far as it can be seen and no error says otherwise."""
+    if run is None or {record.ERROR_TAG, record.key(link.role, "error")} & set(run.data.tags):
+        return False
+    return record.key(link.role, "version") in run.data.params and not _missing_inputs(run, [Wanted(link)])
+
+
+def _log_artifacts(
+    info: Any, wanted: Sequence[Wanted], run: Any, before: Any, fallen_back: bool, deadline: Deadline
+) -> None:
+    files = {}
+    for each in wanted:
+        files[record.json_name(each.link.role)] = record.link_json(each.link)
+        if each.manifest is not None:
+            files[record.manifest_name(each.link.role)] = each.manifest.to_bytes()
+    links = {**recorded.links_of(run), **{each.link.role: each.link for each in wanted}}
+    counts = {each.link.role: record.file_count(each.link.version, each.manifest) for each in wanted}
+    text = card.render(
+        [links[role] for role in sorted(links)],
+        {role: count for role, count in counts.items() if count is not None},
+        _earlier(before, wanted),
+        fallen_back,
+    )
+    files[record.CARD_NAME] = text.encode("utf-8", "backslashreplace")
+    deadline.check("log artifacts")
+    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        get_artifact_repository(info.artifact_uri).log_artifacts(folder, record.FOLDER)
+
+
+def _earlier(run: Any, wanted: Sequence[Wanted]) -> card.Earlier | None:
+    if run is None:
+        return None
+    links = recorded.links_of(run)
+    files = {}
+    for each in wanted:
+        former = links.get(each.link.role)
+        changed = _files_changed(former, each) if former is not None else None
+        if changed is not None:
+            files[each.link.role] = changed
+    return card.Earlier(run.info.run_id, run.info.run_name or "", links, files)
+
+
+def _files_changed(former: Link, now: Wanted) -> Difference | None:
+    """The difference of the files, where both manifests are at hand; the card can do without."""
+    if now.manifest is None or len(now.manifest) > COMPARED_FILES or former.version.ref == now.link.version.ref:
+        return None
+    try:
+        provider, ref = get_provider(former.version.ref.provider), former.version.ref
+        version = provider.get(ref.dataset, ref.selector or "")
+        if (record.file_count(version) or 0) > COMPARED_FILES:
+            return None
+        manifest = provider.manifest(version)
+    except DsverError as error:
+        _logger.debug("the files of %s are not compared: %s", former.version.ref, error)
+        return None
+    return None if manifest is None else difference(manifest, now.manifest)
+
+
+def _clear_errors(
+    client: MlflowClient, run: Any, wanted: Sequence[Wanted], no_inputs: str | None, deadline: Deadline
+) -> None:
+    """Take back what a failed attempt said, now that the record is whole."""
+    keys = {record.key(each.link.role, "error") for each in wanted} | (set() if no_inputs else {record.ERROR_TAG})
+    for key in keys & set(run.data.tags):
+        deadline.check("take back an error")
+        client.delete_tag(run.info.run_id, key)
+
+
+def _again_after_races(call: Callable[[], T], deadline: Deadline) -> T:
+    """Call again when MLflow lost a race on a dataset's first use, which it reports as a bad request."""
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except MlflowException as error:
+            if attempt == TRIES - 1 or not _RACE.search(str(error)):
+                raise
+            deadline.check("try again after a race")
+            deadline.sleep(random.uniform(0.01, 0.02 * 2**attempt))  # noqa: S311  (no secret)
+    raise AssertionError("unreachable")
