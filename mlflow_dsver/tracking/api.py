@@ -74,7 +74,7 @@ def start_run(
 
 
 def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
-    """Link a version to the run that is active in this thread; with none, one is started, as MLflow's log functions do.
+    """Link a version to the run that is active in this thread; with none, one is started, as MLflow itself does.
 
     Raises InputConflict when the run has another version in that role, the provider's errors, and TrackingError.
     """

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -28,7 +29,6 @@ PAGE = 500
 MAX_LINK_JSON = 32 << 20
 """Bytes of `dsver/R.json` from which on it is not read."""
 
-T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
@@ -137,38 +137,28 @@ def _roleless(run: Any) -> Iterator[DatasetRef]:
 
 def _experiments(client: MlflowClient) -> Iterator[list[str]]:
     """Ids of the experiments that the user may see, in pages."""
-    token: str | None = None
-    while True:
-        page: Any = _bounded(
-            client,
-            "list experiments",
-            lambda token=token: client.search_experiments(max_results=PAGE, page_token=token),
-        )
-        if page:
-            yield [experiment.experiment_id for experiment in page]
-        if not page or not page.token or page.token == token:
-            return
-        token = page.token
+    for page in _pages(client, "list experiments", client.search_experiments):
+        yield [experiment.experiment_id for experiment in page]
 
 
 def _runs(client: MlflowClient, experiments: list[str], condition: str) -> Iterator[Any]:
+    newest_first = ["attributes.start_time DESC"]
+    search = partial(client.search_runs, experiments, condition, order_by=newest_first)
+    for page in _pages(client, "search runs", search):
+        yield from page
+
+
+def _pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterator[Any]:
+    """Pages of a search, until one is empty, has no mark of a next one, or the mark of the page before."""
     token: str | None = None
     while True:
-        page: Any = _bounded(
-            client,
-            "search runs",
-            lambda token=token: client.search_runs(
-                experiments, condition, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token
-            ),
-        )
-        yield from page
+        ask = partial(search, max_results=PAGE, page_token=token)
+        page: Any = bounded.within(client, bounded.deadline(), what, ask)
+        if page:
+            yield page
         if not page or not page.token or page.token == token:
             return
         token = page.token
-
-
-def _bounded(client: MlflowClient, what: str, work: Callable[[], T]) -> T:
-    return bounded.within(client, bounded.deadline(), what, work)
 
 
 def _artifacts(run: Any, roles: Iterable[str]) -> dict[str, Link]:
@@ -179,7 +169,8 @@ def _artifacts(run: Any, roles: Iterable[str]) -> dict[str, Link]:
         for role in roles:
             try:
                 name = f"{record.FOLDER}/{record.json_name(role)}"
-                path = Path(repository.download_artifacts(name, folder))
+                path = Path(folder, "link.json")
+                repository._download_file(name, str(path))  # one request, and no progress bar
                 if path.stat().st_size > MAX_LINK_JSON:
                     raise ValueError(f"larger than {MAX_LINK_JSON} bytes")
                 links[role] = Link.from_json(json.loads(path.read_bytes()))
