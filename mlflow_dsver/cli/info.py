@@ -19,6 +19,7 @@ from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.registry import GROUP, get_provider, names
 
 SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"
+NOT_SET = "not set"
 REACH_SECONDS = 10.0
 """How long `doctor` waits for the tracking server at most."""
 
@@ -56,7 +57,8 @@ def doctor(as_json: bool) -> int:
     """See whether everything is in place.
 
     Looks at what is installed and set, and whether the store, MLflow and each provider can be reached. Keys
-    are never shown. Ends with 1 when something is not well.
+    are never shown. A provider without any of its settings is not set up, which is no problem. Ends with 1
+    when something is not well.
 
     \b
     Examples:
@@ -108,10 +110,14 @@ def _providers() -> Iterator[Check]:
         yield _checked(f"{name}://", partial(_health, name))
 
 
-def _health(name: str) -> tuple[bool, str]:
+def _health(name: str) -> tuple[bool | None, str]:
+    """What a provider says of itself; one that cannot be used and has no setting at all is just not set up."""
     health = get_provider(name).health()
     known = "; ".join(f"{variable}: {where}" for variable, where in health.settings.items())
-    return health.ok, f"{health.summary} ({known})" if known else health.summary
+    seen = f"{health.summary} ({known})" if known else health.summary
+    if not health.ok and set(health.settings.values()) == {NOT_SET}:
+        return None, f"not set up: {seen}"
+    return health.ok, seen
 
 
 def _tracking() -> Check:
@@ -128,8 +134,10 @@ def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
     """The check with what `look` saw; a failure of looking is a problem told in one line."""
     try:
         ok, seen = look()
-    except (DsverError, ImportError) as error:
+    except DsverError as error:
         ok, seen = False, str(error)
+    except Exception as error:  # noqa: BLE001  (a provider of others may raise anything; the rest is still looked at)
+        ok, seen = False, f"{type(error).__name__}: {error}"
     return Check(name, ok, seen)
 
 

@@ -18,6 +18,7 @@ from mlflow_dsver.versions import DatasetVersion, Link
 
 if TYPE_CHECKING:
     from mlflow_dsver.providers.local.maintenance import CheckReport, Collection
+    from mlflow_dsver.tracking.history import RunUse
 
 NONE = "–"
 """What stands where there is nothing."""
@@ -140,6 +141,15 @@ def links(found: Iterable[Link]) -> Table:
     )
 
 
+def runs(found: Iterable[RunUse]) -> Table:
+    """Runs that used a version, in the order given."""
+    return table(
+        "RUN NAME STARTED STATUS ROLE VERSION GRADE",
+        ((each.run_id, each.run_name, each.started, each.status, each.role, each.ref, each.grade) for each in found),
+        empty="no run used this",
+    )
+
+
 def store_check(report: CheckReport) -> tuple[Block, ...]:
     """What a check of the store looked at, then each finding."""
     looked = fields(
@@ -152,7 +162,9 @@ def store_check(report: CheckReport) -> tuple[Block, ...]:
                 human_bytes(report.bytes),
             )
         ),
-        not_read=human_count(report.references, "version") + " whose bytes lie elsewhere" if report.references else None,
+        not_read=human_count(report.references, "version") + " whose bytes lie elsewhere"
+        if report.references
+        else None,
         result="all well" if report else human_count(len(report.findings), "finding"),
     )
     rows = ((each.kind, each.problem, each.file, each.versions) for each in report.findings)

@@ -31,21 +31,24 @@ def inputs(run: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("reference")
+@click.option("--role", help="Only runs that used it in this role.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most that many.")
 @json_option
-def runs(reference: str, limit: int, as_json: bool) -> None:
+def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     """Show which runs used a version.
 
-    The version that REFERENCE means now; the newest runs first, over all experiments.
+    The newest runs first, over all experiments. A REFERENCE without a selector means every version of the
+    dataset; with a tag or latest, the version that this means now.
 
     \b
     Examples:
-      mlflow-dsver runs local://digits@clean
+      mlflow-dsver runs local://digits
+      mlflow-dsver runs local://digits@clean --role training
       mlflow-dsver runs local://digits@3f9c2a7d11e05b64 --json
     """
     from mlflow_dsver.tracking.history import runs_using
 
-    found = list(islice(runs_using(reference), limit))
+    found = list(islice(runs_using(reference, role=role), limit))
     emit(as_json, {"reference": reference, "runs": [each.to_json() for each in found]}, render.runs(found))
 
 

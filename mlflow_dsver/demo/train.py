@@ -23,7 +23,7 @@ def train(name: str, inputs: dict[str, str]) -> tuple[str, float]:
         accuracy = float(model.score(images, labels))
         mlflow.log_params({"model": "LogisticRegression", "max_iter": 500})
         mlflow.log_metric("accuracy", accuracy)
-        return run.info.run_id, accuracy
+    return run.info.run_id, accuracy
 
 
 def read(folder: Path) -> tuple[Any, list[int]]:
