@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from mlflow_dsver.emulators.clarifai import state as kept
-from mlflow_dsver.emulators.clarifai.routes import LISTS, OK, Call, Refused, status
+from mlflow_dsver.emulators.clarifai.routes import LISTS, OK, Call, Refused, status, storage
 from mlflow_dsver.emulators.clarifai.state import Record, State
 from mlflow_dsver.emulators.clarifai.switches import SWITCHES
 from mlflow_dsver.emulators.serving import Emulator, Reply, Request
@@ -175,7 +175,7 @@ class ClarifaiEmulator(Emulator):
         if place == "data" and self.good_key is not None and key not in (self.good_key, self.app_key):
             return Reply(401, status(11009, "invalid key", self.switches))
         if place == "data" and self.switches["export-host"] == "redirect":
-            return Reply(302, b"", "text/plain", {"Location": f"{self.address}/signed/{token}"})
+            return Reply(302, b"", "text/plain", {"Location": f"{storage(self.address)}/{token}"})
         for app in self.state.records["apps"].values():
             for held in app["datasets"].values():
                 for record in held["versions"].values():

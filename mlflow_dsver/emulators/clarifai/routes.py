@@ -200,7 +200,7 @@ class Call:
         return _held(held["versions"], version, "dataset_version_id")
 
     def _printed(self, held: Record, record: Record) -> Record:
-        return kept.printed_version(self.app, held, record, self.switches, f"{self.address}/{self._host()}")
+        return kept.printed_version(self.app, held, record, self.switches, self._data_host())
 
     def _versions(self, held: Record) -> list[Record]:
         try:
@@ -298,7 +298,7 @@ class Call:
             if not ready and self.switches["export-early"] == "refuse":
                 raise Refused(400, 11102, "the dataset version is not ready")
             export = record["exports"].setdefault(format_.value, {"reads": 0, "token": secrets.token_hex(16)})
-            shown.append(kept.printed_export(record, format_, self.switches, f"{self.address}/{self._host()}"))
+            shown.append(kept.printed_export(record, format_, self.switches, self._data_host()))
             export["reads"] += ready
         return {"exports": shown}
 
@@ -308,8 +308,8 @@ class Call:
         counts = {name: kept.whole(n, self.switches) for name, n in kept.counted(record["inputs"]).items()}
         return [{"parent_path": "/", "type": 2, "value": "image", "metrics": counts}]
 
-    def _host(self) -> str:
-        return "signed" if self.switches["export-host"] == "signed" else "data"
+    def _data_host(self) -> str:
+        return storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
 
     def _page(self, items: list[Record]) -> list[Record]:
         try:
@@ -320,6 +320,11 @@ class Call:
             raise Refused(400, 11102, f"page and per_page are at least 1, per_page at most {MAX_PER_PAGE}")
         size = min(size, MAX_PER_PAGE)
         return items[(page - 1) * size : page * size]
+
+
+def storage(address: str) -> str:
+    """Where archives lie that need no key: another host than the API's, as far as a client can see."""
+    return f"http://localhost:{address.rpartition(':')[2]}/signed"
 
 
 def status(code: int, details: str | None, switches: Mapping[str, str]) -> Record:

@@ -210,8 +210,8 @@ def whole(number: int, switches: Switches) -> str | int:
 def date(microseconds: int, switches: Switches) -> str:
     """A date as the wire has it."""
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = {"6": f".{microseconds % 1_000_000:06}", "9": f".{microseconds % 1_000_000:06}789", "0": ""}
-    return f"{moment}{fraction[switches['fraction']]}Z"
+    more = "789" if switches["fraction"] == "9" else ""
+    return f"{moment}.{microseconds % 1_000_000:06}{more}Z"
 
 
 def _gettable(visibility: Any, switches: Switches) -> int | str | None:

@@ -42,7 +42,7 @@ SWITCHES = (
     Switch("key-on-long-path", "Does an app's key work on the long path of its own app?", ("accept", "refuse")),
     Switch("enums", "Are enumerations in answers numbers or names?", ("numbers", "names")),
     Switch("counts", "Are whole numbers of 64 bits texts or numbers?", ("text", "numbers")),
-    Switch("fraction", "How many digits has the fraction of a second?", ("6", "9", "0")),
+    Switch("fraction", "How many digits has the fraction of a second?", ("6", "9")),
     Switch("empty-metadata", "Is empty metadata left out or an empty object?", ("absent", "object")),
     Switch("origin", "Do versions say that a person asked for them?", ("said", "unsaid")),
     Switch("metrics", "Are counts by part there?", ("there", "computing")),
