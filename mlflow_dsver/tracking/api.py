@@ -50,7 +50,8 @@ def start_run(
 
     A run that is resumed keeps what it started with: a role asked for with the same words means the version on the
     record, even if `latest` or a tag has moved since, which is logged. Other words that mean another version raise
-    InputConflict before anything is written. Other errors: those of the provider, and TrackingError.
+    InputConflict before anything is written. Other errors: those of the provider, and TrackingError, which a server
+    that does not answer is under both policies, since without it there is no run.
     """
     policy, asked = _policy(on_error), _roles(inputs or {})
     client = MlflowClient()
@@ -160,22 +161,25 @@ def _roles(inputs: Mapping[str, RefLike]) -> dict[str, RefLike]:
 
 
 def _find(role: str, ref: RefLike, policy: settings.OnError, known: Any) -> Wanted | DsverError:
-    """What is to be linked; under the policy `warn` the error instead."""
+    """What is to be linked; under the policy `warn` the error instead, or what the run has on record already."""
+    have = recorded.links_of(known).get(role) if known is not None else None
     try:
-        return _wanted(role, ref, known)
+        return _wanted(role, ref, have)
     except InvalidReference:
         raise
     except DsverError as error:
         if policy == "raise":
             raise
+        if have is not None and as_written(ref) in (have.requested, str(have.version.ref)):
+            _logger.warning("%s cannot be resolved now; the run goes on with %s: %s", ref, have.version, error)
+            return Wanted(have)
         return error
 
 
-def _wanted(role: str, ref: RefLike, known: Any) -> Wanted:
+def _wanted(role: str, ref: RefLike, have: Link | None) -> Wanted:
     requested = as_written(ref)
     version = resolve(ref)
     provider = get_provider(version.ref.provider)
-    have = recorded.links_of(known).get(role) if known is not None else None
     if have is not None and have.requested == requested and have.version.ref != version.ref:
         _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
         version = provider.get(have.version.ref.dataset, have.version.ref.selector or "")

@@ -30,6 +30,9 @@ PAGE = 1000
 MAX_SOURCE = 65_536
 """Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
+MAX_FILE = 1 << 30
+"""Bytes of one file of a record at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -101,17 +104,20 @@ class Tracking:
             if not token:
                 return
 
-    def record_files(self, run: RunFacts) -> dict[str, bytes]:
-        """The files of the record by their name in the folder `dsver`; those that do not exist are left out."""
+    def record_files(self, run: RunFacts, *, manifests: bool = True) -> dict[str, bytes]:
+        """The files of the record by their name in the folder `dsver`; those that do not exist are left out.
+
+        manifests: False leaves them out as well, since they may be large.
+        """
+        wanted = (".json", ".jsonl.gz") if manifests else (".json",)
 
         def work() -> dict[str, bytes]:
             repository = get_artifact_repository(run.artifact_uri)
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
                 found = {}
                 for name in _names(repository, record.FOLDER):
-                    if name.endswith((".json", ".jsonl.gz")) and "/" not in name:
-                        local = repository.download_artifacts(f"{record.FOLDER}/{name}", scratch)
-                        found[name] = Path(local).read_bytes()
+                    if name.endswith(wanted):
+                        found[name] = _content(repository, f"{record.FOLDER}/{name}", scratch)
                 return found
 
         return within(self._client, deadline(), f"give the record of run {one_line(run.run_id, 60)}", work)
@@ -129,7 +135,7 @@ class Tracking:
                     for name in _names(repository, folder):
                         if name in wanted:
                             path = f"{folder}/{name}" if folder else name
-                            found[path] = Path(repository.download_artifacts(path, scratch)).read_bytes()
+                            found[path] = _content(repository, path, scratch)
             return found
 
         return within(self._client, deadline(), f"give the files of run {one_line(run.run_id, 60)}", work)
@@ -237,6 +243,14 @@ def _names(repository: Any, folder: str, *, folders: bool = False) -> list[str]:
     """Names right below an artifact folder; [] when there is no such folder."""
     infos = repository.list_artifacts(folder or None)
     return [info.path.rsplit("/", 1)[-1] for info in infos or [] if bool(info.is_dir) is folders]
+
+
+def _content(repository: Any, path: str, scratch: str) -> bytes:
+    local = Path(scratch, "file")
+    repository._download_file(path, str(local))  # one request, and no progress bar
+    if local.stat().st_size > MAX_FILE:
+        raise TrackingError(f"the artifact {one_line(path, 200)} is larger than {MAX_FILE} bytes")
+    return local.read_bytes()
 
 
 def _sources(run: Any) -> dict[str, Mapping[str, Any]]:

@@ -7,14 +7,14 @@ once, under a deadline, before a run is started on it; and a run that is given u
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 import mlflow
 from mlflow import ActiveRun, MlflowClient
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
@@ -86,14 +86,22 @@ def give_up_run(run_id: str) -> None:
     active = mlflow.active_run()
     if active is None or active.info.run_id != run_id:
         return
-    retries = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw() if MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set() else None
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
+    with _impatient(), suppress(MlflowException):
+        mlflow.end_run("FAILED")  # if the server is gone, the run is off the stack all the same
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow tries once more at most and waits for a few seconds. This holds for all its threads meanwhile."""
+    bounds = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: int(SAYING)}
+    before = {setting: setting.get_raw() if setting.is_set() else None for setting in bounds}
+    for setting, bound in bounds.items():
+        setting.set(bound)
     try:
-        mlflow.end_run("FAILED")
-    except MlflowException:
-        pass  # the run is off the stack; the error that is about to be raised says that the server is gone
+        yield
     finally:
-        if retries is None:
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
-        else:
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(retries)
+        for setting, former in before.items():
+            if former is None:
+                setting.unset()
+            else:
+                setting.set(former)
