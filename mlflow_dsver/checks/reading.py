@@ -48,12 +48,13 @@ def read_bytes(
     effort: Effort,
     *,
     manifest: bytes | None = None,
+    fetch: bool = True,
     progress: Progress = SILENT,
 ) -> ByteEvidence:
     """What the bytes of a version are now, compared with its recorded content digest.
 
     version: as recorded. manifest: the recorded manifest's file, whose digest is the recorded one; None when there
-    is none. Raises nothing for what it finds.
+    is none. fetch: False when the provider is known not to answer. Raises nothing for what it finds.
     """
     if effort.depth is Depth.METADATA:
         return NOT_ASKED
@@ -61,7 +62,7 @@ def read_bytes(
         place = provider.at_hand(version)
         if place is not None:
             return _at_hand(place, version, effort, manifest, progress)
-        if effort.depth is Depth.DEFAULT:
+        if effort.depth is Depth.DEFAULT or not fetch:
             return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep them on this machine")
         return _fetched(provider, version, manifest, progress)
     except DsverError as error:
@@ -182,7 +183,7 @@ def _by_entry(
 ) -> ByteEvidence:
     """Look at each file by itself. hashed: what was not touched since then is not read; None reads everything."""
     files = {_address(place, entry): entry for entry in entries}
-    trusted = 0 if hashed is None else int(hashed.timestamp() * 1e9)
+    trusted = None if hashed is None else int(hashed.timestamp() * 1e9)
     missing, damaged, todo = set(), set(), []
     root = os.path.join(place.folder, "")  # noqa: PTH118  (text: a Path for each file is slow)
     for number, (address, entry) in enumerate(files.items()):
@@ -195,7 +196,7 @@ def _by_entry(
             return ByteEvidence(Seen.FAILED, reason=reason(error), paths=(entry.path,))
         if status.st_size != entry.bytes:
             damaged.add(address)
-        elif status.st_ctime_ns > trusted:
+        elif trusted is None or status.st_ctime_ns > trusted:
             todo.append((number, address, entry.bytes))
     progress.total(len(todo), sum(size for _, _, size in todo))
     reader = Reader(place.folder, None, progress, large_files=sum(size >= LARGE for _, _, size in todo))

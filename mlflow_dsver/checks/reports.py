@@ -47,14 +47,16 @@ class InputReport:
 class RunReport:
     """The verdict on a run: the worst of its inputs'; UNVERIFIABLE when it has none.
 
-    name, experiment: as MLflow knows them. unmet: demands that the run as a whole fails (no link at all).
-    trouble: links that failed when they were made, in the words of the run's own tags.
+    name, experiment: as MLflow knows them. depth: how deep it was looked. checked: when, with time zone.
+    unmet: demands that the run as a whole fails (no link at all). notes: what the run says of links that failed.
     """
 
     run_id: str
     name: str
     experiment: str
     inputs: tuple[InputReport, ...]
+    depth: Depth
+    checked: datetime
     unmet: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
