@@ -37,7 +37,7 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.providers import wire
 from mlflow_dsver.providers.wire import Complaint, Dialect
-from mlflow_dsver.secrets import Secret, redact
+from mlflow_dsver.secrets import HIDDEN, Secret, redact
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)
@@ -126,11 +126,13 @@ class Session:
         reference: object = None,
         query: Mapping[str, str | int | list[str] | None] | None = None,
         body: object = None,
+        confidential: bool = False,
     ) -> Any:
         """The parsed JSON of the answer to one request, after retries where the verb allows them.
 
         path: segments below the base; each is quoted, and refused when it would leave its place. query: entries with
-        None are left out. body: sent as JSON; None sends none. Raises a ProviderError for every kind of failure.
+        None are left out. body: sent as JSON; None sends none. confidential: the answer holds others' secrets, and no
+        error quotes it. Raises a ProviderError for every kind of failure.
         """
         parts: dict[str, Any] = {"provider": self.dialect.provider, "operation": operation, "reference": reference}
         if self._key is None:
@@ -148,7 +150,7 @@ class Session:
         while True:
             attempt += 1
             try:
-                return self._once(request, deadline, parts)
+                return self._once(request, deadline, parts, confidential)
             except _Failed as failed:
                 may = failed.passing and verb in wire.RETRIED_VERBS
                 wait = wire.wait_before(attempt, failed.asked) if may else None
@@ -157,7 +159,9 @@ class Session:
                 log.info("%s %s: %s; again in %.1f s", self.dialect.provider, operation, failed.error.what, wait)
                 deadline.sleep(wait)
 
-    def _once(self, request: requests.Request, deadline: Deadline, parts: Mapping[str, Any]) -> Any:
+    def _once(
+        self, request: requests.Request, deadline: Deadline, parts: Mapping[str, Any], confidential: bool
+    ) -> Any:
         def take(answer: requests.Response) -> _Raw:
             body = _read(answer, deadline, MAX_BODY)
             text = redact(_text(body, answer.headers.get("Content-Encoding")), [self._key])
@@ -174,7 +178,12 @@ class Session:
             raise _Failed(
                 self._unreachable(str(error), deadline, parts), ConnectionError(str(error)), error
             ) from None
-        return self._judged(raw, parts)
+        try:
+            return self._judged(raw, parts)
+        except _Failed as failed:
+            if confidential:
+                failed.hide()
+            raise
 
     def _unreachable(self, words: str, deadline: Deadline, parts: Mapping[str, Any]) -> ProviderUnavailable:
         what = f"no answer from {urlsplit(self.base).netloc}"
@@ -230,6 +239,12 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
     ) -> None:
         self.error, self.cause, self.asked = error, cause, asked
         self.passing = passing or (why is not None and why.passing)
+
+    def hide(self) -> None:
+        """Keep nothing of the answer but that it failed."""
+        self.error.got = HIDDEN
+        if isinstance(self.error, UnexpectedResponse):
+            self.error.payload = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,347 @@
+"""Paperspace's v1 endpoints for datasets, their versions, storage providers and the session, each with all that it
+takes; addresses, parameters and answers, and nothing of our own words.
+
+    with connect(Account.from_settings()) as client:
+        for version in client.versions("dst364npcw6ccok", tags=["clean"]): ...
+
+Listings are generators over pages of 120. Only what reads is sent again after a failure. A request that changes
+something is read back from its answer, because a misspelt or dropped field does not fail there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import AuthenticationFailed, InvalidArgument, UnexpectedResponse
+from mlflow_dsver.providers.paperspace.account import BASE_NAME, KEY_NAME, Account
+from mlflow_dsver.providers.paperspace.models import (
+    AnyModel,
+    Dataset,
+    DeletedDataset,
+    DeletedVersion,
+    SessionInfo,
+    StorageProvider,
+    Utilization,
+    Version,
+)
+from mlflow_dsver.providers.session import Session
+from mlflow_dsver.providers.wire import Complaint, Dialect, walk_pages
+from mlflow_dsver.refs import check_tag
+from mlflow_dsver.text import one_line
+
+PAGE = 120
+"""Entries a page: the most that the service gives."""
+MAX_METADATA = 80_000
+"""Bytes of metadata as JSON; the service is thought to refuse a body above 100 kB."""
+Order = Literal["asc", "desc"]
+
+STATUS_OF = {
+    "PARSE_ERROR": 400,
+    "BAD_REQUEST": 400,
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "METHOD_NOT_SUPPORTED": 405,
+    "TIMEOUT": 408,
+    "CONFLICT": 409,
+    "PRECONDITION_FAILED": 412,
+    "PAYLOAD_TOO_LARGE": 413,
+    "TOO_MANY_REQUESTS": 429,
+    "CLIENT_CLOSED_REQUEST": 499,
+    "INTERNAL_SERVER_ERROR": 500,
+}
+"""The vendor's error codes and the statuses that belong to them (from its own command line's sources)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    """Stands for a value that stays as it is where None is a value."""
+
+
+KEEP: Final = _Keep()
+
+
+def complaint(status: int, body: Any) -> Complaint | None:
+    """What an answer complains of, also one of status 200: an object with `message` and `code` and little else."""
+    if (
+        not isinstance(body, dict)
+        or not isinstance(body.get("message"), str)
+        or not isinstance(body.get("code"), str)
+    ):
+        return None
+    if status < 400 and len(body) > 4:
+        return None  # a version that happens to have such keys
+    meant = STATUS_OF.get(body["code"], 500) if status < 400 else None
+    return Complaint(body["message"], body["code"], _details(body), meant)
+
+
+DIALECT = Dialect("paperspace", "Bearer", KEY_NAME, complaint)
+
+
+@contextmanager
+def connect(account: Account, *, deadline: Deadline | None = None) -> Iterator[PaperspaceClient]:
+    """A client for one conversation. deadline: over all its requests; None gives each the account's time-out."""
+    session = Session(
+        account.base, DIALECT, account.key, base_name=BASE_NAME, timeout=account.timeout, deadline=deadline
+    )
+    with session:
+        yield PaperspaceClient(session)
+
+
+class PaperspaceClient:
+    """The endpoints. Every method raises errors of `mlflow_dsver.errors` only."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def session(self) -> SessionInfo:
+        """Who the key belongs to; raises AuthenticationFailed for a key that is no good.
+
+        The service answers such a key with 200 and null.
+        """
+        answer = self._session.call("GET", ("auth", "session"), "check the key")
+        if answer is None:
+            raise AuthenticationFailed(
+                "the key is not accepted", provider="paperspace", operation="check the key", tip=f"check {KEY_NAME}"
+            )
+        return SessionInfo.read(answer, "check the key")
+
+    # Datasets
+
+    def datasets(
+        self,
+        *,
+        team: str | None = None,
+        privacy: Literal["PRIVATE", "PUBLIC"] | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        order_by: str | None = None,
+        order: Order | None = None,
+    ) -> Iterator[Dataset]:
+        """Datasets, newest first unless ordered otherwise. team: its id or namespace. after: a page's mark."""
+        query = {"teamId": team, "privacy": privacy, "limit": limit or PAGE, "orderBy": order_by, "order": order}
+        return self._listed(Dataset, ("datasets",), "list datasets", query, after)
+
+    def create_dataset(
+        self,
+        name: str,
+        *,
+        is_public: bool = False,
+        description: str | None = None,
+        storage_provider: str | None = None,
+    ) -> Dataset:
+        """Make a dataset. `isPublic` is always sent, since sources disagree on whether it must be."""
+        body = _given(name=name, isPublic=is_public, description=description, storageProviderId=storage_provider)
+        made = Dataset.read(
+            self._session.call("POST", ("datasets",), "create a dataset", body=body), "create a dataset"
+        )
+        _check_kept("create a dataset", made.id, name=(name, made.name), isPublic=(is_public, made.isPublic))
+        return made
+
+    def dataset(self, dataset: str) -> Dataset:
+        """One dataset."""
+        answer = self._session.call("GET", ("datasets", dataset), "get the dataset", reference=dataset)
+        found = Dataset.read(answer, "get the dataset", dataset)
+        _check_kept("get the dataset", dataset, id=(dataset, found.id))
+        return found
+
+    def update_dataset(
+        self, dataset: str, *, name: str | None = None, description: str | _Keep | None = KEEP
+    ) -> Dataset:
+        """Change a dataset's name or description; a description of None takes it away."""
+        body: dict[str, Any] = _given(name=name)
+        if not isinstance(description, _Keep):
+            body["description"] = description
+        answer = self._session.call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
+        found = Dataset.read(answer, "update the dataset", dataset)
+        kept = {"name": found.name, "description": found.description}
+        _check_kept("update the dataset", dataset, **{key: (value, kept[key]) for key, value in body.items()})
+        return found
+
+    def delete_dataset(self, dataset: str) -> None:
+        """Delete a dataset; whether its versions go with it is the service's choice."""
+        answer = self._session.call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
+        DeletedDataset.read(answer, "delete the dataset", dataset)
+
+    # Versions
+
+    def versions(
+        self,
+        dataset: str,
+        *,
+        tags: Iterable[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        order_by: str | None = None,
+        order: Order | None = None,
+    ) -> Iterator[Version]:
+        """A dataset's versions, newest first unless ordered otherwise, committed or not.
+
+        tags: sent as the service's filter, whose meaning for several tags is not documented; look at `tags` of what
+        comes. after: a page's mark.
+        """
+        query = {"tags": joined(tags) or None, "limit": limit or PAGE, "orderBy": order_by, "order": order}
+        return self._listed(Version, ("datasets", dataset, "versions"), "list versions", query, after, dataset)
+
+    def create_version(
+        self,
+        dataset: str,
+        *,
+        message: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: object = None,
+    ) -> Version:
+        """Make a version, which is not committed yet. Never sent twice."""
+        body = _given(message=message, tags=joined(tags) or None, metadata=checked_metadata(metadata))
+        return self._version(
+            "POST", ("datasets", dataset, "versions"), "create a version", reference or dataset, body
+        )
+
+    def version(self, dataset: str, version: str, *, reference: object = None) -> Version:
+        """One version, by its id. Whether the service takes a tag here is not documented: look at what came."""
+        path = ("datasets", dataset, "versions", version)
+        return self._version("GET", path, "get the version", reference or f"{dataset}:{version}")
+
+    def update_version(
+        self,
+        dataset: str,
+        version: str,
+        *,
+        message: str | None = None,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        is_committed: bool | None = None,
+        reference: object = None,
+    ) -> Version:
+        """Change what is given; None leaves a thing as it is. tags: all that the version shall have.
+
+        Whether metadata is replaced or merged is not documented: look at what comes back.
+        """
+        body = _given(
+            message=message,
+            tags=None if tags is None else joined(tags),
+            metadata=checked_metadata(metadata),
+            isCommitted=is_committed,
+        )
+        path = ("datasets", dataset, "versions", version)
+        return self._version("PUT", path, "update the version", reference or f"{dataset}:{version}", body)
+
+    def delete_version(self, dataset: str, version: str, *, reference: object = None) -> None:
+        """Delete a version."""
+        path, said = ("datasets", dataset, "versions", version), reference or f"{dataset}:{version}"
+        answer = self._session.call("DELETE", path, "delete the version", reference=said)
+        DeletedVersion.read(answer, "delete the version", said)
+
+    # Storage
+
+    def storage_providers(self, *, after: str | None = None, limit: int | None = None) -> Iterator[StorageProvider]:
+        """Where the team's datasets lie; the keys in these answers are dropped unread."""
+        return self._listed(
+            StorageProvider, ("storage-providers",), "list storage providers", {"limit": limit or PAGE}, after
+        )
+
+    def storage_provider(self, provider: str) -> StorageProvider:
+        """One storage provider, without its keys."""
+        path = ("storage-providers", provider)
+        answer = self._session.call("GET", path, "get the storage provider", confidential=True)
+        return StorageProvider.read(answer, "get the storage provider", provider)
+
+    def utilization(self) -> Utilization:
+        """How much storage the team uses."""
+        answer = self._session.call("GET", ("storage-providers", "utilization"), "get the utilization")
+        return Utilization.read(answer, "get the utilization")
+
+    def _version(
+        self, verb: str, path: tuple[str, ...], operation: str, reference: object, body: object = None
+    ) -> Version:
+        answer = self._session.call(verb, path, operation, reference=reference, body=body)
+        return Version.read(answer, operation, reference)
+
+    def _listed(
+        self,
+        model: type[AnyModel],
+        path: tuple[str, ...],
+        operation: str,
+        query: Mapping[str, str | int | None],
+        after: str | None,
+        reference: object = None,
+    ) -> Iterator[AnyModel]:
+        def fetch(mark: str | None) -> tuple[list[AnyModel], str | None]:
+            asked = {**query, "after": mark or after}
+            confidential = model is StorageProvider
+            page = self._session.call(
+                "GET", path, operation, reference=reference, query=asked, confidential=confidential
+            )
+            items, following = _page(page, operation, reference, confidential)
+            return [model.read(item, operation, reference) for item in items], following
+
+        return walk_pages(fetch, operation, "paperspace")
+
+
+def joined(tags: Iterable[str]) -> str:
+    """Tags as the service reads them, separated by commas; raises InvalidReference for one that has a comma."""
+    return ",".join(check_tag(tag) for tag in tags)
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Metadata that is JSON and not too large, or InvalidArgument."""
+    if metadata is None:
+        return None
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument("metadata is not a JSON object", got=one_line(error, 80)) from error
+    if len(text) > MAX_METADATA:
+        raise InvalidArgument("metadata is too large", expected=f"at most {MAX_METADATA} bytes", got=len(text))
+    return dict(json.loads(text))
+
+
+def _page(page: Any, operation: str, reference: object, confidential: bool) -> tuple[list[Any], str | None]:
+    """A page's items, and the mark of the next page; None for none, whichever way the service says so."""
+    parts: dict[str, Any] = {"provider": "paperspace", "operation": operation, "reference": reference}
+    payload = None if confidential else page
+    if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+        raise UnexpectedResponse("not a page", expected="an object with items", payload=payload, **parts)
+    following = page.get("nextPage")
+    if page.get("hasMore") is False or following in (None, ""):
+        return page["items"], None
+    if not isinstance(following, str):
+        raise UnexpectedResponse("a page's mark that is no text", payload=payload, **parts)
+    return page["items"], following
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Without those that are None: the service takes no null in their place."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _check_kept(operation: str, reference: object, **pairs: tuple[object, object]) -> None:
+    """Raise UnexpectedResponse when something that was wanted is not what came back."""
+    for key, (wanted, kept) in pairs.items():
+        if wanted != kept:
+            raise UnexpectedResponse(
+                f"the service said yes, and its {key} is another",
+                provider="paperspace",
+                operation=operation,
+                reference=reference,
+                expected=one_line(wanted, 100),
+                got=one_line(kept, 100),
+            )
+
+
+def _details(body: Mapping[str, Any]) -> str:
+    """Texts of `issues` or `details`: the documents name the one, the service's library sends the other."""
+    found = []
+    for each in (body.get("issues"), body.get("details")):
+        listed = each.get("issues", [each]) if isinstance(each, dict) else each
+        for issue in listed if isinstance(listed, list) else [listed]:
+            text = issue.get("message", issue) if isinstance(issue, dict) else issue
+            if text is not None:
+                found.append(text if isinstance(text, str) else json.dumps(text)[:200])
+    return "; ".join(found[:5])

@@ -1,0 +1,165 @@
+"""From what a person wrote to one version at Paperspace, with as few requests as that takes.
+
+The service has no lookup by name, tag or `latest`, and what it answers for something that does not exist (404, 403,
+or either for a bad key) is not documented. So a refusal is looked into before it is passed on: first the key, then
+the list of datasets, then the dataset's versions.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NoReturn
+
+from mlflow_dsver.errors import InvalidReference, NotFound, PermissionDenied, ProviderError, UnexpectedResponse
+from mlflow_dsver.providers.interface import SUGGESTION_LIMIT
+from mlflow_dsver.providers.paperspace.client import PaperspaceClient
+from mlflow_dsver.providers.paperspace.models import Version
+from mlflow_dsver.providers.paperspace.words import tags_of
+from mlflow_dsver.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.text import one_line
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"ds[a-z0-9]{13}\Z")
+"""What ids have looked like so far; used to spare a request, never to refuse."""
+Refusal = (NotFound, PermissionDenied)
+
+
+def dataset_id(client: PaperspaceClient, dataset: str) -> str:
+    """The id of a dataset that is named by its id or its name, with or without a namespace before it.
+
+    Raises NotFound with near names, and ProviderError when several datasets have the name.
+    """
+    *namespace, name = dataset.split("/")
+    if len(namespace) > 1:
+        raise InvalidReference("not a dataset of Paperspace", expected="an id or a name", got=one_line(dataset, 80))
+    if _ID.match(name):
+        return name
+    known = list(client.datasets())
+    found = [each.id for each in known if name in (each.name, each.id)]
+    if len(found) > 1:
+        raise ProviderError(
+            f"{len(found)} datasets are called so",
+            provider="paperspace",
+            operation="resolve",
+            reference=f"paperspace://{dataset}",
+            tip="the id instead: " + ", ".join(found[:5]),
+        )
+    if not found:
+        _raise_no_dataset(dataset, {each.name: each.id for each in known if each.name})
+    return found[0]
+
+
+def newest(client: PaperspaceClient, dataset: str, ref: DatasetRef, *, uncommitted: bool) -> Version:
+    """The newest committed version; where none is and `uncommitted` ones will do, the newest of those."""
+    first: Version | None = None
+    for version in listed(client, dataset):
+        if version.isCommitted:
+            return version
+        first = first or version
+    if first is not None and uncommitted:
+        return first
+    what = "the dataset has no version" if first is None else "the dataset has versions, none of them committed"
+    raise _not_found(ref, what, tip=f"{ref.at(first.version)}" if first else None)
+
+
+def selected(client: PaperspaceClient, dataset: str, ref: DatasetRef) -> Version:
+    """The version whose id the selector is, else the newest committed one that has it as its tag."""
+    assert ref.selector is not None
+    try:
+        found = client.version(dataset, ref.selector, reference=ref)
+    except Refusal as refusal:
+        return _tagged(client, dataset, ref, refusal)
+    if found.version != ref.selector and ref.selector not in tags_of(found):
+        raise UnexpectedResponse(
+            "the service answered with another version",
+            provider="paperspace",
+            operation="resolve",
+            reference=ref,
+            expected=ref.selector,
+            got=one_line(found.version, 60),
+            payload=found.raw,
+        )
+    return found
+
+
+def version_of_id(client: PaperspaceClient, dataset: str, version: str, ref: DatasetRef) -> Version:
+    """The version of that very id. Raises NotFound with near ids."""
+    if version != LATEST:
+        try:
+            found = client.version(dataset, version, reference=ref)
+        except Refusal as refusal:
+            raise _no_version(client, dataset, ref, refusal) from refusal
+        if found.version == version:
+            return found
+    raise _no_version(client, dataset, ref, _not_found(ref, "no version of that id"))
+
+
+def listed(client: PaperspaceClient, dataset: str, tag: str | None = None) -> Iterator[Version]:
+    """A dataset's versions, newest first, only those with the tag if one is given; the filter is applied here too."""
+    versions = client.versions(dataset, tags=() if tag is None else (tag,), order_by="dtCreated", order="desc")
+    try:
+        first = next(versions, None)
+    except Refusal as refusal:
+        _raise_refused(client, dataset, refusal)
+    if first is not None:
+        for version in _chain(first, versions):
+            if tag is None or tag in tags_of(version):
+                yield version
+
+
+def _chain(first: Version, rest: Iterator[Version]) -> Iterator[Version]:
+    yield first
+    yield from rest
+
+
+def _tagged(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: ProviderError) -> Version:
+    """The newest committed version with that tag, else an uncommitted one; otherwise NotFound with near names."""
+    assert ref.selector is not None
+    found = [] if "," in ref.selector else list(listed(client, dataset, ref.selector))
+    committed = [version for version in found if version.isCommitted]
+    if len(committed) > 1:
+        others = ", ".join(version.version for version in committed[1:4])
+        log.warning("%s: the tag is on several versions; the newest is taken, not %s", ref, others)
+    if found:
+        return (committed or found)[0]
+    raise _no_version(client, dataset, ref, refusal) from refusal
+
+
+def _no_version(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: ProviderError) -> ProviderError:
+    """The error for a version that is not there, once the dataset is known to be there; raises why not otherwise."""
+    assert ref.selector is not None
+    some = list(islice(listed(client, dataset), SUGGESTION_LIMIT))
+    if any(version.version == ref.selector for version in some):
+        return refusal  # it is there, and this key may not have it
+    near = nearest(ref.selector, sorted({name for version in some for name in (version.version, *tags_of(version))}))
+    tip = ", ".join(str(ref.at(name)) for name in near) or None
+    return _not_found(ref, "no version of that id and no such tag", tip=tip, status=refusal.status)
+
+
+def _raise_refused(client: PaperspaceClient, dataset: str, refusal: ProviderError) -> NoReturn:
+    """Say what a refusal for a whole dataset means: a bad key, a dataset that is not there, or no permission."""
+    client.session()
+    known = {each.id: each.name for each in client.datasets()}
+    if dataset in known:
+        raise refusal
+    _raise_no_dataset(dataset, {name or each: each for each, name in known.items()}, refusal)
+
+
+def _raise_no_dataset(dataset: str, known: dict[str, str], cause: ProviderError | None = None) -> NoReturn:
+    """known: name to id."""
+    ids = [known[name] for name in nearest(dataset, sorted(known))] or nearest(dataset, sorted(known.values()))
+    raise _not_found(
+        DatasetRef("paperspace", dataset),
+        "no such dataset among those that this key may see",
+        tip=", ".join(f"paperspace://{each}" for each in ids)
+        or "a key belongs to one team: is it that of the dataset?",
+        status=None if cause is None else cause.status,
+    ) from cause
+
+
+def _not_found(ref: DatasetRef, what: str, **parts: Any) -> NotFound:
+    return NotFound(what, provider="paperspace", operation="resolve", reference=ref, **parts)

@@ -1,0 +1,305 @@
+"""Paperspace in the words of the provider interface.
+
+A committed version is immutable by the vendor's word (grade B; A where its bytes were hashed here); an uncommitted
+one may still change and is refused as an input unless that is asked for (grade D). The API has no files: a version's
+bytes come from a mount, a folder that is named, or the team's own bucket, and `create` records a version without
+moving any. Looking up an id or a version costs at most two requests, `latest` of an id one; a name costs a listing
+of the team's datasets before that. A selector that is a version's id and another's tag means the id.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, SettingsError, Unsupported
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
+from mlflow_dsver.providers.paperspace import bucket, finding, mounts, places, words, writing
+from mlflow_dsver.providers.paperspace.account import Account
+from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.places import Found
+from mlflow_dsver.refs import LATEST, DatasetRef
+from mlflow_dsver.secrets import Secret
+from mlflow_dsver.versions import DatasetVersion, Grade
+
+log = logging.getLogger(__name__)
+
+UNCOMMITTED = "PAPERSPACE_UNCOMMITTED"
+HASH = "PAPERSPACE_HASH"
+_known_folders: dict[str, Path] = {}
+"""Canonical reference to the folder that `identify` was given in this process, for providers made later."""
+_known_folders_lock = threading.Lock()
+
+
+class PaperspaceProvider(Provider):
+    """Versions at Paperspace. Arguments win over settings; None takes the setting.
+
+    key, base: PAPERSPACE_API_KEY and PAPERSPACE_API_URL. timeout: seconds for a whole operation.
+    allow_uncommitted: resolve uncommitted versions too, with grade D and a warning (setting
+    MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED=link). hash_files: hash a version's mount when it is resolved (setting
+    MLFLOW_DSVER_PAPERSPACE_HASH=yes). paths: dataset id to a folder with the version in use. roots: where mounts are.
+    """
+
+    name = "paperspace"
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self,
+        *,
+        key: str | Secret | None = None,
+        base: str | None = None,
+        timeout: float | None = None,
+        allow_uncommitted: bool | None = None,
+        hash_files: bool | None = None,
+        paths: Mapping[str, Path] | None = None,
+        roots: Roots | None = None,
+    ) -> None:
+        self.account = Account.from_settings(key=key, base=base, timeout=timeout)
+        self._allow_uncommitted = _flag(UNCOMMITTED, "link") if allow_uncommitted is None else allow_uncommitted
+        self._hash_files = _flag(HASH, "yes") if hash_files is None else hash_files
+        self._paths = dict(paths) if paths is not None else mounts.configured(settings.setting(mounts.PATHS))
+        self._roots = roots or Roots()
+
+    def __repr__(self) -> str:
+        return f"PaperspaceProvider({self.account.base})"
+
+    # Looking up
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The version of that id, committed or not. Raises NotFound when there is none."""
+        ref = DatasetRef(self.name, dataset, version)
+        with self._connected() as client:
+            dataset = finding.dataset_id(client, dataset)
+            return words.to_version(dataset, finding.version_of_id(client, dataset, version, ref))
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """All versions that the service lists, newest first, uncommitted ones (immutable False) among them.
+
+        Each page has the whole time-out for itself, because the caller's own work goes on between pages.
+        """
+        with connect(self.account) as client:
+            found = finding.dataset_id(client, dataset)
+            for version in finding.listed(client, found, tag):
+                yield words.to_version(found, version)
+
+    def resolve(self, ref: DatasetRef) -> DatasetVersion:
+        """A version id, else a tag, else `latest`, which is the newest committed version.
+
+        Raises NotFound with near names, and ProviderError for a version that is not committed, unless uncommitted
+        ones are allowed; then `latest` means the newest of them where none is committed.
+        """
+        with self._connected() as client:
+            dataset = finding.dataset_id(client, ref.dataset)
+            if ref.selector in (None, LATEST):
+                found = finding.newest(client, dataset, ref, uncommitted=self._allow_uncommitted)
+            else:
+                found = finding.selected(client, dataset, ref)
+        version = words.to_version(dataset, found)
+        if not found.isCommitted:
+            self._uncommitted(ref, version)
+        return self._with_bytes(version) if self._hash_files else version
+
+    def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
+        if not self._allow_uncommitted:
+            raise ProviderError(
+                f"{version.ref} is not committed, so its files may still change",
+                provider=self.name,
+                operation="resolve",
+                reference=ref,
+                tip=f"mlflow-dsver paperspace commit {version.ref}, or MLFLOW_DSVER_{UNCOMMITTED}=link (grade D)",
+            )
+        log.warning("%s IS NOT COMMITTED: its files may still change; a link to it proves nothing", version.ref)
+
+    def grade(self, version: DatasetVersion) -> Grade:
+        """A where the bytes were hashed here, B for a committed version, D for any other."""
+        if not version.immutable:
+            return Grade("D", ("uncommitted",))
+        return Grade("A" if version.content_digest and not version.digest_is_claimed else "B")
+
+    def datasets(self) -> Iterator[str]:
+        """Ids of the team's datasets, sorted; `mlflow-dsver paperspace datasets` shows their names."""
+        with self._connected() as client:
+            yield from sorted({dataset.id for dataset in client.datasets()})
+
+    # Changing
+
+    def create(
+        self,
+        dataset: str,
+        folder: Path | None = None,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+    ) -> DatasetVersion:
+        """Make a version, uncommitted and without files: the console or a workflow puts them in, then `commit`.
+
+        folder, with reference=True: its content digest is recorded in the metadata, so that a mount can be compared
+        with it later. Without reference=True a folder is refused, because the API takes no files. When the answer is
+        lost, the version is recognised by a token instead of being asked for again.
+        """
+        if folder is not None and not reference:
+            raise Unsupported(
+                "the API takes no files",
+                provider=self.name,
+                operation="create a version",
+                reference=DatasetRef(self.name, dataset),
+                tip="reference=True (--reference) records the folder's digest; put the files in by the console",
+            )
+        manifest = None
+        if folder is not None:
+            manifest = hash_folder(Path(folder), cache=default_cache(), progress=self.progress)
+        own = words.described(uuid.uuid4().hex, manifest)
+        made = writing.create(self.account, dataset, message, tags, words.full_metadata(metadata, own))
+        return words.to_version(*made)
+
+    def update(
+        self,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        add_tags: tuple[str, ...] = (),
+        remove_tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> DatasetVersion:
+        """Change message, tags and metadata; what came back is compared with what was wanted."""
+        with self._connected() as client:
+            current = finding.version_of_id(client, version.ref.dataset, version.id, version.ref)
+            changes = writing.Changes(message, add_tags, remove_tags, metadata)
+            return words.to_version(version.ref.dataset, writing.update(client, version.ref, current, changes))
+
+    def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
+        """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
+        with self._connected() as client:
+            return words.to_version(version.ref.dataset, writing.commit(client, version.ref, committed))
+
+    def delete(self, version: DatasetVersion) -> None:
+        """Delete a version."""
+        with self._connected() as client:
+            writing.delete(client, version.ref)
+
+    # Bytes
+
+    def identify(self, version: DatasetVersion, path: Path | None = None) -> DatasetVersion:
+        """The version with the content digest of its bytes, hashed here, which makes its grade A.
+
+        path: a folder with the files, remembered for this process; None takes what `path` finds. Raises
+        CorruptObject when the files are known to be others, Unsupported when there are none.
+        """
+        found = Found(Path(path)) if path is not None else self._found(version) or Found(self.path(version))
+        identified = places.identified(version, found, places.hashed(found, self.progress))
+        if path is not None:
+            with _known_folders_lock:
+                _known_folders[str(version.ref)] = Path(path).absolute()
+        return identified
+
+    def manifest(self, version: DatasetVersion) -> Manifest | None:
+        """The manifest of a version whose bytes were hashed here and are still there; None otherwise."""
+        if version.content_digest is None or version.digest_is_claimed:
+            return None
+        found = self._found(version)
+        manifest = places.hashed(found, self.progress) if found else bucket.manifest(version)
+        return manifest if manifest is not None and manifest.digest == version.content_digest else None
+
+    def at_hand(self, version: DatasetVersion) -> Place | None:
+        """The folder that is named or mounted; None when there is none."""
+        found = self._found(version)
+        return Place(found.folder) if found else None
+
+    def path(self, version: DatasetVersion) -> Path:
+        """The folder that is named or mounted, else a copy from the team's bucket; hashed and compared each time.
+
+        Raises CorruptObject for files that are known to be others, and Unsupported, which says what to do, for none.
+        """
+        found = self._found(version)
+        if found is not None:
+            places.check(version, found, places.hashed(found, self.progress))
+            return found.folder
+        fetched = bucket.path(version, self.progress)
+        if fetched is None:
+            raise self._nowhere(version)
+        return fetched
+
+    def materialise(self, version: DatasetVersion, folder: Path) -> None:
+        """Copy the version's files into a new or empty folder, compared on their way."""
+        found = self._found(version) or Found(self.path(version))
+        places.copy_out(
+            found.folder, Path(folder), lambda manifest: places.check(version, found, manifest), self.progress
+        )
+
+    def _with_bytes(self, version: DatasetVersion) -> DatasetVersion:
+        """The version identified by its mount if there is one that is it; otherwise as it is, and why is logged."""
+        try:
+            return self.identify(version)
+        except (CorruptObject, Unsupported) as error:
+            log.warning("%s", error)
+            return version
+
+    def _found(self, version: DatasetVersion) -> Found | None:
+        with _known_folders_lock:
+            remembered = _known_folders.get(str(version.ref))
+        named = remembered or self._paths.get(version.ref.dataset)
+        if named is not None:
+            return Found(named)
+        mount = mounts.find(version.ref.dataset, None, self._roots) or self._mount_by_name(version)
+        return Found(mount.folder, mount) if mount else None
+
+    def _mount_by_name(self, version: DatasetVersion) -> mounts.Mount | None:
+        """A mount that is called like the dataset; the name is asked for only where there are mounts at all."""
+        if not any(root.is_dir() for root in self._roots.mounted):
+            return None
+        try:
+            with self._connected() as client:
+                name = client.dataset(version.ref.dataset).name
+        except ProviderError as error:
+            log.warning("the dataset's name cannot be looked up, so its mount may be missed: %s", error)
+            return None
+        return mounts.find(version.ref.dataset, name, self._roots) if name else None
+
+    def _nowhere(self, version: DatasetVersion) -> Unsupported:
+        return Unsupported(
+            "this version's files are not here, and the API does not give them out",
+            provider=self.name,
+            operation="get the files",
+            reference=version.ref,
+            expected="a mount below /datasets or /inputs, a folder that is named, or keys of the team's own bucket",
+            tip=f"MLFLOW_DSVER_{mounts.PATHS}={version.ref.dataset}=FOLDER, or {bucket.TIP}",
+        )
+
+    # The rest
+
+    def health(self) -> Health:
+        """Whether the key is accepted, and of which team it is."""
+        origins = {**self.account.origins, **{settings.PREFIX + name: settings.origin(name) for name in _SETTINGS}}
+        try:
+            with self._connected(min(self.account.timeout, 10.0)) as client:
+                namespace = client.session().team.namespace
+        except DsverError as error:
+            return Health(False, str(error).replace("\n", " "), origins)
+        return Health(True, f"{self.account.base} accepts the key of team {namespace}", origins)
+
+    def _connected(self, seconds: float | None = None) -> AbstractContextManager[PaperspaceClient]:
+        """A conversation that is over within the time-out, all requests together."""
+        return connect(self.account, deadline=Deadline(seconds or self.account.timeout))
+
+
+_SETTINGS = (UNCOMMITTED, HASH, mounts.PATHS, words.PAGE)
+
+
+def _flag(name: str, on: str) -> bool:
+    value = settings.setting(name)
+    if value not in (None, on, "no"):
+        raise SettingsError(settings.PREFIX + name, expected=f"{on} or no", got=ascii(value)[:40])
+    return value == on

@@ -1,0 +1,161 @@
+"""Changes at Paperspace: create, update, commit, delete, each checked against the answer.
+
+Nothing is sent twice. A create whose answer was lost is recognised by its token afterwards; whether the service
+replaces or merges metadata, moves a tag or leaves it on both versions, is found out from its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import ProviderError, ProviderUnavailable, UnexpectedResponse
+from mlflow_dsver.providers.paperspace import finding, words
+from mlflow_dsver.providers.paperspace.account import Account
+from mlflow_dsver.providers.paperspace.client import PAGE, PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.models import Version
+from mlflow_dsver.refs import DatasetRef, check_tag
+from mlflow_dsver.text import one_line
+
+ASKING_SHARE = 0.6
+"""Part of the time-out that a create may take; the rest is for looking whether it happened when no answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed; None and empty leave things as they are. metadata replaces people's whole metadata."""
+
+    message: str | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = None
+
+
+def create(
+    account: Account, dataset: str, message: str | None, tags: tuple[str, ...], metadata: dict[str, Any]
+) -> tuple[str, Version]:
+    """Make a version; gives the dataset's id and the version. metadata has our section with its token."""
+    tags = tuple(check_tag(tag) for tag in tags)
+    with connect(account, deadline=Deadline(account.timeout * ASKING_SHARE)) as client:
+        found = finding.dataset_id(client, dataset)
+        ref = DatasetRef("paperspace", found)
+        try:
+            made = client.create_version(found, message=message, tags=tags, metadata=metadata, reference=ref)
+        except (ProviderUnavailable, UnexpectedResponse) as lost:
+            made = _recognised(account, ref, metadata[words.OWN]["token"], lost)
+        except finding.Refusal as refusal:
+            next(finding.listed(client, found), None)  # says why, where the dataset is the reason
+            raise refusal
+    made_ref = ref.at(made.version)
+    _check(made_ref, "create a version", message=(message or None, made.message or None))
+    _check(made_ref, "create a version", token=(metadata[words.OWN]["token"], words.own_section(made).get("token")))
+    with connect(account, deadline=Deadline(account.timeout)) as client:
+        _take_over(client, made_ref, made, tags)
+    return found, made
+
+
+def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes: Changes) -> Version:
+    """Change what is to be changed, in one request where one will do; gives the version as it is then."""
+    tags = _wanted_tags(current, changes)
+    new_tags = None if set(tags) == set(words.tags_of(current)) else tags
+    metadata = None if changes.metadata is None else words.full_metadata(changes.metadata, words.own_section(current))
+    if changes.message is None and new_tags is None and metadata is None:
+        _take_over(client, ref, current, changes.add_tags)
+        return current
+    try:
+        after = client.update_version(
+            ref.dataset, current.version, message=changes.message, tags=new_tags, metadata=metadata, reference=ref
+        )
+    except ProviderError as error:
+        if new_tags == [] and error.status == 400:
+            error.tip = "the service does not take a version's last tag away; give it another one first"
+        raise
+    if changes.metadata is not None:
+        after = _without_leftovers(client, ref, after, changes.metadata)
+        _check(ref, "update the version", metadata=(dict(changes.metadata), words.peoples_metadata(after)))
+    if changes.message is not None:
+        _check(ref, "update the version", message=(changes.message or None, after.message or None))
+    _take_over(client, ref, after, changes.add_tags)
+    _check(ref, "update the version", tags=(sorted(tags), sorted(words.tags_of(after))))
+    return after
+
+
+def commit(client: PaperspaceClient, ref: DatasetRef, committed: bool) -> Version:
+    """Set whether a version is committed, and see that it is."""
+    after = client.update_version(ref.dataset, ref.selector or "", is_committed=committed, reference=ref)
+    _check(
+        ref,
+        "commit the version" if committed else "un-commit the version",
+        isCommitted=(committed, after.isCommitted),
+    )
+    return after
+
+
+def delete(client: PaperspaceClient, ref: DatasetRef) -> None:
+    """Delete a version; raises NotFound when there is none."""
+    try:
+        client.delete_version(ref.dataset, ref.selector or "", reference=ref)
+    except finding.Refusal as refusal:
+        finding.version_of_id(client, ref.dataset, ref.selector or "", ref)
+        raise refusal
+
+
+def _recognised(account: Account, ref: DatasetRef, token: str, lost: ProviderError) -> Version:
+    """The version that was made although no good answer came; raises the former error with what is known."""
+    try:
+        with connect(account, deadline=Deadline(account.timeout * (1 - ASKING_SHARE))) as client:
+            for version in islice(client.versions(ref.dataset, order_by="dtCreated", order="desc"), PAGE):
+                if words.own_section(version).get("token") == token:
+                    return version
+        lost.done = "It was not sent again; no version with its token is listed, so it was probably not made"
+    except ProviderError:
+        lost.done = "It was not sent again, and whether it was made could not be found out"
+    lost.tip = f"mlflow-dsver versions list {ref}, before trying again"
+    raise lost
+
+
+def _wanted_tags(current: Version, changes: Changes) -> list[str]:
+    kept = [tag for tag in words.tags_of(current) if tag not in changes.remove_tags]
+    return list(dict.fromkeys([*kept, *(check_tag(tag) for tag in changes.add_tags)]))
+
+
+def _without_leftovers(
+    client: PaperspaceClient, ref: DatasetRef, after: Version, wanted: Mapping[str, Any]
+) -> Version:
+    """Where the service merged the metadata, put null for the keys that should be gone."""
+    leftovers = words.peoples_metadata(after).keys() - wanted.keys()
+    if not leftovers:
+        return after
+    metadata = words.full_metadata(wanted, words.own_section(after), leftovers)
+    return client.update_version(ref.dataset, after.version, metadata=metadata, reference=ref)
+
+
+def _take_over(client: PaperspaceClient, ref: DatasetRef, holder: Version, tags: tuple[str, ...]) -> None:
+    """Take tags away from the other versions that have them, where the service has not done so by itself."""
+    for tag in tags:
+        for other in list(finding.listed(client, ref.dataset, tag)):
+            if other.version != holder.version:
+                rest = [each for each in words.tags_of(other) if each not in tags]
+                try:
+                    client.update_version(ref.dataset, other.version, tags=rest, reference=ref.at(other.version))
+                except ProviderError as error:
+                    error.done = f"{ref} has the tag {one_line(tag, 60)} now, and {other.version} has it still"
+                    raise
+
+
+def _check(ref: DatasetRef, operation: str, **pairs: tuple[object, object]) -> None:
+    """Raise UnexpectedResponse when the service said yes and did something else."""
+    for key, (wanted, kept) in pairs.items():
+        if wanted != kept:
+            raise UnexpectedResponse(
+                f"the service said yes, and {key} is not what was asked for",
+                provider="paperspace",
+                operation=operation,
+                reference=ref,
+                expected=one_line(wanted, 200),
+                got=one_line(kept, 200),
+                tip="look at the version before going on",
+            )
