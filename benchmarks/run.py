@@ -1,0 +1,155 @@
+"""Measures ours, the peers and the machine on the same folders, and prints times, ratios and what the machine is.
+
+Each figure comes from a process of its own, after everything was read once, so that all find the same in memory;
+"first" starts with nothing, "unchanged" with what "first" left. Repetitions go round and round over all subjects, so
+that a noisy minute hits all of them. Peers that are not installed are said to be so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.facts import import_times, load, machine
+from benchmarks.folders import Shape, make, shapes
+from benchmarks.table import GOALS, ratio_of, ratios, times
+
+SETTLE = 3.5
+"""Seconds to wait after files were made or touched: younger ones are not remembered by our cache, on purpose."""
+
+ONCE = {
+    "walk": "walk and stat",
+    "loop": "plain loop",
+    "cores": "read + BLAKE3, a core a file",
+    "cores-file": "read + BLAKE3, all cores a file",
+}
+TWICE = {"ours-hash": "ours: hash", "ours-version": "ours: version", "wandb": "wandb add_dir", "dvc": "dvc add"}
+"""dvc comes last, since it replaces the files by its own copies."""
+
+PEERS = ("dvc", "wandb")
+SUBJECTS = Path(__file__).with_name("subjects.py")
+
+
+def measure(subject: str, folder: Path, scratch: Path, python: str) -> float | str:
+    """Seconds of one subject in a new process, or why there are none."""
+    command = [python, str(SUBJECTS), subject, str(folder), str(scratch)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        answer = json.loads(ran.stdout)
+    except ValueError:
+        return f"failed: {ran.stderr.strip()[-200:] or ran.returncode}"
+    if "absent" in answer:
+        return "not installed"
+    return answer["seconds"] if "seconds" in answer else f"failed: {answer['error'][:200]}"
+
+
+def measure_round(folder: Path, work: Path, peer_python: str) -> dict[str, float | str]:
+    """Every subject once."""
+    seconds: dict[str, float | str] = {}
+    for subject, title in ONCE.items():
+        seconds[title] = measure(subject, folder, work, sys.executable)
+    for subject, title in TWICE.items():
+        python = peer_python if subject in PEERS else sys.executable
+        with scratch_in(work, folder) as scratch:
+            measure("warm", folder, scratch, sys.executable)
+            seconds[f"{title}, first"] = measure(subject, folder, scratch, python)
+            seconds[f"{title}, unchanged"] = measure(subject, folder, scratch, python)
+    return seconds
+
+
+@contextmanager
+def scratch_in(work: Path, folder: Path) -> Iterator[Path]:
+    """A new folder for what a subject leaves; it and DVC's files beside the data go when the block ends."""
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        yield Path(name)
+    for beside in (".dvc", ".dvcignore", ".gitignore", "data.dvc", "tmp"):
+        path = folder.parent / beside
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def measure_all(
+    chosen: list[Shape], work: Path, repeat: int, peer_python: str
+) -> dict[str, dict[str, list[float] | str]]:
+    """Folder's title -> row -> seconds of each repetition, or why there are none."""
+    measured: dict[str, dict[str, list[float] | str]] = {}
+    for shape in chosen:
+        say(f"making {shape.title}")
+        folder = make(shape, work)
+        rows = measured.setdefault(shape.title, {})
+        for number in range(1, repeat + 1):
+            say(f"{shape.title}, round {number} of {repeat}, load {load()}")
+            time.sleep(SETTLE)
+            measure("warm", folder, work, sys.executable)
+            for row, seconds in measure_round(folder, work, peer_python).items():
+                before = rows.setdefault(row, [])
+                if isinstance(seconds, str):
+                    rows[row] = seconds
+                elif isinstance(before, list):
+                    before.append(seconds)
+    return measured
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a hundredth of the files, to try it out")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="repetitions of everything (5)")
+    parser.add_argument("--only", choices=["small", "mixed", "large"], help="one of the three folders alone")
+    parser.add_argument("--folder", type=Path, help="where to make the folders, which stay there (else temporary)")
+    parser.add_argument(
+        "--peer-python", default=sys.executable, metavar="PATH", help="a Python that has dvc and wandb"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    chosen = [shape for shape in shapes(asked.small) if asked.only in (None, shape.name)]
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as temporary:
+        work = (asked.folder or Path(temporary)).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        facts = {**machine(work, asked.peer_python), "load at the start": load()}
+        measured = measure_all(chosen, work, asked.repeat, asked.peer_python)
+        facts["load at the end"] = load()
+    imports = import_times(asked.repeat)
+    titles = {shape.name: shape.title for shape in shapes(asked.small)}
+    print("\n".join(f"{key:18} {value}" for key, value in facts.items()), end="\n\n")
+    print(times(measured), end="\n\n")
+    print(ratios(measured, titles), end="\n\n")
+    for what, seconds in imports.items():
+        print(f"{what:28} {'not installed' if seconds is None else f'{seconds * 1000:.1f} ms'}")
+    if asked.json:
+        outcome = [
+            {
+                "goal": goal.text,
+                "folder": name,
+                "bound": goal.bound,
+                "ratio": ratio_of(goal, measured.get(titles[name], {})),
+            }
+            for goal in GOALS
+            for name in goal.folders
+        ]
+        report = {"machine": facts, "seconds": measured, "ratios": outcome, "imports": imports}
+        asked.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
