@@ -8,7 +8,7 @@ through `tag`, and the stat cache is read and not added to.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +37,10 @@ _WAITING_THREADS = 8
 
 Key = tuple[DatasetRef, str | None]
 """A version and its recorded content digest: what is read once."""
+
+
+RecordFiles = Callable[[RunFacts, bool], Mapping[str, bytes]]
+"""Reads the files of a run's record by name, the manifests among them or not; raises TrackingError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,15 @@ def check_runs(
     demands: Demands = Demands(),
     progress: Progress = SILENT,
     providers: Callable[[str], Provider] = get_provider,
+    files: RecordFiles | None = None,
 ) -> Report:
-    """The verdicts on runs that were read already. providers: how one is found by name."""
+    """The verdicts on runs that were read already.
+
+    providers: how one is found by name. files: how a run's record is read; None for MLflow at its tracking address.
+    """
     checked = now()
     desk = Desk(providers)
-    check = _Check(effort, desk, progress)
+    check = _Check(effort, desk, progress, files or _files)
     with ThreadPoolExecutor(_WAITING_THREADS, "mlflow-dsver-verify") as pool:
         gathered = list(pool.map(check.gather, runs))
         wanted = [each.record for inputs in gathered for each in inputs.recorded]
@@ -132,8 +140,9 @@ class _Inputs:
 class _Check:
     """One pass over runs: what was read once is kept until the end."""
 
-    def __init__(self, effort: Effort, desk: Desk, progress: Progress) -> None:
+    def __init__(self, effort: Effort, desk: Desk, progress: Progress, files: RecordFiles) -> None:
         self._effort = effort
+        self._files = files
         self._desk = desk
         self._progress = progress
         self._manifests: dict[str, bytes] = {}
@@ -144,7 +153,7 @@ class _Check:
         manifests = self._effort.depth is not Depth.METADATA
         files, unread = None, None
         try:
-            files = Tracking().record_files(run, manifests=manifests)
+            files = self._files(run, manifests)
         except TrackingError as error:
             unread = one_line(error, 600)
         recorded = tuple(map(self._kept, records_of(run, files, unread, manifests=manifests)))
@@ -202,6 +211,10 @@ class _Check:
                 progress=self._progress,
             )
         return self._bytes[key]
+
+
+def _files(run: RunFacts, manifests: bool) -> Mapping[str, bytes]:
+    return Tracking().record_files(run, manifests=manifests)
 
 
 def _alias(record: Record) -> DatasetRef | None:

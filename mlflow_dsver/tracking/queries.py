@@ -211,21 +211,7 @@ class Tracking:
         return [each.experiment_id for each in found]
 
     def _facts(self, run: Any) -> RunFacts:
-        info = run.info
-        return RunFacts(
-            run_id=info.run_id,
-            name=info.run_name or "",
-            experiment_id=info.experiment_id,
-            experiment=self._experiment_name(info.experiment_id),
-            status=info.status,
-            started=_time(info.start_time),
-            ended=_time(info.end_time),
-            artifact_uri=info.artifact_uri,
-            params=dict(run.data.params),
-            tags=dict(run.data.tags),
-            metrics=dict(run.data.metrics),
-            sources=_sources(run),
-        )
+        return facts_of(run, self._experiment_name(run.info.experiment_id))
 
     def _experiment_name(self, experiment_id: str) -> str:
         if experiment_id not in self._experiments:
@@ -237,6 +223,25 @@ class Tracking:
             )
             self._experiments[experiment_id] = found.name
         return self._experiments[experiment_id]
+
+
+def facts_of(run: Any, experiment: str) -> RunFacts:
+    """MLflow's run entity as plain values. experiment: the name of its experiment."""
+    info = run.info
+    return RunFacts(
+        run_id=info.run_id,
+        name=info.run_name or "",
+        experiment_id=info.experiment_id,
+        experiment=experiment,
+        status=info.status,
+        started=_time(info.start_time),
+        ended=_time(info.end_time),
+        artifact_uri=info.artifact_uri,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        sources=_sources(run),
+    )
 
 
 def _names(repository: Any, folder: str, *, folders: bool = False) -> list[str]:
