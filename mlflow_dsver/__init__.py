@@ -6,6 +6,7 @@ The parts, and how they join; each depends only on those before it:
 - `content`: walks and hashes a folder into a manifest, with a cache that is hard to fool
 - `providers`: where versions are kept; `providers.local` is embedded and needs no account
 - `tracking`: MLflow's side: the dataset source, the record on a run, run start, history
+- `checks`: verify a run, compare versions and runs; reports that write nothing
 - `cli`: the command `mlflow-dsver`
 
 Data flows one way, *reference → provider.resolve → version → link → record on the run*, and back,
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_dsver._version import __version__
 
 if TYPE_CHECKING:
+    from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.manifests import Difference, FileEntry, Manifest
     from mlflow_dsver.providers.interface import Capability, Provider
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 _HOMES = {
+    "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
     "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
     "mlflow_dsver.providers.interface": ["Capability", "Provider"],
@@ -56,6 +59,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
     "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
+    "verify", "verify_runs",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "Provider",

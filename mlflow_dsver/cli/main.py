@@ -19,7 +19,7 @@ import click
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import demo, info, runs, store, versions
+from mlflow_dsver.cli import checks, demo, info, runs, store, versions
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 
@@ -49,7 +49,14 @@ def cli() -> None:
     """
 
 
-for each in (*versions.COMMANDS, *runs.COMMANDS, *store.COMMANDS, *info.COMMANDS, *demo.COMMANDS):
+for each in (
+    *versions.COMMANDS,
+    *runs.COMMANDS,
+    *checks.COMMANDS,
+    *store.COMMANDS,
+    *info.COMMANDS,
+    *demo.COMMANDS,
+):
     cli.add_command(each)
 
 

@@ -1,0 +1,49 @@
+"""Reports of `verify` as text for people: pure functions from value to lines, safe on any terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlflow_dsver.checks import phrases
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.text import one_line
+
+_WIDTH = 14
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Every run with its inputs, then the totals when there is more than one run."""
+    for run in report.runs:
+        yield from run_lines(run)
+    if len(report.runs) != 1:
+        yield phrases.totals(report)
+
+
+def run_lines(run: RunReport) -> Iterator[str]:
+    """The run's verdict, then each input with its evidence."""
+    yield f"{run.verdict}  {phrases.run_title(run)}"
+    if not run.inputs:
+        yield "  no link to a dataset version"
+    for each in run.inputs:
+        yield from _input_lines(each)
+    for text in run.unmet:
+        yield f"  unmet: {one_line(text)}"
+    for note in run.notes:
+        yield f"  note: {phrases.note_words(note)}"
+
+
+def _input_lines(report: InputReport) -> Iterator[str]:
+    grade = f"grade {report.grade}" if report.grade else "grade unknown"
+    proof = phrases.rests_on(report)
+    yield f"  {report.verdict:<{_WIDTH}}{report.role}  {report.version}  {grade}{'; ' if proof else ''}{proof}"
+    indent = " " * (_WIDTH + 2)
+    for finding in report.findings:
+        yield f"{indent}{finding.verdict}: {phrases.finding_words(finding)}"
+        for line in phrases.detail_lines(report, finding):
+            yield f"{indent}  {line}"
+    if report.statement:
+        yield f"{indent}sample: {one_line(report.statement, 600)}"
+    for text in report.unmet:
+        yield f"{indent}unmet: {one_line(text)}"
+    for note in report.notes:
+        yield f"{indent}note: {phrases.note_words(note)}"

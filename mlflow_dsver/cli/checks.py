@@ -1,0 +1,153 @@
+"""`mlflow-dsver verify`: can a result's data still be had, and is it the same?"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_dsver.cli import render
+from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.content.progress import terminal
+from mlflow_dsver.files import atomic_write
+
+if TYPE_CHECKING:
+    from mlflow_dsver.checks.reports import Report
+
+_AGO = re.compile(r"([0-9]{1,6})([mhdw])\Z")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Since(click.ParamType):  # type: ignore[type-arg]
+    """A date in ISO 8601 (UTC unless it says otherwise), or how long ago: 30m, 12h, 7d, 2w."""
+
+    name = "date or age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; fails with a sentence that says what is allowed."""
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.match(value):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            date = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a date such as 2026-11-22 nor an age such as 7d, 12h, 30m or 2w")
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--experiment", "experiments", multiple=True, help="All runs of this experiment; may be repeated.")
+@click.option("--filter", "filter_text", help="Only runs that this filter, in MLflow's words, lets through.")
+@click.option("--since", type=Since(), help="Only runs begun since: a date, or an age such as 7d.")
+@click.option("--metadata", "depth", flag_value="metadata", help="Ask providers only; read no byte.")
+@click.option("--full", "depth", flag_value="full", help="Fetch and hash every byte now, whatever caches say.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="Hash N files of each input, drawn at random."
+)
+@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of a sample: 0.99.")
+@click.option("--bound", type=click.FloatRange(0, 1, min_open=True), help="Share of altered files it finds: 0.001.")
+@click.option("--seed", type=click.IntRange(min=0), help="Draw the same sample again.")
+@click.option("--require", type=click.Choice(["A", "B", "C", "D"]), help="Links below this grade are findings.")
+@click.option("--require-links", is_flag=True, help="Runs without a link are findings.")
+@click.option("--tag", is_flag=True, help="Write verdict and time to each run, as the tag dsver.verdict.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file as well."
+)
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Append Markdown to this file.")
+@json_option
+def verify(
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_text: str | None,
+    since: datetime | None,
+    depth: str | None,
+    sample: int | None,
+    confidence: float | None,
+    bound: float | None,
+    seed: int | None,
+    require: Any,
+    require_links: bool,
+    tag: bool,
+    junit: Path | None,
+    markdown: Path | None,
+    as_json: bool,
+) -> int:
+    """Check that the data of runs can still be had and is the same.
+
+    Every version is asked for at its provider and, where the bytes are at hand, compared with the record; a version
+    that many runs used is checked once. Exit code 0: all well. 1: something changed, is missing, or a demand is not
+    met. 3: something could not be checked.
+
+    \b
+    Examples:
+      mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
+      mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --full --require A
+      mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --confidence 0.99 --bound 0.001
+      mlflow-dsver verify --experiment digits --since 30d --junit report.xml --markdown summary.md
+    """
+    from mlflow_dsver.checks.render_json import report_json
+    from mlflow_dsver.checks.render_text import report_lines
+    from mlflow_dsver.checks.verify import tag as tag_run
+    from mlflow_dsver.checks.verify import verify_runs
+
+    if runs and (experiments or filter_text or since):
+        raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
+    if not (runs or experiments or filter_text or since):
+        raise click.UsageError("Name a run, or choose runs by --experiment, --filter or --since.")
+    sampling = _sampling(sample, confidence, bound, seed)
+    if sampling is not None and depth is not None:
+        raise click.UsageError(f"A sample and --{depth} exclude each other.")
+    with terminal("checking") as progress:
+        report = verify_runs(
+            runs=runs,
+            experiments=experiments,
+            filter_text=filter_text,
+            since=since,
+            depth=depth or "default",
+            sampling=sampling,
+            require=require,
+            require_links=require_links,
+            progress=progress,
+        )
+    _write_files(report, junit, markdown)
+    for run in report.runs if tag else ():
+        tag_run(run)
+    emit(as_json, report_json(report), render.Lines(report_lines(report)))
+    return report.exit_code
+
+
+def _sampling(sample: int | None, confidence: float | None, bound: float | None, seed: int | None) -> Any:
+    from mlflow_dsver.checks.sampling import Sampling
+
+    given = {"files": sample, "confidence": confidence, "bound": bound, "seed": seed}
+    known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not known:
+        return None
+    if set(known) == {"seed"}:
+        raise click.UsageError("--seed is for a sample: give --sample, or --confidence and --bound.")
+    if sample is not None and bound is not None:
+        raise click.UsageError("--sample says how many files, --bound how many are needed; give one of them.")
+    return Sampling(**known)
+
+
+def _write_files(report: Report, junit: Path | None, markdown: Path | None) -> None:
+    from mlflow_dsver.checks.render_junit import report_junit
+    from mlflow_dsver.checks.render_markdown import report_markdown
+
+    try:
+        if junit is not None:
+            with atomic_write(junit) as stream:
+                stream.write(report_junit(report).encode())
+        if markdown is not None:
+            with markdown.open("ab") as stream:
+                stream.write(report_markdown(report).encode())
+    except OSError as error:
+        raise click.UsageError(f"{error.filename}: {error.strerror}") from error
+
+
+COMMANDS = (verify,)

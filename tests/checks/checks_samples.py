@@ -1,0 +1,75 @@
+"""Reports for the renderers: every verdict, every kind of finding, and texts that try to break out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from mlflow_dsver.checks.evidence import Depth, Finding, Note, Proof, Subject, Verdict
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.manifests import Difference, FileEntry
+from mlflow_dsver.refs import parse
+from mlflow_dsver.versions import Grade
+
+WHEN = datetime(2026, 11, 22, 4, 30, 1, 500, tzinfo=UTC)
+HOSTILE = 'a|b <script>alert("1")</script> [x](javascript:1) `c`\n\x1b[31m\x00\u202egnp.exe'
+
+
+def entry(path: str, size: int = 10, digit: str = "a") -> FileEntry:
+    return FileEntry(path, size, digit * 64)
+
+
+DIFFERENCE = Difference(
+    added=(entry("new.txt", 2048),),
+    removed=tuple(entry(f"old/{number:02}.txt") for number in range(25)),
+    changed=((entry("labels.csv", 100), entry("labels.csv", 120, "b")),),
+    renamed=((entry("a.png"), entry(HOSTILE)),),
+    unchanged=7,
+)
+MATCHED = InputReport(
+    "training", "local://digits@latest", parse("local://digits@3f9c2a7d11e05b64"), Grade("A"), Verdict.MATCH,
+    Proof.HASHED, (Finding(Verdict.ALIAS_MOVED, Subject.ALIAS, "local://digits@latest means something else by now",
+    "local://digits@3f9c2a7d11e05b64", "local://digits@77aa2a7d11e05b64"),), files_read=1797, bytes_read=3_355_443,
+)  # fmt: skip
+CHANGED = InputReport(
+    "test", None, parse("local://digits-test@0123456789abcdef"), Grade("A", ("attached later",)), Verdict.CHANGED,
+    Proof.NONE, (Finding(Verdict.CHANGED, Subject.BYTES, "28 files differ", "blake3:aa", "blake3:bb",
+    ("labels.csv", "new.txt")),), (Note("tags changed", "clean", HOSTILE),), difference=DIFFERENCE, files_read=12,
+)  # fmt: skip
+DAMAGED = InputReport(
+    "validation", None, parse("local://v@1"), None, Verdict.MISSING, Proof.NONE,
+    (Finding(Verdict.MISSING, Subject.BYTES, "the files are gone", None, "1 file gone, of 5 looked at", (HOSTILE,)),),
+    unmet=("grade unknown, and A is required",),
+)  # fmt: skip
+DOWN = InputReport(
+    "training", "x", parse("paperspace://dst364npcw6ccok@fo5rp4m"), Grade("B", ("offline",)), Verdict.UNREACHABLE,
+    Proof.NONE, (Finding(Verdict.UNREACHABLE, Subject.PROVIDER, "the provider could not be asked", None, HOSTILE),),
+)  # fmt: skip
+UNPROVEN = InputReport(
+    "eval", "x", parse("clarifai://me/app/cats@v3"), Grade("D"), Verdict.UNVERIFIABLE, Proof.NONE,
+    (Finding(Verdict.UNVERIFIABLE, Subject.BYTES, "nothing proves that the data is the same"),),
+)  # fmt: skip
+SAMPLED = InputReport(
+    "training", "x", parse("local://big@1"), Grade("A"), Verdict.MATCH, Proof.SAMPLED, files_read=459,
+    bytes_read=5000, statement="459 of 10,000 files drawn at random (seed 7) and all as recorded",
+)  # fmt: skip
+
+
+def run(number: int, name: str, *inputs: InputReport, **more: object) -> RunReport:
+    return RunReport(f"{number:032x}", name, "demo", inputs, Depth.DEFAULT, WHEN, **more)  # type: ignore[arg-type]
+
+
+GOOD = Report((run(1, "fit-digits", MATCHED),), Depth.DEFAULT, WHEN, 2)
+MANY = Report(
+    (
+        run(1, "fit-digits", MATCHED, SAMPLED),
+        run(2, HOSTILE, CHANGED, DAMAGED, notes=(Note("linking failed (dsver.error)", found=HOSTILE),)),
+        run(3, "", DOWN, UNPROVEN),
+        run(4, "bare"),
+        run(5, "bare, and that is not allowed", unmet=("no link to a dataset version",)),
+    ),
+    Depth.DEFAULT,
+    WHEN,
+    6,
+)
+NONE = Report((), Depth.FULL, WHEN)
+REPORTS = {"good": GOOD, "many": MANY, "none": NONE}
