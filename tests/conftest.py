@@ -22,6 +22,7 @@ import pytest
 
 FOREIGN_WARNINGS = (
     "ignore:The ``noload`` loader strategy is deprecated",  # MLflow 3.17 under SQLAlchemy 2.1
+    "ignore:Starting with pandas version 4.0 all arguments",  # its inference of a frame's schema
 )
 
 
@@ -188,8 +189,20 @@ class tracking_server:  # noqa: N801
         self._log.close()
 
 
-def free_port() -> int:
+@pytest.fixture(scope="session")
+def start_server() -> type[tracking_server]:
+    """How to start a tracking server of one's own; see `tracking_server`."""
+    return tracking_server
+
+
+@pytest.fixture
+def unused_port() -> int:
     """A port of the loopback address that nothing listens on."""
+    return free_port()
+
+
+def free_port() -> int:
+    """See `unused_port`."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
