@@ -107,14 +107,14 @@ def files(
 ) -> Taken:
     """The version's export on this machine, checked; exported and downloaded first when it is not there.
 
-    seconds: for the export to be made and fetched; None takes the setting. Raises CorruptObject when the kept files
-    are not those that were taken, UnexpectedResponse for an archive that is refused, and what the service's failures
-    mean. A content that differs from a former one is told by a warning.
+    seconds: for the export to be made, and again for it to be fetched; None takes the setting. Raises CorruptObject
+    when the kept files are not those that were taken, UnexpectedResponse for an archive that is refused, and what the
+    service's failures mean. A content that differs from a former one is told by a warning.
     """
     former = taken(ref, format_)
     kept = next((each for each in reversed(former) if each.folder.is_dir()), None)
     if kept is None:
-        return _take(account, place, ref, format_, former, bound(seconds))
+        return _take(account, place, ref, format_, former, seconds)
     _check(kept, ref)
     if len(former) > 1:
         log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), kept.date)
@@ -145,11 +145,16 @@ def _hashed(folder: Path) -> Manifest:
 
 
 def _take(
-    account: Account, place: DatasetPlace, ref: DatasetRef, format_: Format, former: list[Taken], deadline: Deadline
+    account: Account,
+    place: DatasetPlace,
+    ref: DatasetRef,
+    format_: Format,
+    former: list[Taken],
+    seconds: float | None,
 ) -> Taken:
-    with Client(account, place.user, place.app, reference=ref, deadline=deadline) as client:
-        export = ready_export(client, place, ref, format_, deadline)
-    home = folder_of(ref)
+    with Client(account, place.user, place.app, reference=ref) as client:
+        export = ready_export(client, place, ref, format_, bound(seconds))
+    home, deadline = folder_of(ref), bound(seconds)
     with _scratch(home, ref) as scratch:
         archive = scratch / "archive.zip"
         _download(account, export, archive, ref, deadline)
