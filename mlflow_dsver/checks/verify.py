@@ -124,8 +124,12 @@ def check_runs(
 
 def tag(report: RunReport) -> None:
     """Write verdict, time and depth of a report to the tag `dsver.verdict` of its run. Raises TrackingError."""
-    text = f"{report.verdict} {date_text(report.checked.replace(microsecond=0))} ({report.depth})"
-    Tracking().write_tags(report.run_id, {VERDICT_TAG: text})
+    Tracking().write_tags(report.run_id, {VERDICT_TAG: tag_text(report)})
+
+
+def tag_text(report: RunReport) -> str:
+    """Verdict, time and depth: `MATCH 2026-11-22T04:15:00Z (full)`."""
+    return f"{report.verdict} {date_text(report.checked.replace(microsecond=0))} ({report.depth})"
 
 
 @dataclass(frozen=True, slots=True)
