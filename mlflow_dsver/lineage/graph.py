@@ -71,23 +71,26 @@ class Graph:
         """All nodes of that kind, in order."""
         return [node for node in self.nodes.values() if node.id.kind is kind]
 
-    def around(self, centre: NodeId, limit: int = NEIGHBOURS) -> Graph:
+    def around(self, centre: NodeId, limit: int = NEIGHBOURS, fan: int = 3) -> Graph:
         """What led to a node and what came of it; then, while there is room, what else came in and its siblings.
 
+        fan: how much that came of a node is followed at most, the newest of it; four times as much for the centre.
         An unknown centre gives an empty graph.
         """
         if centre not in self.nodes:
             return Graph()
         down, up = _adjacency(self.edges)
-        related = [centre, *_reachable(centre, up), *_reachable(centre, down)]
-        others = [one for node in _reachable(centre, down) for one in up.get(node, ())]
-        siblings = [one for node in _reachable(centre, up) for one in down.get(node, ())]
-        found = list(dict.fromkeys([*related, *others, *siblings]))
-        kept = set(found[:limit])
+        some = {key: targets[: fan * 4 if key == centre else fan] for key, targets in down.items()}
+        below = _reachable(centre, some)
+        others = [one for node in below for one in up.get(node, ())]
+        siblings = [one for node in _reachable(centre, up) for one in some.get(node, ())]
+        related = [centre, *_reachable(centre, up), *below, *others, *siblings]
+        kept = set(list(dict.fromkeys(related))[:limit])
+        more = {*related, *_reachable(centre, down)} - kept
         return Graph(
             {key: node for key, node in self.nodes.items() if key in kept},
             tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept),
-            omitted=self.omitted + len(found) - len(kept),
+            omitted=self.omitted + len(more),
         )
 
     def first(self, limit: int = NEIGHBOURS) -> Graph:
@@ -104,6 +107,36 @@ class Graph:
             tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept),
             omitted=self.omitted + len(self.nodes) - len(kept),
         )
+
+
+class Entry(NamedTuple):
+    """A line of the graph told as nested lists."""
+
+    depth: int
+    node: Node
+    label: str
+
+
+def outline(graph: Graph) -> list[Entry]:
+    """The graph as nested lists, each dataset with its versions, their runs, and their models; roles as labels.
+
+    A run with several versions stands below each of them.
+    """
+    labels: dict[NodeId, list[Edge]] = {}
+    for edge in graph.edges:
+        labels.setdefault(edge.source, []).append(edge)
+    targets = {edge.target for edge in graph.edges}
+    lines: list[Entry] = []
+
+    def tell(key: NodeId, depth: int, label: str) -> None:
+        lines.append(Entry(depth, graph.nodes[key], label))
+        for edge in labels.get(key, ()):
+            tell(edge.target, depth + 1, edge.label)
+
+    for key in graph.nodes:
+        if key not in targets:
+            tell(key, 0, "")
+    return lines
 
 
 def build(runs: Iterable[Run]) -> Graph:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from mlflow_dsver.lineage import svg
-from mlflow_dsver.lineage.graph import TONES, NodeId
+from mlflow_dsver.lineage.graph import TONES, NodeId, outline
 from mlflow_dsver.lineage.links import MLflow, Pages, filter_query, web_address
 from mlflow_dsver.lineage.report import Report
 from mlflow_dsver.lineage.views import (
@@ -135,6 +135,7 @@ def _environment() -> Environment:
     environment.globals.update(
         drawing=drawing,
         summary=lambda graph: svg.summary(graph).removeprefix("Lineage: "),
+        outlined=outline,
         tone=tone,
         verdicts=VERDICTS,
         grade_meaning=lambda text: _GRADES.get(str(text)[:1], ""),

@@ -18,7 +18,7 @@ from mlflow_dsver.refs import DatasetRef
 class Report:
     """What was made from which data. runs: newest first. graph: what is drawn, not necessarily all of it.
 
-    datasets: sorted by reference; the versions of each, the one used last first.
+    datasets: sorted by reference; the versions of each, the newest first (by first use).
     """
 
     title: str
@@ -39,7 +39,7 @@ def report(runs: Iterable[Run], title: str = "Data lineage", subtitle: str = "")
 
 
 def version_rows(runs: Iterable[Run]) -> list[VersionRow]:
-    """Each version with how many of these runs used it, and when first and last; the one used last comes first."""
+    """Each version with how many of these runs used it, and when first and last; the newest comes first."""
     found: dict[DatasetRef, list[tuple[Run, Use]]] = {}
     for run in runs:
         for use in run.uses:
@@ -48,6 +48,10 @@ def version_rows(runs: Iterable[Run]) -> list[VersionRow]:
     return sorted(
         rows, key=lambda row: (row.last_used is not None, row.last_used, str(row.use.version)), reverse=True
     )
+
+
+def _age(row: VersionRow) -> tuple[bool, float, str]:
+    return row.first_used is not None, row.first_used.timestamp() if row.first_used else 0.0, str(row.use.version)
 
 
 def _row(pairs: list[tuple[Run, Use]]) -> VersionRow:

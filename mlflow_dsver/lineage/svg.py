@@ -15,9 +15,9 @@ from mlflow_dsver.text import human_count, one_line
 
 _MARGIN = 6
 _HEAD = 30
-_CHARACTERS = 26
+_CHARACTERS = 25
 """Characters of a title that fit into a node; the whole text stands in the node's tooltip."""
-_LABELLED = 24
+_LABELLED = 14
 """Edges up to which their roles are written beside them."""
 _NAMES = {Kind.DATASET: "Dataset", Kind.VERSION: "Version", Kind.RUN: "Run", Kind.MODEL: "Model"}
 
@@ -76,8 +76,9 @@ def _node(node: Node, placed: Layout, address: str | None, is_centre: bool) -> s
         f'<g class="{classes}" transform="translate({x:.0f} {y:.0f})"><title>{escape(label)}</title>'
         f'<rect class="box" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="7"/>'
         f'<rect class="mark" y="9" x="0" width="4" height="{NODE_HEIGHT - 18}" rx="2"/>'
-        f'<text class="title" x="14" y="19">{escape(_cut(title, _CHARACTERS))}</text>'
-        f'<text class="detail" x="14" y="35">{escape(_cut(detail, _CHARACTERS + 5))}</text></g>'
+        f'<svg x="14" width="{NODE_WIDTH - 18}" height="{NODE_HEIGHT}">'  # cuts off what is wider after all
+        f'<text class="title" y="19">{escape(_cut(title, _CHARACTERS))}</text>'
+        f'<text class="detail" y="35">{escape(_cut(detail, _CHARACTERS + 6))}</text></svg></g>'
     )
     if address is None:
         return body

@@ -242,7 +242,7 @@ def _conditions(wanted: Filter) -> str:
 def _verdict(tags: Mapping[str, str]) -> tuple[str | None, datetime | None]:
     """The word that a check recorded, in capitals, and its time."""
     word = _VERDICT.match(tags.get("dsver.verdict", ""))
-    when = _DATE.search(tags.get("dsver.verdict.checked", "")[:200])
+    when = _DATE.search(tags.get("dsver.verdict", "")[:200])
     return (word[1].upper()[:20] if word else None), (_date(when[0]) if when else None)
 
 

@@ -1,0 +1,121 @@
+"""The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
+
+A manifest is taken from a run that the visitor may read, through MLflow, and believed only when its digest is the
+one that was recorded. What was read once is kept on the server's disk under that digest, which is no secret way in:
+the digest itself comes from a run that the visitor may read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from mlflow_dsver import settings
+from mlflow_dsver.checks.manifest_lines import ManifestLines, diff_streams, parse_line
+from mlflow_dsver.files import atomic_write
+from mlflow_dsver.lineage.facts import version_of
+from mlflow_dsver.lineage.views import DiffPage, Hit, SearchPage
+from mlflow_dsver.manifests import InvalidManifest
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.app.catalogue import Catalogue
+from mlflow_dsver.tracking.app.visitor import Visitor
+from mlflow_dsver.tracking.lineage_queries import runs_of
+
+SEARCH_SECONDS = 4.0
+"""How long one search may read manifests; it says how far it came, and goes on from there."""
+MOST_HITS = 200
+MAX_COMPRESSED = 64 << 20
+"""Bytes of a compressed manifest up to which a page reads it: about two million files."""
+
+_DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
+
+
+def manifest_of(visitor: Visitor, ref: DatasetRef) -> bytes | None:
+    """The recorded manifest of a version, as it is compressed; None when no readable run has one."""
+    runs, _ = runs_of(visitor, visitor.experiments, ref)
+    for run in runs[:5]:
+        for use in run.uses:
+            if use.content_digest is None:
+                continue
+            kept = _kept(use.content_digest)
+            if kept.is_file():
+                return kept.read_bytes()
+            path = f"{record.FOLDER}/{record.manifest_name(use.role)}"
+            content = visitor.artifact(run.run_id, path, MAX_COMPRESSED)
+            if content is not None and _digest(content) == use.content_digest:
+                _keep(kept, content)
+                return content
+    return None
+
+
+def compare(visitor: Visitor, before: DatasetRef, after: DatasetRef) -> DiffPage:
+    """What changed from one version to the other, as far as runs recorded their files."""
+    streams: list[BytesIO] = []
+    for ref in (before, after):
+        content = manifest_of(visitor, ref)
+        if content is None:
+            reason = f"No run that you may read has recorded the files of {ref}, or they are too many for a page."
+            return DiffPage(before, after, reason=reason)
+        streams.append(BytesIO(content))
+    return DiffPage(before, after, diff_streams(*streams))
+
+
+def search(visitor: Visitor, catalogue: Catalogue, wanted: str, skip: int = 0) -> SearchPage:
+    """The versions that hold a file, newest use first: a part of a path, or a digest of eight hex digits or more."""
+    names = catalogue.all_versions()
+    until = time.monotonic() + SEARCH_SECONDS
+    hits: list[Hit] = []
+    searched = unknown = 0
+    for name in names[skip:]:
+        if len(hits) >= MOST_HITS or (searched and time.monotonic() > until):
+            break
+        searched += 1
+        ref = version_of(name)
+        content = manifest_of(visitor, ref) if ref is not None else None
+        if ref is None or content is None:
+            unknown += 1
+        else:
+            hits += _hits(ref, content, wanted)
+    after = skip + searched
+    return SearchPage(wanted, tuple(hits[:MOST_HITS]), searched, unknown, str(after) if after < len(names) else None)
+
+
+def _hits(ref: DatasetRef, content: bytes, wanted: str) -> Iterator[Hit]:
+    digest = _DIGEST.match(wanted.strip().lower())
+    part = json.dumps(wanted, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+    needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
+    for line in ManifestLines(BytesIO(content)):
+        if any(needle in line for needle in needles):
+            entry = parse_line(line)
+            if wanted in entry.path or (digest and entry.digest.startswith(digest[1])):
+                yield Hit(ref, entry.path, entry.bytes, entry.digest)
+
+
+def _digest(content: bytes) -> str | None:
+    try:
+        lines = ManifestLines(BytesIO(content))
+        for _ in lines:
+            pass
+        return lines.content_digest
+    except InvalidManifest:
+        return None
+
+
+def _kept(digest: str) -> Path:
+    return settings.home() / "cache" / "manifests" / f"{hashlib.sha256(digest.encode()).hexdigest()}.jsonl.gz"
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Keep a manifest for the next reader; a disk that cannot be written to is no reason to fail."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, durable=False) as stream:
+            stream.write(content)
+    except OSError:
+        return
