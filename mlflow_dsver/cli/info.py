@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def doctor(as_json: bool) -> int:
       mlflow-dsver doctor
       mlflow-dsver doctor --json
     """
-    checks = [*_installed(), *_settings(), *_providers(), _tracking()]
+    checks = [*_installed(), *_settings(), _checked("local store", _store), *_providers(), _tracking()]
     ok = all(each.ok is not False for each in checks)
     marks = {True: "ok", False: "PROBLEM", None: ""}
     rows = ((each.check, marks[each.ok] or " ", each.detail) for each in checks)
@@ -103,6 +104,15 @@ def _settings() -> Iterator[Check]:
     yield Check("settings file", None, str(settings.config_path()))
     for name in settings.KNOWN:
         yield _checked(settings.PREFIX + name, partial(_setting, name))
+
+
+def _store() -> tuple[bool, str]:
+    """Whether versions can be made: the store's folder, or the nearest above it that exists, can be written."""
+    root = settings.home()
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
+        return True, f"{root} can be written"
+    return False, f"{root} cannot be written, so no version can be made. Try: another {settings.PREFIX}HOME"
 
 
 def _providers() -> Iterator[Check]:

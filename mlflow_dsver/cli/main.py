@@ -19,7 +19,7 @@ import click
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import checks, demo, info, runs, store, versions
+from mlflow_dsver.cli import checks, demo, emulator, info, paperspace, runs, store, versions
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 
@@ -56,6 +56,8 @@ for each in (
     *store.COMMANDS,
     *info.COMMANDS,
     *demo.COMMANDS,
+    *emulator.COMMANDS,
+    *paperspace.COMMANDS,
 ):
     cli.add_command(each)
 

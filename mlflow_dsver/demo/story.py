@@ -74,7 +74,8 @@ def _prepare_tracking(place: Place) -> None:
     import mlflow
 
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-        mlflow.create_experiment(EXPERIMENT, artifact_location=(place.folder / "artifacts").as_uri())
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow's pages guess, and guess GenAI
+        mlflow.create_experiment(EXPERIMENT, artifact_location=(place.folder / "artifacts").as_uri(), tags=kind)
     mlflow.set_experiment(EXPERIMENT)
 
 

@@ -89,7 +89,9 @@ def test_hostile_text_reaches_no_terminal(run: Run, on_terminal: Terminal, digit
         for text in (run("versions", *words).stdout, run("versions", *words, "--json").stdout):
             assert not {"\x1b", "\x07", "\u202e"} & set(text), words
         _, shown = on_terminal("versions", *words, NO_COLOR="1")
-        assert not {"\x1b[2J", "\x1b[31m", "\x07", "\u202e"} & {shown[i : i + n] for n in (1, 4, 5) for i in range(len(shown))}
+        assert not {"\x1b[2J", "\x1b[31m", "\x07", "\u202e"} & {
+            shown[i : i + n] for n in (1, 4, 5) for i in range(len(shown))
+        }
     assert "[bold]x[/bold]" in run("versions", "list", "local://digits").stdout
     assert json.loads(run("versions", "show", "local://digits", "--json").stdout)["message"] == HOSTILE
 

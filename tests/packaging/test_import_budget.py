@@ -50,6 +50,8 @@ def test_our_share_of_importing_mlflow_is_the_entry_module() -> None:
 
 
 def test_every_public_name_exists() -> None:
-    code = "import mlflow_dsver as d; print([n for n in d.__all__ if not hasattr(d, n)], set(d.__all__) - set(dir(d)))"
+    code = (
+        "import mlflow_dsver as d; print([n for n in d.__all__ if not hasattr(d, n)], set(d.__all__) - set(dir(d)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "[] set()\n", done.stderr
