@@ -40,7 +40,8 @@ def atomic_write(target: Path, *, mode: int | None = None, durable: bool = True)
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
-            flush(stream.fileno())
+            if durable:
+                flush(stream.fileno())
         beside.replace(target)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 SCHEMA = 1
 DIGEST_PREFIX = "blake3:"
 MAX_LINE = 64 * 1024
+MAX_SIZE = 1 << 63
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -108,7 +109,10 @@ def read(stream: IO[bytes], *, max_bytes: int = 1 << 33) -> Manifest:
     header = _object(next(lines, b""), 1)
     if header.get("schema") != SCHEMA:
         raise InvalidManifest(f"a manifest of schema {header.get('schema')!r}; this version reads {SCHEMA}")
-    manifest = Manifest(tuple(_entries(lines)), made=header.get("made") or {})
+    made = header.get("made")
+    if not isinstance(made, dict):
+        raise InvalidManifest("the header does not say how the manifest was made")
+    manifest = Manifest(tuple(_entries(lines)), made=made)
     if header.get("files") != len(manifest) or header.get("content_digest") != manifest.digest:
         raise InvalidManifest(
             f"the header promises {header.get('files')} files and {header.get('content_digest')}; "
@@ -192,6 +196,10 @@ def check_path(path: object) -> str:
         raise InvalidManifest(f"not a path: {ascii(path)[:80]}")
     if any(segment in ("", ".", "..") for segment in path.split("/")):
         raise InvalidManifest(f"a path that is absolute or leaves its folder: {ascii(path)[:80]}")
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidManifest(f"a path that is not Unicode text: {ascii(path)[:80]}") from error
     return path
 
 
@@ -222,13 +230,19 @@ def _lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes]:
 
 def _entries(lines: Iterator[bytes]) -> Iterator[FileEntry]:
     last = ""
+    beginnings: list[str] = []  # files whose path the present one begins with; whatever does follows in one piece
     for number, line in enumerate(lines, start=2):
         fields = _object(line, number)
         path, size, digest = check_path(fields.get("path")), fields.get("bytes"), fields.get("digest")
-        if type(size) is not int or size < 0 or not isinstance(digest, str) or not _HEX.match(digest):
+        if type(size) is not int or not 0 <= size < MAX_SIZE or not isinstance(digest, str) or not _HEX.match(digest):
             raise InvalidManifest(f"line {number}: not a size or not a digest")
         if path <= last:
             raise InvalidManifest(f"line {number}: not sorted, or twice the same path")
+        while beginnings and not path.startswith(beginnings[-1]):
+            beginnings.pop()
+        if any(path[len(file)] == "/" for file in beginnings):
+            raise InvalidManifest(f"line {number}: lies in a folder that is a file")
+        beginnings.append(path)
         last = path
         yield FileEntry(path, size, digest)
 

@@ -45,7 +45,8 @@ class Secret:
 
 def redact(text: str, secrets: Iterable[Secret | None]) -> str:
     """The text with every secret in it replaced; secrets shorter than 4 characters are left, as they are words."""
-    for secret in secrets:
-        if secret is not None and len(secret.reveal()) >= 4:
-            text = text.replace(secret.reveal(), HIDDEN)
+    values = {secret.reveal() for secret in secrets if secret is not None}
+    for value in sorted(values, key=len, reverse=True):  # else one that another begins with would show the rest of it
+        if len(value) >= 4:
+            text = text.replace(value, HIDDEN)
     return text

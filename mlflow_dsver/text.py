@@ -19,7 +19,7 @@ def human_bytes(count: int | None) -> str:
     size = float(abs(count))
     sign = "-" if count < 0 else ""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
+        if size < (1024 if unit == "B" else 1023.95) or unit == "TiB":
             return f"{sign}{size:.0f} B" if unit == "B" else f"{sign}{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("unreachable")

@@ -18,7 +18,7 @@ Letter = Literal["A", "B", "C", "D"]
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Grade:
     """How much a link proves.
 
