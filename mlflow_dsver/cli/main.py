@@ -19,7 +19,7 @@ import click
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import checks, demo, emulator, info, paperspace, runs, store, versions
+from mlflow_dsver.cli import checks, clarifai, demo, emulator, info, paperspace, runs, store, versions
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 
@@ -58,6 +58,7 @@ for each in (
     *demo.COMMANDS,
     *emulator.COMMANDS,
     *paperspace.COMMANDS,
+    *clarifai.COMMANDS,
 ):
     cli.add_command(each)
 
