@@ -26,7 +26,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.archives import InvalidArchive, unpack
 from mlflow_dsver.content.hashing import hash_file, hash_folder
 from mlflow_dsver.content.patterns import IGNORE_FILE
-from mlflow_dsver.content.progress import Progress, terminal
+from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import (
     ContentError,
@@ -42,8 +42,8 @@ from mlflow_dsver.manifests import read as read_manifest
 from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.client import DIALECT, Client
 from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format
-from mlflow_dsver.providers.clarifai.models import Export, Status
-from mlflow_dsver.providers.clarifai.waiting import bound, wait
+from mlflow_dsver.providers.clarifai.models import Export
+from mlflow_dsver.providers.clarifai.waiting import Course, bound, visible, wait
 from mlflow_dsver.providers.downloads import Signing, download
 from mlflow_dsver.providers.wire import is_loopback
 from mlflow_dsver.refs import DatasetRef
@@ -55,8 +55,25 @@ log = logging.getLogger(__name__)
 MAX_ARCHIVE = 8 << 30
 """Bytes of an archive at most: records without media stay far below."""
 MANIFEST = ".manifest.gz"
+GOING_ON = (ExportStatus.PENDING, ExportStatus.IN_PROGRESS)
+FAILED = (ExportStatus.FAILED, ExportStatus.UNEXPECTED_ERROR)
 STALE = 86_400.0
 """Seconds after which what a killed download left behind is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which export is wanted, and how it may be had.
+
+    ref: of the version. seconds: for the export to be made, and again for it to be fetched; None takes the setting.
+    """
+
+    account: Account
+    place: DatasetPlace
+    ref: DatasetRef
+    format: Format
+    seconds: float | None = None
+    progress: Progress = SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +119,17 @@ def present(ref: DatasetRef, format_: Format) -> Taken | None:
     return next((each for each in reversed(taken(ref, format_)) if each.folder.is_dir()), None)
 
 
-def files(
-    account: Account, place: DatasetPlace, ref: DatasetRef, format_: Format, seconds: float | None = None
-) -> Taken:
+def files(wanted: Wanted) -> Taken:
     """The version's export on this machine, checked; exported and downloaded first when it is not there.
 
-    seconds: for the export to be made, and again for it to be fetched; None takes the setting. Raises CorruptObject
-    when the kept files are not those that were taken, UnexpectedResponse for an archive that is refused, and what the
-    service's failures mean. A content that differs from a former one is told by a warning.
+    Raises CorruptObject when the kept files are not those that were taken, UnexpectedResponse for an archive that is
+    refused, and what the service's failures mean. A content that differs from a former one is told by a warning.
     """
-    former = taken(ref, format_)
+    ref = wanted.ref
+    former = taken(ref, wanted.format)
     kept = next((each for each in reversed(former) if each.folder.is_dir()), None)
     if kept is None:
-        return _take(account, place, ref, format_, former, seconds)
+        return _take(wanted, former)
     _check(kept, ref)
     if len(former) > 1:
         log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), kept.date)
@@ -144,23 +159,15 @@ def _hashed(folder: Path) -> Manifest:
     return hash_folder(folder)
 
 
-def _take(
-    account: Account,
-    place: DatasetPlace,
-    ref: DatasetRef,
-    format_: Format,
-    former: list[Taken],
-    seconds: float | None,
-) -> Taken:
-    with Client(account, place.user, place.app, reference=ref) as client:
-        export = ready_export(client, place, ref, format_, bound(seconds))
-    home, deadline = folder_of(ref), bound(seconds)
+def _take(wanted: Wanted, former: list[Taken]) -> Taken:
+    export = ready_export(wanted)
+    ref, home, deadline = wanted.ref, folder_of(wanted.ref), bound(wanted.seconds)
     with _scratch(home, ref) as scratch:
         archive = scratch / "archive.zip"
-        _download(account, export, archive, ref, deadline)
+        _download(wanted, export, archive, deadline)
         facts = {
             "how": "unpacked from an export by Clarifai",
-            "format": format_.value,
+            "format": wanted.format.value,
             "archive_digest": DIGEST_PREFIX + hash_file(archive).digest,
             "archive_bytes": archive.stat().st_size,
             "taken": date_text(now()),
@@ -174,14 +181,13 @@ def _take(
             ) from error
         except DeadlineExceeded as error:
             raise ProviderUnavailable(str(error), **_parts(ref)) from error
-        return _keep(home, scratch / "files", manifest, format_, former, ref)
+        return _keep(wanted, scratch / "files", manifest, former)
 
 
-def _keep(
-    home: Path, files_: Path, manifest: Manifest, format_: Format, former: list[Taken], ref: DatasetRef
-) -> Taken:
+def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken]) -> Taken:
     """Put unpacked files to their place, remember their manifest, and tell when they are not what they were."""
-    name = f"{format_.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
+    ref, home = wanted.ref, folder_of(wanted.ref)
+    name = f"{wanted.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)
     if same is None:
         with atomic_write(manifest_file(home / name)) as stream:
@@ -189,12 +195,15 @@ def _keep(
         for each in former:
             log.warning(
                 "%s: this export is not the same data as that of %s: %s then, %s now",
-                ref, each.date, each.manifest.digest, manifest.digest,
-            )  # fmt: skip
+                ref,
+                each.date,
+                each.manifest.digest,
+                manifest.digest,
+            )
     elif same.manifest.made.get("archive_digest") != manifest.made["archive_digest"]:
         log.info("%s: another archive than that of %s, with the same content", ref, same.date)
     try:
-        files_.rename(home / name)
+        unpacked.rename(home / name)
     except OSError:
         if not (home / name).is_dir():  # unless another process was faster with the same content
             raise
@@ -202,29 +211,25 @@ def _keep(
     return Taken(home / name, same.manifest if same else manifest)
 
 
-def ready_export(client: Client, place: DatasetPlace, ref: DatasetRef, format_: Format, deadline: Deadline) -> Export:
-    """The version's export in a format, made if need be. Its address is perishable and never kept."""
+def ready_export(wanted: Wanted) -> Export:
+    """The version's export, made if need be. Its address is perishable and never kept."""
+    ref, place, format_ = wanted.ref, wanted.place, wanted.format
     version = ref.selector or ""
+    with Client(wanted.account, place.user, place.app, reference=ref) as client:
 
-    def ask() -> Export:
-        return client.get_dataset_version(place.dataset, version).export(format_) or Export.read(
-            {"status": {"code": ExportStatus.PENDING.value}}
+        def ask() -> Export:
+            told = client.get_dataset_version(place.dataset, version).export(format_)
+            return told or Export.read({"status": {"code": ExportStatus.PENDING.value}})
+
+        export = wait(
+            Course(f"the {format_.value} export", ExportStatus.SUCCESS, GOING_ON, FAILED),
+            client.put_dataset_version_exports(place.dataset, version, [format_])[0],
+            ask,
+            lambda export: export.status,
+            deadline=bound(wanted.seconds),
+            reference=ref,
+            progress=wanted.progress,
         )
-
-    def status_of(export: Export) -> Status | None:
-        return export.status
-
-    export = wait(
-        f"the {format_.value} export",
-        client.put_dataset_version_exports(place.dataset, version, [format_])[0],
-        ask,
-        status_of,
-        done=ExportStatus.SUCCESS,
-        going_on=(ExportStatus.PENDING, ExportStatus.IN_PROGRESS),
-        failed=(ExportStatus.FAILED, ExportStatus.UNEXPECTED_ERROR),
-        deadline=deadline,
-        reference=ref,
-    )
     if export.format not in (None, format_.number):
         raise UnexpectedResponse("an export of another format", expected=format_, got=export.format, **_parts(ref))
     if not export.url:
@@ -232,8 +237,10 @@ def ready_export(client: Client, place: DatasetPlace, ref: DatasetRef, format_: 
     return export
 
 
-def _download(account: Account, export: Export, archive: Path, ref: DatasetRef, deadline: Deadline) -> None:
-    with terminal(f"downloading the export of {ref}") as progress, atomic_write(archive) as stream:
+def _download(wanted: Wanted, export: Export, archive: Path, deadline: Deadline) -> None:
+    account, parts = wanted.account, _parts(wanted.ref)
+    label = f"downloading the export of {wanted.ref}"
+    with visible(wanted.progress, label) as progress, atomic_write(archive) as stream:
         progress.total(1, export.size)
         media_type = download(
             export.url or "",
@@ -242,10 +249,10 @@ def _download(account: Account, export: Export, archive: Path, ref: DatasetRef, 
             deadline=deadline,
             signing=signing(account),
             local=is_loopback(urlsplit(account.base).hostname or ""),
-            **_parts(ref),
+            **parts,
         )
     if media_type == "application/json":
-        raise UnexpectedResponse("an error came instead of the archive of the export", **_parts(ref))
+        raise UnexpectedResponse("an error came instead of the archive of the export", **parts)
 
 
 def signing(account: Account) -> Signing:

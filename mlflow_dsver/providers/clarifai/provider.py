@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.progress import SILENT
 from mlflow_dsver.errors import (
-    AuthenticationFailed,
     DsverError,
     InvalidArgument,
     NotFound,
+    ProviderError,
     ProviderUnavailable,
     SettingsError,
     UnexpectedResponse,
@@ -35,15 +34,19 @@ from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
 from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, with_tags, without_tags
-from mlflow_dsver.providers.clarifai.waiting import bound, wait
+from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
 from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
 from mlflow_dsver.versions import DatasetVersion
 
 log = logging.getLogger(__name__)
 
-GOING_ON = (VersionStatus.PENDING, VersionStatus.IN_PROGRESS)
-FAILED = (VersionStatus.FAILURE, VersionStatus.UNEXPECTED_ERROR, VersionStatus.CONFLICT)
+COURSE = Course(
+    "the version",
+    done=VersionStatus.READY,
+    going_on=(VersionStatus.PENDING, VersionStatus.IN_PROGRESS),
+    failed=(VersionStatus.FAILURE, VersionStatus.UNEXPECTED_ERROR, VersionStatus.CONFLICT),
+)
 FORMATS = {"json": Format.JSON, "protobuf": Format.PROTOBUF, "coco": Format.COCO}
 
 
@@ -203,13 +206,11 @@ class ClarifaiProvider(Provider):
         from mlflow_dsver.providers.local.views import materialise_at
 
         kept = self._files(version)
-        materialise_at(Store.default(), kept.manifest, kept.folder, folder, SILENT)
+        materialise_at(Store.default(), kept.manifest, kept.folder, folder, self.progress)
 
     def export(self, version: DatasetVersion, format_: Format) -> Export:
         """Have the version exported, and wait for it: its size in bytes and its address, which is perishable."""
-        signed, place = self._place(version.ref.dataset)
-        with self._client(signed, place, version.ref) as client:
-            return exports.ready_export(client, place, version.ref, format_, bound(self._wait_seconds))
+        return exports.ready_export(self._wanted(version, format_))
 
     def metrics(self, version: DatasetVersion) -> Iterator[MetricsGroup]:
         """Counts by part of the version; none while Clarifai is still computing them."""
@@ -253,8 +254,11 @@ class ClarifaiProvider(Provider):
         return FORMATS[value]
 
     def _files(self, version: DatasetVersion) -> exports.Taken:
+        return exports.files(self._wanted(version, self._export_format()))
+
+    def _wanted(self, version: DatasetVersion, format_: Format) -> exports.Wanted:
         signed, place = self._place(version.ref.dataset)
-        return exports.files(signed, place, version.ref, self._export_format(), self._wait_seconds)
+        return exports.Wanted(signed, place, version.ref, format_, self._wait_seconds, self.progress)
 
     def _latest(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
         usable = (
@@ -295,15 +299,13 @@ class ClarifaiProvider(Provider):
                 return client.get_dataset_version(place.dataset, found.id)
 
         ready = wait(
-            "the version",
+            COURSE,
             found,
             ask,
             lambda version: version.status,
-            done=VersionStatus.READY,
-            going_on=GOING_ON,
-            failed=FAILED,
             deadline=bound(self._wait_seconds),
             reference=ref,
+            progress=self.progress,
         )
         return words.version(signed, place, ready)
 
@@ -311,18 +313,26 @@ class ClarifaiProvider(Provider):
         try:
             made = client.post_dataset_versions(place.dataset, [body])[0]
         except (ProviderUnavailable, UnexpectedResponse) as lost:
-            with suppress(NotFound, AuthenticationFailed):
-                found = client.get_dataset_version(place.dataset, body["id"])
-                log.warning(
-                    "the answer to a create was lost (%s); version %s was made all the same", lost.what, found.id
-                )
-                return found
-            raise
+            return self._recognised(client, place, body["id"], lost)
         if made.id != body["id"]:
             raise UnexpectedResponse(
                 "the version that was made has another id", provider=self.name, expected=body["id"], got=made.id
             )
         return made
+
+    def _recognised(self, client: Client, place: DatasetPlace, version: str, lost: ProviderError) -> WireVersion:
+        """The version that was made although no good answer came; raises the former error with what is known."""
+        try:
+            found = client.get_dataset_version(place.dataset, version)
+        except NotFound:
+            lost.done = "It was not sent again; no version with its id is there, so it was probably not made"
+        except ProviderError:
+            lost.done = "It was not sent again, and whether it was made could not be found out"
+        else:
+            log.warning("the answer to a create was lost (%s); version %s was made all the same", lost.what, found.id)
+            return found
+        lost.tip = f"mlflow-dsver versions list clarifai://{place}, before trying again"
+        raise lost
 
     def _overwritten(
         self, client: Client, place: DatasetPlace, found: WireVersion, message: str | None, metadata: dict[str, Any]

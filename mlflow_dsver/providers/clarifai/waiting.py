@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.progress import terminal
+from mlflow_dsver.content.progress import SILENT, Progress, terminal
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderError, ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers.clarifai.models import Status
@@ -29,48 +31,78 @@ def bound(seconds: float | None = None) -> Deadline:
     return Deadline(seconds if seconds is not None else settings.seconds("CLARIFAI_WAIT", WAIT))
 
 
+@contextmanager
+def visible(progress: Progress, label: str) -> Iterator[Progress]:
+    """The progress of whoever looks already, else a bar of our own on a terminal."""
+    if progress is not SILENT:
+        yield progress
+        return
+    with terminal(label) as shown:
+        yield shown
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a status means for something that is made. what: its name in messages."""
+
+    what: str
+    done: int
+    going_on: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
 def wait(
-    what: str,
+    course: Course,
     thing: Thing,
     ask: Callable[[], Thing],
     status_of: Callable[[Thing], Status | None],
     *,
-    done: int,
-    going_on: tuple[int, ...],
-    failed: tuple[int, ...],
     deadline: Deadline,
     reference: object,
+    progress: Progress = SILENT,
 ) -> Thing:
-    """Ask until the status is `done`, and hand back what was asked then; `thing` is what is known at first.
+    """Ask until the thing is made, and hand back what was answered last; `thing` is what is known at first.
 
-    Raises ProviderError for a status in `failed`, UnexpectedResponse for one that is nowhere, and ProviderUnavailable
-    when the deadline comes first.
+    Raises ProviderError for a status that means failure, UnexpectedResponse for one that is nowhere in the course,
+    and ProviderUnavailable when the deadline comes first.
     """
-    parts: dict[str, Any] = {"provider": "clarifai", "operation": f"wait for {what}", "reference": reference}
+    status = status_of(thing)
+    if _is_made(course, status, reference):
+        return thing
     pause, told = FIRST_PAUSE, ""
-    with terminal(f"waiting for {what}"):
+    with visible(progress, f"waiting for {course.what}"):
         while True:
-            status = status_of(thing)
-            code = status.code if status else None
-            if code == done:
-                return thing
-            if code in failed:
-                raise ProviderError(f"{what} failed", got=status, done="Nothing was linked to it", **parts)
-            if code not in going_on:
-                got = status if status else "no status"
-                raise UnexpectedResponse(f"{what} has an unknown status", expected=done, got=got, **parts)
             if str(status) != told:
                 told = str(status)
                 percent = f", {status.percent_completed} %" if status and status.percent_completed else ""
-                log.info("%s: waiting for %s: %s%s", reference, what, told, percent)
+                log.info("%s: waiting for %s: %s%s", reference, course.what, told, percent)
             if deadline.left() <= 0:
                 raise ProviderUnavailable(
-                    f"{what} is not ready after {deadline.seconds:g} seconds",
+                    f"{course.what} is not ready after {deadline.seconds:g} seconds",
                     got=status,
                     done="It goes on at Clarifai",
                     tip="again later, or MLFLOW_DSVER_CLARIFAI_WAIT=1800 to wait longer",
-                    **parts,
+                    **_parts(course, reference),
                 )
             deadline.sleep(pause)
             pause = min(pause * 1.5, LAST_PAUSE)
             thing = ask()
+            status = status_of(thing)
+            if _is_made(course, status, reference):
+                return thing
+
+
+def _is_made(course: Course, status: Status | None, reference: object) -> bool:
+    code = status.code if status else None
+    if code in course.failed:
+        raise ProviderError(f"{course.what} failed", got=status, **_parts(course, reference))
+    if code != course.done and code not in course.going_on:
+        got = status if status else "no status"
+        raise UnexpectedResponse(
+            f"{course.what} has an unknown status", expected=course.done, got=got, **_parts(course, reference)
+        )
+    return code == course.done
+
+
+def _parts(course: Course, reference: object) -> dict[str, Any]:
+    return {"provider": "clarifai", "operation": f"wait for {course.what}", "reference": reference}

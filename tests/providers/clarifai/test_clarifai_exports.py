@@ -25,6 +25,7 @@ from mlflow_dsver.errors import (
     Unsupported,
 )
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, exports, inputs
+from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.codes import Format
 from mlflow_dsver.versions import DatasetVersion
 
@@ -334,8 +335,9 @@ def test_address_of_an_export_is_not_followed_to_where_it_must_not(
     from mlflow_dsver.deadlines import Deadline
     from mlflow_dsver.providers.clarifai.models import Export
 
+    wanted = exports.Wanted(account(pat=PAT), DatasetPlace("u", "a", "d"), version.ref, Format.JSON)
     with pytest.raises(UnexpectedResponse, match="address of the data"):
-        exports._download(account(pat=PAT), Export.read({"url": url}), tmp_path / "a", version.ref, Deadline(5))
+        exports._download(wanted, Export.read({"url": url}), tmp_path / "a", Deadline(5))
     assert not (tmp_path / "a").exists()
 
 
