@@ -19,7 +19,7 @@ import click
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import checks, clarifai, demo, emulator, info, paperspace, runs, store, versions
+from mlflow_dsver.cli import checks, clarifai, comparing, demo, emulator, info, paperspace, runs, store, versions
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 
@@ -53,6 +53,7 @@ for each in (
     *versions.COMMANDS,
     *runs.COMMANDS,
     *checks.COMMANDS,
+    *comparing.COMMANDS,
     *store.COMMANDS,
     *info.COMMANDS,
     *demo.COMMANDS,
