@@ -68,14 +68,15 @@ class Account:
     def place(self, dataset: str) -> DatasetPlace:
         """What the dataset part of a reference means: `user/app/dataset`, or `dataset` with the settings' two.
 
-        Raises InvalidReference for another number of parts, and SettingsError when user or app is needed and unset.
+        Raises InvalidReference for another number of parts, and AuthenticationFailed or SettingsError when a key, user
+        or app is needed and unset.
         """
         parts = dataset.split("/")
         if len(parts) == 3:
             return DatasetPlace(*parts)
         if len(parts) != 1:
             raise InvalidReference("not a dataset at Clarifai", expected=_FORM, got=ascii(dataset)[:80])
-        if self.pat is not None or self.api_key is None:
+        if self.key is self.pat:
             for name, value in ((USER, self.user), (APP, self.app)):
                 if value is None:
                     raise SettingsError(

@@ -25,6 +25,7 @@ from mlflow_dsver.errors import (
     ProviderUnavailable,
     SettingsError,
     UnexpectedResponse,
+    Unsupported,
 )
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.clarifai import exports, words
@@ -136,7 +137,13 @@ class ClarifaiProvider(Provider):
         version's id, which is chosen here.
         """
         if folder is not None or reference:
-            raise self._unsupported("make a version of a folder, only of the inputs that a dataset has there")
+            raise Unsupported(
+                "Clarifai makes versions of the inputs that a dataset has there, and not of a folder",
+                provider=self.name,
+                operation="create a version",
+                reference=DatasetRef(self.name, dataset),
+                tip="without a folder, after the inputs were uploaded with Clarifai's own tools",
+            )
         signed, place = self._place(dataset)
         body: dict[str, Any] = {"id": uuid.uuid4().hex}
         if message:
