@@ -27,6 +27,10 @@ KNOWN = {
     "CLARIFAI_WAIT": "seconds that a version or an export at Clarifai may take to be made",
     "CLARIFAI_FORMAT": "format of the files of a version at Clarifai: json, protobuf or coco",
     "CLARIFAI_ORIGINS": "all: versions that training made by itself are listed at Clarifai, and may be latest",
+    "PAPERSPACE_UNCOMMITTED": "link: versions at Paperspace that are not committed may be inputs, with grade D",
+    "PAPERSPACE_HASH": "yes: the mount of a version at Paperspace is hashed when it is resolved (grade A)",
+    "PAPERSPACE_PATHS": "folders with versions of Paperspace's datasets: dataset=folder;dataset=folder",
+    "PAPERSPACE_PAGE": "address of a version's page at Paperspace, with {dataset} and {version} in it",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
