@@ -35,6 +35,9 @@ __all__ = ["Rules", "StatCache", "Take", "hash_file", "hash_folder"]
 SAVE_EVERY = 60.0
 """Seconds after which the cache is saved in the middle of long work."""
 
+MAX_UNSAVED = 200_000
+"""Files from which on it is saved as well, since what is unsaved lies in memory."""
+
 _EVERYTHING = Rules()
 _END: tuple[str | None, tuple[bytes, bytes]] = (None, (b"", b""))
 _entry = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
@@ -139,8 +142,10 @@ class _Memory:
         if self._cache is None or fresh_stamp is None:
             return
         self._fresh.append((entry.path, (fresh_stamp, bytes.fromhex(entry.digest))))
-        if len(self._fresh) % 1000 == 0 and time.monotonic() - self._saved > SAVE_EVERY:
+        count = len(self._fresh)
+        if count >= MAX_UNSAVED or (count % 1000 == 0 and time.monotonic() - self._saved > SAVE_EVERY):
             self._cache.save(self._root, self._fresh)
+            self._fresh = []
             self._saved = time.monotonic()
 
     def save(self, gone: list[str]) -> None:

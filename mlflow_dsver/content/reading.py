@@ -95,7 +95,7 @@ class Reader:
     def _read_open(self, descriptor: int, path: str) -> tuple[FileEntry, bytes | None] | None:
         status = os.fstat(descriptor)
         if not modes.S_ISREG(status.st_mode):
-            self.problems.add(path, "replaced by something that is no file while the folder was read")
+            self.problems.add(path, "no regular file (any more)")
             return None
         if self.problems or self.stopped.is_set():
             return None

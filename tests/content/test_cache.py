@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver.content import cache as module
+from mlflow_dsver.content import hashing
 from mlflow_dsver.content.cache import Row, StatCache, default_cache, is_young, stamp
 from mlflow_dsver.content.hashing import Rules, hash_folder
 from mlflow_dsver.content.progress import SILENT
@@ -111,12 +112,11 @@ class TestSparing:
             hash_folder(folder, cache=counting.cache, take=take)
         assert len(list(counting.cache.rows(os.fsencode(folder.resolve())))) >= 256
 
-    def test_long_work_saves_in_between(
-        self, folder: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("bound", "value"), [("SAVE_EVERY", 0.0), ("MAX_UNSAVED", 999)])
+    def test_long_work_saves_in_between_and_loses_nothing(
+        self, folder: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch, bound: str, value: float
     ) -> None:
-        from mlflow_dsver.content import hashing
-
-        monkeypatch.setattr(hashing, "SAVE_EVERY", 0.0)
+        monkeypatch.setattr(hashing, bound, value)
         for number in range(2500):
             (folder / f"a{number}").write_bytes(b"")
         counting(folder)
