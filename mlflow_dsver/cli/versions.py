@@ -97,7 +97,7 @@ def create(
       mlflow-dsver versions create local://huge /mnt/huge --reference
     """
     provider, ref = _dataset(reference)
-    with terminal(f"reading {folder}") as provider.progress:
+    with terminal(f"reading {folder}" if folder else f"making a version of {reference}") as provider.progress:
         version = provider.create(
             ref.dataset, folder, message=message, tags=tags, metadata=_metadata(metadata), reference=by_reference
         )

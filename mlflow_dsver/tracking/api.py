@@ -113,7 +113,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
 
 def create_version(
     ref: RefLike,
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     message: str | None = None,
     tags: Sequence[str] = (),
@@ -122,7 +122,7 @@ def create_version(
 ) -> DatasetVersion:
     """Make a version of a folder's content, whole or not at all.
 
-    ref: the dataset, without a selector. message, tags, metadata: kept with the version. reference: record what the
+    ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message, tags, metadata: kept with the version. reference: record what the
     files are and leave the bytes where they lie; such a version proves less. Content that the dataset has already
     gives the same version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
     """
@@ -135,7 +135,7 @@ def create_version(
         raise InvalidArgument("tags are a list", reference=parsed, expected=f"[{tags!r}]", got=repr(tags)[:60])
     return get_provider(parsed.provider).create(
         parsed.dataset,
-        Path(folder),
+        None if folder is None else Path(folder),
         message=message,
         tags=tuple(check_tag(tag) for tag in tags),
         metadata=metadata,
