@@ -31,6 +31,10 @@ from typing import TYPE_CHECKING, Any
 from mlflow_dsver._version import __version__
 
 if TYPE_CHECKING:
+    from mlflow_dsver.checks.bisect import bisect
+    from mlflow_dsver.checks.compare import compare
+    from mlflow_dsver.checks.diff import diff
+    from mlflow_dsver.checks.overlap import overlap
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.manifests import Difference, FileEntry, Manifest
@@ -43,6 +47,10 @@ if TYPE_CHECKING:
     from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 _HOMES = {
+    "mlflow_dsver.checks.bisect": ["bisect"],
+    "mlflow_dsver.checks.compare": ["compare"],
+    "mlflow_dsver.checks.diff": ["diff"],
+    "mlflow_dsver.checks.overlap": ["overlap"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
     "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
@@ -59,7 +67,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
     "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
-    "verify", "verify_runs",
+    "verify", "verify_runs", "diff", "compare", "overlap", "bisect",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "Provider",

@@ -36,4 +36,120 @@ def diff(before: str, after: str, rows: bool, paths: int, as_json: bool) -> int:
     return 1 if report else 0
 
 
-COMMANDS = (diff,)
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@paths_option
+@json_option
+def compare(first: str, second: str, paths: int, as_json: bool) -> int:
+    """Compare the data, params and metrics of two runs.
+
+    Says of each role whether it was the same data, the same bytes under other names, or other data. Exit code 0:
+    the same bytes. 1: other data. 3: unknown.
+
+    \b
+    Examples:
+      mlflow-dsver compare 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c 7c1d0e9f3b2a4d5c8e7f6a5b4c3d2e1f
+    """
+    from mlflow_dsver.checks.compare import compare as comparison
+    from mlflow_dsver.checks.compare import compare_json, compare_lines
+
+    report = comparison(first, second)
+    emit(as_json, compare_json(report), render.Lines(compare_lines(report, paths)))
+    return report.exit_code
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--input", "inputs", multiple=True, metavar="ROLE=REFERENCE", help="Compare these instead of a run's.")
+@paths_option
+@json_option
+def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool) -> int:
+    """Find files of one role that another role has as well.
+
+    Such as test images among the training images, under whatever name. Exit code 1: there are some. 3: the files of
+    a role are not known.
+
+    \b
+    Examples:
+      mlflow-dsver overlap 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
+      mlflow-dsver overlap --input training=local://digits@v2 --input test=local://digits-test
+    """
+    from mlflow_dsver.checks.overlap import overlap as find
+    from mlflow_dsver.checks.overlap import overlap_json, overlap_lines
+
+    pairs = [each.partition("=") for each in inputs]
+    if (run is None) == (not inputs) or not all(role and ref for role, _, ref in pairs):
+        raise click.UsageError("Give a run, or --input ROLE=REFERENCE at least twice.")
+    report = find(run if run is not None else {role: ref for role, _, ref in pairs})
+    emit(as_json, overlap_json(report), render.Lines(overlap_lines(report, paths)))
+    return report.exit_code
+
+
+@click.command()
+@click.argument("good")
+@click.argument("bad")
+@click.option("--role", default="training", show_default=True, help="Role of the versions, where runs are given.")
+@click.option("--good", "tested_good", multiple=True, metavar="REFERENCE", help="A version that was tried: good.")
+@click.option("--bad", "tested_bad", multiple=True, metavar="REFERENCE", help="A version that was tried: bad.")
+@click.option("--skip", multiple=True, metavar="REFERENCE", help="A version that cannot be tried.")
+@click.option("--run", "command", help="Try versions by this command: {} in it stands for the reference.")
+@json_option
+def bisect(
+    good: str,
+    bad: str,
+    role: str,
+    tested_good: tuple[str, ...],
+    tested_bad: tuple[str, ...],
+    skip: tuple[str, ...],
+    command: str | None,
+    as_json: bool,
+) -> None:
+    """Find the first bad version between a good and a bad one.
+
+    GOOD and BAD are references, or runs. Nothing is remembered: tell what was tried by --good, --bad and --skip, and
+    the next version to try is named, or the answer. With --run this goes on by itself: the command's exit code 0
+    means good, 125 that the version cannot be tried, 1 to 127 bad; any other stops the search. The command also
+    finds ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE.
+
+    \b
+    Examples:
+      mlflow-dsver bisect local://digits@v1 local://digits@latest
+      mlflow-dsver bisect local://digits@v1 local://digits@latest --good local://digits@3f9c2a7d11e05b64
+      mlflow-dsver bisect local://digits@v1 local://digits@latest --run "python check.py {}"
+    """
+    from mlflow_dsver.checks.bisect import bisect as next_step
+    from mlflow_dsver.checks.bisect import step_json, step_lines
+
+    results: dict[str, list[str]] = {"good": list(tested_good), "bad": list(tested_bad), "skip": list(skip)}
+    while True:
+        found = next_step(
+            good, bad, role=role, tested_good=results["good"], tested_bad=results["bad"], skip=results["skip"]
+        )
+        if command is None or found.next is None:
+            break
+        result = _try(command, role, str(found.next))
+        click.echo(f"{result:<5}{found.next}", err=True)
+        results[result].append(str(found.next))
+    emit(as_json, step_json(found), render.Lines(step_lines(found)))
+
+
+def _try(command: str, role: str, reference: str) -> str:
+    """How the command finds a version: good, bad or skip."""
+    import shlex
+    import subprocess
+
+    from mlflow_dsver.settings import child_environment
+
+    words = [word.replace("{}", reference) for word in shlex.split(command)]
+    environment = child_environment(MLFLOW_DSVER_OVERRIDE=f"{role}={reference}")
+    try:
+        code = subprocess.run(words, env=environment, check=False).returncode  # noqa: S603  (it is the user's own)
+    except OSError as error:
+        raise click.UsageError(f"{words[0] if words else command!r} cannot be run: {error.strerror}") from error
+    if not 0 <= code <= 127:
+        raise click.ClickException(f"the command ended with {code} on {reference}; the search was stopped")
+    return "good" if code == 0 else "skip" if code == 125 else "bad"
+
+
+COMMANDS = (diff, compare, overlap, bisect)

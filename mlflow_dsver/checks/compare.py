@@ -1,0 +1,166 @@
+"""Two runs side by side: the same data, the same bytes under other names, or other data; and what else differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mlflow_dsver.checks.diff import difference_of, difference_summary
+from mlflow_dsver.checks.phrases import PATHS, difference_lines
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.manifests import Difference
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.versions import DatasetVersion
+
+
+class Sameness(StrEnum):
+    """How the data of one role relates in two runs."""
+
+    SAME = "same data"
+    """The same version."""
+    RENAMED = "same bytes under other names"
+    """Another version with the same content, or the same contents under other paths."""
+    OTHER = "other data"
+    UNKNOWN = "unknown"
+    """Other versions, and nobody can list the files of both."""
+    ONLY_FIRST = "only in the first run"
+    ONLY_SECOND = "only in the second run"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleComparison:
+    """One role in two runs. reason: why it is unknown. difference: None where versions are equal or files unknown."""
+
+    role: str
+    sameness: Sameness
+    first: DatasetVersion | None
+    second: DatasetVersion | None
+    difference: Difference | None = None
+    reason: str | None = None
+
+
+Pair = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareReport:
+    """Two runs side by side; false when each role has the same bytes under the same paths in both.
+
+    params, metrics: name to (first, second) of those that differ; None where a run has none. Our own are left out.
+    """
+
+    first: RunFacts
+    second: RunFacts
+    roles: tuple[RoleComparison, ...]
+    params: Mapping[str, Pair]
+    metrics: Mapping[str, Pair]
+
+    def __bool__(self) -> bool:
+        return self.exit_code != 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 same data, 1 other data, 3 unknown, or no link in either run."""
+        kinds = {each.sameness for each in self.roles}
+        if kinds & {Sameness.OTHER, Sameness.ONLY_FIRST, Sameness.ONLY_SECOND}:
+            return 1
+        return 3 if Sameness.UNKNOWN in kinds or not kinds else 0
+
+
+def compare(first: str, second: str) -> CompareReport:
+    """Compare two runs by their ids. Raises RunNotFound and TrackingError."""
+    tracking = Tracking()
+    one, two = tracking.run(first), tracking.run(second)
+    left = {link.role: link.version for link in inputs_of(first)}
+    right = {link.role: link.version for link in inputs_of(second)}
+    roles = tuple(compare_role(role, left.get(role), right.get(role)) for role in sorted({*left, *right}))
+    metrics = _differing(_texts(one.metrics), _texts(two.metrics))
+    return CompareReport(one, two, roles, _differing(one.params, two.params), metrics)
+
+
+def compare_role(role: str, first: DatasetVersion | None, second: DatasetVersion | None) -> RoleComparison:
+    """Compare what two runs used in a role; None for nothing."""
+    if first is None or second is None:
+        sameness = Sameness.ONLY_SECOND if first is None else Sameness.ONLY_FIRST
+        return RoleComparison(role, sameness, first, second)
+    if first.ref == second.ref and first.content_digest == second.content_digest:
+        return RoleComparison(role, Sameness.SAME, first, second)
+    if first.content_digest is not None and first.content_digest == second.content_digest:
+        return RoleComparison(role, Sameness.RENAMED, first, second)
+    try:
+        found = difference_of(first, second)
+    except DsverError as error:
+        known = first.content_digest is not None and second.content_digest is not None
+        sameness = Sameness.OTHER if known else Sameness.UNKNOWN
+        return RoleComparison(role, sameness, first, second, reason=one_line(error, 600))
+    only_renamed = not (found.added or found.removed or found.changed)
+    return RoleComparison(role, Sameness.RENAMED if only_renamed else Sameness.OTHER, first, second, found)
+
+
+def compare_lines(report: CompareReport, limit: int = PATHS) -> Iterator[str]:
+    """The report for people. limit: paths of each kind that are shown."""
+    yield f"first   {_title(report.first)}"
+    yield f"second  {_title(report.second)}"
+    for each in report.roles:
+        yield f"{each.role}: {each.sameness}"
+        if each.sameness is Sameness.SAME:
+            yield f"  {each.first}"
+            continue
+        yield f"  first   {each.first or 'nothing'}"
+        yield f"  second  {each.second or 'nothing'}"
+        if each.reason is not None:
+            yield f"  files not compared: {each.reason}"
+        if each.difference is not None:
+            yield f"  {difference_summary(each.difference)}"
+            for line in difference_lines(each.difference, limit):
+                yield f"    {line}"
+    if not report.roles:
+        yield "neither run has a link to a dataset version"
+    for title, pairs in (("params", report.params), ("metrics", report.metrics)):
+        if pairs:
+            yield f"{title} that differ"
+        for name, (one, two) in pairs.items():
+            yield f"  {one_line(name, 80)}: {_shown(one)} → {_shown(two)}"
+
+
+def compare_json(report: CompareReport) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "schema": 1,
+        "first": report.first.run_id,
+        "second": report.second.run_id,
+        "roles": [
+            {
+                "role": each.role,
+                "sameness": str(each.sameness),
+                "first": str(each.first) if each.first else None,
+                "second": str(each.second) if each.second else None,
+                "difference": each.difference.to_json() if each.difference is not None else None,
+                "reason": each.reason,
+            }
+            for each in report.roles
+        ],
+        "params": {name: list(pair) for name, pair in report.params.items()},
+        "metrics": {name: list(pair) for name, pair in report.metrics.items()},
+    }
+
+
+def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, Pair]:
+    names = sorted(name for name in {*first, *second} if not name.startswith("dsver."))
+    return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
+
+
+def _texts(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{value:.6g}" for name, value in metrics.items()}
+
+
+def _title(run: RunFacts) -> str:
+    return f"{one_line(run.name, 80)} ({run.run_id}) in {one_line(run.experiment, 80)}"
+
+
+def _shown(text: str | None) -> str:
+    return "none" if text is None else one_line(text, 80)
