@@ -120,7 +120,7 @@ def runs_page(
     token: str | None = None,
     size: int = PAGE,
 ) -> tuple[tuple[Run, ...], str | None]:
-    """Runs that match MLflow's filter text and ours, newest first, with their models; and the next page's token.
+    """Runs that match MLflow's filter text and ours, newest first, without models; and the next page's token.
 
     names: the experiments to look in, id to name. keep: uses that count; a run without any is left out. A page may
     be shorter than `size` although there is a next one. One that asks MLflow is never cut, so it may be longer too.
@@ -142,13 +142,13 @@ def runs_page(
         token = page.token or None
         if token is None or len(found) >= size:
             break
-    return with_models(reader, found, list(names)), token
+    return tuple(found), token
 
 
 def runs_of(
     reader: Reader, names: Mapping[str, str], ref: DatasetRef, wanted: Filter = EVERYTHING, token: str | None = None
 ) -> tuple[tuple[Run, ...], str | None]:
-    """A page of the runs that used a version, or any version of a dataset; each with those uses alone."""
+    """A page of the runs that used a version, or any version of a dataset; each with those uses alone, no models."""
 
     def keep(use: Use) -> bool:
         return use.version == ref or (ref.selector is None and use.dataset == ref)
@@ -157,13 +157,13 @@ def runs_of(
 
 
 def all_runs(reader: Reader, names: Mapping[str, str], limit: int, wanted: Filter = EVERYTHING) -> Iterator[Run]:
-    """Linked runs of these experiments, newest first, `limit` at most."""
+    """Linked runs of these experiments with their models, newest first, `limit` at most."""
 
     def pages() -> Iterator[Run]:
         token = None
         while True:
             runs, token = runs_page(reader, names, LINKED, wanted, token=token, size=min(limit, 500))
-            yield from runs
+            yield from with_models(reader, runs, list(names))
             if token is None:
                 return
 

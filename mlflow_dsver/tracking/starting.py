@@ -42,6 +42,7 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         self, run: Any, datasets: Mapping[str, LinkedDataset], unsaid: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(run)
+        self._inputs = run.inputs  # which MLflow 2.22 leaves out of an active run
         self.datasets = dict(datasets)
         self._unsaid = dict(unsaid or {})
 

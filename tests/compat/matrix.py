@@ -1,0 +1,195 @@
+"""Tells the story (`story.py`) with every supported MLflow and Python, one line a combination; code 1 if one fails.
+
+Makes a virtual environment for each, with pip and a network or pip's cache, and keeps them in `build/matrix` (or
+`--folder`) for the next time. A Python that this machine does not have is reported, and fails only with `--strict`.
+
+    python tests/compat/matrix.py [--only WORD] [--folder FOLDER] [--strict]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STORY = Path(__file__).with_name("story.py")
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: which Python, and what is installed beside this package."""
+
+    name: str
+    python: str
+    packages: tuple[str, ...]
+
+
+OLD = Environment("mlflow 2.22.5", "3.11", ("mlflow==2.22.5", "sqlalchemy<2.1"))  # it does not start with 2.1
+NEW = Environment("mlflow 3.x", "3.11", ("mlflow>=3,<4",))
+SKINNY = Environment("mlflow-skinny", "3.11", ())
+ON_312 = Environment("mlflow 3.x on 3.12", "3.12", ("mlflow>=3,<4",))
+ON_313 = Environment("mlflow 3.x on 3.13", "3.13", ("mlflow>=3,<4",))
+
+COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
+    (OLD, "sqlite"),
+    (OLD, "files"),
+    (OLD, OLD),
+    (NEW, "sqlite"),
+    (NEW, NEW),
+    (NEW, OLD),
+    (OLD, NEW),
+    (SKINNY, NEW),
+    (SKINNY, OLD),
+    (ON_312, "sqlite"),
+    (ON_312, ON_312),
+    (ON_313, "sqlite"),
+    (ON_313, ON_313),
+)
+"""Who tells the story, and to what store: a file of SQLite, a folder of files, or the server of an environment."""
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", default="", help="combinations with this in their name")
+    options.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "matrix")
+    options.add_argument("--strict", action="store_true", help="a Python that is missing is a failure")
+    chosen = options.parse_args()
+    pythons: dict[str, Path | str] = {}
+    failed = False
+    for teller, store in COMBINATIONS:
+        name = f"{teller.name} → {store if isinstance(store, str) else 'server of ' + store.name}"
+        if chosen.only not in name:
+            continue
+        begun = time.monotonic()
+        problems = [
+            each
+            for environment in {teller, store} - {"sqlite", "files"}
+            if isinstance(each := pythons.setdefault(environment.name, prepare(environment, chosen.folder)), str)
+        ]
+        if problems:
+            absent = problems[0].startswith("absent")
+            failed |= not absent or chosen.strict
+            print(f"{'absent' if absent else 'FAILED'}  {name}: {problems[0]}", flush=True)
+            continue
+        told = tell(pythons[teller.name], store if isinstance(store, str) else pythons[store.name])
+        failed |= told.returncode != 0
+        last = (told.stdout if told.returncode == 0 else told.stderr).strip().splitlines()[-1:] or ["no output"]
+        print(
+            f"{'FAILED' if told.returncode else 'ok':6}  {name}: {last[0]} ({time.monotonic() - begun:.0f} s)",
+            flush=True,
+        )
+        if told.returncode:
+            print(told.stderr[-6000:], file=sys.stderr, flush=True)
+    return int(failed)
+
+
+def prepare(environment: Environment, folder: Path) -> Path | str:
+    """The environment's interpreter, with the package as it is now; or why there is none."""
+    base = find_python(environment.python)
+    if base is None:
+        return f"absent: Python {environment.python} is not on this machine"
+    place = folder / environment.name.replace(" ", "-")
+    python = place / "bin" / "python"
+    if not python.exists():
+        made = subprocess.run([base, "-m", "venv", place], capture_output=True, text=True)
+        if made.returncode:
+            return f"no virtual environment: {made.stderr.strip()[-300:]}"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for arguments in ([*environment.packages, REPOSITORY], ["--force-reinstall", "--no-deps", REPOSITORY]):
+        done = subprocess.run([*pip, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            return f"not installed: {done.stderr.strip()[-600:]}"
+    return python
+
+
+def find_python(version: str) -> str | None:
+    """An interpreter of that version: this one, one on the path that works, or one of pyenv's."""
+    if version == HERE:
+        return sys.executable
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [
+        shutil.which(f"python{version}"),
+        *sorted(map(str, root.glob(f"{version}.*/bin/python")), reverse=True),
+    ]
+    for candidate in filter(None, candidates):
+        asked = subprocess.run(
+            [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True
+        )
+        if asked.stdout.decode().strip() == version:
+            return candidate
+    return None
+
+
+def tell(python: Path | str, store: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run the story in a folder of its own. store: `sqlite`, `files`, or the Python of a server's environment."""
+    with tempfile.TemporaryDirectory(prefix="matrix-") as name:
+        folder = Path(name)
+        if store == "sqlite":
+            return _story(python, f"sqlite:///{folder}/mlflow.db", folder)
+        if store == "files":
+            return _story(python, (folder / "mlruns").as_uri(), folder)
+        with _server(store, folder) as address:
+            return _story(python, address, folder)
+
+
+def _story(python: Path | str, uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [python, STORY, uri, folder / "story"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=_environment(), cwd=folder)
+
+
+@contextmanager
+def _server(python: Path | str, folder: Path) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        f"{folder}/artifacts",
+    ]
+    with (folder / "server.log").open("wb") as log:
+        path = f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # 2.x calls gunicorn by its name
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env={**_environment(), "PATH": path}, start_new_session=True
+        )
+        try:
+            _wait(f"http://127.0.0.1:{port}", process, folder / "server.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"no server: {log.read_text()[-2000:]}")
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))}
+    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
