@@ -122,9 +122,10 @@ def create_version(
 ) -> DatasetVersion:
     """Make a version of a folder's content, whole or not at all.
 
-    ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message, tags, metadata: kept with the version. reference: record what the
-    files are and leave the bytes where they lie; such a version proves less. Content that the dataset has already
-    gives the same version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
+    ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
+    tags, metadata: kept with the version. reference: record what the files are and leave the bytes where they lie;
+    such a version proves less. Content that the dataset has already gives the same version back. Raises
+    InvalidReference, InvalidArgument, ContentError, and the provider's errors.
     """
     parsed = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
     if parsed.selector not in (None, LATEST):
