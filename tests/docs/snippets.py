@@ -89,4 +89,4 @@ def _matches(expected: str, output: str) -> bool:
 
 
 def _words(text: str) -> str:
-    return re.sub(r"(?:\\\s|\s)+", lambda _: r"\\s+", re.escape(text)) if text.strip() else r"\s*"
+    return re.sub(r"(?:\\\s|\s)+", lambda _: r"\s+", re.escape(text)) if text.strip() else r"\s*"
