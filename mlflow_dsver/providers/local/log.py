@@ -134,12 +134,15 @@ def parse(text: bytes, dataset: str | None) -> State | None:
         if body is None:
             state.torn = len(text) - state.size
             break
-        operation = json.loads(body)
-        if dataset is None and state.lines == 0:
-            state.dataset = operation["dataset"]
-        if operation["dataset"] != state.dataset:
-            raise _damaged(state, "belongs to another dataset")
-        apply(state, operation)
+        try:
+            operation = json.loads(body)
+            if dataset is None and state.lines == 0:
+                state.dataset = operation["dataset"]
+            if operation["dataset"] != state.dataset:
+                raise _damaged(state, f"it is that of {operation['dataset']!r}")
+            apply(state, operation)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise _damaged(state, "it says what this version does not understand") from error
         state.size, state.sum, state.lines = state.size + length, total, state.lines + 1
     return state if state.lines else None
 

@@ -113,6 +113,7 @@ class LocalProvider(Provider):
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
+        source = {"source": _utf8(str(folder)).decode()} if reference else {}
         self._check_apart(folder)
         with self.store.writing(), self.store.scratch() as scratch:
             arrival = Arrival(self.store, scratch)
@@ -129,7 +130,7 @@ class LocalProvider(Provider):
                 "bytes": manifest.total_bytes,
                 "manifest": _keep_manifest(self.store, manifest) if known is None else known.manifest,
                 "kept": not reference,
-                **({"source": str(folder)} if reference else {}),
+                **source,
             }
             state = append(self.store, dataset, lambda state: _creation(state, facts, words))
         return _version(state, state.versions[_id_of(state, manifest.digest)])
@@ -210,13 +211,19 @@ class LocalProvider(Provider):
         except (DsverError, OSError) as error:
             return Health(False, str(error), {})
 
-    def _names(self) -> list[str]:
+    def _names(self, *, damaged: bool = False) -> list[str]:
+        """Names of all datasets; damaged: pass over those whose log is damaged, instead of raising CorruptObject."""
         if not self.store.exists():
             return []
         names = []
         with meanings(f"the store {self.store.root} cannot be read"):
             for log in (self.store.root / "datasets").glob("*/log"):
-                state = parse(log.read_bytes(), None)
+                try:
+                    state = parse(log.read_bytes(), None)
+                except CorruptObject as error:
+                    if damaged:
+                        continue
+                    raise CorruptObject(f"{log}: {error.what}", done=error.done, tip=error.tip) from error
                 if state is not None:
                     names.append(state.dataset)
         return names
@@ -225,7 +232,7 @@ class LocalProvider(Provider):
         ref = DatasetRef(self.name, dataset)
         state = read_state(self.store, dataset)
         if state is None:
-            near = nearest(dataset, self._names())
+            near = nearest(dataset, self._names(damaged=True))
             tip = ", ".join(str(DatasetRef(self.name, name)) for name in near) or None
             raise self._not_found(ref, "no such dataset", tip)
         return state
@@ -383,12 +390,24 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgument("metadata is not a mapping", expected=expected, got=type(metadata).__name__)
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+        _check_keys(metadata)
         found: dict[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"metadata is not JSON: {error}", expected=expected) from error
     if len(_utf8(text)) > MAX_METADATA:
         raise InvalidArgument("metadata is too large", expected=f"at most {MAX_METADATA} bytes", got=len(text))
     return found
+
+
+def _check_keys(value: object) -> None:
+    """Raise TypeError for keys that are no text: JSON would make text of them without saying so."""
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("a key is not text")
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_keys(each)
 
 
 def _utf8(text: str) -> bytes:

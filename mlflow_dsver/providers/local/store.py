@@ -39,7 +39,7 @@ except ImportError:  # Windows: `locked` says so
 
 FORMAT = b"mlflow-dsver local store, layout 1\n"
 LOCK_SECONDS = 600.0
-"""How long a writer waits for the store: a garbage collection may be reading it all."""
+"""How long to wait for others: a garbage collection may be reading it all, a creation copying much."""
 
 _FOLDERS = ("objects", "manifests", "datasets", "views", "tmp")
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
@@ -141,10 +141,10 @@ def hex_of(content_digest: str) -> str:
 
 
 @contextmanager
-def locked(path: Path, *, exclusive: bool, seconds: float = LOCK_SECONDS, create: bool = False) -> Iterator[int]:
+def locked(path: Path, *, exclusive: bool, seconds: float | None = None, create: bool = False) -> Iterator[int]:
     """Hold a lock on a file and give its descriptor, open for reading and, where exclusive, for appending.
 
-    Raises StoreError when the lock cannot be had within that many seconds, or at all.
+    seconds: to wait for others at most; None for LOCK_SECONDS. Raises StoreError when it cannot be had then, or ever.
     """
     if fcntl is None:
         raise StoreError("the local store needs the file locks of Linux or macOS", got=f"the system {os.name!r}")
@@ -153,7 +153,12 @@ def locked(path: Path, *, exclusive: bool, seconds: float = LOCK_SECONDS, create
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
     try:
         with meanings(f"the lock {path} cannot be had"):
-            _wait_for_lock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, path, seconds)
+            _wait_for_lock(
+                descriptor,
+                fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH,
+                path,
+                LOCK_SECONDS if seconds is None else seconds,
+            )
         try:
             yield descriptor
         finally:
