@@ -26,7 +26,7 @@ from mlflow_dsver.text import one_line
 TIMEOUT = 60.0
 """Seconds that linking waits for the tracking server, unless MLFLOW_DSVER_TRACKING_TIMEOUT says otherwise."""
 
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_CREDENTIALS = re.compile(r"\b((?:https?|\w*sql)(?:\+\w+)?://)[^/@\s]+@")
 T = TypeVar("T")
 
 
@@ -105,4 +105,4 @@ def shown_address(tracking_uri: str) -> str:
 
 def _told(error: Exception) -> str:
     text = str(error) if isinstance(error, MlflowException) else f"{type(error).__name__}: {error}"
-    return one_line(_CREDENTIALS.sub("//[hidden]@", text), 500)
+    return one_line(_CREDENTIALS.sub(r"\1[hidden]@", text), 500)

@@ -74,11 +74,11 @@ def main() -> int:
         if chosen.only not in name:
             continue
         begun = time.monotonic()
-        problems = [
-            each
-            for environment in {teller, store} - {"sqlite", "files"}
-            if isinstance(each := pythons.setdefault(environment.name, prepare(environment, chosen.folder)), str)
-        ]
+        for environment in (teller, store):
+            if isinstance(environment, Environment) and environment.name not in pythons:
+                pythons[environment.name] = prepare(environment, chosen.folder)
+        needed = [each.name for each in (teller, store) if isinstance(each, Environment)]
+        problems = [each for each in map(pythons.__getitem__, needed) if isinstance(each, str)]
         if problems:
             absent = problems[0].startswith("absent")
             failed |= not absent or chosen.strict
