@@ -39,6 +39,7 @@ COMPARED_FILES = 100_000
 _RACE = re.compile(
     r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
 )
+_REFUSED = re.compile(r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values")  # a store of files says the last
 _NO_SUCH_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -121,7 +122,7 @@ def _log_batch(client: MlflowClient, run_id: str, known: Any, links: Sequence[Li
             lambda: client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()]), deadline
         )
     except MlflowException as error:
-        if known is not None or error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+        if known is not None or not _REFUSED.search(f"{error.error_code} {error}"):
             raise
         current = client.get_run(run_id)
         if not any(recorded.version_text(current, link.role) for link in links):

@@ -1,4 +1,4 @@
-"""Linking on a SQLite store: what a run gets, key by key, and what happens in every kind of start and failure."""
+"""Linking on a SQLite store: what a run gets, key by key, and by which calls."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import gzip
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
-from tracking_fakes import version
+from tracking_fakes import all_runs, artifact, dsver_part, run_of, version
 
 import mlflow_dsver as dsver
 from mlflow_dsver import manifests
@@ -19,30 +19,9 @@ from mlflow_dsver.errors import (
     InputConflict,
     InvalidArgument,
     InvalidReference,
-    NotFound,
-    ProviderUnavailable,
     RunNotFound,
-    TrackingError,
-    UnknownProvider,
 )
-from mlflow_dsver.tracking import record, writing
-
-
-def run_of(run_id: str):
-    return MlflowClient().get_run(run_id)
-
-
-def dsver_part(fields: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in fields.items() if key.startswith("dsver.")}
-
-
-def artifact(run_id: str, name: str) -> bytes:
-    return Path(run_of(run_id).info.artifact_uri.removeprefix("file://"), "dsver", name).read_bytes()
-
-
-def all_runs() -> int:
-    client = MlflowClient()
-    return len(client.search_runs([each.experiment_id for each in client.search_experiments()]))
+from mlflow_dsver.tracking import record
 
 
 def test_the_whole_record_key_by_key(tracking, digits):
@@ -228,203 +207,6 @@ def test_using_the_same_again_is_silent_and_doubles_nothing(tracking, digits):
     assert found.data.params["dsver.training.requested"] == "local://digits@clean"
 
 
-def test_a_second_version_for_a_role_is_a_conflict_and_changes_nothing(tracking, digits, fake):
-    fake.has(version())
-    with mlflow.start_run() as run:
-        dsver.use("local://digits")
-        before = run_of(run.info.run_id)
-        with pytest.raises(InputConflict, match=r"'training' already; expected local://digits@.*got fake://cats@v1"):
-            dsver.use("fake://cats", on_error="warn")
-    after = run_of(run.info.run_id)
-    assert before.data.params == after.data.params
-    assert before.data.tags == after.data.tags
-    assert record.inputs_present(before) == record.inputs_present(after)
-
-
-def test_resuming_with_the_same_inputs_is_silent(tracking, digits, caplog):
-    with dsver.start_run(inputs={"training": "local://digits"}) as run:
-        pass
-    before, json_before = run_of(run.info.run_id), artifact(run.info.run_id, "training.json")
-    with dsver.start_run(inputs={"training": "local://digits"}, run_id=run.info.run_id) as again:
-        assert again.datasets["training"].path().is_dir()
-    after = run_of(run.info.run_id)
-    assert dsver_part(before.data.params) == dsver_part(after.data.params)
-    assert dsver_part(before.data.tags) == dsver_part(after.data.tags)
-    assert record.inputs_present(before) == record.inputs_present(after)
-    assert artifact(run.info.run_id, "training.json") == json_before
-    assert not [each for each in caplog.records if each.name.startswith("mlflow_dsver")]
-
-
-def test_resuming_by_the_environment_is_resuming(tracking, digits, monkeypatch):
-    with dsver.start_run(inputs={"training": "local://digits"}) as run:
-        pass
-    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
-    with dsver.start_run(inputs={"training": "local://digits"}) as again:
-        pass
-    assert again.info.run_id == run.info.run_id
-    assert all_runs() == 1
-
-
-def test_resuming_with_another_version_is_an_error_before_the_run_is_touched(tracking, digits, fake):
-    fake.has(version())
-    with dsver.start_run(inputs={"training": "local://digits"}) as run:
-        pass
-    with pytest.raises(InputConflict, match="another version"):
-        dsver.start_run(inputs={"training": "fake://cats"}, run_id=run.info.run_id)
-    assert mlflow.active_run() is None
-    assert run_of(run.info.run_id).info.status == "FINISHED"
-
-
-def test_resuming_with_a_selector_that_moved_goes_on_with_what_the_run_started_with(
-    tracking, digits, digits_folder, caplog
-):
-    """A moving selector is resolved once, at the start of a run."""
-    with dsver.start_run(inputs={"training": "local://digits@latest"}) as run:
-        pass
-    (digits_folder / "labels.csv").write_text("relabelled")
-    moved = dsver.create_version("local://digits", digits_folder)
-    with dsver.start_run(inputs={"training": "local://digits@latest"}, run_id=run.info.run_id) as again:
-        assert again.datasets["training"].version.ref == digits.ref
-    assert f"means {moved} by now" in caplog.text
-    with pytest.raises(InputConflict):
-        dsver.start_run(inputs={"training": str(moved)}, run_id=run.info.run_id)
-
-
-def test_resuming_may_add_a_role(tracking, digits):
-    with dsver.start_run(inputs={"training": "local://digits"}) as run:
-        pass
-    both = {"training": "local://digits", "test": "local://digits"}
-    with dsver.start_run(inputs=both, run_id=run.info.run_id):
-        pass
-    assert [link.role for link in dsver.inputs_of(run.info.run_id)] == ["test", "training"]
-    card = artifact(run.info.run_id, "card.md").decode()
-    assert "| training |" in card
-    assert "| test |" in card
-
-
-def test_resuming_a_run_that_does_not_exist_says_so(tracking, digits):
-    with pytest.raises(RunNotFound, match="no run 0123456789abcdef0123456789abcdef"):
-        dsver.start_run(inputs={"training": "local://digits"}, run_id="0123456789abcdef0123456789abcdef")
-    assert mlflow.active_run() is None
-
-
-@pytest.mark.parametrize(
-    ("inputs", "error"),
-    [
-        ({"training": "local://nothing"}, NotFound),
-        ({"training": "local://digits@nothing"}, NotFound),
-        ({"training": "nowhere://digits"}, UnknownProvider),
-        ({"training": "not a reference"}, InvalidReference),
-        ({"training": "local://di\x00gits"}, InvalidReference),
-        ({"training": "local://" + "x" * 5000}, InvalidReference),
-        ({"training": ""}, InvalidReference),
-        ({"tra:ining": "local://digits"}, InvalidReference),
-        ({"": "local://digits"}, InvalidReference),
-        ({"training": 7}, InvalidReference),
-        ({"good": "local://digits", "bad": "local://nothing"}, NotFound),
-    ],
-)
-def test_a_bad_input_leaves_no_run_behind(tracking, digits, inputs, error):
-    with pytest.raises(error):
-        dsver.start_run(inputs=inputs)
-    assert mlflow.active_run() is None
-    assert all_runs() == 0
-    with pytest.raises(error):
-        dsver.use(inputs.popitem()[1] if "good" in inputs else next(iter(inputs.values())), next(iter(inputs), ""))
-    assert all_runs() == 0
-
-
-def test_a_policy_that_does_not_exist_is_refused(tracking, digits):
-    with pytest.raises(InvalidArgument, match="raise or warn"):
-        dsver.use("local://digits", on_error="ignore")
-
-
-def test_under_warn_training_goes_on_and_the_run_says_what_failed(tracking, digits, fake, caplog):
-    fake.failure = ProviderUnavailable("no answer", provider="fake", operation="resolve", reference="fake://cats")
-    both = {"training": "local://digits", "validation": "fake://cats"}
-    with dsver.start_run(inputs=both, on_error="warn") as run:
-        assert run.datasets["training"].path().is_dir()
-        with pytest.raises(ProviderUnavailable, match="no answer"):
-            run.datasets["validation"].path()
-    tags = run_of(run.info.run_id).data.tags
-    assert "no answer" in tags["dsver.validation.error"]
-    assert tags["dsver.training.version"] == str(digits)
-    assert "dsver.validation.version" not in tags
-    assert "no answer" in caplog.text
-
-
-def test_the_policy_may_come_from_the_settings(tracking, fake, monkeypatch):
-    monkeypatch.setenv("MLFLOW_DSVER_ON_ERROR", "warn")
-    fake.failure = ProviderUnavailable("no answer", provider="fake", operation="resolve")
-    with mlflow.start_run() as run:
-        linked = dsver.use("fake://cats")
-    assert isinstance(linked.error, ProviderUnavailable)
-    assert "no answer" in run_of(run.info.run_id).data.tags["dsver.training.error"]
-
-
-def test_a_resumed_run_whose_provider_is_down_keeps_its_link_under_warn(tracking, fake):
-    fake.has(version())
-    with dsver.start_run(inputs={"training": "fake://cats"}) as run:
-        pass
-    fake.failure = ProviderUnavailable("no answer", provider="fake", operation="resolve")
-    with dsver.start_run(inputs={"training": "fake://cats"}, on_error="warn", run_id=run.info.run_id) as again:
-        assert str(again.datasets["training"]) == "fake://cats@v1"
-    assert "dsver.training.error" not in run_of(run.info.run_id).data.tags
-    with pytest.raises(ProviderUnavailable):
-        dsver.start_run(inputs={"training": "fake://cats"}, run_id=run.info.run_id)
-
-
-@pytest.mark.parametrize("step", ["_log_inputs", "_read_back", "_log_artifacts"])
-def test_a_failure_half_way_is_told_by_the_run_and_repaired_by_the_next_call(tracking, digits, monkeypatch, step):
-    """Never silently half a link: the error is raised, the run has a tag, and linking again completes the record."""
-
-    def broken(*_, **__):
-        raise OSError("the disk is full")
-
-    with mlflow.start_run() as run:
-        with monkeypatch.context() as patched:
-            patched.setattr(writing, step, broken)
-            with pytest.raises(TrackingError, match="the disk is full"):
-                dsver.use("local://digits")
-        assert "the disk is full" in run_of(run.info.run_id).data.tags["dsver.error"]
-        dsver.use("local://digits")
-    found = run_of(run.info.run_id)
-    assert "dsver.error" not in found.data.tags
-    assert len(found.inputs.dataset_inputs) == 1
-    assert artifact(run.info.run_id, "training.json")
-
-
-def test_a_resumed_run_completes_what_a_failure_left_out(tracking, digits, monkeypatch):
-    def broken(*_, **__):
-        raise OSError("the disk is full")
-
-    with (
-        monkeypatch.context() as patched,
-        dsver.start_run() as run,
-    ):
-        patched.setattr(writing, "_log_artifacts", broken)
-        linked = dsver.use("local://digits", on_error="warn")
-        assert linked.path().is_dir()
-        assert isinstance(linked.error, TrackingError)
-    with dsver.start_run(inputs={"training": "local://digits"}, run_id=run.info.run_id):
-        pass
-    assert "dsver.error" not in run_of(run.info.run_id).data.tags
-    assert artifact(run.info.run_id, "training.json")
-
-
-def test_start_run_that_cannot_be_linked_fails_its_run(tracking, digits, monkeypatch):
-    def broken(*_, **__):
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(writing, "_log_inputs", broken)
-    with pytest.raises(TrackingError, match="the disk is full"):
-        dsver.start_run(inputs={"training": "local://digits"})
-    assert mlflow.active_run() is None
-    (run,) = MlflowClient().search_runs([tracking.experiment_id])
-    assert run.info.status == "FAILED"
-    assert "the disk is full" in run.data.tags["dsver.error"]
-
-
 def test_attach_links_a_run_that_is_over(tracking, digits):
     with mlflow.start_run() as run:
         pass
@@ -533,3 +315,26 @@ def test_the_manifest_on_the_run_is_the_versions(tracking, digits):
 
     recorded = manifests.read(io.BytesIO(artifact(run.info.run_id, "training.manifest.jsonl.gz")))
     assert recorded.digest == digits.content_digest
+
+
+def test_many_roles_are_one_record(tracking, fake):
+    """More params than MLflow takes in one batch."""
+    fake.has(version())
+    roles = [f"shard-{index}" for index in range(30)]
+    with dsver.start_run(inputs=dict.fromkeys(roles, "fake://cats")) as run:
+        pass
+    assert len(run.inputs.dataset_inputs) == 30
+    assert [link.role for link in dsver.inputs_of(run.info.run_id)] == sorted(roles)
+
+
+def test_the_first_use_of_a_dataset_by_many_threads_on_sqlite(tracking, fake):
+    fake.has(version())
+
+    def start(_: int) -> str:
+        with dsver.start_run(inputs={"training": "fake://cats", "test": "fake://cats"}) as run:
+            return run.info.run_id
+
+    with ThreadPoolExecutor(12) as threads:
+        run_ids = list(threads.map(start, range(12)))
+    assert all(len(dsver.inputs_of(run_id)) == 2 for run_id in run_ids)
+    assert all(len(run_of(run_id).inputs.dataset_inputs) == 2 for run_id in run_ids)

@@ -1,11 +1,14 @@
-"""A provider that answers what a test wants it to answer, under the scheme `fake`."""
+"""A provider that answers what a test wants, under the scheme `fake`; and looks at what a run was given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlflow import MlflowClient
 
 from mlflow_dsver.errors import DsverError, NotFound
 from mlflow_dsver.manifests import Manifest
@@ -56,3 +59,24 @@ def version(dataset: str = "cats", name: str = "v1", **fields: object) -> Datase
         raw={"id": name, "isCommitted": True},
     )
     return replace(plain, **fields)
+
+
+def run_of(run_id: str) -> Any:
+    """The run as the tracking store has it."""
+    return MlflowClient().get_run(run_id)
+
+
+def dsver_part(fields: dict[str, str]) -> dict[str, str]:
+    """Those params or tags that are ours."""
+    return {key: value for key, value in fields.items() if key.startswith("dsver.")}
+
+
+def artifact(run_id: str, name: str) -> bytes:
+    """An artifact of the record, of a run whose artifacts lie in a folder."""
+    return Path(run_of(run_id).info.artifact_uri.removeprefix("file://"), "dsver", name).read_bytes()
+
+
+def all_runs() -> int:
+    """How many runs the tracking store has."""
+    client = MlflowClient()
+    return len(client.search_runs([each.experiment_id for each in client.search_experiments()]))
