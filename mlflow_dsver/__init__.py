@@ -33,6 +33,7 @@ from mlflow_dsver._version import __version__
 if TYPE_CHECKING:
     from mlflow_dsver.checks.bisect import bisect
     from mlflow_dsver.checks.compare import compare
+    from mlflow_dsver.checks.contains import contains
     from mlflow_dsver.checks.diff import diff
     from mlflow_dsver.checks.overlap import overlap
     from mlflow_dsver.checks.verify import verify, verify_runs
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "mlflow_dsver.checks.bisect": ["bisect"],
     "mlflow_dsver.checks.compare": ["compare"],
+    "mlflow_dsver.checks.contains": ["contains"],
     "mlflow_dsver.checks.diff": ["diff"],
     "mlflow_dsver.checks.overlap": ["overlap"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
@@ -67,7 +69,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
     "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
-    "verify", "verify_runs", "diff", "compare", "overlap", "bisect",
+    "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "Provider",

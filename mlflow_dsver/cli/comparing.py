@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mlflow_dsver.cli import render
@@ -87,6 +89,40 @@ def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool)
 
 
 @click.command()
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option("--digest", help="Look for the file of this BLAKE3 digest.")
+@click.option("--path", help="Look for this path, exactly as in a version.")
+@click.option(
+    "--refresh",
+    type=click.Choice(["auto", "all", "none"]),
+    default="auto",
+    show_default=True,
+    help="How much of the index is brought up to date first.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs shown of a content.")
+@json_option
+def contains(file: str | None, digest: str | None, path: str | None, refresh: Any, limit: int, as_json: bool) -> None:
+    """Find the versions, runs and models that saw a file.
+
+    By a copy of it, its digest or its path. No data is fetched: manifests are looked through, in an index that keeps
+    itself up to date.
+
+    \b
+    Examples:
+      mlflow-dsver contains ./suspicious.png
+      mlflow-dsver contains --path images/0007.png
+      mlflow-dsver contains --digest 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+    """
+    from mlflow_dsver.checks.contains import contains as look
+    from mlflow_dsver.checks.contains import contains_json, contains_lines
+
+    if sum(each is not None for each in (file, digest, path)) != 1:
+        raise click.UsageError("Give one of: a file, --digest, --path.")
+    report = look(file, digest=digest, path=path, refresh=refresh)
+    emit(as_json, contains_json(report), render.Lines(contains_lines(report, limit)))
+
+
+@click.command()
 @click.argument("good")
 @click.argument("bad")
 @click.option("--role", default="training", show_default=True, help="Role of the versions, where runs are given.")
@@ -152,4 +188,4 @@ def _try(command: str, role: str, reference: str) -> str:
     return "good" if code == 0 else "skip" if code == 125 else "bad"
 
 
-COMMANDS = (diff, compare, overlap, bisect)
+COMMANDS = (diff, compare, overlap, contains, bisect)

@@ -1,0 +1,308 @@
+"""Which versions, runs and registered models saw this file? By its bytes, its digest or its path.
+
+Answered from a local index of manifests; no data is fetched. The index keeps up by itself: with what runs begun
+lately link to at each call, and with everything (older runs that were linked later, deleted runs, models, the local
+store) when that was not looked at for an hour. Versions whose files nobody listed cannot be seen, and are named.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow_dsver.checks.index import Index, IndexedUse, default_index, drop_index, replace_uses
+from mlflow_dsver.checks.manifest_lines import ManifestLines
+from mlflow_dsver.checks.record import records_of
+from mlflow_dsver.content.hashing import hash_file
+from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.text import human_bytes, human_count, one_line
+from mlflow_dsver.tracking.bounded import shown_address
+from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.tracking.record import manifest_name
+from mlflow_dsver.versions import date_text
+
+Refresh = Literal["auto", "all", "none"]
+"""How much of the index is brought up to date before it is asked."""
+
+ALL_AFTER = 3600.0
+"""Seconds after which everything is looked at again."""
+
+_OVERLAP = 86_400.0
+"""Seconds that a look at runs begun lately reaches back behind the one before: runs are linked after they begin."""
+
+_LINKED = "tags.`dsver.schema` LIKE '%'"
+_DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A content that has the file. versions: references. models: of the runs, run id to model versions."""
+
+    content_digest: str
+    files: tuple[FileEntry, ...]
+    versions: tuple[str, ...]
+    uses: tuple[IndexedUse, ...]
+    models: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainsReport:
+    """Who saw a file; true when anybody did.
+
+    asked: the digest or path that was looked for. manifests, files: how much was looked through.
+    unlisted: versions that cannot be seen, since nobody listed their files. failures: what could not be looked at.
+    as_of: when everything was looked at last; None when never.
+    """
+
+    asked: str
+    holdings: tuple[Holding, ...]
+    manifests: int
+    files: int
+    unlisted: tuple[str, ...]
+    failures: tuple[str, ...]
+    as_of: datetime | None
+
+    def __bool__(self) -> bool:
+        return bool(self.holdings)
+
+
+def contains(
+    file: str | Path | None = None,
+    *,
+    digest: str | None = None,
+    path: str | None = None,
+    refresh: Refresh = "auto",
+) -> ContainsReport:
+    """Who saw a file: one of file (a copy of it), digest (BLAKE3, 64 hex digits) or path (exactly as in a manifest).
+
+    Raises ContentError when the copy cannot be read, InvalidArgument for anything but exactly one of the three.
+    """
+    if sum(each is not None for each in (file, digest, path)) != 1:
+        raise InvalidArgument("a file is looked for by one thing", expected="one of: file, digest, path")
+    if file is not None:
+        digest = hash_file(Path(file)).digest
+    found = _DIGEST.match(digest.lower()) if digest is not None else None
+    if digest is not None and found is None:
+        raise InvalidArgument("not a digest of a file", expected="64 hex digits (BLAKE3)", got=one_line(digest, 80))
+    asked = DIGEST_PREFIX + found[1] if found is not None else path or ""
+    try:
+        return _looked_up(asked, found is not None, refresh)
+    except (sqlite3.DatabaseError, zlib.error):  # a damaged cache is made anew
+        drop_index()
+        return _looked_up(asked, found is not None, refresh)
+
+
+def _looked_up(asked: str, by_content: bool, refresh: Refresh) -> ContainsReport:
+    with default_index() as index:
+        failures = tuple(bring_up_to_date(index, refresh))
+        entries = index.by_content(asked.removeprefix(DIGEST_PREFIX)) if by_content else index.by_path(asked)
+        holdings = _holdings(index, entries)
+        manifests, files = index.size()
+        return ContainsReport(asked, holdings, manifests, files, tuple(index.unlisted()), failures, _as_of(index))
+
+
+def _holdings(index: Index, found: Iterable[tuple[str, FileEntry]]) -> tuple[Holding, ...]:
+    files: dict[str, list[FileEntry]] = {}
+    for digest, entry in found:
+        files.setdefault(digest, []).append(entry)
+    holdings = []
+    for digest, entries in files.items():
+        uses = tuple(index.uses(digest))
+        runs = dict.fromkeys(use.run_id for use in uses)
+        models = {run: tuple(made) for run in runs if (made := index.models(run))}
+        holdings.append(Holding(digest, tuple(entries), tuple(index.versions(digest)), uses, models))
+    return tuple(sorted(holdings, key=lambda each: each.versions))
+
+
+def bring_up_to_date(index: Index, refresh: Refresh) -> Iterator[str]:
+    """Fill the index with what is new; gives what could not be looked at. Nothing is raised for that."""
+    if refresh == "none":
+        return
+    tracking = Tracking()
+    server = shown_address(tracking.address)
+    row = index.connection.execute("SELECT everything, lately FROM refreshed WHERE server = ?", (server,)).fetchone()
+    now = time.time()
+    everything = refresh == "all" or row is None or now - row[0] > ALL_AFTER
+    since = None if everything else datetime.fromtimestamp(row[1] - _OVERLAP, UTC)
+    try:
+        runs = list(tracking.runs(filter_text=_LINKED, since=since))
+        models = list(tracking.model_versions()) if everything else []
+    except DsverError as error:
+        yield f"the tracking server: {one_line(error, 300)}"
+        runs, models, everything = [], [], False
+    else:
+        _note_runs(index, server, runs, everything, now)
+        if everything:
+            with index.connection:
+                index.connection.execute("DELETE FROM models WHERE server = ?", (server,))
+                index.connection.executemany(
+                    "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
+                    ((server, model.name, model.version, model.run_id) for model in models if model.run_id),
+                )
+    yield from _take_store(index)
+    yield from _take_runs(index, tracking, runs)
+
+
+def contains_lines(report: ContainsReport, limit: int = 20) -> Iterator[str]:
+    """The report for people. limit: runs that are shown of each content."""
+    runs = {use.run_id for each in report.holdings for use in each.uses}
+    yield (
+        f"{one_line(report.asked, 300)}: in {human_count(len(report.holdings), 'content')}, "
+        f"used by {human_count(len(runs), 'run')}"
+    )
+    for each in report.holdings:
+        for version in each.versions or (each.content_digest,):
+            yield one_line(version, 400)
+        for entry in each.files[:limit]:
+            yield f"  {one_line(entry.path, 300)}  {human_bytes(entry.bytes)}"
+        for use in each.uses[:limit]:
+            name = f"{one_line(use.name, 80)} ({use.run_id})" if use.name else use.run_id
+            yield f"  {use.role} of run {name} in {one_line(use.experiment, 80)}"
+            for model in each.models.get(use.run_id, ()):
+                yield f"    model {one_line(model, 200)}"
+        if len(each.uses) > limit:
+            yield f"  {len(each.uses) - limit:,} more runs"
+    searched = f"{human_count(report.manifests, 'manifest')} with {human_count(report.files, 'file')}"
+    yield f"looked through {searched}; all runs as of {date_text(report.as_of) or 'never'}"
+    if report.unlisted:
+        yield f"cannot be seen, as nobody listed their files: {human_count(len(report.unlisted), 'version')}"
+        yield from (f"  {one_line(version, 400)}" for version in report.unlisted[:limit])
+    for failure in report.failures:
+        yield f"not looked at: {failure}"
+
+
+def contains_json(report: ContainsReport) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "schema": 1,
+        "asked": report.asked,
+        "found": [
+            {
+                "content_digest": each.content_digest,
+                "versions": list(each.versions),
+                "files": [entry._asdict() for entry in each.files],
+                "runs": [
+                    {
+                        "run_id": use.run_id,
+                        "name": use.name,
+                        "experiment": use.experiment,
+                        "role": use.role,
+                        "version": use.version,
+                        "models": list(each.models.get(use.run_id, ())),
+                    }
+                    for use in each.uses
+                ],
+            }
+            for each in report.holdings
+        ],
+        "manifests": report.manifests,
+        "files": report.files,
+        "unlisted": list(report.unlisted),
+        "failures": list(report.failures),
+        "as_of": date_text(report.as_of),
+    }
+
+
+def _note_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: bool, now: float) -> None:
+    rows = [
+        (
+            server,
+            run.run_id,
+            each.record.role,
+            run.name,
+            run.experiment,
+            run.started.timestamp() if run.started else None,
+            str(each.record.version.ref),
+            each.record.version.content_digest,
+        )
+        for run in runs
+        for each in records_of(run, {}, manifests=False)
+    ]
+    with index.connection:
+        if everything:
+            index.connection.execute("DELETE FROM uses WHERE server = ?", (server,))
+        replace_uses(index.connection, rows)
+        index.connection.execute(
+            "INSERT INTO refreshed VALUES (?, ?, ?) ON CONFLICT (server) DO UPDATE SET lately = excluded.lately, "
+            "everything = iif(?, excluded.everything, everything)",
+            (server, now, now, everything),
+        )
+
+
+def _take_store(index: Index) -> Iterator[str]:
+    """Take in the versions of the local store, and their manifests that are new."""
+    try:
+        store = get_provider("local")
+        versions = [version for dataset in store.datasets() for version in store.versions(dataset)]
+    except DsverError as error:
+        yield f"the local store: {one_line(error, 300)}"
+        return
+    for version in versions:
+        if version.content_digest is None or index.has(version.content_digest):
+            continue
+        try:
+            place = store.at_hand(version)
+            if place is not None and place.manifest is not None:
+                with place.manifest.open("rb") as stream:
+                    index.add(stream)
+        except (DsverError, OSError, InvalidManifest) as error:
+            yield f"{version}: {one_line(error, 300)}"
+    with index.connection:
+        index.connection.execute("DELETE FROM stored")
+        index.connection.executemany(
+            "INSERT INTO stored VALUES (?, ?)", ((str(each), each.content_digest) for each in versions)
+        )
+
+
+def _take_runs(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> Iterator[str]:
+    """Take in manifests that only runs have; each content once, from the first run whose copy is sound."""
+    failed: dict[str, str] = {}
+    for run in runs:
+        wanted = {
+            manifest_name(each.record.role): (each.record.version.content_digest, each.record.version.ref)
+            for each in records_of(run, {}, manifests=False)
+        }
+        missing = {name: key for name, key in wanted.items() if key[0] is not None and not index.has(key[0])}
+        if not missing:
+            continue
+        try:
+            files = tracking.record_files(run)
+        except DsverError as error:
+            failed.update({digest or "": f"{ref}: {one_line(error, 300)}" for digest, ref in missing.values()})
+            continue
+        for name, (digest, ref) in missing.items():
+            why = _take(index, files.get(name), digest, ref)
+            if why is None:
+                failed.pop(digest or "", None)
+            else:
+                failed[digest or ""] = why
+    yield from (why for why in failed.values() if why)
+
+
+def _take(index: Index, content: bytes | None, digest: str | None, ref: DatasetRef) -> str | None:
+    """Take in a manifest of a run; why not, when it is damaged. A missing one is no failure, but unlisted."""
+    if content is None:
+        return ""
+    try:
+        if ManifestLines(BytesIO(content)).content_digest != digest:
+            return f"{ref}: the manifest on the run is not the recorded one"
+        index.add(BytesIO(content))
+    except InvalidManifest as error:
+        return f"{ref}: the manifest on the run is damaged ({one_line(error, 200)})"
+    return None
+
+
+def _as_of(index: Index) -> datetime | None:
+    row = index.connection.execute("SELECT min(everything) FROM refreshed").fetchone()
+    return datetime.fromtimestamp(row[0], UTC) if row[0] is not None else None
