@@ -86,7 +86,9 @@ def main() -> int:
             continue
         told = tell(pythons[teller.name], store if isinstance(store, str) else pythons[store.name])
         failed |= told.returncode != 0
-        last = (told.stdout if told.returncode == 0 else told.stderr).strip().splitlines()[-1:] or ["no output"]
+        output = (told.stderr if told.returncode else told.stdout).strip().splitlines()
+        telling = [line for line in output if told.returncode == 0 or "Error" in line or "Exception" in line]
+        last = telling[-1:] or output[-1:] or ["no output"]
         print(
             f"{'FAILED' if told.returncode else 'ok':6}  {name}: {last[0]} ({time.monotonic() - begun:.0f} s)",
             flush=True,
