@@ -19,7 +19,19 @@ import click
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import checks, clarifai, comparing, demo, emulator, info, paperspace, runs, store, versions
+from mlflow_dsver.cli import (
+    checks,
+    clarifai,
+    comparing,
+    demo,
+    emulator,
+    info,
+    lineage,
+    paperspace,
+    runs,
+    store,
+    versions,
+)
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 
@@ -60,6 +72,7 @@ for each in (
     *emulator.COMMANDS,
     *paperspace.COMMANDS,
     *clarifai.COMMANDS,
+    *lineage.COMMANDS,
 ):
     cli.add_command(each)
 

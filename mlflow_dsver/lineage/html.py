@@ -139,7 +139,6 @@ def _environment() -> Environment:
         tone=tone,
         verdicts=VERDICTS,
         grade_meaning=lambda text: _GRADES.get(str(text)[:1], ""),
-        proof_in_words=lambda report: f"proof: {report.proof.value}",
     )
     environment.filters.update(
         short=lambda text, limit: one_line(text, limit),

@@ -92,11 +92,18 @@ class Catalogue:
         earlier = [(use[1], name) for name, use in uses.items() if use[1] is not None and use[1] < mine]
         return version_of(max(earlier)[1]) if earlier else None
 
-    def all_versions(self) -> list[str]:
-        """Names of all versions, the one used last first."""
+    def contents(self, skip: int) -> Iterator[tuple[str, str | None, int]]:
+        """Name and content digest of all versions from a place on, the one used last first; and how many are left.
+
+        The digest is None where it was not recorded.
+        """
         names = [version for versions in self._names("").values() for version in versions]
         uses = self._uses(names)
-        return sorted(names, key=lambda name: (uses.get(name, _NEVER)[2] or 0, name), reverse=True)
+        order = sorted(names, key=lambda name: (uses.get(name, _NEVER)[2] or 0, name), reverse=True)
+        for start in range(skip, len(order), _BATCH):
+            said = self._rows(order[start : start + _BATCH])
+            for place, name in enumerate(order[start : start + _BATCH], start):
+                yield name, said.get(name, {}).get("content_digest"), len(order) - place - 1
 
     def _names(self, wanted: str) -> dict[str, list[str]]:
         """Dataset's reference to its versions' references, of readable experiments, whose text contains `wanted`."""

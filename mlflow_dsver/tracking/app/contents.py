@@ -1,8 +1,8 @@
 """The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
 
 A manifest is taken from a run that the visitor may read, through MLflow, and believed only when its digest is the
-one that was recorded. What was read once is kept on the server's disk under that digest, which is no secret way in:
-the digest itself comes from a run that the visitor may read.
+one that was recorded. What was read once is kept on the server's disk under that digest; who can name the digest of
+a manifest was shown it, or has the files.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ MAX_COMPRESSED = 64 << 20
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
 
 
-def manifest_of(visitor: Visitor, ref: DatasetRef) -> bytes | None:
-    """The recorded manifest of a version, as it is compressed; None when no readable run has one."""
+def manifest_of(visitor: Visitor, ref: DatasetRef, digest: str | None = None) -> bytes | None:
+    """The recorded manifest of a version, as it is compressed; None when no readable run has one.
+
+    digest: the version's content digest where the caller has it from a readable experiment.
+    """
+    if digest is not None and (kept := _kept(digest)).is_file():
+        return kept.read_bytes()
     runs, _ = runs_of(visitor, visitor.experiments, ref)
     for run in runs[:5]:
         for use in run.uses:
@@ -68,22 +73,20 @@ def compare(visitor: Visitor, before: DatasetRef, after: DatasetRef) -> DiffPage
 
 def search(visitor: Visitor, catalogue: Catalogue, wanted: str, skip: int = 0) -> SearchPage:
     """The versions that hold a file, newest use first: a part of a path, or a digest of eight hex digits or more."""
-    names = catalogue.all_versions()
     until = time.monotonic() + SEARCH_SECONDS
     hits: list[Hit] = []
-    searched = unknown = 0
-    for name in names[skip:]:
-        if len(hits) >= MOST_HITS or (searched and time.monotonic() > until):
-            break
-        searched += 1
+    searched = unknown = left = 0
+    for name, digest, remaining in catalogue.contents(skip):
+        searched, left = searched + 1, remaining
         ref = version_of(name)
-        content = manifest_of(visitor, ref) if ref is not None else None
+        content = manifest_of(visitor, ref, digest) if ref is not None and digest is not None else None
         if ref is None or content is None:
             unknown += 1
         else:
             hits += _hits(ref, content, wanted)
-    after = skip + searched
-    return SearchPage(wanted, tuple(hits[:MOST_HITS]), searched, unknown, str(after) if after < len(names) else None)
+        if len(hits) >= MOST_HITS or time.monotonic() > until:
+            break
+    return SearchPage(wanted, tuple(hits[:MOST_HITS]), searched, unknown, str(skip + searched) if left else None)
 
 
 def _hits(ref: DatasetRef, content: bytes, wanted: str) -> Iterator[Hit]:

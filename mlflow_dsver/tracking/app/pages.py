@@ -52,7 +52,7 @@ def index(visitor: Visitor, wanted: str, after: str | None) -> IndexPage:
 
 def dataset(visitor: Visitor, ref: DatasetRef, wanted: Filter, skip: int, token: str | None) -> DatasetPage:
     """A dataset with its versions and runs."""
-    runs, following = runs_of(visitor, visitor.experiments, ref, wanted, token)
+    runs, following = _runs(visitor, ref, wanted, token)
     known = _catalogue(visitor)
     rows, more = known.versions(ref, skip) if known else (version_rows(runs), False)
     if not rows and not runs:
@@ -75,7 +75,7 @@ def dataset(visitor: Visitor, ref: DatasetRef, wanted: Filter, skip: int, token:
 
 def version(visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None) -> VersionPage:
     """A version with the runs that used it."""
-    runs, following = runs_of(visitor, visitor.experiments, ref, wanted, token)
+    runs, following = _runs(visitor, ref, wanted, token)
     known = _catalogue(visitor)
     row = (known.version(ref) if known else None) or next(iter(version_rows(runs)), None)
     if row is None:
@@ -96,26 +96,20 @@ def version(visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None
 
 def run(visitor: Visitor, run_id: str, report: object | None = None, note: str = "") -> RunPage:
     """A run with its inputs and models. report: of a check that was just made; note: what else to say of it."""
-    here = run_of(visitor, run_id)
+    here = _entity(visitor, run_id)
     around: dict[str, Run] = {here.run_id: here}
     for use in here.uses[:4]:
         for other in runs_of(visitor, visitor.experiments, use.version)[0][:SIBLINGS]:
             around.setdefault(other.run_id, other)
-    centre = NodeId(Kind.RUN, here.run_id)
-    graph = build(around.values()).around(centre)
+    all_runs = with_models(visitor, list(around.values()), list(visitor.experiments))
+    here, centre = all_runs[0], NodeId(Kind.RUN, here.run_id)
+    graph = build(all_runs).around(centre)
     return RunPage(here, graph, centre, can_check=bool(here.uses), report=report, note=note)
 
 
 def run_of(visitor: Visitor, run_id: str) -> Run:
     """A run that the visitor may read, with its models. Raises NotThere."""
-    if not _RUN_ID.match(run_id):
-        raise NotThere("That is not the id of a run.")
-    try:
-        entity = visitor.get_run(run_id)
-    except MlflowException as error:
-        raise NotThere("There is no such run, or it is not yours to see.") from error
-    names = visitor.experiments
-    return with_models(visitor, [run_facts(entity, names)], list(names))[0]
+    return with_models(visitor, [_entity(visitor, run_id)], list(visitor.experiments))[0]
 
 
 def model(visitor: Visitor, key: str) -> ModelPage:
@@ -138,6 +132,20 @@ def search(visitor: Visitor, wanted: str, skip: int) -> SearchPage:
     if not wanted or known is None:
         return SearchPage(wanted)
     return contents.search(visitor, known, wanted, skip)
+
+
+def _entity(visitor: Visitor, run_id: str) -> Run:
+    if not _RUN_ID.match(run_id):
+        raise NotThere("That is not the id of a run.")
+    try:
+        return run_facts(visitor.get_run(run_id), visitor.experiments)
+    except MlflowException as error:
+        raise NotThere("There is no such run, or it is not yours to see.") from error
+
+
+def _runs(visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None) -> tuple[tuple[Run, ...], str | None]:
+    runs, following = runs_of(visitor, visitor.experiments, ref, wanted, token)
+    return with_models(visitor, runs, list(visitor.experiments)), following
 
 
 def _model(visitor: Visitor, key: str) -> tuple[Model, str | None]:

@@ -1,0 +1,104 @@
+"""Gathers what exports, statements and reports are made from: a run with its record, or many runs.
+
+Reads MLflow at its current tracking address, and the bytes of local versions only when asked for their sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from io import BytesIO
+
+from mlflow import MlflowClient
+
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.files import safe_join
+from mlflow_dsver.lineage.exports import RunRecord
+from mlflow_dsver.lineage.facts import EVERYTHING, Filter
+from mlflow_dsver.lineage.report import Report, report
+from mlflow_dsver.manifests import InvalidManifest, Manifest, read
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.text import human_count
+from mlflow_dsver.tracking import bounded
+from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, run_facts, with_models
+from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.versions import Link
+
+MOST_RUNS = 1000
+"""Runs that one report holds unless more are asked for."""
+
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+def web_root() -> str:
+    """MLflow's web address without a closing slash and without a password; empty when it has none."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    uri = str(MlflowClient().tracking_uri)
+    if not _WEB.match(uri):
+        return ""
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
+    """A run with all that its record holds.
+
+    sha256: also compute it for the files of local versions whose bytes are at hand, which reads them all. Raises
+    RunNotFound and TrackingError when the run cannot be read.
+    """
+    client = MlflowClient()
+    entity = bounded.read_run(client, bounded.deadline(), run_id)
+    tracking = Tracking()
+    facts = tracking.run(run_id)
+    run = with_models(client, [run_facts(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
+    links = tuple(inputs_of(run_id))
+    manifests: dict[str, tuple[Manifest, str]] = {}
+    for name, content in tracking.record_files(facts).items():
+        role = name.removesuffix(".manifest.jsonl.gz")
+        if role != name and any(link.role == role for link in links):
+            try:
+                manifests[role] = read(BytesIO(content)), hashlib.sha256(content).hexdigest()
+            except InvalidManifest:
+                continue
+    hashes = {
+        link.role: _hashes(link, manifests[link.role][0]) for link in links if sha256 and link.role in manifests
+    }
+    return RunRecord(run, links, manifests, web_root(), hashes)
+
+
+def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
+    """The linked runs of these experiments (none means all), newest first.
+
+    Raises NotFound for an experiment that does not exist.
+    """
+    client = MlflowClient()
+    known = experiments(client)
+    chosen = {}
+    for asked in names_or_ids:
+        found = {id_: name for id_, name in known.items() if asked in (id_, name)}
+        if not found:
+            raise NotFound("no such experiment", provider="mlflow", operation="search", got=asked)
+        chosen.update(found)
+    runs = list(all_runs(client, chosen or known, limit, wanted))
+    versions = {use.version for run in runs for use in run.uses}
+    told = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
+    if len(runs) == limit:
+        told += ", the newest"
+    title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
+    return report(runs, title, told)
+
+
+def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
+    """The sha256 of each file, from a folder that was checked against the manifest; {} where it is not at hand."""
+    provider = get_provider(link.version.ref.provider)
+    if provider.at_hand(link.version) is None:
+        return {}
+    folder = provider.path(link.version)
+    found = {}
+    for entry in manifest.entries:
+        with safe_join(folder, entry.path).open("rb") as stream:
+            found[entry.path] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
