@@ -97,7 +97,7 @@ def _understood(archive: Path) -> Iterator[None]:
 
 
 def _check_size_of_directory(archive: Path, limits: Limits) -> None:
-    """Refuse a directory of many entries before it is read into memory."""
+    """Refuse a large directory before it is read into memory; its entries are counted afterwards."""
     size = archive.stat().st_size
     with archive.open("rb") as stream:
         start = stream.seek(max(0, size - _END.size - _END64_LOCATOR.size - 65_535))
@@ -105,18 +105,20 @@ def _check_size_of_directory(archive: Path, limits: Limits) -> None:
         at = tail.rfind(b"PK\5\6")
         if at < 0 or len(tail) - at < _END.size:
             raise InvalidArchive(f"{archive.name} is not a zip archive, or it is cut off")
-        _, disk, _, _, count, length, _, _ = _END.unpack_from(tail, at)
+        _, disk, _, _, _, length, _, _ = _END.unpack_from(tail, at)
         locator = at - _END64_LOCATOR.size
         if locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
             position = stream.seek(max(0, start + locator - _END64.size))
             if position != _END64_LOCATOR.unpack_from(tail, locator)[2]:
                 raise InvalidArchive(f"{archive.name} says in two ways where its directory ends")
             found = _END64.unpack(stream.read(_END64.size))
-            disk, count, length = found[4], found[7], found[8]
+            disk, length = found[4], found[8]
     if disk != 0:
         raise InvalidArchive(f"{archive.name} is one part of an archive in several")
-    if count > limits.entries or length > limits.entries * DIRECTORY_ENTRY:
-        raise InvalidArchive(f"{archive.name} has {count:,} entries; at most {limits.entries:,} are taken")
+    if length > limits.entries * DIRECTORY_ENTRY:
+        raise InvalidArchive(
+            f"{archive.name} has a directory of {length:,} bytes; {limits.entries:,} entries are taken"
+        )
 
 
 def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list[zipfile.ZipInfo]:

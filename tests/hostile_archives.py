@@ -25,15 +25,16 @@ def special(name: str, kind: int) -> zipfile.ZipInfo:
 
 
 def overlapping() -> bytes:
-    """Two entries of the directory that point at one and the same local entry."""
-    data = zipped(("a.txt", b"x" * 1000))
-    directory = data.index(b"PK\1\2")
-    end = data.index(b"PK\5\6")
-    twin = bytearray(data[directory:end])
-    twin[46:51] = b"b.txt"
-    ending = bytearray(data[end:])
-    struct.pack_into("<2HL", ending, 8, 2, 2, 2 * (end - directory))
-    return data[:end] + bytes(twin) + bytes(ending)
+    """Two sound entries, the second inside the first one's bytes: what is unpacked may grow with their square."""
+    inner = zipped(("b.txt", b"x" * 1000), method=zipfile.ZIP_STORED)
+    inner = inner[: inner.index(b"PK\1\2")]
+    outer = zipped(("a.txt", inner), method=zipfile.ZIP_STORED)
+    both = zipped(("a.txt", inner), ("b.txt", b"x" * 1000), method=zipfile.ZIP_STORED)
+    directory, end = both.rindex(b"PK\1\2", 0, both.rindex(b"PK\1\2")), both.index(b"PK\5\6")
+    entries = bytearray(both[directory:end])
+    struct.pack_into("<L", entries, entries.rindex(b"PK\1\2") + 42, 30 + len("a.txt"))
+    local = outer[: outer.rindex(b"PK\1\2")]
+    return local + bytes(entries) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2, 2, len(entries), len(local), 0)
 
 
 def patched(data: bytes, at: int, form: str, *values: int) -> bytes:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import UnexpectedResponse
@@ -81,11 +81,13 @@ def test_counts_that_are_none_are_left_out() -> None:
     assert DatasetVersion.read({"metrics": metrics}).counts() == {"d_count": 4}
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_whole_numbers_of_64_bits_survive_as_text(value: int) -> None:
     assert whole(str(value)) == whole(value) == value
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.floats(), st.booleans(), st.lists(st.integers())))
 def test_number_gives_a_number_a_name_or_an_error(value: object) -> None:
     try:

@@ -141,6 +141,40 @@ def test_waiting_is_bounded_when_the_service_hangs(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["429", "429:retry-after=9999", "500", "503", "ok-error", "html", "nonsense", "redirect", "bomb", "hang", "drip",
+     "drip-headers", "cut", "cut-unsaid", "reset", "lost"],
+)  # fmt: skip
+def test_service_that_is_broken_is_an_error_within_the_bound(
+    emulator: ClarifaiEmulator, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the other side does, whoever resolves gets an error of ours, in time, and without the key."""
+    monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "1")
+    emulator.inject(fault)
+    began = time.monotonic()
+    for reference in ("clarifai://cats", "clarifai://cats@v1", "clarifai://cats@clean"):
+        with pytest.raises(ProviderError) as caught:
+            with_(emulator).resolve(parse(reference))
+        assert PAT not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
+    assert time.monotonic() - began < 3 * 1 + 5
+
+
+def test_short_trouble_is_got_over(emulator: ClarifaiEmulator) -> None:
+    for fault in ("503:times=1", "429:retry-after=0:times=1", "reset:times=1", "cut:times=1"):
+        emulator.inject(fault)
+        assert with_(emulator).resolve(parse("clarifai://cats@v1")).id == "v1"
+
+
+@pytest.mark.parametrize("version", ["../up", "a/b", "line\nbreak", ".hidden"])
+def test_id_that_can_be_none_is_an_unexpected_answer(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, version: str
+) -> None:
+    emulator.add_version("cats", id=version)
+    with pytest.raises(UnexpectedResponse, match="id that can be none"):
+        provider.resolve(parse("clarifai://cats"))
+
+
 def test_create_sends_what_was_said_and_waits(emulator: ClarifaiEmulator, provider: ClarifaiProvider) -> None:
     made = provider.create(
         CATS,

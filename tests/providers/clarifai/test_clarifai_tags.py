@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference
@@ -16,6 +16,7 @@ METADATA = st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=5)
 TAGS = st.sets(st.text("abcé-", min_size=1, max_size=5), max_size=4)
 
 
+@settings(deadline=None)
 @given(METADATA, TAGS)
 def test_tags_and_metadata_come_back_as_they_went(metadata: dict[str, Any], tags: set[str]) -> None:
     sent = with_tags(metadata, tags)
@@ -23,6 +24,7 @@ def test_tags_and_metadata_come_back_as_they_went(metadata: dict[str, Any], tags
     assert without_tags(sent) == metadata
 
 
+@settings(deadline=None)
 @given(METADATA, METADATA, METADATA, TAGS)
 def test_a_service_that_merges_is_made_to_forget(
     first: dict[str, Any], second: dict[str, Any], third: dict[str, Any], tags: set[str]
