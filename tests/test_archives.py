@@ -53,6 +53,20 @@ def test_too_many_entries_are_refused(tmp_path: Path) -> None:
     assert len(list((tmp_path / "target").iterdir())) == 20
 
 
+def test_large_directory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Few entries, each with a comment of 60,000 bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as opened:
+        for number in range(10):
+            info = zipfile.ZipInfo(f"{number}.txt")
+            info.comment = bytes(60_000)
+            opened.writestr(info, b"")
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(stream.getvalue())
+    with pytest.raises(InvalidArchive, match="a directory of 600"):
+        unpack(archive, tmp_path / "target", limits=Limits(entries=1000))
+
+
 def test_directory_larger_than_its_count_says_is_refused(tmp_path: Path) -> None:
     """The count at the end of an archive is a claim; the directory is counted again when it was read."""
     data = zipped(*[(f"{number}.txt", b"") for number in range(20)])
