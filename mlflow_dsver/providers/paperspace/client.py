@@ -274,7 +274,7 @@ class PaperspaceClient:
     ) -> Iterator[AnyModel]:
         def fetch(mark: str | None) -> tuple[list[AnyModel], str | None]:
             asked = {**query, "after": mark or after}
-            confidential = model is StorageProvider
+            confidential = model.CONFIDENTIAL
             page = self._session.call(
                 "GET", path, operation, reference=reference, query=asked, confidential=confidential
             )

@@ -92,10 +92,11 @@ def version_of_id(client: PaperspaceClient, dataset: str, version: str, ref: Dat
         try:
             found = client.version(dataset, version, reference=ref)
         except Refusal as refusal:
-            raise _no_version(client, dataset, ref, refusal) from refusal
+            some = list(islice(listed(client, dataset), SUGGESTION_LIMIT))
+            raise _no_version(some, ref, refusal) from refusal
         if found.version == version:
             return found
-    raise _no_version(client, dataset, ref, _not_found(ref, "no version of that id"))
+    raise _not_found(ref, "no version of that id")
 
 
 def listed(client: PaperspaceClient, dataset: str, tag: str | None = None) -> Iterator[Version]:
@@ -117,22 +118,28 @@ def _chain(first: Version, rest: Iterator[Version]) -> Iterator[Version]:
 
 
 def _tagged(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: ProviderError) -> Version:
-    """The newest committed version with that tag, else an uncommitted one; otherwise NotFound with near names."""
+    """The newest committed version with that tag, else an uncommitted one; otherwise NotFound with near names.
+
+    Asks by the service's filter first, then looks at the newest versions itself: what the filter does with blanks
+    around a tag is not documented.
+    """
     assert ref.selector is not None
     found = [] if "," in ref.selector else list(listed(client, dataset, ref.selector))
+    if not found:
+        some = list(islice(listed(client, dataset), SUGGESTION_LIMIT))
+        found = [version for version in some if ref.selector in tags_of(version)]
+        if not found:
+            raise _no_version(some, ref, refusal) from refusal
     committed = [version for version in found if version.isCommitted]
     if len(committed) > 1:
         others = ", ".join(version.version for version in committed[1:4])
         log.warning("%s: the tag is on several versions; the newest is taken, not %s", ref, others)
-    if found:
-        return (committed or found)[0]
-    raise _no_version(client, dataset, ref, refusal) from refusal
+    return (committed or found)[0]
 
 
-def _no_version(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: ProviderError) -> ProviderError:
-    """The error for a version that is not there, once the dataset is known to be there; raises why not otherwise."""
+def _no_version(some: list[Version], ref: DatasetRef, refusal: ProviderError) -> ProviderError:
+    """The error for a version that is not among some of its dataset's; the refusal itself where it is."""
     assert ref.selector is not None
-    some = list(islice(listed(client, dataset), SUGGESTION_LIMIT))
     if any(version.version == ref.selector for version in some):
         return refusal  # it is there, and this key may not have it
     near = nearest(ref.selector, sorted({name for version in some for name in (version.version, *tags_of(version))}))

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
@@ -54,6 +54,8 @@ class Model(BaseModel):
     """Base of all models; `read` makes one of an answer, or raises UnexpectedResponse."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    CONFIDENTIAL: ClassVar[bool] = False
+    """Whether answers hold secrets, which no error may quote."""
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -62,7 +64,8 @@ class Model(BaseModel):
         parts: dict[str, Any] = {"provider": "paperspace", "operation": operation, "reference": reference}
         if not isinstance(value, dict):
             kind = type(value).__name__ if value is not None else "null"
-            raise UnexpectedResponse("not an object", expected=cls.__name__, got=kind, payload=value, **parts)
+            payload = None if cls.CONFIDENTIAL else value
+            raise UnexpectedResponse("not an object", expected=cls.__name__, got=kind, payload=payload, **parts)
         try:
             made = cls.model_validate(cls.kept(value))
         except ValidationError as error:
@@ -132,6 +135,8 @@ class S3Config(Model):
 
 class StorageProvider(Model):
     """Where datasets lie. The answer holds keys of a bucket: they are dropped before anything is kept."""
+
+    CONFIDENTIAL: ClassVar[bool] = True
 
     id: str
     name: str
