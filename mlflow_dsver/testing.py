@@ -22,14 +22,14 @@ from typing import Any, ClassVar
 import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.fixtures import paperspace_emulator
+from mlflow_dsver.emulators.fixtures import clarifai_emulator, paperspace_emulator
 from mlflow_dsver.errors import DsverError, NotFound, Unsupported
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.interface import Capability, Health, Provider
 from mlflow_dsver.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.versions import DatasetVersion, Grade
 
-__all__ = ["Known", "ProviderContract", "paperspace_emulator"]
+__all__ = ["Known", "ProviderContract", "clarifai_emulator", "paperspace_emulator"]
 
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+import mlflow_dsver
 from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.emulators.clarifai.archive import protobuf
 from mlflow_dsver.emulators.clarifai.switches import SWITCHES
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.testing import clarifai_emulator  # noqa: F401 (a fixture)
 
 LONG = "/v2/users/demo-user/apps/demo-app"
 
@@ -306,6 +308,13 @@ def test_every_switch_asks_and_takes_only_its_settings() -> None:
         assert switch.question.endswith("?")
         with pytest.raises(SettingsError):
             ClarifaiEmulator(switches={switch.name: "no such setting"})
+
+
+@pytest.mark.parametrize("clarifai_emulator", [{"seed": True, "switches": {"order": "oldest"}}], indirect=True)
+def test_fixture_points_the_environment_there(clarifai_emulator: ClarifaiEmulator) -> None:  # noqa: F811
+    """Which is what `from mlflow_dsver.testing import clarifai_emulator` gives to others."""
+    assert clarifai_emulator.switches["order"] == "oldest"
+    assert mlflow_dsver.get_provider("clarifai").resolve(mlflow_dsver.parse("clarifai://cats")).id == "v2"
 
 
 def test_protobuf_written_by_hand_is_what_the_vendors_library_reads() -> None:
