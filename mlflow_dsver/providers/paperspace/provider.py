@@ -230,6 +230,7 @@ class PaperspaceProvider(Provider):
         fetched = bucket.path(version, self.progress)
         if fetched is None:
             raise self._nowhere(version)
+        places.check(version, Found(fetched), places.hashed(Found(fetched), self.progress))
         return fetched
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:

@@ -8,11 +8,18 @@ import pytest
 
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
+from mlflow_dsver.providers.paperspace import provider as provider_module
 from mlflow_dsver.providers.paperspace.account import Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
 from mlflow_dsver.providers.paperspace.mounts import Roots
 
 KEY = "emulated-key-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def no_known_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test told this process about folders is forgotten."""
+    monkeypatch.setattr(provider_module, "_known_folders", {})
 
 
 @pytest.fixture
