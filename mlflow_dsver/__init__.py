@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.contains import contains
     from mlflow_dsver.checks.diff import diff
     from mlflow_dsver.checks.overlap import overlap
+    from mlflow_dsver.checks.reproduce import reproduce
+    from mlflow_dsver.checks.seal import seal
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.manifests import Difference, FileEntry, Manifest
@@ -53,6 +55,8 @@ _HOMES = {
     "mlflow_dsver.checks.contains": ["contains"],
     "mlflow_dsver.checks.diff": ["diff"],
     "mlflow_dsver.checks.overlap": ["overlap"],
+    "mlflow_dsver.checks.reproduce": ["reproduce"],
+    "mlflow_dsver.checks.seal": ["seal"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
     "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
@@ -69,7 +73,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
     "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
-    "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect",
+    "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "Provider",

@@ -1,9 +1,9 @@
 """A local index of manifests: which contents hold a file, found in milliseconds over thousands of manifests.
 
-One row a manifest, not a row a file: its digests and its paths are two sorted arrays of (64-bit key, line number).
-Both keys are hashes, so they are spread evenly, and where one would stand in an array is known before looking: a
-search reads one short piece of each array. The lines themselves are kept in compressed blocks, so that a hit is
-confirmed by its whole digest or path and nothing else is opened. About 70 bytes a file.
+The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of the digest, and of a hash of
+the path), and all manifests' buckets of one number lie beside each other. So a search reads one stretch of the file,
+about a 256th of it, and looks for eight bytes in it. The lines themselves are kept in compressed blocks: a hit is
+confirmed by its whole digest or path, and nothing else is opened. About 70 bytes a file.
 
 It is a cache: `mlflow_dsver.checks.contains` fills it, and it may be deleted at any time. One that is damaged or of
 another version is made anew; where it cannot be written it lives in memory for as long as the process.
@@ -14,12 +14,10 @@ from __future__ import annotations
 import logging
 import sqlite3
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from math import isqrt
 from pathlib import Path
 from typing import IO
 
@@ -32,13 +30,20 @@ BLOCK = 256
 """Lines in a block."""
 
 _KEY = 8
-_ITEM = _KEY + 4
+_NUMBER = 4
+_ITEM = _KEY - 1 + _NUMBER
+"""Bytes of a file in a bucket: its key without the first byte, and the number of its line."""
+
+_BY_CONTENT, _BY_PATH = 0, 1
 _BUSY = 30.0
 _CREATE = f"""
 CREATE TABLE manifests (
-    id INTEGER PRIMARY KEY, digest TEXT UNIQUE NOT NULL, files INTEGER NOT NULL,
-    contents BLOB NOT NULL, paths BLOB NOT NULL
+    id INTEGER PRIMARY KEY, digest TEXT UNIQUE NOT NULL, files INTEGER NOT NULL
 );
+CREATE TABLE buckets (
+    kind INTEGER NOT NULL, number INTEGER NOT NULL, manifest INTEGER NOT NULL, items BLOB NOT NULL,
+    PRIMARY KEY (kind, number, manifest)
+) WITHOUT ROWID;
 CREATE TABLE blocks (
     manifest INTEGER NOT NULL, number INTEGER NOT NULL, lines BLOB NOT NULL, PRIMARY KEY (manifest, number)
 ) WITHOUT ROWID;
@@ -92,23 +97,21 @@ class Index:
     def add(self, stream: IO[bytes]) -> str:
         """Take a compressed manifest in and give its content digest; raises InvalidManifest and takes nothing."""
         lines = ManifestLines(stream)
-        blocks, count = [], 0
-        items: list[bytes] = []
-        names: list[bytes] = []
+        blocks: list[bytes] = []
+        buckets: dict[tuple[int, int], list[bytes]] = {}
+        count = 0
         rows = iter(lines)
         while batch := list(islice(rows, BLOCK)):
             for line in batch:
                 entry = parse_line(line)
-                number = count.to_bytes(4, "big")
-                items.append(_content_key(entry.digest) + number)
-                names.append(_path_key(entry.path) + number)
+                number = count.to_bytes(_NUMBER, "big")
+                for kind, key in ((_BY_CONTENT, _content_key(entry.digest)), (_BY_PATH, _path_key(entry.path))):
+                    buckets.setdefault((kind, key[0]), []).append(key[1:] + number)
                 count += 1
             blocks.append(zlib.compress(b"\n".join(batch), 1))
-        contents, paths = b"".join(sorted(items)), b"".join(sorted(names))
         with self.connection:
             cursor = self.connection.execute(
-                "INSERT OR IGNORE INTO manifests (digest, files, contents, paths) VALUES (?, ?, ?, ?)",
-                (lines.content_digest, count, contents, paths),
+                "INSERT OR IGNORE INTO manifests (digest, files) VALUES (?, ?)", (lines.content_digest, count)
             )
             if cursor.rowcount:
                 rowid = cursor.lastrowid
@@ -116,15 +119,19 @@ class Index:
                     "INSERT INTO blocks VALUES (?, ?, ?)",
                     ((rowid, number, block) for number, block in enumerate(blocks)),
                 )
+                self.connection.executemany(
+                    "INSERT INTO buckets VALUES (?, ?, ?, ?)",
+                    ((kind, number, rowid, b"".join(items)) for (kind, number), items in sorted(buckets.items())),
+                )
         return lines.content_digest
 
     def by_content(self, digest: str) -> Iterator[tuple[str, FileEntry]]:
         """(content digest, file) of every manifest with a file of that BLAKE3 (64 hex digits)."""
-        return self._found("contents", _content_key(digest), lambda entry: entry.digest == digest)
+        return self._found(_BY_CONTENT, _content_key(digest), lambda entry: entry.digest == digest)
 
     def by_path(self, path: str) -> Iterator[tuple[str, FileEntry]]:
         """(content digest, file) of every manifest with a file under exactly that path."""
-        return self._found("paths", _path_key(path), lambda entry: entry.path == path)
+        return self._found(_BY_PATH, _path_key(path), lambda entry: entry.path == path)
 
     def uses(self, content_digest: str) -> list[IndexedUse]:
         """The runs that used a content, the latest first."""
@@ -161,28 +168,17 @@ class Index:
         row = self.connection.execute("SELECT count(*), coalesce(sum(files), 0) FROM manifests").fetchone()
         return int(row[0]), int(row[1])
 
-    def _found(self, column: str, key: bytes, is_it: Callable[[FileEntry], bool]) -> Iterator[tuple[str, FileEntry]]:
-        for rowid, digest, files in self.connection.execute("SELECT id, digest, files FROM manifests").fetchall():
-            for number in self._numbers(column, rowid, files, key):
+    def _found(self, kind: int, key: bytes, is_it: Callable[[FileEntry], bool]) -> Iterator[tuple[str, FileEntry]]:
+        rows = self.connection.execute(
+            "SELECT manifest, items FROM buckets WHERE kind = ? AND number = ?", (kind, key[0])
+        )
+        hits = [(rowid, _numbers(items, key[1:])) for rowid, items in rows if key[1:] in items]
+        for rowid, numbers in hits:
+            row = self.connection.execute("SELECT digest FROM manifests WHERE id = ?", (rowid,)).fetchone()
+            for number in numbers:
                 entry = self._entry(rowid, number)
                 if is_it(entry):
-                    yield digest, entry
-
-    def _numbers(self, column: str, rowid: int, files: int, key: bytes) -> list[int]:
-        """The line numbers that a key has in an array: read around the place where it would stand, or all of it."""
-        if not files:
-            return []
-        with self.connection.blobopen("manifests", column, rowid, readonly=True) as blob:
-            place = int.from_bytes(key, "big") * files >> 64
-            spread = 4 * isqrt(files) + 16
-            first, last = max(0, place - spread), min(files, place + spread)
-            blob.seek(first * _ITEM)
-            piece = blob.read((last - first) * _ITEM)
-            inside = (first == 0 or piece[:_KEY] < key) and (last == files or piece[-_ITEM : -_ITEM + _KEY] > key)
-            if not inside:
-                blob.seek(0)
-                piece = blob.read()
-        return _matches(piece, key)
+                    yield row[0], entry
 
     def _entry(self, rowid: int, number: int) -> FileEntry:
         row = self.connection.execute(
@@ -206,13 +202,14 @@ def _default_path() -> Path:
     return settings.home() / "cache" / "contents.sqlite"
 
 
-def _matches(piece: bytes, key: bytes) -> list[int]:
-    count = len(piece) // _ITEM
-    place = bisect_left(range(count), key, key=lambda index: piece[index * _ITEM : index * _ITEM + _KEY])
+def _numbers(items: bytes, key: bytes) -> list[int]:
+    """The line numbers of the items that begin with the rest of a key."""
     found = []
-    while place < count and piece[place * _ITEM : place * _ITEM + _KEY] == key:
-        found.append(int.from_bytes(piece[place * _ITEM + _KEY : (place + 1) * _ITEM], "big"))
-        place += 1
+    place = items.find(key)
+    while place >= 0:
+        if place % _ITEM == 0:
+            found.append(int.from_bytes(items[place + len(key) : place + _ITEM], "big"))
+        place = items.find(key, place + 1)
     return found
 
 
@@ -232,6 +229,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=_BUSY)
+            connection.execute("PRAGMA page_size = 16384")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             connection.execute("PRAGMA synchronous = OFF")  # a cache: a power cut may cost it, and it is made anew
             if version == 0:

@@ -83,7 +83,7 @@ def _fetched(provider: Provider, version: DatasetVersion, manifest: bytes | None
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-verify-") as scratch:
         folder = Path(scratch) / "files"
         provider.materialise(version, folder)
-        return _compared(folder, version, Depth.FULL, manifest, progress)
+        return read_folder(folder, version, Depth.FULL, manifest, progress)
 
 
 def _at_hand(
@@ -94,7 +94,7 @@ def _at_hand(
     if next(place.folder.iterdir(), None) is None:
         return ByteEvidence(Seen.GONE, reason=f"the folder {one_line(place.folder)} is empty")
     if effort.depth is not Depth.SAMPLE and not place.by_digest:
-        return _compared(place.folder, version, effort.depth, manifest, progress)
+        return read_folder(place.folder, version, effort.depth, manifest, progress)
     if place.manifest is not None:
         with place.manifest.open("rb") as stream:
             entries = _entries(stream, version)
@@ -126,10 +126,13 @@ def _entries(stream: IO[bytes], version: DatasetVersion) -> list[FileEntry] | No
         return None
 
 
-def _compared(
-    folder: Path, version: DatasetVersion, depth: Depth, manifest: bytes | None, progress: Progress
+def read_folder(
+    folder: Path, version: DatasetVersion, depth: Depth, manifest: bytes | None, progress: Progress = SILENT
 ) -> ByteEvidence:
-    """Hash a folder, all of it, and compare it with the record."""
+    """What all files of a folder are now, compared with a version's record. Raises ContentError.
+
+    depth: `default` believes the stat cache, anything else hashes now. manifest: as of `read_bytes`.
+    """
     recorded = _recorded(manifest, version)
     cache = default_cache(read_only=True) if depth is Depth.DEFAULT else None
     rules = recorded.rules if recorded else Rules()

@@ -160,7 +160,7 @@ def _label(value: object) -> str:
 
 def _byte_findings(record: Record, seen: ByteEvidence) -> Iterator[Finding]:
     def finding(verdict: Verdict, what: str, expected: str | None = None, found: str | None = None) -> Finding:
-        paths = seen.paths or (_paths(seen.difference) if seen.difference else ())
+        paths = seen.paths or (paths_of(seen.difference) if seen.difference else ())
         return Finding(verdict, Subject.BYTES, what, expected, found, paths)
 
     expected = record.version.content_digest
@@ -210,7 +210,8 @@ def _unmet(record: Record, require: Letter | None) -> tuple[str, ...]:
     return (f"grade {record.grade or 'unknown'}, and {require} is required",)
 
 
-def _paths(difference: Difference) -> tuple[str, ...]:
+def paths_of(difference: Difference) -> tuple[str, ...]:
+    """Every path that a difference is about, sorted."""
     single = (*difference.added, *difference.removed)
     pairs = (*difference.changed, *difference.renamed)
     return tuple(sorted({entry.path for entry in single} | {entry.path for pair in pairs for entry in pair}))

@@ -1,4 +1,4 @@
-"""`mlflow-dsver verify`: can a result's data still be had, and is it the same?"""
+"""`mlflow-dsver verify`, `seal`, `reproduce`: can a result's data still be had, and is it the same?"""
 
 from __future__ import annotations
 
@@ -121,6 +121,57 @@ def verify(
     return report.exit_code
 
 
+@click.command()
+@click.argument("run")
+@click.option("--rehash", is_flag=True, help="Hash every byte, also of files whose dates did not change.")
+@click.option("--no-tag", is_flag=True, help="Only report; write nothing to the run.")
+@json_option
+def seal(run: str, rehash: bool, no_tag: bool, as_json: bool) -> int:
+    """Look whether a run's data changed while it trained.
+
+    To be run where training read it, right after it ended. What was seen is put on the run as the tag
+    dsver.ROLE.sealed; when something changed, the grade of that input falls to D. Exit code 1: something changed.
+    3: something could not be looked at.
+
+    \b
+    Examples:
+      mlflow-dsver seal 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
+      mlflow-dsver seal 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --rehash
+    """
+    from mlflow_dsver.checks.seal import seal as look
+    from mlflow_dsver.checks.seal import seal_json, seal_lines
+
+    report = look(run, rehash=rehash, tag=not no_tag)
+    emit(as_json, seal_json(report), render.Lines(seal_lines(report)))
+    return report.exit_code
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--into", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new or an empty folder."
+)
+@json_option
+def reproduce(run: str, into: Path, as_json: bool) -> int:
+    """Put everything that a run needs into a folder.
+
+    Every input as it was, verified; the environment and params as MLflow recorded them; and a README that says how
+    to run it again, and first of all what could not be got. Exit code 1: something changed or is gone. 3: something
+    could not be fetched or verified.
+
+    \b
+    Examples:
+      mlflow-dsver reproduce 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --into again
+    """
+    from mlflow_dsver.checks.reproduce import reproduce as put
+    from mlflow_dsver.checks.reproduce import reproduce_json, reproduce_lines
+
+    with terminal("fetching") as progress:
+        report = put(run, into, progress=progress)
+    emit(as_json, reproduce_json(report), render.Lines(reproduce_lines(report)))
+    return report.exit_code
+
+
 def _sampling(sample: int | None, confidence: float | None, bound: float | None, seed: int | None) -> Any:
     from mlflow_dsver.checks.sampling import Sampling
 
@@ -150,4 +201,4 @@ def _write_files(report: Report, junit: Path | None, markdown: Path | None) -> N
         raise click.UsageError(f"{error.filename}: {error.strerror}") from error
 
 
-COMMANDS = (verify,)
+COMMANDS = (verify, seal, reproduce)

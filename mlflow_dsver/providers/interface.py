@@ -66,12 +66,14 @@ class Place:
     hashed: when these bytes were hashed on their way in, by the clock of this machine; None when unknown. What has
     a ctime not later than that is as it was then, short of a damaged disk.
     manifest: the provider's own copy of the manifest; None when it keeps none.
+    given: the folder that `path` gave out, where that is another one; None when it did not, or not lately.
     """
 
     folder: Path
     by_digest: bool = False
     hashed: datetime | None = None
     manifest: Path | None = None
+    given: Path | None = None
 
 
 class Provider(ABC):

@@ -54,7 +54,6 @@ def test_the_index_finds_exactly_what_is_in_the_manifests(described: list[dict[s
 
 
 def test_many_equal_files_are_all_found(tmp_path: Path) -> None:
-    """Equal keys crowd one place of the array, so that it is not where it was expected."""
     manifest = Manifest(tuple(entry(f"{number:05}", 0 if number < 6000 else number) for number in range(7000)))
     with Index(tmp_path / "index") as index:
         index.add(file_of(manifest))

@@ -180,7 +180,9 @@ class LocalProvider(Provider):
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if record.kept:
-            return Place(self.store.root / "objects", True, date_value(record.created), manifest)
+            view = self.store.view(record.digest) / "files"
+            given = view if view.is_dir() else None
+            return Place(self.store.root / "objects", True, date_value(record.created), manifest, given)
         return Place(Path(record.source or ""), manifest=manifest)
 
     def path(self, version: DatasetVersion) -> Path:

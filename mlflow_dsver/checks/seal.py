@@ -1,0 +1,163 @@
+"""At the end of a run: is the data still what it was at the start?
+
+What training read is looked at where it lies on this machine: the folder that `path()` gave out, or the folder that
+a version refers to. By default files are stat-ed, and only touched ones hashed again; on request all are hashed. What
+changed is put on the run as the tag `dsver.R.sealed`, with its paths, and the grade of that input falls to D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Seen
+from mlflow_dsver.checks.phrases import difference_lines, path_lines
+from mlflow_dsver.checks.reading import Effort, read_bytes, read_folder
+from mlflow_dsver.checks.verdicts import difference_in_words, paths_of
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.manifests import Difference
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.record import key
+from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text, now
+
+CHANGED_NOTE = "changed during the run"
+PATHS_ON_TAG = 20
+"""Paths that the tag names at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedInput:
+    """One input at the end of the run.
+
+    same: whether it is what was recorded; None when that could not be seen, and `reason` says why.
+    difference: from the record to what is there; None where files are not known one by one.
+    """
+
+    role: str
+    version: DatasetVersion
+    grade: Grade
+    same: bool | None
+    reason: str | None = None
+    difference: Difference | None = None
+    paths: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """What the tag says, without the time."""
+        if self.same is None:
+            return f"not looked at: {self.reason}"
+        if self.same:
+            return "same"
+        words = difference_in_words(self.difference) if self.difference else self.reason or "other bytes"
+        named = ", ".join(one_line(path, 120) for path in self.paths[:PATHS_ON_TAG])
+        more = f" and {len(self.paths) - PATHS_ON_TAG:,} more" if len(self.paths) > PATHS_ON_TAG else ""
+        return f"changed: {words}" + (f" ({named}{more})" if named else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SealReport:
+    """All inputs at the end of a run; true when every one is what it was at the start. sealed: when."""
+
+    run_id: str
+    inputs: tuple[SealedInput, ...]
+    sealed: datetime
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 all the same, 1 something changed, 3 something could not be looked at, or there was no link."""
+        states = {each.same for each in self.inputs}
+        return 1 if False in states else 3 if None in states or not states else 0
+
+
+def seal(run_id: str, *, rehash: bool = False, tag: bool = True) -> SealReport:
+    """Look at the data of a run again, and put on the run what was seen.
+
+    rehash: hash every byte instead of believing unchanged dates. tag: False only reports.
+    Raises RunNotFound and TrackingError, and nothing for what is found.
+    """
+    depth = Depth.FULL if rehash else Depth.DEFAULT
+    report = SealReport(run_id, tuple(_sealed(link, depth) for link in inputs_of(run_id)), now())
+    if tag and report.inputs:
+        Tracking().write_tags(run_id, seal_tags(report))
+    return report
+
+
+def seal_tags(report: SealReport) -> dict[str, str]:
+    """The tags that tell of a seal; pure."""
+    when = date_text(report.sealed.replace(microsecond=0))
+    tags = {}
+    for each in report.inputs:
+        tags[key(each.role, "sealed")] = f"{when} {each.text()}"
+        if each.same is False:
+            tags[key(each.role, "grade")] = str(Grade("D", each.grade.notes).noting(CHANGED_NOTE))
+    return tags
+
+
+def seal_lines(report: SealReport) -> Iterator[str]:
+    """The report for people."""
+    for each in report.inputs:
+        state = "not looked at" if each.same is None else "same" if each.same else "changed"
+        yield f"{each.role}: {state}  {each.version}"
+        if each.reason is not None:
+            yield f"  {each.reason}"
+        lines = difference_lines(each.difference) if each.difference else path_lines(each.paths)
+        yield from (f"  {line}" for line in lines)
+    if not report.inputs:
+        yield "no link to a dataset version"
+
+
+def seal_json(report: SealReport) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "schema": 1,
+        "run_id": report.run_id,
+        "sealed": date_text(report.sealed),
+        "inputs": [
+            {
+                "role": each.role,
+                "version": str(each.version),
+                "same": each.same,
+                "reason": each.reason,
+                "difference": each.difference.to_json() if each.difference else None,
+                "paths": list(each.paths),
+            }
+            for each in report.inputs
+        ],
+    }
+
+
+def _sealed(link: Link, depth: Depth) -> SealedInput:
+    version = link.version
+    if version.content_digest is None:
+        reason = "no content digest was recorded, so there is nothing to compare with"
+        return SealedInput(link.role, version, link.grade, None, reason)
+    try:
+        seen = _look(version, depth)
+    except (DsverError, OSError) as error:
+        return SealedInput(link.role, version, link.grade, None, one_line(error, 600))
+    if seen.seen in (Seen.GONE, Seen.DAMAGED):
+        return SealedInput(link.role, version, link.grade, False, seen.reason, paths=seen.paths)
+    if seen.seen is not Seen.READ:
+        return SealedInput(link.role, version, link.grade, None, seen.reason or str(seen.seen), paths=seen.paths)
+    if seen.digest == version.content_digest:
+        return SealedInput(link.role, version, link.grade, True)
+    paths = paths_of(seen.difference) if seen.difference else ()
+    return SealedInput(link.role, version, link.grade, False, difference=seen.difference, paths=paths)
+
+
+def _look(version: DatasetVersion, depth: Depth) -> ByteEvidence:
+    provider = get_provider(version.ref.provider)
+    place = provider.at_hand(version)
+    if place is None:
+        return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
+    manifest = place.manifest.read_bytes() if place.manifest is not None else None
+    if place.given is not None:
+        return read_folder(place.given, version, depth, manifest)
+    return read_bytes(provider, version, Effort(depth), manifest=manifest, fetch=False)
