@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import SCRIPT, Run
+from processes import SCRIPT, Run
 
 from mlflow_dsver import __version__
 from mlflow_dsver.cli.main import cli

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import blake3
 import pytest
-from conftest import Run
+from processes import Run
 
 FIRST_FILE = "0/0.txt"
 
