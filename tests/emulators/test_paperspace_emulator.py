@@ -1,0 +1,222 @@
+"""The Paperspace emulator keeps to the published documents: keys, nulls, pages, tags, errors, switches, faults."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_dsver.emulators.faults import KINDS, Fault
+from mlflow_dsver.emulators.paperspace import SWITCHES, PaperspaceEmulator
+from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.testing import paperspace_emulator
+
+__all__ = ["paperspace_emulator"]
+
+CATS = "/datasets/dst364npcw6ccok"
+DATASET_KEYS = ["dtCreated", "dtModified", "description", "id", "isPublic", "name", "storageProviderId", "teamId"]
+VERSION_KEYS = [
+    *("datasetId", "dtCreated", "dtModified", "isCommitted", "message", "metadata", "tags", "url", "usageBytes"),
+    *("userId", "version"),
+]
+
+
+@pytest.fixture
+def emulator() -> Iterator[PaperspaceEmulator]:
+    with PaperspaceEmulator(seed=True, key="good") as running:
+        yield running
+
+
+def ask(
+    emulator: PaperspaceEmulator,
+    path: str,
+    verb: str = "GET",
+    body: Any = None,
+    key: str | None = "good",
+    kind: str = "",
+) -> tuple[int, Any]:
+    """Status and body, by nothing but the standard library."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = kind or "application/json"
+    request = urllib.request.Request(f"{emulator.base}{path}", data=data, method=verb, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_bodies_have_all_keys_and_documented_types(emulator: PaperspaceEmulator) -> None:
+    """Eleven and eight keys, always there; sizes are decimal text; every success is 200."""
+    status, page = ask(emulator, f"{CATS}/versions")
+    assert (status, page["hasMore"], "nextPage" in page) == (200, False, False)
+    assert all(sorted(each) == sorted(VERSION_KEYS) for each in page["items"])
+    assert [each["usageBytes"] for each in page["items"]] == [None, "1073741824", "530841600", "524288000"]
+    assert sorted(ask(emulator, CATS)[1]) == sorted(DATASET_KEYS)
+    status, made = ask(emulator, f"{CATS}/versions", "POST", {})
+    assert (status, made["isCommitted"], made["usageBytes"], made["tags"]) == (200, False, None, [])
+    version = f"{CATS}/versions/{made['version']}"
+    emulator.fill("dst364npcw6ccok", made["version"], 12)
+    assert ask(emulator, version, "PUT", {"isCommitted": True})[1]["usageBytes"] == "12"
+    assert ask(emulator, version, "DELETE") == (200, {"datasetId": "dst364npcw6ccok", "version": made["version"]})
+    assert ask(emulator, CATS, "DELETE") == (200, {"id": "dst364npcw6ccok"})
+
+
+def test_pages(emulator: PaperspaceEmulator) -> None:
+    """Newest first unless asked otherwise; the mark leads on; limits and orders out of range are refused."""
+    seen, mark = [], ""
+    while True:
+        page = ask(emulator, f"{CATS}/versions?limit=1&after={mark}")[1]
+        seen += [each["version"] for each in page["items"]]
+        mark = page.get("nextPage")
+        if not mark:
+            break
+    assert seen == ["8ngwr2a", "1rn19s2", "fo5rp4m", "klfoyy9"]
+    assert ask(emulator, f"{CATS}/versions?order=asc&limit=1")[1]["items"][0]["version"] == "klfoyy9"
+    for query in ("limit=0", "limit=121", "limit=x", "order=up", "orderBy=name", "after=%FF"):
+        status, error = ask(emulator, f"{CATS}/versions?{query}")
+        assert (status, error["code"], bool(error["issues"])) == (400, "BAD_REQUEST", True)
+    assert ask(emulator, "/datasets?privacy=PUBLIC")[1]["items"] == []
+    assert ask(emulator, "/datasets?privacy=SECRET")[0] == 400
+
+
+def test_tags_are_written_as_text_and_read_as_a_list(emulator: PaperspaceEmulator) -> None:
+    version = ask(emulator, f"{CATS}/versions/klfoyy9", "PUT", {"tags": "a, clean,a"})[1]
+    assert version["tags"] == ["a", "clean"]
+    assert ask(emulator, f"{CATS}/versions/fo5rp4m")[1]["tags"] == []
+    assert [each["version"] for each in ask(emulator, f"{CATS}/versions?tags=a")[1]["items"]] == ["klfoyy9"]
+
+
+@pytest.mark.parametrize(
+    ("path", "verb", "body", "kind", "status", "code"),
+    [
+        ("/nowhere", "GET", None, "", 404, "NOT_FOUND"),
+        (CATS, "POST", {}, "", 405, "METHOD_NOT_SUPPORTED"),
+        (f"{CATS}/versions", "POST", b"{", "", 400, "BAD_REQUEST"),
+        (f"{CATS}/versions", "POST", b"[]", "", 400, "BAD_REQUEST"),
+        (f"{CATS}/versions", "POST", {"tags": None}, "", 400, "BAD_REQUEST"),
+        (f"{CATS}/versions", "POST", {"tags": ["a"]}, "", 400, "BAD_REQUEST"),
+        (f"{CATS}/versions", "POST", {"message": "x" * 100_001}, "", 413, "PAYLOAD_TOO_LARGE"),
+        (f"{CATS}/versions", "POST", {}, "application/json; charset=utf-8", 415, "INTERNAL_SERVER_ERROR"),
+        ("/datasets", "POST", {"isPublic": True}, "", 400, "BAD_REQUEST"),
+    ],
+)
+def test_errors(
+    emulator: PaperspaceEmulator, path: str, verb: str, body: Any, kind: str, status: int, code: str
+) -> None:
+    found = ask(emulator, path, verb, body, kind=kind)
+    assert (found[0], found[1]["code"]) == (status, code)
+
+
+def test_keys(emulator: PaperspaceEmulator) -> None:
+    """A bad key is null at the session and an error elsewhere; without a key of its own, the emulator takes any."""
+    for key in ("bad", None):
+        assert ask(emulator, "/auth/session", key=key) == (200, None)
+        assert ask(emulator, CATS, key=key)[0] == 401
+    assert ask(emulator, "/auth/session")[1]["team"]["namespace"]
+    with PaperspaceEmulator() as other:
+        assert ask(other, "/auth/session", key="any")[1]["user"]["id"]
+        assert ask(other, "/auth/session", key=None) == (200, None)
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_every_switch_changes_an_answer(switch: Any) -> None:
+    """Each setting of each switch gives another answer to some request than the default does."""
+    answers = []
+    for setting in switch.settings[:2] if len(switch.settings) > 1 else ("20", "2"):
+        with PaperspaceEmulator(seed=True, key="good", switches={switch.name: setting}) as emulator:
+            answers.append(_many_answers(emulator))
+    assert answers[0] != answers[1]
+
+
+def _many_answers(emulator: PaperspaceEmulator) -> list[str]:
+    cats, version = CATS, f"{CATS}/versions/fo5rp4m"
+    emulator.add_version("dst364npcw6ccok", version="zzzzzz1", tags="x")
+    calls: list[tuple[str, str, Any]] = [
+        ("/datasets/none", "GET", None),
+        ("/storage-providers", "GET", None),
+        (f"{version}", "PUT", {"metadata": {"a": 1}}),
+        (f"{version}", "PUT", {"metadata": {"b": 1}, "wrong": 1}),
+        (f"{version}", "PUT", {"tags": " x , y"}),
+        (f"{cats}/versions/zzzzzz1", "GET", None),
+        (f"{cats}/versions?tags=x,none", "GET", None),
+        (f"{cats}/versions", "GET", None),
+        (f"{cats}/versions/latest", "GET", None),
+        (f"{version}", "PUT", {"tags": ""}),
+        (f"{version}", "PUT", {"isCommitted": False}),
+        (f"{version}", "PUT", {"tags": 7}),
+        ("/datasets", "POST", {"name": "cats"}),
+        (cats, "DELETE", None),
+    ]
+    times = [str(ask(emulator, version)[1]["dtCreated"] == ask(emulator, version)[1]["dtModified"])]
+    found = []
+    for path, verb, body in calls:
+        answer = ask(emulator, path, verb, body)
+        if isinstance(answer[1], dict):
+            times.append(str(answer[1].get("dtModified") == answer[1].get("dtCreated")))
+            times.append(str("." in str(answer[1].get("dtCreated"))))
+        found.append(_without_chance(json.dumps(answer, sort_keys=True)))
+    return [*found, *times, _without_chance(json.dumps(ask(emulator, CATS, key="bad")))]
+
+
+def _without_chance(text: str) -> str:
+    """Dates and random ids taken out."""
+    import re
+
+    return re.sub(r"20\d\d-[-T:.\d]+Z|ds[a-z0-9]{13}", "…", text)
+
+
+def test_state_in_a_file_outlives_the_emulator(tmp_path: Path) -> None:
+    """Written after each change, whole; the seed fills an empty state only."""
+    file = tmp_path / "state.json"
+    with PaperspaceEmulator(state=file, seed=True) as emulator:
+        made = ask(emulator, f"{CATS}/versions", "POST", {"message": "kept"})[1]["version"]
+    with PaperspaceEmulator(state=file, seed=True) as emulator:
+        assert ask(emulator, f"{CATS}/versions/{made}")[1]["message"] == "kept"
+        assert len(emulator.datasets) == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "200", "399", "600", "xx", "429:", "429:times=x", "429:retry=1", "slow:seconds="]
+)
+def test_faults_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError):
+        Fault.parse(text)
+
+
+def test_every_kind_of_fault_is_read() -> None:
+    for kind in KINDS:
+        assert Fault.parse("503" if kind == "STATUS" else kind).times is None
+    assert Fault.parse("429:retry-after=2:times=3:verb=GET:on=/versions").retry_after == "2"
+
+
+def test_fault_is_used_up_and_kept_to_its_requests(emulator: PaperspaceEmulator) -> None:
+    emulator.inject("503:times=1:verb=GET:on=/versions")
+    assert ask(emulator, CATS)[0] == 200
+    assert [ask(emulator, f"{CATS}/versions")[0] for _ in range(2)] == [503, 200]
+
+
+@pytest.mark.parametrize(("name", "value"), [("none", "x"), ("unknown", "500"), ("default-limit", "121")])
+def test_switches_that_are_none_are_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError):
+        PaperspaceEmulator(switches={name: value})
+
+
+@pytest.mark.parametrize("paperspace_emulator", [{"seed": True, "faults": ["503:times=2"]}], indirect=True)
+def test_fixture_points_the_environment_at_the_emulator(paperspace_emulator: PaperspaceEmulator) -> None:
+    """A user's test needs the fixture and a reference, and no more; its arguments are those of the emulator."""
+    from mlflow_dsver.providers.registry import get_provider
+    from mlflow_dsver.refs import parse
+
+    version = get_provider("paperspace").resolve(parse("dst364npcw6ccok:clean"))
+    assert version.id == "fo5rp4m"
+    assert len(paperspace_emulator.requests) == 4
