@@ -34,6 +34,13 @@ log = logging.getLogger(__name__)
 
 PER_PAGE = 500
 """Items asked for in a page; the documents allow up to 1,000."""
+GOING_WELL = (
+    codes.SUCCESS,
+    codes.VersionStatus.PENDING,
+    codes.VersionStatus.IN_PROGRESS,
+    codes.VersionStatus.READY,
+)
+"""Statuses of items that did not fail, in an answer of mixed success."""
 OVERWRITE = "overwrite"
 """The only action on versions and filters; datasets know `merge` and `remove` as well."""
 
@@ -310,6 +317,6 @@ def _failed_items(body: Mapping[str, Any]) -> Iterator[tuple[str, Status]]:
                 status = Status.read(told)
             except UnexpectedResponse:
                 continue
-            if status.code not in (codes.SUCCESS, codes.VersionStatus.PENDING, codes.VersionStatus.READY):
+            if status.code not in GOING_WELL:
                 found += 1
                 yield str(item.get("id", "?")), status
