@@ -68,8 +68,8 @@ class Account:
     def place(self, dataset: str) -> DatasetPlace:
         """What the dataset part of a reference means: `user/app/dataset`, or `dataset` with the settings' two.
 
-        Raises InvalidReference for another number of parts, and AuthenticationFailed or SettingsError when a key, user
-        or app is needed and unset.
+        Raises InvalidReference for another number of parts, and AuthenticationFailed or SettingsError when a key,
+        user or app is needed and unset.
         """
         parts = dataset.split("/")
         if len(parts) == 3:
