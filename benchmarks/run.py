@@ -70,11 +70,17 @@ def measure_round(folder: Path, work: Path, peer_python: str) -> dict[str, float
 
 @contextmanager
 def scratch_in(work: Path, folder: Path) -> Iterator[Path]:
-    """A new folder for what a subject leaves; it and DVC's files beside the data go when the block ends."""
+    """A new folder for what a subject leaves; it and DVC's files beside the data are gone before and after."""
+    remove_repository(folder.parent)
     with tempfile.TemporaryDirectory(dir=work) as name:
         yield Path(name)
+    remove_repository(folder.parent)
+
+
+def remove_repository(parent: Path) -> None:
+    """Remove what DVC puts beside the data, also what an interrupted run has left."""
     for beside in (".dvc", ".dvcignore", ".gitignore", "data.dvc", "tmp"):
-        path = folder.parent / beside
+        path = parent / beside
         if path.is_dir():
             shutil.rmtree(path)
         else:
