@@ -27,6 +27,7 @@ TIMEOUT = 60.0
 """Seconds that linking waits for the tracking server, unless MLFLOW_DSVER_TRACKING_TIMEOUT says otherwise."""
 
 _CREDENTIALS = re.compile(r"\b((?:https?|\w*sql)(?:\+\w+)?://)[^/@\s]+@")
+_QUERY = re.compile(r"\?[^\s'\")]+")
 T = TypeVar("T")
 
 
@@ -105,4 +106,4 @@ def shown_address(tracking_uri: str) -> str:
 
 def _told(error: Exception) -> str:
     text = str(error) if isinstance(error, MlflowException) else f"{type(error).__name__}: {error}"
-    return one_line(_CREDENTIALS.sub(r"\1[hidden]@", text), 500)
+    return one_line(_QUERY.sub("?[hidden]", _CREDENTIALS.sub(r"\1[hidden]@", text)), 500)
