@@ -3,7 +3,7 @@
 The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of the digest, and of a hash of
 the path), and all manifests' buckets of one number lie beside each other. So a search reads one stretch of the file,
 about a 256th of it, and looks for eight bytes in it. The lines themselves are kept in compressed blocks: a hit is
-confirmed by its whole digest or path, and nothing else is opened. About 70 bytes a file.
+confirmed by its whole digest or path, and nothing else is opened. About 100 bytes a file.
 
 It is a cache: `mlflow_dsver.checks.contains` fills it, and it may be deleted at any time. One that is damaged or of
 another version is made anew; where it cannot be written it lives in memory for as long as the process.

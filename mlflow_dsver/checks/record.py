@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -95,7 +95,10 @@ class _Gathered:
         if unread is not None:
             what = "the record's artifacts could not be read"
             self.findings.append(Finding(Verdict.UNREACHABLE, Subject.RECORD, what, found=unread))
+        if digest is None and manifest is not None:
+            digest = ManifestLines(BytesIO(manifest)).content_digest
         version = self.link.version if self.link else self._thin_version(size, digest)
+        version = replace(version, content_digest=digest)
         record = Record(
             role=self.role,
             requested=self._requested(),
@@ -192,6 +195,9 @@ class _Gathered:
             found = lines.content_digest
         except InvalidManifest as error:
             found = one_line(error, 200)
+        if digest is None and _DIGEST.match(found):
+            self.notes.append(Note("the content digest is known from the manifest on the run alone", found=found))
+            return content
         if found == digest:
             return content
         what = f"the manifest on the run (dsver/{name}) is not the one that was recorded, so somebody changed it"
