@@ -52,7 +52,7 @@ class tracking_server:  # noqa: N801
         self._wait()
         return self.address, self.process
 
-    def _wait(self, seconds: float = 90) -> None:
+    def _wait(self, seconds: float = 180) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.process.poll() is None:
             try:
