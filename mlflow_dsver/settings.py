@@ -22,6 +22,8 @@ KNOWN = {
     "HOME": "folder of the local store and the caches",
     "CONFIG": "settings file in TOML",
     "ON_ERROR": "what a provider's failure does to a run: raise or warn",
+    "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
+    "SEAL": "at a run's end, look whether its data changed: off, stat (touched files) or hash (all of them)",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
     "CLARIFAI_WAIT": "seconds that a version or an export at Clarifai may take to be made",

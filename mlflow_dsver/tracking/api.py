@@ -24,6 +24,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import LATEST, check_role, check_tag, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, record, recorded, writing
+from mlflow_dsver.tracking.guards import say_overlaps
 from mlflow_dsver.tracking.linked import LinkedDataset
 from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
 from mlflow_dsver.tracking.starting import LinkedRun, give_up_run, say, server_answers
@@ -62,6 +63,7 @@ def start_run(
     found = {role: _find(role, ref, policy, known) for role, ref in asked.items()}
     if known is not None:
         writing.refuse_conflicts(known, [each.link for each in found.values() if isinstance(each, Wanted)])
+    say_overlaps({role: each.manifest for role, each in found.items() if isinstance(each, Wanted) and each.manifest})
     if alive is not None:
         alive.result(until)
     started = mlflow.start_run(*arguments, **named)

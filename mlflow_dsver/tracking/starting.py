@@ -21,6 +21,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.tracking import bounded, writing
 from mlflow_dsver.tracking.bounded import Errand
+from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.linked import LinkedDataset
 
 TRUSTED_FOR = 60.0
@@ -52,6 +53,8 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         if self._unsaid:
             with suppress(DsverError):
                 say(MlflowClient(), self.info.run_id, self._unsaid)
+        if self.datasets:
+            seal_at_end(self.info.run_id)
         return bool(super().__exit__(kind, error, trace))
 
 

@@ -1,0 +1,61 @@
+"""What a run is told about its data beside the link: files that two roles share, and changes while it trained.
+
+Both are settings: MLFLOW_DSVER_OVERLAP (`warn`, the default, `raise` or `off`) is looked at before the run is
+started, MLFLOW_DSVER_SEAL (`off`, the default, `stat` or `hash`) when its `with` block ends. A failing seal ends no
+training.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from mlflow_dsver import settings
+from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.overlaps import find_overlaps
+from mlflow_dsver.text import one_line
+
+_logger = logging.getLogger(__name__)
+
+
+def say_overlaps(manifests: Mapping[str, Manifest]) -> None:
+    """Warn of files that two roles share, or raise InvalidArgument, as the setting says. Manifests by role."""
+    policy = _chosen("OVERLAP", ("warn", "raise", "off"))
+    if policy == "off" or len(manifests) < 2:
+        return
+    told = [str(overlap) for overlap in find_overlaps(manifests)]
+    if told and policy == "raise":
+        raise InvalidArgument(
+            "; ".join(told),
+            expected="no file in two roles (MLFLOW_DSVER_OVERLAP=raise)",
+            done="No run was started",
+            tip="mlflow-dsver overlap --input ROLE=REFERENCE … lists them all",
+        )
+    for text in told:
+        _logger.warning("%s", text)
+
+
+def seal_at_end(run_id: str) -> None:
+    """Look at the run's data again, as the setting says, and put on the run what was seen. Raises nothing."""
+    try:
+        policy = _chosen("SEAL", ("off", "stat", "hash"))
+        if policy == "off":
+            return
+        from mlflow_dsver.checks.seal import seal
+
+        report = seal(run_id, rehash=policy == "hash")
+    except DsverError as error:
+        _logger.warning("run %s was not sealed: %s", run_id, one_line(error, 600))
+        return
+    for each in report.inputs:
+        if each.same is not True:
+            _logger.warning("run %s, %s input: %s", run_id, each.role, each.text())
+
+
+def _chosen(name: str, allowed: tuple[str, ...]) -> str:
+    """The setting; the first of those allowed when it is not set."""
+    value = settings.setting(name) or allowed[0]
+    if value not in allowed:
+        raise SettingsError(settings.PREFIX + name, expected=", ".join(allowed), got=ascii(value)[:40])
+    return value
