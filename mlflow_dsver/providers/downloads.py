@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers import session, wire
+from mlflow_dsver.providers.bounded import within
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.text import one_line
 
@@ -47,7 +48,7 @@ def download(
     """
     parts: dict[str, Any] = {"provider": provider, "operation": operation, "reference": reference}
     for _ in range(MAX_REDIRECTS + 1):
-        refusal = _why_not(address, local)
+        refusal = _why_not(address, local, deadline)
         if refusal:
             raise UnexpectedResponse(f"the address of the data {refusal}", got=one_line(_host(address), 80), **parts)
         host = _host(address)
@@ -59,7 +60,7 @@ def download(
             raise ProviderUnavailable(f"no data from {host}", got=str(error), **parts) from error
         if answer.location is None:
             return _accepted(answer, host, parts)
-        address = urljoin(address, answer.location)
+        address = _joined(address, answer.location)
     raise UnexpectedResponse(f"more than {MAX_REDIRECTS} redirects", **parts)
 
 
@@ -77,13 +78,22 @@ def _host(address: str) -> str:
         return "an address that cannot be read"
 
 
-def _why_not(address: str, local: bool) -> str | None:
+def _joined(address: str, location: str) -> str:
+    try:
+        return urljoin(address, location)
+    except ValueError:
+        return location
+
+
+def _why_not(address: str, local: bool, deadline: Deadline) -> str | None:
     """Why an address is not followed; None when it may be."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port or 443
     except ValueError:
         return "cannot be read"
+    if not address.isascii() or not address.isprintable() or set(address) & set(" \\"):
+        return "has characters that no address has"
     if parts.username is not None or parts.password is not None:
         return "has a user or password in it"
     if wire.is_loopback(host):
@@ -91,7 +101,13 @@ def _why_not(address: str, local: bool) -> str | None:
     if parts.scheme != "https":
         return "is not https"
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    except OSError:
+        found = within(deadline, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
         return None  # connecting gives the error, with its reason
-    return None if all(ip_address(each.partition("%")[0]).is_global for each in found) else "is in a private network"
+    return None if all(_is_public(str(each[4][0])) for each in found) else "is in a private network"
+
+
+def _is_public(number: str) -> bool:
+    found = ip_address(number.partition("%")[0])
+    inner = getattr(found, "ipv4_mapped", None)
+    return bool((inner or found).is_global)

@@ -4,17 +4,14 @@ A `Session` keeps to one base address and ends within its bound whatever the oth
 redirect, or answer nonsense. A key goes to the base address alone, in `Authorization` alone, and is taken out of
 every text before that reaches an error or a log. A session belongs to one thread and one operation.
 
-Time-outs of requests hold for one read, so each exchange runs in a thread of its own that is left behind when the
-time is over; it is a daemon and ends by itself at its next read.
+Time-outs of requests hold for one read, so each exchange is bounded as a whole (see `bounded`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import queue
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,6 +33,7 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers import wire
+from mlflow_dsver.providers.bounded import within
 from mlflow_dsver.providers.wire import Complaint, Dialect
 from mlflow_dsver.secrets import HIDDEN, Secret, redact
 from mlflow_dsver.text import one_line
@@ -299,9 +297,16 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
+class _Http(requests.Session):
+    """Follows no redirect, and does not look at where one leads, for which it would read the whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: nothing is a redirect."""
+
+
 def _open(*, local: bool) -> requests.Session:
     """A requests session without retries of its own. local: proxies of the environment are not for this machine."""
-    http = requests.Session()
+    http = _Http()
     http.trust_env = not local
     http.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"})
     return http
@@ -332,8 +337,10 @@ def _exchange(
 
     try:
         deadline.check("the request")
-        return _within(deadline, work)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return within(deadline, work)
+    except wire.Nonsense:
+        raise
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         words, late = redact(_words(error), secrets), isinstance(error, DeadlineExceeded)
     raise NoAnswer(words, passing=not late)  # outside the block: the libraries' errors hold the request and its key
 
@@ -360,27 +367,6 @@ def _text(body: bytes, encoding: str | None) -> str:
 
 def _sent(body: object) -> bytes:
     return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _within(deadline: Deadline, work: Callable[[], Result]) -> Result:
-    """What `work` gives, or its exception; DeadlineExceeded when it takes longer, and its thread is left behind."""
-    outcome: queue.SimpleQueue[tuple[Result | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(), None))
-        except BaseException as error:  # noqa: BLE001 (handed over to the thread that waits)
-            outcome.put((None, error))
-
-    threading.Thread(target=run, name="mlflow-dsver-http", daemon=True).start()
-    left = deadline.left()
-    try:
-        result, error = outcome.get(timeout=None if left == float("inf") else left)
-    except queue.Empty:
-        raise DeadlineExceeded("the time was over") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # of the pair, one is there
 
 
 def _words(error: Exception) -> str:

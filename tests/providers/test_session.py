@@ -261,6 +261,22 @@ def test_endless_body_is_cut_off() -> None:
         ask(session)
 
 
+def test_body_of_a_redirect_is_bounded_too() -> None:
+    """The library would read all of it to be ready for the next request."""
+
+    def pour(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n")
+        while True:
+            connection.sendall(b" " * 65536)
+
+    with (
+        raw_server(pour) as base,
+        Session(base, DIALECT, Secret(KEY), timeout=20) as session,
+        pytest.raises(UnexpectedResponse, match="more than 16777216 bytes"),
+    ):
+        ask(session)
+
+
 def test_key_is_nowhere(
     emulator: PaperspaceEmulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

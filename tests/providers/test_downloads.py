@@ -1,0 +1,222 @@
+"""Downloads from addresses that a provider hands out: which are followed, who gets the key, and what bounds them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import AuthenticationFailed, NotFound, ProviderError, ProviderUnavailable, UnexpectedResponse
+from mlflow_dsver.providers import downloads
+from mlflow_dsver.providers.downloads import download
+from mlflow_dsver.secrets import Secret
+
+KEY = "download-secret-0123456789"
+
+
+class Server:
+    """Answers each request with the bytes that `answers` has for its path; remembers the requests."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes | Callable[[socket.socket], None]] = {}
+        self.requests: list[str] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                request = connection.recv(65536).decode()
+                self.requests.append(request)
+                answer = self.answers[request.split()[1]]
+                if callable(answer):
+                    answer(connection)
+                else:
+                    connection.sendall(answer)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.listener.close()
+
+
+def ok(body: bytes, kind: str = "application/zip") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def redirect(to: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def fetch(address: str, seconds: float = 10, **more: Any) -> tuple[str, bytes]:
+    target = io.BytesIO()
+    arguments = {"max_bytes": 1000, "local": True, **more}
+    kind = download(address, target, provider="p", operation="fetch", deadline=Deadline(seconds), **arguments)
+    return kind, target.getvalue()
+
+
+def test_data_and_its_type(server: Server) -> None:
+    """No key by default, our own User-Agent, nothing packed."""
+    server.answers["/a"] = ok(b"data", "Application/ZIP; x=y")
+    assert fetch(f"http://{server.host}/a") == ("application/zip", b"data")
+    request = server.requests[0].lower()
+    assert "authorization" not in request
+    assert "user-agent: mlflow-dsver/" in request
+    assert "accept-encoding: identity" in request
+
+
+def test_key_goes_where_the_rule_says_and_not_along_a_redirect(server: Server) -> None:
+    """Each hop is asked about anew."""
+    other = Server()
+    server.answers["/a"] = redirect(f"http://{other.host}/b")
+    other.answers["/b"] = ok(b"data")
+    asked: list[str] = []
+
+    def signing(host: str) -> tuple[str, Secret] | None:
+        asked.append(host)
+        return ("Key", Secret(KEY)) if host == server.host else None
+
+    assert fetch(f"http://{server.host}/a", signing=signing)[1] == b"data"
+    assert asked == [server.host, other.host]
+    assert f"Authorization: Key {KEY}" in server.requests[0]
+    assert KEY not in other.requests[0]
+    other.listener.close()
+
+
+def test_redirects_end(server: Server) -> None:
+    server.answers["/a"] = redirect("/a")
+    with pytest.raises(UnexpectedResponse, match="3 redirects"):
+        fetch(f"http://{server.host}/a")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "to", ["file:///etc/passwd", "http://[", "ftp://127.0.0.1/x", "http://10.0.0.1/", "gopher://x"]
+)
+def test_redirect_is_judged_like_the_first_address(server: Server, to: str) -> None:
+    server.answers["/a"] = redirect(to)
+    with pytest.raises(UnexpectedResponse, match="address of the data"):
+        fetch(f"http://{server.host}/a")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.org/x",
+        "https://127.0.0.1/x",
+        "https://localhost/x",
+        "https://[::1]/x",
+        "https://[::ffff:127.0.0.1]/x",
+        "https://10.1.2.3/x",
+        "https://192.168.0.1/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://0.0.0.0/",
+        "https://2130706433/",
+        "https://user:geheim@example.org/",
+        "https://example.org\\@127.0.0.1/",
+        "https://example.org/\n",
+        "file:///etc/passwd",
+        "https://[",
+        "data.clarifai.com/x",
+        "",
+    ],
+)
+def test_addresses_that_are_not_followed(address: str) -> None:
+    """Nothing but https to public numbers, unless the service itself is on this machine; the rest is never asked."""
+    with pytest.raises(UnexpectedResponse, match="address of the data") as caught:
+        fetch(address, local=False)
+    assert "geheim" not in str(caught.value)
+
+
+def test_public_number_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        downloads.socket, "getaddrinfo", lambda *each, **more: [(0, 0, 0, "", ("93.184.215.14", 443))]
+    )
+    assert downloads._why_not("https://example.org/x", False, Deadline(5)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, AuthenticationFailed), (404, NotFound), (500, ProviderUnavailable), (418, ProviderError)],
+)
+def test_refusals_by_status(server: Server, status: int, kind: type[ProviderError]) -> None:
+    """With their first words, in which the key is hidden, and nothing in the target."""
+    server.answers["/a"] = f"HTTP/1.1 {status} No\r\nContent-Length: 40\r\n\r\nno {KEY} no              ".encode()
+    target = io.BytesIO()
+    with pytest.raises(kind) as caught:
+        download(
+            f"http://{server.host}/a",
+            target,
+            provider="p",
+            operation="fetch",
+            max_bytes=10,
+            deadline=Deadline(5),
+            signing=lambda host: ("Key", Secret(KEY)),
+            local=True,
+        )
+    assert type(caught.value) is kind
+    assert target.getvalue() == b""
+    assert KEY not in str(caught.value)
+
+
+def test_bounds_on_bytes(server: Server) -> None:
+    server.answers["/a"] = ok(b"x" * 1001)
+    with pytest.raises(UnexpectedResponse, match="more than 1000 bytes"):
+        fetch(f"http://{server.host}/a")
+    server.answers["/a"] = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001
+    with pytest.raises(UnexpectedResponse, match="more than 1000 bytes"):
+        fetch(f"http://{server.host}/a")
+
+
+def test_bounds_on_time_and_cuts(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """A drip and a cut are errors; nothing is written after the time is over; the key is in no log."""
+    caplog.set_level(logging.DEBUG)
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+        for _ in range(500):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    server.answers["/a"] = drip
+    target = io.BytesIO()
+    began = time.monotonic()
+    with pytest.raises(ProviderUnavailable):
+        download(
+            f"http://{server.host}/a",
+            target,
+            provider="p",
+            operation="fetch",
+            max_bytes=1000,
+            deadline=Deadline(1),
+            signing=lambda host: ("Key", Secret(KEY)),
+            local=True,
+        )
+    assert time.monotonic() - began < 1 + 3
+    written = len(target.getvalue())
+    time.sleep(0.3)
+    assert len(target.getvalue()) == written
+    server.answers["/a"] = ok(b"x" * 10)[:-3]
+    with pytest.raises(ProviderUnavailable, match="IncompleteRead"):
+        fetch(f"http://{server.host}/a")
+    assert KEY not in caplog.text
