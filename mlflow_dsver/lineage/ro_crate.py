@@ -7,6 +7,7 @@ The specifications: https://w3id.org/ro/crate/1.1 and https://w3id.org/ro/wfrun/
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from mlflow_dsver.lineage.exports import RunRecord
 from mlflow_dsver.lineage.links import web_address
@@ -25,9 +26,13 @@ def metadata(record: RunRecord) -> dict[str, Any]:
     run = record.run
     data = [_dataset(record, link) for link in _distinct(record.links)]
     models = [{"@id": model.key, "@type": "CreativeWork", "name": model.name} for model in run.models]
-    agent = {"@id": f"#{run.user or 'unknown'}", "@type": "Person", "name": run.user or "unknown"}
+    agent = {
+        "@id": f"#agent-{quote(run.user or 'unknown', safe='', errors='surrogatepass')}",
+        "@type": "Person",
+        "name": run.user or "unknown",
+    }
     tool = {
-        "@id": "#training",
+        "@id": "#tool",
         "@type": "SoftwareApplication",
         "name": run.experiment or "training",
         **({"softwareVersion": run.git_commit} if run.git_commit else {}),
@@ -84,14 +89,16 @@ def _dataset(record: RunRecord, link: Link) -> dict[str, Any]:
         "keywords": ", ".join(version.tags) or None,
         "dateCreated": date_text(version.created),
         "contentSize": None if version.usage_bytes is None else str(version.usage_bytes),
-        "additionalProperty": [{"@id": f"#{each.role}"} for each in record.links if each.version.ref == version.ref],
+        "additionalProperty": [
+            {"@id": f"#role-{each.role}"} for each in record.links if each.version.ref == version.ref
+        ],
     }
 
 
 def _property(link: Link) -> dict[str, Any]:
     """How the run used a version: role, grade and content digest."""
     return {
-        "@id": f"#{link.role}",
+        "@id": f"#role-{link.role}",
         "@type": "PropertyValue",
         "name": link.role,
         "value": link.version.content_digest or "unknown",

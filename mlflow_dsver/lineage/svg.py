@@ -17,6 +17,8 @@ _MARGIN = 6
 _HEAD = 30
 _CHARACTERS = 25
 """Characters of a title that fit into a node; the whole text stands in the node's tooltip."""
+_LONGEST_ADDRESS = 4000
+"""Characters; a node whose key makes a longer one stands without a link."""
 _LABELLED = 14
 """Edges up to which their roles are written beside them."""
 _NAMES = {Kind.DATASET: "Dataset", Kind.VERSION: "Version", Kind.RUN: "Run", Kind.MODEL: "Model"}
@@ -34,7 +36,7 @@ def svg(graph: Graph, address: Address = lambda node: None, centre: NodeId | Non
         *(_head(kind, placed) for kind in Kind if graph.of(kind)),
         f'<g transform="translate({_MARGIN} {_MARGIN + _HEAD})">',
         *(_edge(edge, placed, len(graph.edges) <= _LABELLED) for edge in graph.edges),
-        *(_node(node, placed, address(node.id), node.id == centre) for node in graph.nodes.values()),
+        *(_node(node, placed, address(node.id), node.id == centre) for node in _in_reading_order(graph, placed)),
         "</g></svg>",
     ]
     return "\n".join(parts)
@@ -60,6 +62,11 @@ def summary(graph: Graph) -> str:
     return "Lineage: " + ", ".join(counts)
 
 
+def _in_reading_order(graph: Graph, placed: Layout) -> list[Node]:
+    """Column by column, from above: the order in which the keyboard walks."""
+    return sorted(graph.nodes.values(), key=lambda node: placed.places[node.id])
+
+
 def _head(kind: Kind, placed: Layout) -> str:
     x = min(x for key, (x, _) in placed.places.items() if key.kind is kind) + _MARGIN
     return f'<text class="head" x="{x:.0f}" y="{_MARGIN + 12}" aria-hidden="true">{_NAMES[kind]}s</text>'
@@ -80,7 +87,7 @@ def _node(node: Node, placed: Layout, address: str | None, is_centre: bool) -> s
         f'<text class="title" y="19">{escape(_cut(title, _CHARACTERS))}</text>'
         f'<text class="detail" y="35">{escape(_cut(detail, _CHARACTERS + 6))}</text></svg></g>'
     )
-    if address is None:
+    if address is None or len(address) > _LONGEST_ADDRESS:
         return body
     current = ' aria-current="true"' if is_centre else ""
     return f'<a href="{escape(address)}"{current}>{body}</a>'

@@ -34,6 +34,7 @@ MOST_PAGES = 8
 
 _VERDICT = re.compile(r"\s*([A-Za-z_]+)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)?")
+_LOGGED_SOURCE = re.compile(r"models:/(m-[0-9a-f]+)\Z")
 _logger = logging.getLogger(__name__)
 
 
@@ -207,7 +208,14 @@ def _registered(reader: Reader, condition: str) -> Iterator[tuple[str, Model]]:
         _logger.info("registered models could not be searched: %s", error)
         return
     for each in found:
-        yield each.run_id, Model(each.name, str(each.version), getattr(each, "model_id", None) or None)
+        yield each.run_id, registered_model(each)
+
+
+def registered_model(version: Any) -> Model:
+    """MLflow's model version, with the id of the logged model that it was registered from, if any."""
+    source = _LOGGED_SOURCE.match(version.source or "")
+    model_id = getattr(version, "model_id", None) or (source[1] if source else None)
+    return Model(version.name, str(version.version), model_id)
 
 
 def _logged(reader: Any, condition: str, experiment_ids: Sequence[str]) -> Iterator[tuple[str, Model]]:

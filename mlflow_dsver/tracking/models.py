@@ -18,7 +18,7 @@ from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.lineage.facts import Model, Run
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.lineage_queries import experiments, runs_of, with_models
+from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of, with_models
 from mlflow_dsver.tracking.recorded import links_of
 from mlflow_dsver.tracking.resolving import RefLike, resolve
 from mlflow_dsver.versions import Link
@@ -64,8 +64,9 @@ def tag_model(name: str, version: str) -> dict[str, str]:
         if tags:
             references = " ".join(dict.fromkeys(str(link.version.ref) for link in links.values()))
             client.set_registered_model_tag(name, DATASETS_TAG, references[: record.VALUE_LIMIT])
-        if tags and getattr(found, "model_id", None):
-            client.set_logged_model_tags(found.model_id, tags)
+        model_id = registered_model(found).model_id
+        if tags and model_id:
+            client.set_logged_model_tags(model_id, tags)
     except MlflowException as error:
         raise TrackingError(f"the model {one_line(name, 80)} version {version} could not be tagged") from error
     return tags
@@ -122,5 +123,5 @@ def _tags(links: Sequence[Link]) -> dict[str, str]:
 
 
 def _logged_run(client: MlflowClient, version: Any) -> str | None:
-    model_id = getattr(version, "model_id", None)
+    model_id = registered_model(version).model_id
     return client.get_logged_model(model_id).source_run_id if model_id else None

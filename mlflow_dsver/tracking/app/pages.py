@@ -25,7 +25,7 @@ from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking.app import catalogue, contents
 from mlflow_dsver.tracking.app.catalogue import VERSIONS, Catalogue
 from mlflow_dsver.tracking.app.visitor import Visitor
-from mlflow_dsver.tracking.lineage_queries import LINKED, run_facts, runs_of, runs_page, with_models
+from mlflow_dsver.tracking.lineage_queries import LINKED, registered_model, run_facts, runs_of, runs_page, with_models
 
 ROLES = ("training", "validation", "test", "eval")
 SIBLINGS = 4
@@ -156,8 +156,7 @@ def _model(visitor: Visitor, key: str) -> tuple[Model, str | None]:
             return Model(models[0].name, None, models[0].model_id), models[0].source_run_id
     elif found := _MODEL.match(key):
         entity = visitor.get_model_version(found["name"], found["version"])
-        made = Model(entity.name, str(entity.version), getattr(entity, "model_id", None) or None)
-        return made, entity.run_id
+        return registered_model(entity), entity.run_id
     raise NotThere("There is no such model, or it is not yours to see.")
 
 
