@@ -21,9 +21,7 @@ def report_lines(report: Report) -> Iterator[str]:
 
 def run_lines(run: RunReport) -> Iterator[str]:
     """The run's verdict, then each input with its evidence."""
-    yield f"{run.verdict}  {phrases.run_title(run)}"
-    if not run.inputs:
-        yield "  no link to a dataset version"
+    yield f"{run.verdict if run.inputs else 'NO LINK'}  {phrases.run_title(run)}"
     for each in run.inputs:
         yield from _input_lines(each)
     for text in run.unmet:
