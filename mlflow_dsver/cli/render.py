@@ -97,7 +97,7 @@ def version(found: DatasetVersion) -> Fields:
     claimed = " (claimed, not computed from the bytes)" if found.digest_is_claimed else ""
     size = human_bytes(found.usage_bytes)
     exact = f" ({human_count(found.usage_bytes, 'byte')})" if found.usage_bytes is not None else ""
-    return fields(
+    told = fields(
         version=found.ref,
         message=found.message,
         tags=found.tags,
@@ -109,8 +109,8 @@ def version(found: DatasetVersion) -> Fields:
         immutable="unknown" if found.immutable is None else found.immutable,
         web_page=found.web_url,
         metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,
-        **{name: f"{count:,}" for name, count in found.counts.items()},
     )
+    return Fields((*told.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
 
 
 def files(manifest: Manifest) -> Lines:
