@@ -132,7 +132,10 @@ class Emulator(ABC):
         for fault in faults:
             self.inject(fault)
         if state is not None and state.exists():
-            self.restore(json.loads(state.read_bytes()))
+            try:
+                self.restore(json.loads(state.read_bytes()))
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                raise SettingsError(f"{one_line(state)} is no state of the {self.name} emulator") from error
 
     @abstractmethod
     def answer(self, request: Request) -> Reply:
