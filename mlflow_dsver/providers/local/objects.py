@@ -173,7 +173,7 @@ def give_out(
     store: Store, entries: Iterable[FileEntry], target: Path, *, read_only: bool, progress: Progress
 ) -> None:
     """Copy objects to their paths below an empty folder, each checked. Raises CorruptObject, StoreError."""
-    folders: set[Path] = {target}
+    folders = {""}
     for entry in entries:
         source = _open_object(store, entry)
         try:
@@ -184,14 +184,13 @@ def give_out(
             os.close(source)
         progress.advance(1, entry.bytes)
     if read_only:
-        for folder in sorted(folders - {target}, reverse=True):
-            folder.chmod(0o555)
-        target.chmod(0o555)
+        for folder in sorted(folders, reverse=True):
+            (target / folder).chmod(0o555)
 
 
 def give_out_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, progress: Progress) -> None:
     """Copy a folder's files to their paths below an empty folder, each checked. Raises CorruptObject, StoreError."""
-    folders: set[Path] = {target}
+    folders = {""}
     for entry in entries:
         try:
             descriptor = os.open(safe_join(source, entry.path), _READ | os.O_NONBLOCK)
@@ -215,15 +214,12 @@ class _Mismatch(Exception):
     """What was found instead of the promised bytes."""
 
 
-def place(source: int, entry: FileEntry, target: Path, folders: set[Path], *, read_only: bool) -> None:
-    """Copy an open file to its path below target, hashing what arrives; `folders` are those that were made here."""
+def place(source: int, entry: FileEntry, target: Path, folders: set[str], *, read_only: bool) -> None:
+    """Copy an open file to its path below target, hashing what arrives; `folders` below it are those made here."""
     path = safe_join(target, entry.path)
     with meanings(f"{entry.path} cannot be written"):
         try:
-            for parent in reversed(path.parents):
-                if target in parent.parents and parent not in folders:
-                    parent.mkdir()
-                    folders.add(parent)
+            _make_parents(target, entry.path.rpartition("/")[0], folders)
             copy = os.open(path, _WRITE | getattr(os, "O_NOFOLLOW", 0), 0o444 if read_only else 0o666)
         except FileExistsError as error:
             raise StoreError(
@@ -241,6 +237,14 @@ def place(source: int, entry: FileEntry, target: Path, folders: set[Path], *, re
             os.close(copy)
     if (digest, size) != (entry.digest, entry.bytes):
         raise _Mismatch(f"blake3:{digest} of {size} bytes")
+
+
+def _make_parents(target: Path, folder: str, folders: set[str]) -> None:
+    """Make a folder below target and its parents, unless they were made here before."""
+    if folder not in folders:
+        _make_parents(target, folder.rpartition("/")[0], folders)
+        (target / folder).mkdir()
+        folders.add(folder)
 
 
 def copy_hashed(source: int, target: int | None, path: str) -> tuple[str, int]:

@@ -8,9 +8,6 @@ them (grade A); those that only refer to a folder are as good as sizes and dates
 
 from __future__ import annotations
 
-import getpass
-import json
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +26,7 @@ from mlflow_dsver.providers.local.log import Operation, Record, State, append, p
 from mlflow_dsver.providers.local.objects import Arrival
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.views import folder_of, materialise_at, view_of
+from mlflow_dsver.providers.local.words import creator, utf8, words_of
 from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
 from mlflow_dsver.versions import DatasetVersion, Grade, date_text, date_value, now
 
@@ -37,9 +35,6 @@ ID_DIGITS = 16
 
 MIN_PREFIX = 6
 """Hex digits from which on the beginning of an id stands for the id, where only one begins so."""
-
-MAX_METADATA = 64 * 1024
-"""Bytes of a version's metadata as JSON at most; of its message as well."""
 
 
 class LocalProvider(Provider):
@@ -109,11 +104,11 @@ class LocalProvider(Provider):
     ) -> DatasetVersion:
         """Make a version of a folder; when this returns, a power cut does not lose it."""
         DatasetRef(self.name, dataset)
-        words = _words(message, tags, metadata)
+        words = words_of(message, tags, metadata)
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
-        source = {"source": _utf8(str(folder)).decode()} if reference else {}
+        source = {"source": utf8(str(folder)).decode()} if reference else {}
         self._check_apart(folder)
         with self.store.writing(), self.store.scratch() as scratch:
             arrival = Arrival(self.store, scratch)
@@ -145,7 +140,7 @@ class LocalProvider(Provider):
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
         """Change message (empty text for none), tags and metadata of a version."""
-        words = _words(message, add_tags, metadata)
+        words = words_of(message, add_tags, metadata)
         words["remove_tags"] = [check_tag(tag) for tag in remove_tags]
         self._record(version)
 
@@ -365,67 +360,10 @@ def _id_of(state: State, digest: str) -> str:
 
 def _operation(kind: str, version: str, **parts: Any) -> Operation:
     given = {key: value for key, value in parts.items() if value not in (None, [])}
-    return {"op": kind, "version": version, "at": date_text(now()), "by": _creator(), **given}
+    return {"op": kind, "version": version, "at": date_text(now()), "by": creator(), **given}
 
 
 def _check_free(state: State, tags: list[str], version: str = "") -> None:
     for tag in tags:
         if tag in state.versions or tag == version:
             raise InvalidReference("this tag is the id of a version", got=tag, tip="another tag")
-
-
-def _words(message: str | None, tags: tuple[str, ...], metadata: Mapping[str, Any] | None) -> Operation:
-    """What people say of a version, checked; raises InvalidArgument, InvalidReference."""
-    if message is not None and (not isinstance(message, str) or len(_utf8(message)) > MAX_METADATA):
-        raise InvalidArgument("not a message", expected=f"text of at most {MAX_METADATA} bytes")
-    return {
-        "message": message,
-        "add_tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
-        "metadata": None if metadata is None else _metadata(metadata),
-    }
-
-
-def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as it will be read back. Raises InvalidArgument for what JSON cannot say."""
-    expected = "a mapping from text to text, finite numbers, true, false, null, lists and such mappings"
-    if not isinstance(metadata, Mapping):
-        raise InvalidArgument("metadata is not a mapping", expected=expected, got=type(metadata).__name__)
-    try:
-        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
-        _check_keys(metadata)
-        found: dict[str, Any] = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"metadata is not JSON: {error}", expected=expected) from error
-    if len(_utf8(text)) > MAX_METADATA:
-        raise InvalidArgument("metadata is too large", expected=f"at most {MAX_METADATA} bytes", got=len(text))
-    return found
-
-
-def _check_keys(value: object) -> None:
-    """Raise TypeError for keys that are no text: JSON would make text of them without saying so."""
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("a key is not text")
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for each in value:
-            _check_keys(each)
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument("a text that is not UTF-8", got=ascii(text)[:60]) from error
-
-
-def _creator() -> str:
-    """user@host, as far as this machine knows."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        user = "unknown"
-    try:
-        return f"{user}@{socket.gethostname()}"
-    except OSError:
-        return user
