@@ -67,6 +67,8 @@ def made_manifest(count: int, tag: str = "", every: int = 0) -> bytes:
 
 def verifying(work: Path, count: int, repeat: int) -> list[Row]:
     """verify of a run with many files, beside a bare walk with stat, and beside hashing alone."""
+    import mlflow  # noqa: F401  (it is in every process that verifies, and slows Python's collector for all)
+
     import mlflow_dsver as dsver
     from mlflow_dsver.content.cache import default_cache
     from mlflow_dsver.content.hashing import hash_folder

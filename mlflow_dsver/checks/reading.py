@@ -31,6 +31,9 @@ from mlflow_dsver.providers.interface import Capability, Place, Provider
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.versions import DatasetVersion
 
+_TAIL = len(b',"digest":""}') + 64
+"""Bytes of a manifest's line behind the size."""
+
 _DAMAGE_AHEAD = {Verdict.MISSING: Seen.GONE, Verdict.CHANGED: Seen.DAMAGED, Verdict.UNREACHABLE: Seen.UNREACHABLE}
 
 
@@ -97,31 +100,31 @@ def _at_hand(
         return read_folder(place.folder, version, effort.depth, manifest, progress)
     if place.manifest is not None:
         with place.manifest.open("rb") as stream:
-            entries = _entries(stream, version)
-        if entries is None:
+            lines = _lines(stream, version)
+        if lines is None:
             return ByteEvidence(Seen.DAMAGED, reason=f"the manifest {place.manifest} is damaged")
     else:
-        entries = _entries(BytesIO(manifest), version) if manifest is not None else None
-    if entries is None:
+        lines = _lines(BytesIO(manifest), version) if manifest is not None else None
+    if lines is None:
         return ByteEvidence(Seen.NOT_AT_HAND, reason="no manifest says which files there are")
     if effort.depth is Depth.SAMPLE:
         sampling = effort.sampling or Sampling()
-        seen = _by_entry(place, sampling.draw(entries), None, progress)
+        seen = _by_line(place, sampling.draw(lines), None, progress)
         if seen.seen is not Seen.READ:
             return seen
-        statement = f"{sampling.statement(len(entries))}; files that were added are not looked for"
+        statement = f"{sampling.statement(len(lines))}; files that were added are not looked for"
         return replace(seen, proof=Proof.SAMPLED, digest=None, statement=statement)
-    seen = _by_entry(place, entries, place.hashed if effort.depth is Depth.DEFAULT else None, progress)
+    seen = _by_line(place, lines, place.hashed if effort.depth is Depth.DEFAULT else None, progress)
     return replace(seen, digest=version.content_digest) if seen.seen is Seen.READ else seen
 
 
-def _entries(stream: IO[bytes], version: DatasetVersion) -> list[FileEntry] | None:
-    """The entries of a manifest; None when it is damaged or not that of the version."""
+def _lines(stream: IO[bytes], version: DatasetVersion) -> list[bytes] | None:
+    """The lines of a manifest, unparsed; None when it is damaged or not that of the version."""
     try:
         lines = ManifestLines(stream)
         if version.content_digest not in (None, lines.content_digest):
             return None
-        return [parse_line(line) for line in lines]
+        return list(lines)
     except InvalidManifest:
         return None
 
@@ -181,42 +184,54 @@ def _recorded(manifest: bytes | None, version: DatasetVersion) -> _Recorded | No
     return _Recorded(manifest, Rules(**texts))
 
 
-def _by_entry(
-    place: Place, entries: Sequence[FileEntry], hashed: datetime | None, progress: Progress
-) -> ByteEvidence:
-    """Look at each file by itself. hashed: what was not touched since then is not read; None reads everything."""
-    files = {_address(place, entry): entry for entry in entries}
+def _by_line(place: Place, lines: Sequence[bytes], hashed: datetime | None, progress: Progress) -> ByteEvidence:
+    """Look at each listed file by itself. hashed: what was not touched since is not read; None reads everything.
+
+    Lines stay unparsed and lists hold nothing but texts and numbers, as there may be a million of them.
+    """
+    addresses = [_address(place, line) for line in lines]
+    sizes = [int(line[line.rindex(b":", 0, -_TAIL) + 1 : -_TAIL]) for line in lines]
+    known = dict(zip(addresses, range(len(lines)), strict=True))
     trusted = None if hashed is None else int(hashed.timestamp() * 1e9)
     missing, damaged, todo = set(), set(), []
-    root = os.path.join(place.folder, "")  # noqa: PTH118  (text: a Path for each file is slow)
-    for number, (address, entry) in enumerate(files.items()):
-        try:
-            status = os.stat(root + address)  # noqa: PTH116
-        except (FileNotFoundError, NotADirectoryError):
-            missing.add(address)
-            continue
-        except OSError as error:
-            return ByteEvidence(Seen.FAILED, reason=reason(error), paths=(entry.path,))
-        if status.st_size != entry.bytes:
-            damaged.add(address)
-        elif trusted is None or status.st_ctime_ns > trusted:
-            todo.append((number, address, entry.bytes))
+    root = os.open(place.folder, os.O_RDONLY)
+    try:
+        for address, number in known.items():
+            try:
+                status = os.stat(address, dir_fd=root)
+            except (FileNotFoundError, NotADirectoryError):
+                missing.add(address)
+                continue
+            except OSError as error:
+                return ByteEvidence(Seen.FAILED, reason=reason(error), paths=(parse_line(lines[number]).path,))
+            if status.st_size != sizes[number]:
+                damaged.add(address)
+            elif trusted is None or status.st_ctime_ns > trusted:
+                todo.append((number, address, sizes[number]))
+    finally:
+        os.close(root)
     progress.total(len(todo), sum(size for _, _, size in todo))
     reader = Reader(place.folder, None, progress, large_files=sum(size >= LARGE for _, _, size in todo))
     for batch in spread(reader, todo):
-        damaged |= {read.path for _, read, _ in batch if read.digest != files[read.path].digest}
+        damaged |= {read.path for number, read, _ in batch if read.digest != _digest(lines[number])}
     if reader.problems:
         return _failure(_problem(reader, place.folder))
     if missing or damaged:
-        return _harmed(place, entries, missing, damaged)
-    proof = Proof.HASHED if len(todo) == len(files) else Proof.CACHED
-    size = sum(entry.bytes for entry in entries)
-    unchanged = Difference(unchanged=len(entries))
-    return ByteEvidence(Seen.READ, proof=proof, files=len(entries), bytes=size, difference=unchanged)
+        return _harmed(lines, addresses, missing, damaged)
+    proof = Proof.HASHED if len(todo) == len(known) else Proof.CACHED
+    unchanged = Difference(unchanged=len(lines))
+    return ByteEvidence(Seen.READ, proof=proof, files=len(lines), bytes=sum(sizes), difference=unchanged)
 
 
-def _address(place: Place, entry: FileEntry) -> str:
-    return f"{entry.digest[:2]}/{entry.digest}" if place.by_digest else entry.path
+def _address(place: Place, line: bytes) -> str:
+    if not place.by_digest:
+        return parse_line(line).path
+    digest = _digest(line)
+    return f"{digest[:2]}/{digest}"
+
+
+def _digest(line: bytes) -> str:
+    return line[-66:-2].decode("ascii")
 
 
 def _problem(reader: Reader, folder: Path) -> ContentError:
@@ -227,10 +242,11 @@ def _problem(reader: Reader, folder: Path) -> ContentError:
     raise AssertionError("called without a problem")
 
 
-def _harmed(place: Place, entries: Sequence[FileEntry], missing: set[str], damaged: set[str]) -> ByteEvidence:
-    gone = [entry.path for entry in entries if _address(place, entry) in missing]
-    other = [entry.path for entry in entries if _address(place, entry) in damaged]
+def _harmed(lines: Sequence[bytes], addresses: Sequence[str], missing: set[str], damaged: set[str]) -> ByteEvidence:
+    listed = list(zip(lines, addresses, strict=True))
+    gone = [parse_line(line).path for line, address in listed if address in missing]
+    other = [parse_line(line).path for line, address in listed if address in damaged]
     told = [f"{human_count(len(gone), 'file')} gone"] if gone else []
     told += [f"{human_count(len(other), 'file')} with other bytes"] if other else []
-    text = f"{' and '.join(told)}, of {len(entries):,} looked at"
+    text = f"{' and '.join(told)}, of {len(lines):,} looked at"
     return ByteEvidence(Seen.GONE if gone else Seen.DAMAGED, reason=text, paths=tuple(sorted(gone + other)))

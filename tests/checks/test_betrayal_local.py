@@ -215,7 +215,7 @@ def test_silent_damage_that_moved_no_date_is_found_by_full(kept: World, monkeypa
 
     def as_before(path: object, **named: object) -> os.stat_result:
         status = plain(path, **named)  # type: ignore[arg-type]
-        if "objects" not in str(path) or not isinstance(status, os.stat_result):
+        if named.get("dir_fd") is None:
             return status
         fields = list(status)
         return os.stat_result(fields, {"st_ctime_ns": 0, "st_mtime_ns": 0})
@@ -235,9 +235,9 @@ def test_a_sample_that_meets_the_altered_file_says_changed(kept: World, referred
         assert verify(world.run_id, sampling=Sampling(files=5)).verdict is C
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_no_match(referred: World) -> None:
-    (referred.source / "0" / "0.txt").chmod(0)
+def test_a_file_that_cannot_be_read_is_no_match(referred: World) -> None:
+    (referred.source / "0" / "0.txt").unlink()
+    os.mkfifo(referred.source / "0" / "0.txt")
     assert referred.check().verdict is V
 
 
