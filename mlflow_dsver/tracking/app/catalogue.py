@@ -26,13 +26,13 @@ _NAMES = """
 SELECT DISTINCT experiment_id, name FROM datasets
 WHERE dataset_source_type = :type AND LOWER(name) LIKE :wanted ESCAPE '!'
 """
+_IDS = "SELECT experiment_id, name, dataset_uuid FROM datasets WHERE dataset_source_type = :type AND name IN :names"
 _USES = """
-SELECT d.experiment_id, d.name, COUNT(*), MIN(r.start_time), MAX(r.start_time)
-FROM datasets d
-JOIN inputs i ON i.source_type = 'DATASET' AND i.source_id = d.dataset_uuid AND i.destination_type = 'RUN'
-JOIN runs r ON r.run_uuid = i.destination_id AND r.lifecycle_stage = 'active'
-WHERE d.dataset_source_type = :type AND d.name IN :names
-GROUP BY d.experiment_id, d.name
+SELECT i.source_id, COUNT(*), MIN(r.start_time), MAX(r.start_time)
+FROM inputs i JOIN runs r ON r.run_uuid = i.destination_id AND r.lifecycle_stage = 'active'
+WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.source_id IN (
+  SELECT dataset_uuid FROM datasets WHERE dataset_source_type = :type AND name IN :names AND experiment_id IN :ids)
+GROUP BY i.source_id
 """
 _ROWS = """
 SELECT experiment_id, name, dataset_source, dataset_profile FROM datasets
@@ -119,33 +119,45 @@ class Catalogue:
                     found.setdefault(dataset, {})[name] = None
         return {dataset: list(names) for dataset, names in found.items()}
 
-    def _uses(self, names: Iterable[str]) -> dict[str, tuple[int, int | None, int | None]]:
-        """Name to number of uses, first and last start in milliseconds."""
-        found: dict[str, tuple[int, int | None, int | None]] = {}
-        for _, name, count, first, last in self._select(_USES, list(names)):
-            known = found.get(name, (0, None, None))
-            firsts = [each for each in (known[1], first) if each is not None]
-            lasts = [each for each in (known[2], last) if each is not None]
-            found[name] = (known[0] + count, min(firsts, default=None), max(lasts, default=None))
+    def _uses(self, names: Iterable[str]) -> dict[str, Uses]:
+        """Name to its uses in readable experiments."""
+        wanted = list(names)
+        name_of = {uuid: (str(experiment_id), name) for experiment_id, name, uuid in self._select(_IDS, wanted)}
+        ids = sorted({int(experiment_id) for experiment_id, _ in name_of.values()})
+        found: dict[str, Uses] = {}
+        for start in range(0, len(ids), _BATCH):
+            for uuid, count, first, last in self._rows_of(_USES, wanted, ids=ids[start : start + _BATCH]):
+                if uuid in name_of:
+                    known = found.get(name_of[uuid][1], _NEVER)
+                    found[name_of[uuid][1]] = _joined(known, (count, first, last))
         return found
 
     def _rows(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {name: use_of_dataset(source, profile) for _, name, source, profile in self._select(_ROWS, names)}
 
     def _select(self, query: str, names: Sequence[str]) -> Iterator[Any]:
-        """The rows of readable experiments."""
+        """The rows whose first column is a readable experiment."""
+        return (row for row in self._rows_of(query, names) if str(row[0]) in self._readable)
+
+    def _rows_of(self, query: str, names: Sequence[str], **lists: Sequence[int]) -> Iterator[Any]:
         from sqlalchemy import bindparam, text
 
-        statement = text(query).bindparams(bindparam("names", expanding=True))
+        statement = text(query).bindparams(*(bindparam(each, expanding=True) for each in ("names", *lists)))
         with self._engine.connect() as connection:
             for start in range(0, len(names), _BATCH):
-                asked = {"type": SOURCE_TYPE, "names": list(names[start : start + _BATCH])}
-                for row in connection.execute(statement, asked):
-                    if str(row[0]) in self._readable:
-                        yield row
+                asked = {"type": SOURCE_TYPE, "names": list(names[start : start + _BATCH]), **lists}
+                yield from connection.execute(statement, asked)
 
 
-_NEVER: tuple[int, int | None, int | None] = (0, None, None)
+Uses = tuple[int, int | None, int | None]
+"""Number of uses, first and last start in milliseconds."""
+_NEVER: Uses = (0, None, None)
+
+
+def _joined(one: Uses, other: Uses) -> Uses:
+    firsts = [each for each in (one[1], other[1]) if each is not None]
+    lasts = [each for each in (one[2], other[2]) if each is not None]
+    return one[0] + other[0], min(firsts, default=None), max(lasts, default=None)
 
 
 def engine() -> Any | None:
@@ -155,9 +167,7 @@ def engine() -> Any | None:
     return getattr(_get_tracking_store(), "engine", None)
 
 
-def _dataset_row(
-    dataset: str, names: list[str], uses: Mapping[str, tuple[int, int | None, int | None]]
-) -> DatasetRow | None:
+def _dataset_row(dataset: str, names: list[str], uses: Mapping[str, Uses]) -> DatasetRow | None:
     newest = max(names, key=lambda name: (uses.get(name, _NEVER)[2] or 0, name))
     version = version_of(newest)
     if version is None:
@@ -171,9 +181,7 @@ def _dataset_row(
     )
 
 
-def _version_row(
-    name: str, said: Mapping[str, Any], use: tuple[int, int | None, int | None] | None
-) -> VersionRow | None:
+def _version_row(name: str, said: Mapping[str, Any], use: Uses | None) -> VersionRow | None:
     ref = version_of(name)
     if ref is None:
         return None
