@@ -25,6 +25,7 @@ from mlflow_dsver.manifests import (
     check_path,
     renamings,
 )
+from mlflow_dsver.memory import no_collection
 
 MAX_BYTES = 1 << 33
 """Uncompressed size from which on a manifest is refused."""
@@ -99,6 +100,11 @@ def parse_line(line: bytes) -> FileEntry:
 
 def diff_streams(before: IO[bytes], after: IO[bytes]) -> Difference:
     """The difference of two compressed manifests; raises InvalidManifest when one is damaged."""
+    with no_collection():
+        return _merged(before, after)
+
+
+def _merged(before: IO[bytes], after: IO[bytes]) -> Difference:
     old, new = iter(ManifestLines(before)), iter(ManifestLines(after))
     left, right = next(old, None), next(new, None)
     removed: list[FileEntry] = []
