@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_dsver._version import __version__
+from mlflow_dsver.lineage.links import MLflow
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code
 from mlflow_dsver.tracking.source import web_address
@@ -37,13 +38,28 @@ class Earlier:
     files: Mapping[str, Difference] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Recent runs of the experiment that used the same versions, newest first.
+
+    runs: run id, name and links by role of each.
+    """
+
+    experiment_id: str
+    runs: Sequence[tuple[str, str, Mapping[str, Link]]] = ()
+
+
 def render(
-    links: Sequence[Link], files: Mapping[str, int], earlier: Earlier | None, fallen_back: bool = False
+    links: Sequence[Link],
+    files: Mapping[str, int],
+    earlier: Earlier | None,
+    fallen_back: bool = False,
+    company: Company | None = None,
 ) -> str:
     """The card. links: all inputs of the run. files: role to number of files, where known.
 
     earlier: None when no earlier run of the experiment is linked. fallen_back: the tracking server took no dataset
-    inputs, so the link is in params and tags alone.
+    inputs, so the link is in params and tags alone. company: who else used these versions; None when not asked.
     """
     lines = ["# Datasets of this run", ""]
     lines += ["| role | dataset version | asked for | grade | size | files | tags | created |", "|---" * 8 + "|"]
@@ -55,8 +71,27 @@ def render(
     if fallen_back:
         lines.append("- This tracking server takes no dataset inputs: the links are in params and tags alone.")
     lines += ["", "## Since the last run of this experiment", "", *_since(links, earlier)]
+    if company is not None:
+        lines += ["", "## Who else used these versions", "", *_lineage(links, company)]
     lines += ["", f"Recorded by mlflow\\-dsver {__version__}, schema 1."]
     return "\n".join(lines) + "\n"
+
+
+def _lineage(links: Sequence[Link], company: Company) -> list[str]:
+    """Dataset, version and runs as nested lists; the addresses are those of the very page that shows the card."""
+    pages = MLflow()
+    lines = []
+    for ref in dict.fromkeys(link.version.ref for link in links):
+        roles = ", ".join(markdown(link.role) for link in links if link.version.ref == ref)
+        address = pages.runs_using(company.experiment_id, ref).lstrip("/")
+        lines += [f"- dataset {markdown_code(ref.at(None))}", f"    - version {markdown_code(ref)}"]
+        lines.append(f"        - **this run**: {roles} ([all runs of this experiment with it](<{address}>))")
+        for run_id, name, others in company.runs:
+            roles = ", ".join(markdown(role) for role, link in others.items() if link.version.ref == ref)
+            if roles:
+                address = pages.run(company.experiment_id, run_id).lstrip("/")
+                lines.append(f"        - [{markdown(name or run_id)}](<{address}>): {roles}")
+    return lines
 
 
 def _row(link: Link, files: int | None) -> str:

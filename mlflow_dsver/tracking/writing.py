@@ -35,6 +35,8 @@ TRIES = 8
 
 COMPARED_FILES = 100_000
 """Files of a version up to which the card says what changed since the last run: reading more takes seconds."""
+RECENT = 12
+"""Runs before this one that the card looks at: the last is compared, those with the same versions are named."""
 
 _RACE = re.compile(
     r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
@@ -73,13 +75,15 @@ def write(client: MlflowClient, info: Any, known: Any, wanted: Sequence[Wanted],
     """
     known = _log_batch(client, info.run_id, known, [each.link for each in wanted], deadline)
     no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
-    run, before = _read_back(client, info, deadline)
+    run, others = _read_back(client, info, deadline)
     if no_inputs is None:
         run = _complete_inputs(client, run, wanted, deadline)
     _check(run, wanted, inputs=no_inputs is None)
     fresh = [each for each in wanted if not _complete(known, each.link)]
     if fresh:
-        _log_artifacts(info, fresh, run, before, no_inputs is not None, deadline)
+        company = _company(info, others, [each.link for each in wanted])
+        before = others[0] if others else None
+        _log_artifacts(info, fresh, run, before, no_inputs is not None, company, deadline)
     _clear_errors(client, run, wanted, no_inputs, deadline)
     links = [each.link for each in wanted]
     return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
@@ -157,22 +161,22 @@ def _log_inputs(
     return None
 
 
-def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any, Any]:
-    """This run, and the last linked run of its experiment before it (None when there is none), in one request."""
+def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any, list[Any]]:
+    """This run, and the last linked runs of its experiment before it, newest first, in one request."""
     deadline.check("read the record back")
     found: Sequence[Any] = ()
     try:
         found = client.search_runs(
             [info.experiment_id],
             f"tags.`{record.SCHEMA_TAG}` = '{record.SCHEMA}' AND attributes.start_time <= {int(info.start_time)}",
-            max_results=3,
+            max_results=RECENT,
             order_by=["attributes.start_time DESC"],
         )
     except MlflowException as error:
         _logger.debug("the last run is not known: %s", error)
     mine = next((run for run in found if run.info.run_id == info.run_id), None)
-    before = next((run for run in found if run.info.run_id != info.run_id), None)
-    return mine or client.get_run(info.run_id), before
+    others = [run for run in found if run.info.run_id != info.run_id]
+    return mine or client.get_run(info.run_id), others
 
 
 def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Any:
@@ -220,7 +224,13 @@ def _complete(run: Any, link: Link) -> bool:
 
 
 def _log_artifacts(
-    info: Any, wanted: Sequence[Wanted], run: Any, before: Any, fallen_back: bool, deadline: Deadline
+    info: Any,
+    wanted: Sequence[Wanted],
+    run: Any,
+    before: Any,
+    fallen_back: bool,
+    company: card.Company,
+    deadline: Deadline,
 ) -> None:
     files = {}
     for each in wanted:
@@ -234,6 +244,7 @@ def _log_artifacts(
         {role: count for role, count in counts.items() if count is not None},
         _earlier(before, wanted),
         fallen_back,
+        company,
     )
     files[record.CARD_NAME] = text.encode("utf-8", "backslashreplace")
     deadline.check("log artifacts")
@@ -241,6 +252,14 @@ def _log_artifacts(
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         get_artifact_repository(info.artifact_uri).log_artifacts(folder, record.FOLDER)
+
+
+def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.Company:
+    """Those of the other runs that have one of the same versions."""
+    refs = {link.version.ref for link in links}
+    told = [(run.info.run_id, run.info.run_name or "", recorded.links_of(run)) for run in others]
+    mine = [each for each in told if refs & {link.version.ref for link in each[2].values()}]
+    return card.Company(str(info.experiment_id), mine)
 
 
 def _earlier(run: Any, wanted: Sequence[Wanted]) -> card.Earlier | None:
