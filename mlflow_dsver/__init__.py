@@ -7,6 +7,7 @@ The parts, and how they join; each depends only on those before it:
 - `providers`: where versions are kept; `providers.local` is embedded and needs no account
 - `tracking`: MLflow's side: the dataset source, the record on a run, run start, history
 - `checks`: verify a run, compare versions and runs; reports that write nothing
+- `lineage`: a pure graph of datasets, versions, runs and models, its renderers, and the open standards
 - `cli`: the command `mlflow-dsver`
 
 Data flows one way, *reference → provider.resolve → version → link → record on the run*, and back,
@@ -45,8 +46,11 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.registry import get_provider
     from mlflow_dsver.refs import DatasetRef, parse
     from mlflow_dsver.tracking.api import attach, create_version, resolve, start_run, use
+    from mlflow_dsver.tracking.description import describe
+    from mlflow_dsver.tracking.exporting import export_run, report_of
     from mlflow_dsver.tracking.history import inputs_of, runs_using
     from mlflow_dsver.tracking.linked import LinkedDataset
+    from mlflow_dsver.tracking.models import models_using, register_model, tag_model
     from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 _HOMES = {
@@ -64,8 +68,11 @@ _HOMES = {
     "mlflow_dsver.providers.registry": ["get_provider"],
     "mlflow_dsver.refs": ["DatasetRef", "parse"],
     "mlflow_dsver.tracking.api": ["attach", "create_version", "resolve", "start_run", "use"],
+    "mlflow_dsver.tracking.description": ["describe"],
+    "mlflow_dsver.tracking.exporting": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
     "mlflow_dsver.tracking.linked": ["LinkedDataset"],
+    "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],
     "mlflow_dsver.versions": ["DatasetVersion", "Grade", "Link"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -74,6 +81,7 @@ __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
     "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
     "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
+    "models_using", "register_model", "tag_model", "report_of", "export_run", "describe",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "Provider",

@@ -33,6 +33,7 @@ KNOWN = {
     "PAPERSPACE_HASH": "yes: the mount of a version at Paperspace is hashed when it is resolved (grade A)",
     "PAPERSPACE_PATHS": "folders with versions of Paperspace's datasets: dataset=folder;dataset=folder",
     "PAPERSPACE_PAGE": "address of a version's page at Paperspace, with {dataset} and {version} in it",
+    "APP_WITH": "server plug-in that comes with the lineage pages, such as basic-auth",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }

@@ -148,6 +148,22 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
         _write(output, json.dumps(told, indent=2) + "\n")
 
 
+@click.command()
+@click.argument("run")
+def describe(run: str) -> None:
+    """Write what a run used into its description.
+
+    Between two markers, at the end or where the block was before; the rest of the description is not touched.
+
+    \b
+    Examples:
+      mlflow-dsver describe 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
+    """
+    from mlflow_dsver.tracking.description import describe as write
+
+    click.echo(write(run))
+
+
 @click.group()
 def statement() -> None:
     """Sign what a run used, and check it later.
@@ -243,4 +259,4 @@ def _need_pages() -> None:
         raise SettingsError("pages need Jinja2", tip="pip install mlflow-dsver[pages]")
 
 
-COMMANDS = (lineage, open_, export, statement)
+COMMANDS = (lineage, open_, describe, export, statement)

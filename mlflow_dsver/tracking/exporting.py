@@ -9,12 +9,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 from mlflow import MlflowClient
 
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.files import safe_join
-from mlflow_dsver.lineage.exports import RunRecord
+from mlflow_dsver.lineage.exports import Format, RunRecord, export
 from mlflow_dsver.lineage.facts import EVERYTHING, Filter
 from mlflow_dsver.lineage.report import Report, report
 from mlflow_dsver.manifests import InvalidManifest, Manifest, read
@@ -67,6 +68,15 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
         link.role: _hashes(link, manifests[link.role][0]) for link in links if sha256 and link.role in manifests
     }
     return RunRecord(run, links, manifests, web_root(), hashes)
+
+
+def export_run(run_id: str, format_: Format | str, *, role: str | None = None, sha256: bool = False) -> Any:
+    """A run in the words of an open standard, ready for `json.dumps`; see `lineage.exports.export`.
+
+    format_: `openlineage`, `croissant`, `ro-crate` or `prov`. Raises RunNotFound, TrackingError, and InvalidArgument
+    when the run has no link, or several and no role was named for Croissant.
+    """
+    return export(record_of(run_id, sha256=sha256), format_, role=role)
 
 
 def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:

@@ -1,0 +1,64 @@
+"""On request: the inputs of a run as a block in its description, which MLflow shows with working links.
+
+The description belongs to people: only what stands between our two markers is ever written, and the rest stays as it
+is, byte for byte. The markers are Markdown comments, so nobody sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow import MlflowClient
+
+from mlflow_dsver.errors import TrackingError
+from mlflow_dsver.lineage.links import MLflow, web_address
+from mlflow_dsver.text import markdown, markdown_code
+from mlflow_dsver.tracking import bounded, record
+from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.versions import Link
+
+NOTE = "mlflow.note.content"
+"""The tag in which MLflow keeps a run's description."""
+BEGIN, END = "<!-- dsver:begin -->", "<!-- dsver:end -->"
+
+
+def describe(run_id: str) -> str:
+    """Write the inputs of a run into its description, in the place of the block that was there; gives the block.
+
+    Raises RunNotFound, and TrackingError when MLflow refuses or the description would become longer than MLflow
+    keeps; nothing is written then.
+    """
+    client, until = MlflowClient(), bounded.deadline()
+    run: Any = bounded.read_run(client, until, run_id)
+    block = render(str(run.info.experiment_id), inputs_of(run_id))
+    text = placed(run.data.tags.get(NOTE, ""), block)
+    if len(text) > record.VALUE_LIMIT:
+        raise TrackingError(
+            f"the description of run {run_id} would be too long",
+            expected=f"at most {record.VALUE_LIMIT} characters",
+            got=len(text),
+            done="Nothing was written",
+        )
+    bounded.within(client, until, f"describe run {run_id}", lambda: client.set_tag(run_id, NOTE, text))
+    return block
+
+
+def render(experiment_id: str, links: list[Link]) -> str:
+    """The block, markers included: a line an input, with a link to the runs that used the same version."""
+    lines = [BEGIN, "**Data**", ""]
+    for link in links:
+        runs = MLflow().runs_using(experiment_id, link.version.ref).lstrip("/")
+        page = web_address(link.version.web_url)
+        more = f", [at {markdown(link.version.ref.provider)}](<{page}>)" if page else ""
+        told = f"{markdown_code(link.version.ref)}, grade {markdown(link.grade)}"
+        lines.append(f"- {markdown(link.role)}: {told} ([runs with it](<{runs}>){more})")
+    return "\n".join([*lines, END])
+
+
+def placed(text: str, block: str) -> str:
+    """The description with the block in the place of the former one, else at its end; all else stays as it is."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        return before + block + after
+    return f"{text}\n\n{block}" if text else block
