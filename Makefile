@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint format bench matrix clean help
+.PHONY: demo test lint format bench matrix screenshots clean help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
-	@echo 'Others: make lint, format, bench, matrix, clean'
+	@echo 'Others: make lint, format, bench, matrix, screenshots, clean'
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/mlflow-dsver demo
@@ -36,6 +36,9 @@ bench: $(VENV)/.installed-peers
 
 matrix: $(VENV)/.installed-test
 	$(BIN)/python tests/compat/matrix.py $(MATRIX_ARGS)
+
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python tests/browser/screenshots.py
 
 clean:
 	rm -rf $(VENV) .demo build dist test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
