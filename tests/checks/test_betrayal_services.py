@@ -111,6 +111,17 @@ def test_a_moved_tag_at_paperspace_is_told_beside_the_match(paperspace_emulator:
 
 
 @pytest.mark.parametrize("paperspace_emulator", [{"seed": True}], indirect=True)
+def test_a_tag_that_is_named_like_a_deleted_version_does_not_stand_in_for_it(
+    paperspace_emulator: PaperspaceEmulator,
+) -> None:
+    run_id = linked(f"paperspace://{CATS}@fo5rp4m")
+    size = paperspace_emulator.sizes[f"{CATS}:fo5rp4m"]
+    paperspace_emulator.versions[CATS].pop("fo5rp4m")
+    paperspace_emulator.add_version(CATS, tags="fo5rp4m", size=size)
+    assert check(run_id).verdict is G
+
+
+@pytest.mark.parametrize("paperspace_emulator", [{"seed": True}], indirect=True)
 def test_an_uncommitted_version_is_never_a_match(
     paperspace_emulator: PaperspaceEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
