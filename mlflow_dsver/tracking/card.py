@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 
 from mlflow_dsver._version import __version__
 from mlflow_dsver.lineage.links import MLflow
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code
 from mlflow_dsver.tracking.source import web_address
-from mlflow_dsver.versions import DatasetVersion, Link, date_text
+from mlflow_dsver.versions import DatasetVersion, Link
 
 GRADES = {
     "A": "the bytes were hashed here",
@@ -62,7 +63,10 @@ def render(
     inputs, so the link is in params and tags alone. company: who else used these versions; None when not asked.
     """
     lines = ["# Datasets of this run", ""]
-    lines += ["| role | dataset version | asked for | grade | size | files | tags | created |", "|---" * 8 + "|"]
+    lines += [
+        "| role | dataset version | asked for | grade | size | files | tags | created (UTC) |",
+        "|---" * 8 + "|",
+    ]
     lines += [_row(link, files.get(link.role)) for link in links]
     lines.append("")
     letters = sorted({link.grade.letter for link in links})
@@ -104,7 +108,7 @@ def _row(link: Link, files: int | None) -> str:
         human_bytes(version.usage_bytes),
         "" if files is None else f"{files:,}",
         markdown(", ".join(version.tags)),
-        date_text(version.created) or "",
+        f"{version.created.astimezone(UTC):%Y-%m-%d %H:%M}" if version.created else "",
     ]
     return "| " + " | ".join(cells) + " |"
 
