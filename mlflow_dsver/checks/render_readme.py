@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def _again(report: ReproduceReport) -> Iterator[str]:
     """How to run it again: as commands where the run recorded enough, and what is missing where it did not."""
     tags = report.run.tags
     commit, repository = tags.get("mlflow.source.git.commit"), tags.get("mlflow.source.git.repoURL")
-    source, pins = tags.get("mlflow.source.name"), _pins(report)
+    source = tags.get("mlflow.source.name")
     yield ""
     yield "## Run it again"
     yield ""
@@ -102,10 +103,18 @@ def _again(report: ReproduceReport) -> Iterator[str]:
     for path in report.environment:
         if path.endswith("requirements.txt"):
             yield f"pip install -r {_word(str(report.folder / 'environment' / path))}"
-    command = f"python {_word(source)}" if source and source.endswith(".py") else "# the command that trains"
-    yield f"MLFLOW_DSVER_INPUTS={_word(pins)} {command}" if pins else command
+    yield f"python {_word(source)}" if source and source.endswith(".py") else "# the command that trains"
     yield "```"
     yield ""
+    if report.inputs:
+        yield "With the versions pinned, in the script:"
+        yield ""
+        yield "```python"
+        yield "with dsver.start_run("
+        yield f"    inputs={_pins(report)}"
+        yield ") as run: ..."
+        yield "```"
+        yield ""
     yield "Params are in `params.json`. Of the command line MLflow records no more than the file it started from."
     if report.environment:
         named = ", ".join(markdown_code(f"environment/{path}") for path in report.environment)
@@ -115,7 +124,8 @@ def _again(report: ReproduceReport) -> Iterator[str]:
 
 
 def _pins(report: ReproduceReport) -> str:
-    return ";".join(f"{each.role}={each.version}" for each in report.inputs)
+    """Role to canonical reference as a Python dictionary; neither has a character that would need care in code."""
+    return json.dumps({each.role: str(each.version) for each in report.inputs})
 
 
 def _values(report: ReproduceReport) -> Iterator[str]:

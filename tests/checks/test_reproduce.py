@@ -50,7 +50,7 @@ def test_inputs_environment_params_and_readme_are_there(run_id: str, tmp_path: P
     text = (folder / "README.md").read_text()
     assert "Complete: every input is here" in text
     assert "git checkout c0ffee" in text
-    assert f"training={report.inputs[1].version}" in text
+    assert f'"training": "{report.inputs[1].version}"' in text
 
 
 def test_what_could_not_be_got_is_said_first_and_wrong_files_are_not_left_there(run_id: str, tmp_path: Path) -> None:
