@@ -19,8 +19,8 @@ from mlflow_dsver.lineage.facts import Run
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.versions import Link, date_text
 
-PRODUCER = f"https://pypi.org/project/mlflow-dsver/{__version__}"
-"""Which program wrote an export, as the address that some standards want."""
+PRODUCER = f"urn:mlflow-dsver:{__version__}"
+"""Which program wrote an export, as the URI that some standards want."""
 
 
 class Format(StrEnum):
