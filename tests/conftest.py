@@ -13,8 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from servers import Tracking, free_port, tracking_server
+
+hypothesis.settings.register_profile("laws", deadline=None)  # laws are tested, not the speed of this machine
+hypothesis.settings.load_profile("laws")
 
 pytest_plugins = ("processes",)  # the command line as a process
 

@@ -79,6 +79,7 @@ TEXT = gzip.decompress(GOOD.to_bytes())
         gzip.compress(TEXT.replace(b'"schema":1', b'"schema":2')),
         gzip.compress(TEXT + b"x" * 100_000),
     ],
+    ids=range(11),  # the bytes hold the time at which they were packed
 )
 def test_a_damaged_manifest_is_refused(damaged: bytes) -> None:
     with pytest.raises(InvalidManifest):
