@@ -25,11 +25,13 @@ pytest_plugins = ("processes",)  # the command line as a process
 FOREIGN_WARNINGS = (
     "ignore:The ``noload`` loader strategy is deprecated",  # MLflow 3.17 under SQLAlchemy 2.1
     "ignore:Starting with pandas version 4.0 all arguments",  # its inference of a frame's schema
+    # a thread of a former test whose server is gone still tries, and its waits are random: no strategy did that
+    "ignore:Do not use the `random` module inside strategies",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors, but for those that MLflow's own code gives off."""
+    """Warnings are errors, but for those that MLflow's own code gives off or leaves behind."""
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
 

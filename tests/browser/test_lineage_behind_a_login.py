@@ -188,6 +188,7 @@ def test_the_pages_look_the_same_there(site: Site) -> None:
         page.goto(f"{site.address}/dsver/dataset?ref=local://digits")
         assert page.get_by_role("heading", level=1).inner_text().endswith("digits")
         page.locator("svg.lineage a").nth(1).click()
+        page.wait_for_url("**/dsver/version?*")
         assert "VERSION" in page.get_by_role("heading", level=1).inner_text().upper()
         ARTIFACTS.mkdir(exist_ok=True)
         kind = "mlflow-3" if site.address.endswith("/mlf") else "mlflow-2.22"

@@ -71,7 +71,8 @@ def _page(site: Site, width: int, scheme: str) -> Any:
 
 
 def rows(page: Any, region: str) -> list[str]:
-    """The rows of a table, as a reader sees them."""
+    """The rows of a table, as a reader sees them, once the page is there whole."""
+    page.wait_for_load_state()
     texts = page.get_by_role("region", name=region, exact=True).locator("tbody tr").all_inner_texts()
     return [re.sub(r"\s+", " ", text).strip() for text in texts]
 
@@ -102,10 +103,13 @@ def test_the_graph_is_walked_from_dataset_to_version_to_run_to_model(site: Site,
     """Each node is a real link, and each page shows what it is about."""
     page.goto(site.url("/dataset?ref=local://digits"))
     page.get_by_role("link", name=re.compile("^Version release")).click()
+    page.wait_for_url("**/dsver/version?*")
     assert page.get_by_role("heading", level=1).inner_text().split()[1] == site.world["digits"][3].split("@")[1]
     page.get_by_role("link", name=re.compile("^Run mlp-30")).click()
+    page.wait_for_url("**/dsver/run?*")
     assert "mlp-30" in page.get_by_role("heading", level=1).inner_text()
     page.get_by_role("link", name=re.compile("^Model digits-classifier")).click()
+    page.wait_for_url("**/dsver/model?*")
     assert "digits-classifier version 5" in page.get_by_role("heading", level=1).inner_text()
     assert "mlp-30" in rows(page, "Runs")[0]
     assert page.locator("svg.lineage a").count() >= 4
@@ -129,11 +133,14 @@ def test_runs_can_be_filtered(site: Site, page: Any) -> None:
     page.goto(site.url("/dataset?ref=local://digits"))
     page.get_by_label("Last check").select_option("CHANGED")
     page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**verdict=CHANGED*")
     assert [row.split()[0] for row in rows(page, "Runs")] == ["mlp-24"]
     page.get_by_role("link", name="Clear").click()
+    page.wait_for_url(lambda address: "verdict" not in address)
     page.get_by_label("Role").select_option("validation")
     page.get_by_label("From", exact=True).fill("2026-10-01")
     page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**role=validation*")
     assert {row.split()[0] for row in rows(page, "Runs")} == {"mlp-21", "mlp-25", "mlp-33"}
     assert page.get_by_label("Role").input_value() == "validation"
 
@@ -143,6 +150,7 @@ def test_two_versions_are_compared(site: Site, page: Any) -> None:
     page.get_by_label(re.compile("From version " + site.world["digits"][1].split("@")[1])).check()
     page.get_by_label(re.compile("To version " + site.world["digits"][2].split("@")[1])).check()
     page.get_by_role("button", name="Compare the two").click()
+    page.wait_for_url("**/diff?*")
     assert len(rows(page, "Added")) == 6
     assert rows(page, "Removed")[0].startswith("images/0003.pgm")
     assert rows(page, "Renamed")[0].startswith("images/0004.pgm → images/four.pgm")
