@@ -34,6 +34,10 @@ KNOWN = {
     "PAPERSPACE_PATHS": "folders with versions of Paperspace's datasets: dataset=folder;dataset=folder",
     "PAPERSPACE_PAGE": "address of a version's page at Paperspace, with {dataset} and {version} in it",
     "APP_WITH": "server plug-in that comes with the lineage pages, such as basic-auth",
+    "INPUTS": "dataset versions that every run of a process is linked to: role=reference;role=reference",
+    "OVERRIDE": "dataset versions in place of those that a script asks for: role=reference;role=reference",
+    "RESOLVED": "answers that mlflow-dsver run hands to the processes below it; not for people",
+    "KEEP": "seconds for which an answer kept on this host is taken for INPUTS; 0: never",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
@@ -100,6 +104,16 @@ def child_environment(**variables: str) -> dict[str, str]:
     """The environment for a process of its own world: ours without any setting of MLFLOW_…, and the variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
     return kept | variables
+
+
+def whole_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process of our own world: ours with these variables added."""
+    return dict(os.environ) | dict(variables)
+
+
+def variables(prefix: str) -> dict[str, str]:
+    """All variables of the environment whose names begin so, as they are; meant to be compared, never shown."""
+    return {name: value for name, value in os.environ.items() if name.startswith(prefix)}
 
 
 def on_error() -> OnError:
