@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.secrets import Secret
@@ -21,7 +21,11 @@ PREFIX = "MLFLOW_DSVER_"
 KNOWN = {
     "HOME": "folder of the local store and the caches",
     "CONFIG": "settings file in TOML",
-    "ON_ERROR": "what a provider's failure does to a run: raise or warn",
+    "ON_ERROR": "what a provider's failure does to a run: raise, warn or offline",
+    "BACKGROUND": "no: the link is on the run before training starts, instead of behind its back",
+    "SINCE": "no: do not say, when a run starts, what changed since the last one",
+    "FROZEN": "1: a run starts only with the versions in dsver.lock",
+    "LOCK": "the lock file, instead of dsver.lock in the working folder or the nearest parent that has one",
     "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
     "SEAL": "at a run's end, look whether its data changed: off, stat (touched files) or hash (all of them)",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
@@ -43,8 +47,9 @@ KNOWN = {
 }
 """Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
 
+ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
-OnError = Literal["raise", "warn"]
+OnError = Literal["raise", "warn", "offline"]
 
 
 def text(variable: str) -> str | None:
@@ -119,9 +124,17 @@ def variables(prefix: str) -> dict[str, str]:
 def on_error() -> OnError:
     """The policy for a provider or tracking server that fails; `raise` unless set."""
     value = setting("ON_ERROR") or "raise"
-    if value not in ("raise", "warn"):
-        raise SettingsError(f"{PREFIX}ON_ERROR", expected="raise or warn", got=ascii(value)[:40])
+    if value not in get_args(OnError):
+        raise SettingsError(f"{PREFIX}ON_ERROR", expected="raise, warn or offline", got=ascii(value)[:40])
     return cast(OnError, value)
+
+
+def switch(name: str, *, default: bool) -> bool:
+    """A setting that is on (1, yes, true, on) or off (0, no, false, off)."""
+    value = (setting(name) or "").lower()
+    if value not in ("", *ON, *OFF):
+        raise SettingsError(PREFIX + name, expected="yes or no", got=ascii(value)[:40])
+    return default if not value else value in ON
 
 
 def seconds(name: str, default: float) -> float:
