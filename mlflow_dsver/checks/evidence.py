@@ -83,6 +83,7 @@ class Subject(StrEnum):
     BYTES = "bytes"
     ALIAS = "alias"
     GRADE = "grade"
+    SIGNATURE = "signature"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_dsver.checks.evidence import Finding, Note, Proof, Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, one_line
 
@@ -36,6 +36,11 @@ def rests_on(report: InputReport) -> str:
     if report.files_read:
         read = f": {human_count(report.files_read, 'file')}, {human_bytes(report.bytes_read)}"
     return f"{report.proof}{read}"
+
+
+def signature_rests_on(signature: SignatureReport) -> str:
+    """What a good signature says; empty text when it is not good."""
+    return f"signed by the owner of {one_line(signature.key, 300)}, and the run says the same" if signature else ""
 
 
 def finding_words(finding: Finding) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_dsver.checks.evidence import Finding, Note
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
 from mlflow_dsver.versions import date_text
 
 SCHEMA = 1
@@ -38,6 +38,17 @@ def run_json(run: RunReport) -> dict[str, Any]:
         "unmet": list(run.unmet),
         "notes": [_note(note) for note in run.notes],
         "inputs": [_input(each) for each in run.inputs],
+        "signature": signature_json(run.signature) if run.signature is not None else None,
+    }
+
+
+def signature_json(signature: SignatureReport) -> dict[str, Any]:
+    """The verdict on a signed statement about a run."""
+    return {
+        "file": signature.file,
+        "key": signature.key,
+        "verdict": str(signature.verdict),
+        "findings": [_finding(finding) for finding in signature.findings],
     }
 
 

@@ -1,4 +1,4 @@
-"""Reports of `verify` as JUnit XML: a suite a run, a test case an input, as CI systems read it.
+"""Reports of `verify` as JUnit XML: a suite a run, a test case an input or signature, as CI systems read it.
 
 A finding or an unmet demand is a failure, what could not be checked is an error, a run without links a skipped test
 unless links were required. Pure; characters that XML does not allow are shown as escapes.
@@ -6,12 +6,12 @@ unless links were required. Pure; characters that XML does not allow are shown a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from mlflow_dsver.checks import phrases
 from mlflow_dsver.checks.evidence import Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
 from mlflow_dsver.text import one_line
 
 
@@ -38,24 +38,37 @@ def _suite(run: RunReport, report: Report) -> str:
 
 
 def _case(run: RunReport, each: InputReport) -> str:
-    name = f"{each.role} {each.version}"
-    opening = f"    <testcase classname={_quoted(run.run_id)} name={_quoted(name)}"
     lines = [f"{finding.verdict}: {phrases.finding_words(finding)}" for finding in each.findings]
     lines += [line for finding in each.findings for line in phrases.detail_lines(each, finding)]
     lines += [f"unmet: {text}" for text in each.unmet]
-    kind = _kind(each)
-    if kind is None:
-        told = "\n".join(filter(None, [phrases.rests_on(each), each.statement, *lines]))
-        return f"{opening}>\n      <system-out>{_text(told)}</system-out>\n    </testcase>\n"
-    message = (
-        f"{each.verdict}: {phrases.MEANING[each.verdict]}" if each.verdict is not Verdict.MATCH else each.unmet[0]
-    )
+    if _kind(each) is None:
+        lines = [*filter(None, [phrases.rests_on(each), each.statement]), *lines]
+    message = f"{each.verdict}: {phrases.MEANING[each.verdict]}"
+    if each.verdict is Verdict.MATCH and each.unmet:
+        message = each.unmet[0]
+    return _told(run, f"{each.role} {each.version}", _kind(each), message, lines)
+
+
+def _signature_case(run: RunReport, signature: SignatureReport) -> str:
+    lines = [f"{finding.verdict}: {phrases.finding_words(finding)}" for finding in signature.findings]
+    lines = lines or [phrases.signature_rests_on(signature)]
+    return _told(run, f"signature {signature.file}", _kind(signature), lines[0], lines)
+
+
+def _told(run: RunReport, name: str, kind: str | None, message: str, lines: Sequence[str]) -> str:
+    """A test case that passed with output, or failed with a message."""
+    opening = f"    <testcase classname={_quoted(run.run_id)} name={_quoted(name)}"
     body = _text("\n".join(lines))
-    return f"{opening}>\n      <{kind} message={_quoted(message)}>{body}</{kind}>\n    </testcase>\n"
+    inner = f"<system-out>{body}</system-out>"
+    if kind is not None:
+        inner = f"<{kind} message={_quoted(message)}>{body}</{kind}>"
+    return f"{opening}>\n      {inner}\n    </testcase>\n"
 
 
 def _run_cases(run: RunReport) -> Iterator[str]:
-    """What concerns the run as a whole: demands it fails, and that it has no link."""
+    """What concerns the run as a whole: its signature, demands it fails, and that it has no link."""
+    if run.signature is not None:
+        yield _signature_case(run, run.signature)
     if not run.inputs or run.unmet:
         inner = '<skipped message="no link to a dataset version"/>'
         if run.unmet:
@@ -63,14 +76,14 @@ def _run_cases(run: RunReport) -> Iterator[str]:
         yield f'    <testcase classname={_quoted(run.run_id)} name="links">\n      {inner}\n    </testcase>\n'
 
 
-def _kind(each: InputReport) -> str | None:
-    if each.verdict.is_finding or each.unmet:
+def _kind(each: InputReport | SignatureReport) -> str | None:
+    if each.verdict.is_finding or (isinstance(each, InputReport) and each.unmet):
         return "failure"
     return None if each.verdict is Verdict.MATCH else "error"
 
 
 def _counts(run: RunReport) -> tuple[int, int, int, int]:
-    kinds = [_kind(each) for each in run.inputs]
+    kinds = [_kind(each) for each in (*run.inputs, run.signature) if each is not None]
     whole = 1 if not run.inputs or run.unmet else 0
     return (
         len(kinds) + whole,

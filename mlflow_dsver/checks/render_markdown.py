@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_dsver.checks import phrases
+from mlflow_dsver.checks.evidence import Finding
 from mlflow_dsver.checks.reports import InputReport, Report, RunReport
 from mlflow_dsver.text import markdown, markdown_code
 
@@ -42,10 +43,23 @@ def _rows(run: RunReport) -> Iterator[str]:
             markdown(phrases.rests_on(each)) or "–",
         )
         yield f"| {' | '.join(cells)} |"
+    if run.signature is not None:
+        verdict, proof = markdown(run.signature.verdict), phrases.signature_rests_on(run.signature)
+        cells = (
+            title,
+            "–",
+            f"signature {markdown(run.signature.file)}",
+            "–",
+            f"**{verdict}**",
+            markdown(proof, 600),
+        )
+        yield f"| {' | '.join(cell or '–' for cell in cells)} |"
 
 
 def _evidence(run: RunReport) -> Iterator[str]:
     told = [line for each in run.inputs for line in _input_evidence(each)]
+    if run.signature is not None:
+        told += [f"- signature: {_finding(finding)}" for finding in run.signature.findings]
     told += [f"- unmet: {markdown(text, 600)}" for text in run.unmet]
     told += [f"- note: {markdown(phrases.note_words(note), 900)}" for note in run.notes]
     if told:
@@ -58,7 +72,7 @@ def _evidence(run: RunReport) -> Iterator[str]:
 def _input_evidence(each: InputReport) -> Iterator[str]:
     role = markdown(each.role)
     for finding in each.findings:
-        yield f"- {role}: **{markdown(finding.verdict)}**, {markdown(phrases.finding_words(finding), 1200)}"
+        yield f"- {role}: {_finding(finding)}"
         for line in phrases.detail_lines(each, finding):
             yield f"  - {markdown(line, 700)}"
     if each.statement:
@@ -67,3 +81,7 @@ def _input_evidence(each: InputReport) -> Iterator[str]:
         yield f"- {role}, unmet: {markdown(text, 600)}"
     for note in each.notes:
         yield f"- {role}, note: {markdown(phrases.note_words(note), 900)}"
+
+
+def _finding(finding: Finding) -> str:
+    return f"**{markdown(finding.verdict)}**, {markdown(phrases.finding_words(finding), 1200)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_dsver.checks import phrases
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
 from mlflow_dsver.text import one_line
 
 _WIDTH = 14
@@ -20,14 +20,24 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def run_lines(run: RunReport) -> Iterator[str]:
-    """The run's verdict, then each input with its evidence."""
-    yield f"{run.verdict if run.inputs else 'NO LINK'}  {phrases.run_title(run)}"
+    """The run's verdict, then each input and the signature with their evidence."""
+    yield f"{run.verdict if run.inputs or run.signature is not None else 'NO LINK'}  {phrases.run_title(run)}"
     for each in run.inputs:
         yield from _input_lines(each)
+    if run.signature is not None:
+        yield from signature_lines(run.signature)
     for text in run.unmet:
         yield f"  unmet: {one_line(text)}"
     for note in run.notes:
         yield f"  note: {phrases.note_words(note)}"
+
+
+def signature_lines(signature: SignatureReport) -> Iterator[str]:
+    """The verdict on a signed statement, then what speaks against it."""
+    proof = phrases.signature_rests_on(signature)
+    yield f"  {signature.verdict:<{_WIDTH}}signature  {one_line(signature.file, 300)}{'  ' if proof else ''}{proof}"
+    for finding in signature.findings:
+        yield f"{' ' * (_WIDTH + 2)}{finding.verdict}: {phrases.finding_words(finding)}"
 
 
 def _input_lines(report: InputReport) -> Iterator[str]:

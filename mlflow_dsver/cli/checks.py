@@ -17,6 +17,7 @@ from mlflow_dsver.files import atomic_write
 if TYPE_CHECKING:
     from mlflow_dsver.checks.reports import Report
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _AGO = re.compile(r"([0-9]{1,6})([mhdw])\Z")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -54,11 +55,11 @@ class Since(click.ParamType):  # type: ignore[type-arg]
 @click.option("--seed", type=click.IntRange(min=0), help="Draw the same sample again.")
 @click.option("--require", type=click.Choice(["A", "B", "C", "D"]), help="Links below this grade are findings.")
 @click.option("--require-links", is_flag=True, help="Runs without a link are findings.")
+@click.option("--signature", type=_FILE, help="A signed statement about the run, which it must still agree with.")
+@click.option("--key", type=_FILE, help="The public key (PEM) of --signature.")
 @click.option("--tag", is_flag=True, help="Write verdict and time to each run, as the tag dsver.verdict.")
-@click.option(
-    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file as well."
-)
-@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Append Markdown to this file.")
+@click.option("--junit", type=_FILE, help="Write JUnit XML to this file as well.")
+@click.option("--markdown", type=_FILE, help="Append Markdown to this file.")
 @json_option
 def verify(
     runs: tuple[str, ...],
@@ -72,6 +73,8 @@ def verify(
     seed: int | None,
     require: Any,
     require_links: bool,
+    signature: Path | None,
+    key: Path | None,
     tag: bool,
     junit: Path | None,
     markdown: Path | None,
@@ -80,28 +83,35 @@ def verify(
     """Check that the data of runs can still be had and is the same.
 
     Every version is asked for at its provider and, where the bytes are at hand, compared with the record; a version
-    that many runs used is checked once. Exit code 0: all well. 1: something changed, is missing, or a demand is not
-    met. 3: something could not be checked.
+    that many runs used is checked once. With --signature and --key, one run is compared with what was signed of it
+    too. Exit code 0: all well. 1: something changed, is missing, a signature is not good, or a demand is not met.
+    3: something could not be checked.
 
     \b
     Examples:
       mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --full --require A
       mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --confidence 0.99 --bound 0.001
+      mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --signature run.dsse.json --key key.pem.pub
       mlflow-dsver verify --experiment digits --since 30d --junit report.xml --markdown summary.md
     """
     from mlflow_dsver.checks.render_json import report_json
     from mlflow_dsver.checks.render_text import report_lines
+    from mlflow_dsver.checks.reports import with_signature
     from mlflow_dsver.checks.verify import tag as tag_run
     from mlflow_dsver.checks.verify import verify_runs
+    from mlflow_dsver.tracking.exporting import signature_of
 
     if runs and (experiments or filter_text or since):
         raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
     if not (runs or experiments or filter_text or since):
         raise click.UsageError("Name a run, or choose runs by --experiment, --filter or --since.")
+    if (signature is None) is not (key is None) or (signature is not None and len(runs) != 1):
+        raise click.UsageError("--signature FILE and --key FILE go together, with one RUN.")
     sampling = _sampling(sample, confidence, bound, seed)
     if sampling is not None and depth is not None:
         raise click.UsageError(f"A sample and --{depth} exclude each other.")
+    signed = signature_of(runs[0], signature, key) if signature is not None and key is not None else None
     with terminal("checking") as progress:
         report = verify_runs(
             runs=runs,
@@ -114,6 +124,8 @@ def verify(
             require_links=require_links,
             progress=progress,
         )
+    if signed is not None:
+        report = with_signature(report, signed)
     _write_files(report, junit, markdown)
     for run in report.runs if tag else ():
         tag_run(run)

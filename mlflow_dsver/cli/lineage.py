@@ -217,23 +217,22 @@ def statement_sign(run: str, key: Path, output: Path) -> None:
 def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
     """Check that a statement's signature is good, and that the run still says the same.
 
-    Reads no data: `mlflow-dsver verify` does that. Exit code 1 when the run says otherwise than the statement.
+    Reads no data: `mlflow-dsver verify RUN --signature FILE --key PUB` does both. Exit code 1 when the signature is
+    not good or the run says otherwise, 3 when a package is missing.
 
     \b
     Examples:
       mlflow-dsver statement verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c run.dsse.json --key key.pem.pub
     """
-    from mlflow_dsver.lineage import statement as statements
-    from mlflow_dsver.tracking.exporting import record_of
+    from mlflow_dsver.checks.phrases import finding_words
+    from mlflow_dsver.checks.render_json import signature_json
+    from mlflow_dsver.tracking.exporting import signature_of
 
-    try:
-        told = statements.opened(statements.read_envelope(file), key)
-        found = statements.differences(told, statements.statement(record_of(run)))
-    except InvalidArgument as error:
-        found = [str(error)]
-    lines = found or ["the signature is good, and the run says the same"]
-    emit(as_json, {"run_id": run, "good": not found, "differences": found}, Lines(tuple(lines)))
-    return 1 if found else 0
+    report = signature_of(run, file, key)
+    found = [finding_words(finding) for finding in report.findings]
+    data = {"run_id": run, "good": bool(report), "differences": found, **signature_json(report)}
+    emit(as_json, data, Lines(tuple(found or ["the signature is good, and the run says the same"])))
+    return report.exit_code
 
 
 def _write(path: Path, text: str) -> None:

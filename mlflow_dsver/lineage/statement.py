@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver.errors import InvalidArgument, SettingsError
+from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
 from mlflow_dsver.files import atomic_write
 from mlflow_dsver.lineage.exports import RunRecord
 from mlflow_dsver.manifests import DIGEST_PREFIX
@@ -42,21 +42,15 @@ def statement(record: RunRecord) -> dict[str, Any]:
             {"name": ref, "digest": {"blake3": digest.removeprefix(DIGEST_PREFIX)}} for ref, digest in known.items()
         ],
         "predicateType": PREDICATE,
-        "predicate": {
-            "run": {
-                "id": record.run.run_id,
-                "name": record.run.name,
-                "experiment": record.run.experiment,
-                "started": date_text(record.run.started),
-            },
-            "gitCommit": record.run.git_commit,
-            "inputs": [_input(link) for link in record.links],
-        },
+        "predicate": _predicate(record),
     }
 
 
 def sign(told: Mapping[str, Any], key: Path) -> bytes:
-    """The statement in a DSSE envelope, signed with a private key (PEM). Raises SettingsError for an unusable key."""
+    """The statement in a DSSE envelope, signed with a private key (PEM).
+
+    Raises SettingsError for an unusable key, and DsverError without the library.
+    """
     library = _library()
     signer = library.signer.CryptoSigner(_private(key))
     payload = json.dumps(told, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
@@ -66,7 +60,11 @@ def sign(told: Mapping[str, Any], key: Path) -> bytes:
 
 
 def opened(envelope: bytes, public_key: Path) -> dict[str, Any]:
-    """The statement in an envelope whose signature is good. Raises InvalidArgument when it is not, or no envelope."""
+    """The statement in an envelope whose signature is good.
+
+    Raises InvalidArgument when it is not, or no envelope; SettingsError for an unusable key, and DsverError without
+    the library.
+    """
     library = _library()
     key = library.signer.SSlibKey.from_crypto(_public(public_key))
     try:
@@ -77,24 +75,30 @@ def opened(envelope: bytes, public_key: Path) -> dict[str, Any]:
         raise InvalidArgument(
             "the signature is not good, or this is no signed statement", got=one_line(error, 200)
         ) from error
-    if sealed.payload_type != PAYLOAD_TYPE or not isinstance(told, dict) or told.get("predicateType") != PREDICATE:
+    if sealed.payload_type != PAYLOAD_TYPE or _object(told).get("predicateType") != PREDICATE:
         raise InvalidArgument("a good signature of something else", expected=PREDICATE)
-    return told
+    return dict(told)
 
 
-def differences(told: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what a run says otherwise than a statement did, one line each; [] when it says the same."""
+def differences(told: Mapping[str, Any], now: RunRecord) -> list[str]:
+    """In what a run says otherwise than a statement did, one line each; [] when it says the same.
+
+    Names of runs and experiments are labels, which people may change.
+    """
+    before, after = _object(told.get("predicate")), _predicate(now)
+    about = _object(before.get("run")).get("id")
+    if about != now.run.run_id:
+        return [f"the statement is about run {one_line(about, 60)}"]
     found = []
-    before, after = told.get("predicate") or {}, now["predicate"]
-    if (before.get("run") or {}).get("id") != after["run"]["id"]:
-        return [f"the statement is about run {one_line((before.get('run') or {}).get('id'), 60)}"]
-    roles_before = {each.get("role"): each for each in before.get("inputs") or []}
+    if before.get("gitCommit") != after["gitCommit"]:
+        found.append(_changed("the run", "gitCommit", before.get("gitCommit"), after["gitCommit"]))
+    roles_before = {str(_object(each).get("role")): _object(each) for each in before.get("inputs") or []}
     roles_after = {each["role"]: each for each in after["inputs"]}
-    for role in sorted({*roles_before, *roles_after}, key=str):
-        for name in ("version", "contentDigest", "grade"):
+    for role in sorted({*roles_before, *roles_after}):
+        for name in ("version", "requested", "contentDigest", "usageBytes", "grade"):
             was, is_ = (roles.get(role, {}).get(name) for roles in (roles_before, roles_after))
             if was != is_:
-                found.append(f"{one_line(role, 64)}: {name} was {one_line(was, 120)} and is {one_line(is_, 120)}")
+                found.append(_changed(role, name, was, is_))
     return found
 
 
@@ -128,6 +132,28 @@ def read_envelope(path: Path) -> bytes:
     if len(content) > MAX_ENVELOPE:
         raise InvalidArgument(f"{path} is too large for a signed statement")
     return content
+
+
+def _predicate(record: RunRecord) -> dict[str, Any]:
+    return {
+        "run": {
+            "id": record.run.run_id,
+            "name": record.run.name,
+            "experiment": record.run.experiment,
+            "started": date_text(record.run.started),
+        },
+        "gitCommit": record.run.git_commit,
+        "inputs": [_input(link) for link in record.links],
+    }
+
+
+def _object(told: Any) -> Mapping[str, Any]:
+    """A JSON object from a statement; empty for anything else."""
+    return told if isinstance(told, dict) else {}
+
+
+def _changed(whose: str, name: str, was: object, is_: object) -> str:
+    return f"{one_line(whose, 64)}: {name} was {one_line(was, 120)} and is {one_line(is_, 120)}"
 
 
 def _input(link: Link) -> dict[str, Any]:
@@ -170,5 +196,5 @@ def _library() -> Any:
         import securesystemslib.exceptions
         import securesystemslib.signer
     except ImportError as error:
-        raise SettingsError("signing needs another package", tip="pip install mlflow-dsver[sign]") from error
+        raise DsverError("signatures need another package", tip="pip install 'mlflow-dsver[sign]'") from error
     return securesystemslib

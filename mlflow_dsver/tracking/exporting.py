@@ -9,18 +9,22 @@ import hashlib
 import re
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 
-from mlflow_dsver.errors import NotFound
+from mlflow_dsver.checks.evidence import Finding, Subject, Verdict
+from mlflow_dsver.checks.reports import SignatureReport
+from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
 from mlflow_dsver.files import safe_join
 from mlflow_dsver.lineage.exports import Format, RunRecord, export
 from mlflow_dsver.lineage.facts import EVERYTHING, Filter
 from mlflow_dsver.lineage.report import Report, report
+from mlflow_dsver.lineage.statement import differences, opened, read_envelope
 from mlflow_dsver.manifests import InvalidManifest, Manifest, read
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.text import human_count
+from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import bounded
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, run_facts, with_models
@@ -68,6 +72,29 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
         link.role: _hashes(link, manifests[link.role][0]) for link in links if sha256 and link.role in manifests
     }
     return RunRecord(run, links, manifests, web_root(), hashes)
+
+
+def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
+    """Whether a statement's signature is good and the run still says the same; reads no data.
+
+    file: the envelope. key: the public key (PEM). A bad signature, a run that says otherwise and a missing library
+    are findings. Raises InvalidArgument for a file that cannot be read, SettingsError for a key that cannot be used,
+    RunNotFound and TrackingError when the run cannot be read.
+    """
+    envelope = read_envelope(file)
+    client = MlflowClient()
+    facts = run_facts(bounded.read_run(client, bounded.deadline(), run_id), {})
+    record = RunRecord(facts, tuple(inputs_of(run_id)))
+    try:
+        lines = differences(opened(envelope, key), record)
+        findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, line) for line in lines]
+    except InvalidArgument as error:
+        findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, error.what, found=error.got)]
+    except SettingsError:
+        raise
+    except DsverError as error:
+        findings = [Finding(Verdict.UNVERIFIABLE, Subject.SIGNATURE, one_line(error, 600))]
+    return SignatureReport(str(file), str(key), tuple(findings))
 
 
 def export_run(run_id: str, format_: Format | str, *, role: str | None = None, sha256: bool = False) -> Any:

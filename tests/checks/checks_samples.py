@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mlflow_dsver.checks.evidence import Depth, Finding, Note, Proof, Subject, Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
 from mlflow_dsver.manifests import Difference, FileEntry
 from mlflow_dsver.refs import parse
 from mlflow_dsver.versions import Grade
@@ -58,6 +58,15 @@ def run(number: int, name: str, *inputs: InputReport, **more: object) -> RunRepo
     return RunReport(f"{number:032x}", name, "demo", inputs, Depth.DEFAULT, WHEN, **more)  # type: ignore[arg-type]
 
 
+SIGNED = SignatureReport("run.dsse.json", "key.pem.pub")
+FORGED = SignatureReport(
+    HOSTILE, "key.pem.pub", (Finding(Verdict.CHANGED, Subject.SIGNATURE, "training: grade was A and is D"),
+    Finding(Verdict.CHANGED, Subject.SIGNATURE, "the signature is not good", found=HOSTILE)),
+)  # fmt: skip
+UNSEEN = SignatureReport(
+    "x", "y", (Finding(Verdict.UNVERIFIABLE, Subject.SIGNATURE, "signatures need another package"),)
+)
+
 GOOD = Report((run(1, "fit-digits", MATCHED),), Depth.DEFAULT, WHEN, 2)
 MANY = Report(
     (
@@ -72,4 +81,16 @@ MANY = Report(
     6,
 )
 NONE = Report((), Depth.FULL, WHEN)
-REPORTS = {"good": GOOD, "many": MANY, "none": NONE}
+SIGNATURES = Report(
+    (
+        run(1, "signed", MATCHED, signature=SIGNED),
+        run(2, "forged", MATCHED, signature=FORGED),
+        run(3, "bare", signature=SIGNED),
+        run(4, "forged and bare", signature=FORGED),
+        run(5, "no library", MATCHED, signature=UNSEEN),
+    ),
+    Depth.DEFAULT,
+    WHEN,
+    1,
+)
+REPORTS = {"good": GOOD, "many": MANY, "none": NONE, "signatures": SIGNATURES}

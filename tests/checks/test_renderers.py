@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
 import pytest
-from checks_samples import HOSTILE, MANY, REPORTS
+from checks_samples import HOSTILE, MANY, REPORTS, SIGNATURES
 
 from mlflow_dsver.checks.evidence import Verdict
 from mlflow_dsver.checks.render_json import report_json
@@ -38,30 +38,34 @@ def test_the_samples_have_every_verdict() -> None:
     assert told == set(Verdict)
 
 
+@pytest.mark.parametrize("report", [MANY, SIGNATURES])
 @pytest.mark.parametrize("kind", ["txt", "xml", "md"])
-def test_control_and_direction_characters_never_pass(kind: str) -> None:
-    text = RENDERERS[kind](MANY)
+def test_control_and_direction_characters_never_pass(kind: str, report: Report) -> None:
+    text = RENDERERS[kind](report)
     assert "\x1b" not in text
     assert "\x00" not in text
     assert "\u202e" not in text
 
 
-def test_markdown_from_outside_is_text() -> None:
-    text = report_markdown(MANY)
+@pytest.mark.parametrize("report", [MANY, SIGNATURES])
+def test_markdown_from_outside_is_text(report: Report) -> None:
+    text = report_markdown(report)
     assert not re.search(r"(?<!\\)[<\[]", text)
     for line in text.splitlines():
         if line.startswith("| ") and "Run |" not in line:
             assert line.replace("\\|", "").count("|") == 7
 
 
-def test_junit_is_xml_with_the_right_counts() -> None:
-    root = ElementTree.fromstring(report_junit(MANY))
+@pytest.mark.parametrize("report", [MANY, SIGNATURES])
+def test_junit_is_xml_with_the_right_counts(report: Report) -> None:
+    root = ElementTree.fromstring(report_junit(report))
     for suite in (root, *root.iter("testsuite")):
         cases = list(suite.iter("testcase"))
         assert int(suite.attrib["tests"]) == len(cases)
         for kind, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
             assert int(suite.attrib[count]) == len(list(suite.iter(kind)))
-    assert {case.attrib["name"] for case in root.iter("testcase")} >= {"links", "training local://big@1"}
+    wanted = {"links", "training local://big@1"} if report is MANY else {"signature run.dsse.json"}
+    assert {case.attrib["name"] for case in root.iter("testcase")} >= wanted
 
 
 def test_json_holds_texts_unchanged_and_everything_that_was_cut_for_people() -> None:
@@ -81,6 +85,18 @@ def test_runs_without_links_count_only_when_links_are_required() -> None:
     assert Report((good, bare), MANY.depth, MANY.checked).exit_code == 0
     assert Report((good, refused), MANY.depth, MANY.checked).exit_code == 1
     assert Report((bare,), MANY.depth, MANY.checked).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("index", "verdict", "code"),
+    [(0, "MATCH", 0), (1, "CHANGED", 1), (2, "UNVERIFIABLE", 3), (3, "CHANGED", 1), (4, "UNVERIFIABLE", 3)],
+)
+def test_a_signature_belongs_to_the_verdict(index: int, verdict: str, code: int) -> None:
+    """A bad one is a finding, also on a run without inputs; one that could not be checked is no match."""
+    run = SIGNATURES.runs[index]
+    whole = Report((run,), SIGNATURES.depth, SIGNATURES.checked)
+    assert (run.verdict, run.exit_code, bool(run)) == (verdict, code, code == 0)
+    assert (whole.verdict, whole.exit_code, bool(whole)) == (verdict, code, code == 0)
 
 
 def test_findings_win_over_what_could_not_be_checked() -> None:

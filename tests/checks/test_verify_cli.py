@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -95,6 +96,69 @@ def test_experiments_filters_and_ages_choose_runs(
     assert capsys.readouterr().out.startswith("0 runs")
 
 
+@pytest.fixture
+def signed(run_id: str, tmp_path: Path) -> list[str]:
+    """The run, and the options with a statement about it."""
+    key, file = tmp_path / "key.pem", tmp_path / "run.dsse.json"
+    assert command(["statement", "key", str(key)]) == 0
+    assert command(["statement", "sign", run_id, "--key", str(key), "-o", str(file)]) == 0
+    return [run_id, "--signature", str(file), "--key", f"{key}.pub"]
+
+
+def test_a_good_signature_belongs_to_the_match(signed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert command(["verify", *signed]) == 0
+    assert f"MATCH         signature  {signed[2]}  signed by the owner of {signed[4]}" in capsys.readouterr().out
+
+
+def test_a_bad_signature_is_a_finding_in_every_report(
+    signed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when all data matches."""
+    file, junit, summary = Path(signed[2]), tmp_path / "report.xml", tmp_path / "summary.md"
+    envelope = json.loads(file.read_text())
+    envelope["payload"] = "QUJD" + envelope["payload"][4:]
+    file.write_text(json.dumps(envelope))
+    capsys.readouterr()
+    assert command(["verify", *signed, "--json", "--junit", str(junit), "--markdown", str(summary)]) == 1
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (run["verdict"], run["inputs"][0]["verdict"], run["signature"]["verdict"]) == (
+        "CHANGED",
+        "MATCH",
+        "CHANGED",
+    )
+    assert "signature is not good" in run["signature"]["findings"][0]["what"]
+    (failure,) = ElementTree.parse(junit).getroot().iter("failure")
+    assert "signature is not good" in failure.attrib["message"]
+    assert "signature: **CHANGED**" in summary.read_text()
+
+
+def test_a_run_that_says_otherwise_than_was_signed_is_a_finding(
+    signed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mlflow.MlflowClient().set_tag(signed[0], "mlflow.source.git.commit", "d" * 40)
+    assert command(["verify", *signed]) == 1
+    assert "CHANGED: signature: the run: gitCommit was" in capsys.readouterr().out
+
+
+def test_without_the_library_a_signature_could_not_be_checked(
+    signed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "securesystemslib.dsse", None)
+    assert command(["verify", *signed]) == 3
+    assert "UNVERIFIABLE: signature: signatures need another package" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["--signature", "--key"])
+def test_a_statement_or_key_that_cannot_be_read_is_wrong_usage(
+    signed: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed[signed.index(name) + 1] = str(tmp_path / "none")
+    capsys.readouterr()
+    assert command(["verify", *signed]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
 def test_a_sample_is_drawn_again_with_its_seed(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["verify", run_id, "--sample", "2", "--seed", "5"]) == 0
     assert "2 of 5 files drawn at random (seed 5)" in capsys.readouterr().out
@@ -115,6 +179,10 @@ def test_a_sample_is_drawn_again_with_its_seed(run_id: str, capsys: pytest.Captu
         ["x", "--confidence", "1"],
         ["x", "--require", "E"],
         ["--experiment", "no such experiment"],
+        ["x", "--signature", "file"],
+        ["x", "--key", "file"],
+        ["x", "y", "--signature", "file", "--key", "file"],
+        ["--since", "1d", "--signature", "file", "--key", "file"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,7 @@ def test_a_statement_is_signed_and_checked_against_the_run(
     assert command(check) == 1
     assert "grade was A and is D" in capsys.readouterr().out
     assert command(["statement", "verify", linked["runs"][1], str(file), "--key", f"{key}.pub"]) == 1
+    assert command(["statement", "verify", run, str(tmp_path / "nothing"), "--key", f"{key}.pub"]) == 2
 
 
 def test_open_prints_the_address_of_the_runs_page(linked: dict[str, Any], capsys: Any) -> None:

@@ -80,14 +80,41 @@ def test_another_key_does_not_do(key: Path, tmp_path: Path) -> None:
 def test_a_run_that_says_otherwise_is_told_line_by_line() -> None:
     record = run_record()
     before = statements.statement(record)
-    assert statements.differences(before, before) == []
+    assert statements.differences(before, record) == []
     changed = replace(record.links[0], version=replace(record.links[0].version, content_digest="blake3:" + "9" * 64))
-    lines = statements.differences(before, statements.statement(replace(record, links=(changed,))))
-    assert len(lines) == 3
+    lines = statements.differences(before, replace(record, links=(changed,)))
     assert lines[0].startswith("eval: version was paperspace://")
+    assert all(line.startswith("eval: ") for line in lines[:-1]), "the input that is gone"
     assert "training: contentDigest was" in lines[-1]
     other = replace(record, run=replace(record.run, run_id="f" * 32))
-    assert "is about run 000" in statements.differences(before, statements.statement(other))[0]
+    assert "is about run 000" in statements.differences(before, other)[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"git_commit": "d" * 40}, "the run: gitCommit was c0ffee"),
+        ({"name": "renamed", "experiment": "renamed"}, None),
+    ],
+)
+def test_the_commit_is_evidence_and_names_are_labels(changed: dict[str, str], told: str | None) -> None:
+    record = run_record()
+    lines = statements.differences(statements.statement(record), replace(record, run=replace(record.run, **changed)))  # type: ignore[arg-type]
+    assert (lines[0].startswith(told) and len(lines) == 1) if told else lines == []
+
+
+def test_a_run_that_lost_all_digests_is_told_too() -> None:
+    record = run_record()
+    bare = tuple(replace(link, version=replace(link.version, content_digest=None)) for link in record.links)
+    lines = statements.differences(statements.statement(record), replace(record, links=bare))
+    assert [line.split(" was ")[0] for line in lines] == ["training: contentDigest"]
+
+
+@pytest.mark.parametrize(
+    "predicate", [None, [], "x", {"run": []}, {"run": {"id": "0" * 31 + "1"}, "inputs": [1, {}]}]
+)
+def test_a_signed_statement_of_another_shape_is_a_difference(predicate: object) -> None:
+    assert statements.differences({"predicate": predicate}, run_record())
 
 
 def test_nothing_is_signed_where_no_digest_is_known() -> None:
