@@ -1,0 +1,89 @@
+"""Which process of a distributed job this is, as the launchers tell it in the environment.
+
+Understood: torchrun and whatever else sets its variables (DeepSpeed, Accelerate, Ray), Open MPI, Horovod's own
+launcher, and SLURM's srun; the innermost of them counts. A variable with garbage in it is as if it were not set, and
+a job of one process is none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from mlflow_dsver import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One process of a job.
+
+    number: from 0. size: processes in the job; None when the launcher does not say. launcher: its name.
+    job: the same text in all processes of the job on this host, and another one in another job as well as can be
+    known. Two jobs of torchrun's variables set by hand, one after the other on the same port, look the same.
+    """
+
+    number: int
+    size: int | None
+    launcher: str
+    job: str
+
+
+def current() -> Rank | None:
+    """This process's rank; None when it belongs to no distributed job."""
+    return _torchrun() or _open_mpi() or _horovod() or _slurm()
+
+
+def _torchrun() -> Rank | None:
+    """torchrun's variables: https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables.
+
+    Its run id is `none` unless chosen. The folder of its logs is a new one for each job (its path up to
+    `/attempt_…` in TORCHELASTIC_ERROR_FILE), so that tells jobs apart where torchrun itself started the process.
+    """
+    logs = re.match(r"(.+)/attempt_\d+/", settings.text("TORCHELASTIC_ERROR_FILE") or "")
+    names = _texts("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
+    return _rank("torchrun", "RANK", "WORLD_SIZE", names + ([logs[1]] if logs else []))
+
+
+def _open_mpi() -> Rank | None:
+    """Open MPI: PMIX_NAMESPACE names the job, in version 4 and before OMPI_MCA_ess_base_jobid."""
+    names = _texts("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")
+    return _rank("openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", names)
+
+
+def _horovod() -> Rank | None:
+    """Horovod's Gloo launcher, which meets at an address and port of each job's own."""
+    names = _texts("HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT")
+    return _rank("horovod", "HOROVOD_RANK", "HOROVOD_SIZE", names)
+
+
+def _slurm() -> Rank | None:
+    """A task of srun: https://slurm.schedmd.com/srun.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES.
+
+    A batch script has SLURM_PROCID and SLURM_NTASKS as well, though it is one process; it has no step.
+    """
+    if _number("SLURM_STEP_ID") is None:
+        return None
+    size = "SLURM_STEP_NUM_TASKS" if _number("SLURM_STEP_NUM_TASKS") is not None else "SLURM_NTASKS"
+    return _rank("slurm", "SLURM_PROCID", size, _texts("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_STEP_ID"))
+
+
+def _rank(launcher: str, number_name: str, size_name: str, names: list[str]) -> Rank | None:
+    number, size = _number(number_name), _number(size_name)
+    if number is None or size is None or number >= size or size < 2:
+        return None
+    return Rank(number, size, launcher, " ".join([launcher, *(names or [_session()])]))
+
+
+def _session() -> str:
+    """What processes that a terminal, a service or a scheduler started together share, when nothing names the job."""
+    return f"session {os.getsid(0)}" if hasattr(os, "getsid") else f"parent {os.getppid()}"
+
+
+def _texts(*names: str) -> list[str]:
+    return [f"{name}={text}" for name in names if (text := settings.text(name)) is not None]
+
+
+def _number(name: str) -> int | None:
+    text = settings.text(name) or ""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
