@@ -71,6 +71,16 @@ class SettingsError(DsverError, ValueError):
     exit_code = 2
 
 
+class LockConflict(DsverError):
+    """Inputs are not what the lock file says; `roles` names those concerned, sorted. A finding, not a failure."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, roles: tuple[str, ...] = (), **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.roles = roles
+
+
 class UnknownProvider(DsverError, LookupError):
     """No provider of that name is installed; the message lists those that are."""
 
