@@ -1,7 +1,8 @@
 """The lineage pages behind MLflow's own login: nobody without it, and everybody only what MLflow shows them.
 
 With MLflow 3 under a static prefix and with its fail-closed switch on; with MLflow 2.22 where another interpreter is
-named by DSVER_PYTHON_MLFLOW_2 (an environment with mlflow==2.22.*, flask-wtf, sqlalchemy<2.1 and this package).
+named by DSVER_PYTHON_MLFLOW_2 (an environment with mlflow==2.22.*, flask-wtf, sqlalchemy<2.1 and this package), as
+`make matrix` does.
 """
 
 from __future__ import annotations

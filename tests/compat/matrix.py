@@ -1,5 +1,7 @@
 """Tells the story (`story.py`) with every supported MLflow and Python, one line a combination; code 1 if one fails.
 
+And runs the tests of the lineage pages behind a login on the oldest MLflow, with the pytest of the Python it runs on.
+
 Makes a virtual environment for each, with pip and a network or pip's cache, and keeps them in `build/matrix` (or
 `--folder`) for the next time. A Python that this machine does not have is reported, and fails only with `--strict`.
 
@@ -37,7 +39,15 @@ class Environment:
     packages: tuple[str, ...]
 
 
-OLD = Environment("mlflow 2.22.5", "3.11", ("mlflow==2.22.5", "sqlalchemy<2.1"))  # it does not start with 2.1
+OLD = Environment(
+    "mlflow 2.22.5",
+    "3.11",
+    (
+        "mlflow==2.22.5",
+        "sqlalchemy<2.1",  # it does not start with 2.1
+        "flask-wtf>=1.2",  # its basic-auth
+    ),
+)
 NEW = Environment("mlflow 3.x", "3.11", ("mlflow>=3,<4",))
 SKINNY = Environment("mlflow-skinny", "3.11", ())
 ON_312 = Environment("mlflow 3.x on 3.12", "3.12", ("mlflow>=3,<4",))
@@ -47,6 +57,7 @@ COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
     (OLD, "sqlite"),
     (OLD, "files"),
     (OLD, OLD),
+    (OLD, "pages behind a login"),
     (NEW, "sqlite"),
     (NEW, NEW),
     (NEW, OLD),
@@ -58,7 +69,10 @@ COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
     (ON_313, "sqlite"),
     (ON_313, ON_313),
 )
-"""Who tells the story, and to what store: a file of SQLite, a folder of files, or the server of an environment."""
+"""Who tells the story, and to what store: a file of SQLite, a folder of files, or the server of an environment.
+
+`pages behind a login` is another story: a server with the lineage pages, and the browser tests on it.
+"""
 
 
 def main() -> int:
@@ -136,7 +150,9 @@ def find_python(version: str) -> str | None:
 
 
 def tell(python: Path | str, store: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run the story in a folder of its own. store: `sqlite`, `files`, or the Python of a server's environment."""
+    """Run the story in a folder of its own. store: a word of those above, or the Python of a server's environment."""
+    if store == "pages behind a login":
+        return _pages(python)
     with tempfile.TemporaryDirectory(prefix="matrix-") as name:
         folder = Path(name)
         if store == "sqlite":
@@ -150,6 +166,15 @@ def tell(python: Path | str, store: Path | str) -> subprocess.CompletedProcess[s
 def _story(python: Path | str, uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [python, STORY, uri, folder / "story"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=_environment(), cwd=folder)
+
+
+def _pages(python: Path | str) -> subprocess.CompletedProcess[str]:
+    """The tests on a server of that environment; what they print counts as an error when one fails."""
+    tests = REPOSITORY / "tests" / "browser" / "test_lineage_behind_a_login.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "2.22", tests]
+    environment = {**_environment(), "DSVER_PYTHON_MLFLOW_2": str(python)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, cwd=REPOSITORY)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout, done.stdout + done.stderr)
 
 
 @contextmanager
