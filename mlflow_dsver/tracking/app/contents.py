@@ -1,28 +1,26 @@
 """The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
 
 A manifest is taken from a run that the visitor may read, through MLflow, and believed only when its digest is the
-one that was recorded. What was read once is kept on the server's disk under that digest; who can name the digest of
-a manifest was shown it, or has the files.
+one that was recorded. What was read once is kept on the server's disk under that digest, up to `MAX_KEPT`; who can
+name the digest of a manifest was shown it, or has the files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator, Sequence
 from io import BytesIO
-from pathlib import Path
 
 from mlflow_dsver import settings
 from mlflow_dsver.checks.manifest_lines import ManifestLines, diff_streams, parse_line
-from mlflow_dsver.files import atomic_write
 from mlflow_dsver.lineage.facts import version_of
 from mlflow_dsver.lineage.views import DiffPage, Hit, SearchPage
 from mlflow_dsver.manifests import InvalidManifest
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.app import kept
 from mlflow_dsver.tracking.app.catalogue import Catalogue
 from mlflow_dsver.tracking.app.visitor import Visitor
 from mlflow_dsver.tracking.lineage_queries import runs_of
@@ -32,6 +30,8 @@ SEARCH_SECONDS = 4.0
 MOST_HITS = 200
 MAX_COMPRESSED = 64 << 20
 """Bytes of a compressed manifest up to which a page reads it: about two million files."""
+MAX_KEPT = 1 << 30
+"""Bytes of compressed manifests that are kept on the server's disk, in the folder `cache/manifests`."""
 
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
 
@@ -41,20 +41,20 @@ def manifest_of(visitor: Visitor, ref: DatasetRef, digest: str | None = None) ->
 
     digest: the version's content digest where the caller has it from a readable experiment.
     """
-    if digest is not None and (kept := _kept(digest)).is_file():
-        return kept.read_bytes()
+    folder = settings.home() / "cache" / "manifests"
+    if digest is not None and (content := kept.get(folder, digest)) is not None:
+        return content
     runs, _ = runs_of(visitor, visitor.experiments, ref)
     for run in runs[:5]:
         for use in run.uses:
             if use.content_digest is None:
                 continue
-            kept = _kept(use.content_digest)
-            if kept.is_file():
-                return kept.read_bytes()
+            if (content := kept.get(folder, use.content_digest)) is not None:
+                return content
             path = f"{record.FOLDER}/{record.manifest_name(use.role)}"
             content = visitor.artifact(run.run_id, path, MAX_COMPRESSED)
             if content is not None and _digest(content) == use.content_digest:
-                _keep(kept, content)
+                kept.put(folder, use.content_digest, content, limit=MAX_KEPT)
                 return content
     return None
 
@@ -108,17 +108,3 @@ def _digest(content: bytes) -> str | None:
         return lines.content_digest
     except InvalidManifest:
         return None
-
-
-def _kept(digest: str) -> Path:
-    return settings.home() / "cache" / "manifests" / f"{hashlib.sha256(digest.encode()).hexdigest()}.jsonl.gz"
-
-
-def _keep(path: Path, content: bytes) -> None:
-    """Keep a manifest for the next reader; a disk that cannot be written to is no reason to fail."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, durable=False) as stream:
-            stream.write(content)
-    except OSError:
-        return
