@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.registry import get_provider
     from mlflow_dsver.refs import DatasetRef, parse
     from mlflow_dsver.tracking.api import attach, create_version, resolve, start_run, use
+    from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
     from mlflow_dsver.tracking.exporting import export_run, report_of
     from mlflow_dsver.tracking.history import inputs_of, runs_using
@@ -67,6 +68,7 @@ _HOMES = {
     "mlflow_dsver.providers.interface": ["Capability", "Provider"],
     "mlflow_dsver.providers.registry": ["get_provider"],
     "mlflow_dsver.refs": ["DatasetRef", "parse"],
+    "mlflow_dsver.tracking.autolink": ["autolink"],
     "mlflow_dsver.tracking.api": ["attach", "create_version", "resolve", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.tracking.exporting": ["export_run", "report_of"],
@@ -79,7 +81,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "__version__",
-    "attach", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
+    "attach", "autolink", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
     "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
     "models_using", "register_model", "tag_model", "report_of", "export_run", "describe",
     "parse", "get_provider",

@@ -121,6 +121,11 @@ def variables(prefix: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(prefix)}
 
 
+def tell_children(name: str, value: str) -> None:
+    """Set a setting for this process and those that it starts."""
+    os.environ[PREFIX + name] = value
+
+
 def on_error() -> OnError:
     """The policy for a provider or tracking server that fails; `raise` unless set."""
     value = setting("ON_ERROR") or "raise"
@@ -137,8 +142,8 @@ def switch(name: str, *, default: bool) -> bool:
     return default if not value else value in ON
 
 
-def seconds(name: str, default: float) -> float:
-    """A setting in seconds: a number above 0 and at most a day."""
+def seconds(name: str, default: float, *, least: float | None = None) -> float:
+    """A setting in seconds: a number above 0, or from `least` on, and at most a day."""
     value = setting(name)
     if value is None:
         return default
@@ -146,8 +151,10 @@ def seconds(name: str, default: float) -> float:
         number = float(value)
     except ValueError:
         number = -1.0
-    if not 0 < number <= 86_400:
-        raise SettingsError(PREFIX + name, expected="seconds, above 0 and at most 86400", got=ascii(value)[:40])
+    enough = number > 0 if least is None else number >= least
+    if not enough or number > 86_400:
+        low = "above 0" if least is None else f"from {least:g} on"
+        raise SettingsError(PREFIX + name, expected=f"seconds, {low} and at most 86400", got=ascii(value)[:40])
     return number
 
 

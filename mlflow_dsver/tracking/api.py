@@ -1,40 +1,40 @@
 """Run start and linking: what a training script calls.
 
-References are resolved before a run is created, so that a bad one leaves no run behind; the run is found in the
-caller's thread and named by its id from there on, so that nothing is ever logged to another run. What happens when a
-provider or the tracking server fails is one policy, `on_error`: `raise` (the default), or `warn`, by which training
-goes on, a warning is logged and a tag of the run (`dsver.R.error`, or `dsver.error` for the whole) says what failed.
-Malformed calls and conflicts with what the run has already are errors under both.
+References are resolved before a run is created, so that a bad one leaves no run behind (`planning`); the run is found
+in the caller's thread and named by its id from there on, so that nothing is ever logged to another run; the record is
+written while training goes on (`recording`). What happens when a provider or the tracking server fails is one
+policy, `on_error`: `raise` (the default); `warn`, by which training goes on, a warning is logged and a tag of the run
+(`dsver.R.error`, or `dsver.error` for the whole) says what failed; `offline`, which is `warn` and takes the last
+known answer of a provider that cannot be reached. Malformed calls and conflicts with what the run has already are
+errors under all of them.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mlflow
-from mlflow import ActiveRun, MlflowClient
+from mlflow import MlflowClient
 
-from mlflow_dsver import settings
+from mlflow_dsver import ranks, settings
 from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument, InvalidReference
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import LATEST, check_role, check_tag, parse
-from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, record, recorded, writing
-from mlflow_dsver.tracking.guards import say_overlaps
+from mlflow_dsver.refs import LATEST, check_tag, parse
+from mlflow_dsver.tracking import answers, bounded, pins, planning, recorded, recording, since
 from mlflow_dsver.tracking.linked import LinkedDataset
+from mlflow_dsver.tracking.planning import Plan
+from mlflow_dsver.tracking.recording import Recording
 from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
-from mlflow_dsver.tracking.starting import LinkedRun, give_up_run, say, server_answers
-from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import DatasetVersion, Link, now
+from mlflow_dsver.tracking.seam import unlinked
+from mlflow_dsver.tracking.starting import LinkedRun, arguments_of, give_up_run, start_patiently
+from mlflow_dsver.versions import DatasetVersion
 
 __all__ = ["attach", "create_version", "resolve", "start_run", "use"]
 
 ATTACHED_LATER = "attached later"
-_logger = logging.getLogger(__name__)
 
 
 def start_run(
@@ -45,55 +45,60 @@ def start_run(
 ) -> LinkedRun:
     """Start or resume a run, as `mlflow.start_run` does, and link dataset versions to it.
 
-    inputs: role (`training`, `validation`, …) to reference or version. on_error: `raise` or `warn`; None takes the
-    setting MLFLOW_DSVER_ON_ERROR. Everything else goes to `mlflow.start_run`.
+    inputs: role (`training`, `validation`, …) to reference or version; None for those of the parent run, if there is
+    one that was linked. on_error: `raise`, `warn` or `offline`; None takes the setting MLFLOW_DSVER_ON_ERROR.
+    Everything else goes to `mlflow.start_run`.
     Gives MLflow's own run, with `datasets` (role to LinkedDataset) added and `inputs` filled.
 
-    A run that is resumed keeps what it started with: a role asked for with the same words means the version on the
-    record, even if `latest` or a tag has moved since, which is logged. Other words that mean another version raise
-    InputConflict before anything is written. Other errors: those of the provider, and TrackingError, which a server
-    that does not answer is under both policies, since without it there is no run.
+    A child of a linked run means the same by the same words as its parent. A run that is resumed keeps what it
+    started with: a role asked for with the same words means the version on the record, even if `latest` or a tag has
+    moved since, which is logged. Other words that mean another version raise InputConflict before anything is
+    written. Other errors: those of the provider, LockConflict in frozen mode, and TrackingError, which a server that
+    does not answer is under all policies, since without it there is no run.
+
+    The record is written while training goes on, unless MLFLOW_DSVER_BACKGROUND=no. What fails then is a warning and
+    a tag of the run, and stays in the journal for `mlflow-dsver sync`.
     """
-    policy, asked = _policy(on_error), _roles(inputs or {})
-    client = MlflowClient()
-    run_id = named.get("run_id") or (arguments[0] if arguments else None) or settings.text("MLFLOW_RUN_ID")
-    until = bounded.deadline()
-    alive = None if run_id else server_answers(client)
-    known = bounded.read_run(client, until, run_id) if run_id else None
-    found = {role: _find(role, ref, policy, known) for role, ref in asked.items()}
-    if known is not None:
-        writing.refuse_conflicts(known, [each.link for each in found.values() if isinstance(each, Wanted)])
-    say_overlaps({role: each.manifest for role, each in found.items() if isinstance(each, Wanted) and each.manifest})
-    if alive is not None:
-        alive.result(until)
-    started = mlflow.start_run(*arguments, **named)
-    if not asked:
+    policy, client = policy_of(on_error), MlflowClient()
+    by_name = arguments_of(arguments, named)
+    if inputs is None:
+        inputs = {role: link.requested for role, link in pins.of_parent(client, by_name).items()}
+    plan = planning.plan(client, inputs, policy, arguments=by_name)
+    resumed = planning.resumed(by_name)
+    if resumed:
+        by_name["run_id"] = resumed
+
+    def start() -> Any:
+        with unlinked():
+            return mlflow.start_run(**by_name)
+
+    started = start_patiently(client, start, bounded.deadline())
+    if not plan.asked:
         return LinkedRun(started, {})
+    if not writes(resumed):
+        return LinkedRun(started, _datasets(plan, None))
     try:
-        return _linked_run(client, started, known or started, asked, found, policy)
+        recording = link_started(client, started.info, plan)
     except BaseException:
         give_up_run(started.info.run_id)
         raise
+    return LinkedRun(started, _datasets(plan, recording), recording)
 
 
 def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
     """Link a version to the run that is active in this thread; with none, one is started, as MLflow itself does.
 
-    Raises InputConflict when the run has another version in that role, the provider's errors, and TrackingError.
+    The link is on the run when this returns. Raises InputConflict when the run has another version in that role,
+    the provider's errors, LockConflict in frozen mode, and TrackingError.
     """
-    policy, asked = _policy(on_error), _roles({role: ref})
+    policy, asked = policy_of(on_error), planning.roles({role: ref})
     client, active = MlflowClient(), mlflow.active_run()
-    found = {role: _find(role, ref, policy, None)}
+    plan = planning.find(asked, policy, pinned=pins.of_active(active) if active is not None else None)
     if active is None:
-        alive = server_answers(client)
-        if alive is not None:
-            alive.result(bounded.deadline())
-        active = known = mlflow.start_run()
-    else:
-        known = None
-    datasets, _, unsaid = _link(client, active.info, known, asked, found, policy)
-    _say_now(client, active.info.run_id, unsaid)
-    return datasets[role]
+        active = start_patiently(client, mlflow.start_run, bounded.deadline())
+    recording.settle(active.info.run_id)
+    made = link_started(client, active.info, plan, background=False)
+    return _datasets(plan, made)[role]
 
 
 def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
@@ -101,16 +106,54 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
 
     Raises RunNotFound, InputConflict, the provider's errors, and TrackingError.
     """
-    asked = _roles({role: ref})
+    asked = planning.roles({role: ref})
     client = MlflowClient()
     known: Any = bounded.read_run(client, bounded.deadline(), run_id)
-    found = _find(role, ref, "raise", known)
-    assert isinstance(found, Wanted)
-    have = recorded.links_of(known).get(role)
+    plan = planning.find(asked, "raise", known=known)
+    have, found = recorded.links_of(known).get(role), plan.wanted[role]
     grade = have.grade if have else found.link.grade.noting(ATTACHED_LATER)
-    link = Link(role, found.link.requested, found.link.version, grade, found.link.linked)
-    wanted: dict[str, Wanted | DsverError] = {role: Wanted(link, found.manifest)}
-    return _link(client, known.info, known, asked, wanted, "raise")[0][role]
+    plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})
+    return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
+
+
+def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: bool | None = None) -> Recording:
+    """Put a plan on a run that has started. info: MLflow's RunInfo. background: None takes the setting.
+
+    Raises what keeps the record from being written, if that is waited for and the policy is `raise`; a conflict
+    always.
+    """
+    if background is None:
+        background = settings.switch("BACKGROUND", default=True)
+        since.tell(client.tracking_uri, str(info.experiment_id), plan.wanted.values())
+    pins.pin(info.run_id, plan.links)
+    made = recording.begin(client, info, plan, background=background)
+    if background:
+        return made
+    try:
+        made.result()
+    except DsverError as error:
+        if plan.policy == "raise" or isinstance(error, InputConflict):
+            made.drop()
+            raise
+    finally:
+        made.settle()
+    return made
+
+
+def writes(resumed: object) -> bool:
+    """Whether this process links the run: of the ranks that resume one, the first does."""
+    rank = ranks.current() if resumed else None
+    return rank is None or rank.number == 0
+
+
+def _datasets(plan: Plan, recording: Recording | None) -> dict[str, LinkedDataset]:
+    wanted, failed = plan.wanted, plan.failed
+    return {
+        role: LinkedDataset(role, as_written(ref), wanted[role].link, None, recording)
+        if role in wanted
+        else LinkedDataset(role, as_written(ref), None, failed[role])
+        for role, ref in plan.asked.items()
+    }
 
 
 def create_version(
@@ -136,7 +179,7 @@ def create_version(
         )
     if isinstance(tags, str):
         raise InvalidArgument("tags are a list", reference=parsed, expected=f"[{tags!r}]", got=repr(tags)[:60])
-    return get_provider(parsed.provider).create(
+    made = get_provider(parsed.provider).create(
         parsed.dataset,
         None if folder is None else Path(folder),
         message=message,
@@ -144,115 +187,14 @@ def create_version(
         metadata=metadata,
         reference=reference,
     )
+    answers.forget(made.ref)
+    return made
 
 
-def _policy(on_error: settings.OnError | None) -> settings.OnError:
+def policy_of(on_error: settings.OnError | None) -> settings.OnError:
+    """The policy as given, else as set. Raises InvalidArgument and SettingsError."""
     if on_error is None:
         return settings.on_error()
-    if on_error not in ("raise", "warn"):
-        raise InvalidArgument("on_error", expected="raise or warn", got=ascii(on_error)[:40])
+    if on_error not in get_args(settings.OnError):
+        raise InvalidArgument("on_error", expected="raise, warn or offline", got=ascii(on_error)[:40])
     return on_error
-
-
-def _roles(inputs: Mapping[str, RefLike]) -> dict[str, RefLike]:
-    """The inputs, each role and reference well formed."""
-    for role, ref in inputs.items():
-        check_role(role)
-        if not isinstance(ref, DatasetVersion):
-            parse(ref)
-    return dict(inputs)
-
-
-def _find(role: str, ref: RefLike, policy: settings.OnError, known: Any) -> Wanted | DsverError:
-    """What is to be linked; under the policy `warn` the error instead, or what the run has on record already."""
-    have = recorded.links_of(known).get(role) if known is not None else None
-    try:
-        return _wanted(role, ref, have)
-    except InvalidReference:
-        raise
-    except DsverError as error:
-        if policy == "raise":
-            raise
-        if have is not None and as_written(ref) in (have.requested, str(have.version.ref)):
-            _logger.warning("%s cannot be resolved now; the run goes on with %s: %s", ref, have.version, error)
-            return Wanted(have)
-        return error
-
-
-def _wanted(role: str, ref: RefLike, have: Link | None) -> Wanted:
-    requested = as_written(ref)
-    version = resolve(ref)
-    provider = get_provider(version.ref.provider)
-    if have is not None and have.requested == requested and have.version.ref != version.ref:
-        _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
-        version = provider.get(have.version.ref.dataset, have.version.ref.selector or "")
-    link = Link(role, requested, version, provider.grade(version), now())
-    return Wanted(link, provider.manifest(version))
-
-
-def _linked_run(
-    client: MlflowClient,
-    started: ActiveRun,
-    known: Any,
-    asked: Mapping[str, RefLike],
-    found: Mapping[str, Wanted | DsverError],
-    policy: settings.OnError,
-) -> LinkedRun:
-    datasets, run, unsaid = _link(client, started.info, known, asked, found, policy)
-    if run is None:
-        run = started
-    return LinkedRun(run, datasets, _say_now(client, started.info.run_id, unsaid))
-
-
-def _link(
-    client: MlflowClient,
-    info: Any,
-    known: Any,
-    asked: Mapping[str, RefLike],
-    found: Mapping[str, Wanted | DsverError],
-    policy: settings.OnError,
-) -> tuple[dict[str, LinkedDataset], Any, dict[str, str]]:
-    """Record what was found. Gives the datasets, the run as it stands if it was read, and tags telling of errors."""
-    wanted = [each for each in found.values() if isinstance(each, Wanted)]
-    tags = {record.key(role, "error"): record.error_text(e) for role, e in found.items() if isinstance(e, DsverError)}
-    written, failure = None, None
-    if wanted:
-        until = bounded.deadline()
-        try:
-            written = bounded.within(
-                client,
-                until,
-                f"link run {info.run_id}",
-                lambda: writing.write(client, info, known, wanted, until),
-            )
-        except InputConflict:
-            raise
-        except DsverError as error:
-            tags[record.ERROR_TAG] = record.error_text(error)
-            if policy == "raise":
-                with suppress(DsverError):
-                    say(client, info.run_id, tags)
-                raise
-            failure = error
-    for key, text in tags.items():
-        _logger.warning("run %s, %s: %s", info.run_id, key, text)
-    digests = written.digests if written else {}
-    datasets = {
-        role: LinkedDataset(role, as_written(asked[role]), each.link, failure, digests.get(role))
-        if isinstance(each, Wanted)
-        else LinkedDataset(role, as_written(asked[role]), None, each)
-        for role, each in found.items()
-    }
-    return datasets, written.run if written else None, tags
-
-
-def _say_now(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """Put tags on the run; gives back those that could not be put there."""
-    if not tags:
-        return {}
-    try:
-        say(client, run_id, tags)
-    except DsverError as error:
-        _logger.warning("run %s: its tags cannot be written now: %s", run_id, one_line(error))
-        return dict(tags)
-    return {}

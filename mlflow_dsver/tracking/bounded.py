@@ -60,18 +60,27 @@ class Errand(Generic[T]):
         """What the work gave. Raises its DsverError, and TrackingError for all else and when time is up."""
         self._done.wait(min(deadline.left(), threading.TIMEOUT_MAX))
         if not self._done.is_set() or isinstance(self._error, DeadlineExceeded):
-            raise TrackingError(
-                f"the tracking server {self._server} did not answer in time; it was asked to {self._what}",
-                expected=f"an answer within {deadline.seconds:g} seconds",
-                done="Gave up waiting",
-                tip="see whether the server is up and MLFLOW_TRACKING_URI is right; "
-                "MLFLOW_DSVER_TRACKING_TIMEOUT sets the seconds",
-            ) from self._error
+            raise _unanswered(self._server, deadline, self._what) from self._error
         if self._error is None:
             return self._value
         if isinstance(self._error, DsverError):
             raise self._error
         raise TrackingError(f"MLflow at {self._server} could not {self._what}: {_told(self._error)}") from self._error
+
+
+def unanswered(client: MlflowClient, deadline: Deadline, what: str) -> TrackingError:
+    """The error of a server that was asked to do something and did not answer within the deadline."""
+    return _unanswered(shown_address(client.tracking_uri), deadline, what)
+
+
+def _unanswered(server: str, deadline: Deadline, what: str) -> TrackingError:
+    return TrackingError(
+        f"the tracking server {server} did not answer in time; it was asked to {what}",
+        expected=f"an answer within {deadline.seconds:g} seconds",
+        done="Gave up waiting",
+        tip="see whether the server is up and MLFLOW_TRACKING_URI is right; "
+        "MLFLOW_DSVER_TRACKING_TIMEOUT sets the seconds",
+    )
 
 
 def within(client: MlflowClient, deadline: Deadline, what: str, work: Callable[[], T]) -> T:
@@ -81,6 +90,11 @@ def within(client: MlflowClient, deadline: Deadline, what: str, work: Callable[[
 
 def read_run(client: MlflowClient, deadline: Deadline, run_id: str) -> object:
     """MLflow's run entity. Raises RunNotFound, and TrackingError when it cannot be read."""
+    return reading(client, run_id).result(deadline)
+
+
+def reading(client: MlflowClient, run_id: str) -> Errand[object]:
+    """Begin to read a run; see `read_run`."""
 
     def work() -> object:
         try:
@@ -93,7 +107,7 @@ def read_run(client: MlflowClient, deadline: Deadline, run_id: str) -> object:
                 ) from error
             raise
 
-    return within(client, deadline, f"show run {one_line(run_id, 60)}", work)
+    return Errand(client, f"show run {one_line(run_id, 60)}", work)
 
 
 def shown_address(tracking_uri: str) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.dataset import VersionedDataset
+from mlflow_dsver.tracking.recording import Recording
 from mlflow_dsver.tracking.resolving import path_of
 from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
@@ -18,16 +20,20 @@ class LinkedDataset:
 
     role: what the run uses it for. requested: the reference as written.
     made: the link; None when the reference could not be resolved and the policy was to go on.
-    error: what went wrong under that policy, in resolving or in recording; None when nothing did.
-    digest: of the dataset input on the run; None when there is none.
+    unresolved: why not. recording: the link on its way to the run; None when it does not go there.
     Where there is no link, everything that needs it raises `error`.
     """
 
     role: str
     requested: str
     made: Link | None
-    error: DsverError | None = None
-    digest: str | None = None
+    unresolved: DsverError | None = None
+    recording: Recording | None = None
+
+    @property
+    def error(self) -> DsverError | None:
+        """What went wrong and was passed over, in resolving or, as far as is known, in recording."""
+        return self.unresolved or (self.recording.failure if self.recording is not None else None)
 
     @property
     def link(self) -> Link:
@@ -53,9 +59,14 @@ class LinkedDataset:
 
     @property
     def dataset(self) -> VersionedDataset:
-        """As MLflow's kind of dataset, such as `mlflow.log_metric(…, dataset=…)` wants; it is an input already."""
+        """As MLflow's kind of dataset, such as `mlflow.log_metric(…, dataset=…)` wants.
+
+        It is an input of the run by then: this waits until it is recorded. Raises TrackingError when it cannot be.
+        """
         link = self.link
-        return VersionedDataset(link.version, requested=link.requested, grade=link.grade, digest=self.digest)
+        written = self.recording.result() if self.recording is not None else None
+        digest = written.digests.get(self.role) if written is not None else record.digest(link.version)
+        return VersionedDataset(link.version, requested=link.requested, grade=link.grade, digest=digest)
 
     def path(self) -> Path:
         """A folder that holds exactly the version's files, fetched and checked when needed; not to be written to.

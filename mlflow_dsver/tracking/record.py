@@ -1,7 +1,8 @@
 """What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts. Pure; `recorded` reads it back.
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
-`.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`; one dataset input with R as its
+`.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a
+person put another version in place of the script's; one dataset input with R as its
 context; and the artifacts `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read
 without this package. It is a promise to users: what it says changes only together with the schema number.
 
@@ -60,13 +61,19 @@ def params(link: Link) -> dict[str, str]:
     return {key(link.role, name): value for name, value in fields.items()}
 
 
-def tags(link: Link) -> dict[str, str]:
-    """The tags of a link, the one with the schema's number included."""
-    return {
+def tags(link: Link, overridden: str | None = None) -> dict[str, str]:
+    """The tags of a link, the one with the schema's number included.
+
+    overridden: what the script had asked for, when a person put another version in its place.
+    """
+    told = {
         SCHEMA_TAG: SCHEMA,
         key(link.role, "version"): str(link.version.ref),
         key(link.role, "grade"): str(link.grade),
     }
+    if overridden is not None:
+        told[key(link.role, "overridden")] = one_line(overridden, VALUE_LIMIT)
+    return told
 
 
 def tags_text(tags: Iterable[str], limit: int = VALUE_LIMIT) -> str:

@@ -8,6 +8,8 @@ imported by the methods that use it. Nothing here asks a provider anything befor
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,3 +163,18 @@ def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(fields)) > MAX_JSON:
         fields["requested"] = fields["reference"]
     return fields
+
+
+def _link_without_a_line() -> None:
+    """If the person asked for it, every run of this process is linked. Nothing of this may break `import mlflow`."""
+    if not os.environ.get("MLFLOW_DSVER_INPUTS", "").strip():
+        return
+    try:
+        from mlflow_dsver.tracking import seam
+
+        seam.install()
+    except Exception as error:  # noqa: BLE001
+        logging.getLogger(__name__).warning("MLFLOW_DSVER_INPUTS: runs are not linked: %s", error)
+
+
+_link_without_a_line()

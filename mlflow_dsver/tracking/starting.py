@@ -1,13 +1,16 @@
 """The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
 
-MLflow's own start and end of a run belong to the caller's thread, where they cannot be bounded. So a server is asked
-once, under a deadline, before a run is started on it; and a run that is given up is ended without MLflow's retries.
+MLflow's own start of a run belongs to the caller's thread, where nobody can stop it, and was measured to try a dead
+server for 246 seconds. So MLflow is told to be impatient while it starts a run, and is asked again until the time is
+up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import inspect
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
@@ -19,70 +22,81 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.tracking import bounded, writing
-from mlflow_dsver.tracking.bounded import Errand
+from mlflow_dsver.tracking import bounded
 from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.linked import LinkedDataset
+from mlflow_dsver.tracking.recording import SAYING, Recording
+from mlflow_dsver.tracking.seam import unlinked
 
-TRUSTED_FOR = 60.0
-"""Seconds for which a server that answered is taken to be there: runs that follow each other ask it only once."""
+PAUSE = 1.0
+"""Seconds between two attempts to start a run on a server that does not answer."""
 
-SAYING = 5.0
-"""Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
-
-_answered: dict[str, float] = {}
+_UNANSWERED = re.compile(r"API request to .* failed with", re.DOTALL)
+_bounds_lock = threading.Lock()
+_bounds_users = 0
+_before: dict[Any, str | None] = {}
 
 
 class LinkedRun(ActiveRun):  # type: ignore[misc]
     """MLflow's active run, with `datasets`: role to what is linked. Works in `with` and without, as MLflow's does.
 
-    unsaid: tags that tell of errors and could not be written yet; tried once more when the `with` block ends.
+    The links are put on the run behind training's back; `inputs` and `data` wait until they are there, and so does
+    the end of the `with` block, each within MLFLOW_DSVER_TRACKING_TIMEOUT seconds of the start.
     """
 
-    def __init__(
-        self, run: Any, datasets: Mapping[str, LinkedDataset], unsaid: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, run: Any, datasets: Mapping[str, LinkedDataset], recording: Recording | None = None) -> None:
         super().__init__(run)
         self._inputs = run.inputs  # which MLflow 2.22 leaves out of an active run
         self.datasets = dict(datasets)
-        self._unsaid = dict(unsaid or {})
+        self._recording = recording
+
+    @property
+    def inputs(self) -> Any:
+        """MLflow's inputs of the run, ours included; as it was when it started where they cannot be recorded."""
+        return self._recorded()._inputs
+
+    @property
+    def data(self) -> Any:
+        """MLflow's params, tags and metrics, ours included; as when it started where they cannot be recorded."""
+        return self._recorded()._data
+
+    def _recorded(self) -> Any:
+        if self._recording is not None:
+            with suppress(DsverError):
+                written = self._recording.result()
+                return self if written is None else written.run
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._unsaid:
-            with suppress(DsverError):
-                say(MlflowClient(), self.info.run_id, self._unsaid)
+        if self._recording is not None:
+            self._recording.settle()
         if self.datasets:
             seal_at_end(self.info.run_id)
-        return bool(super().__exit__(kind, error, trace))
+        with unlinked():
+            return bool(super().__exit__(kind, error, trace))
 
 
-def server_answers(client: MlflowClient) -> Errand[None] | None:
-    """Ask a tracking server for a sign of life; None when it gave one lately, or when the store is no server.
-
-    Any answer will do, a refusal too: it is MLflow's business then. Meant to run while references are resolved.
-    """
-    uri = client.tracking_uri
-    if (
-        not uri.startswith(("http://", "https://"))
-        or time.monotonic() - _answered.get(uri, -TRUSTED_FOR) < TRUSTED_FOR
-    ):
-        return None
-
-    def work() -> None:
-        with suppress(MlflowException):
-            client.get_experiment("0")
-        _answered[uri] = time.monotonic()
-
-    return Errand(client, "start a run", work)
+def arguments_of(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `mlflow.start_run` by name. Raises TypeError for what it does not take, as it does itself."""
+    return dict(inspect.signature(mlflow.start_run).bind_partial(*arguments, **named).arguments)
 
 
-def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Put tags on a run, within a few seconds. Raises TrackingError."""
-    bounded.within(
-        client, Deadline(SAYING), f"put tags on run {run_id}", lambda: writing.put_tags(client, run_id, tags)
-    )
+def start_patiently(client: MlflowClient, start: Callable[[], Any], until: Deadline) -> Any:
+    """Start a run: at once, or as soon as the server answers. Raises TrackingError when it does not in time."""
+    if not client.tracking_uri.startswith(("http://", "https://")):
+        return start()
+    while True:
+        try:
+            with _impatient(max(1, int(until.left() / 2))):
+                return start()
+        except MlflowException as error:
+            if not _UNANSWERED.search(str(error)):
+                raise
+            if until.left() <= PAUSE:
+                raise bounded.unanswered(client, until, "start a run") from error
+            until.sleep(PAUSE)
 
 
 def give_up_run(run_id: str) -> None:
@@ -90,22 +104,29 @@ def give_up_run(run_id: str) -> None:
     active = mlflow.active_run()
     if active is None or active.info.run_id != run_id:
         return
-    with _impatient(), suppress(MlflowException):
+    with _impatient(int(SAYING)), suppress(MlflowException):
         mlflow.end_run("FAILED")  # if the server is gone, the run is off the stack all the same
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """MLflow tries once more at most and waits for a few seconds. This holds for all its threads meanwhile."""
-    bounds = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: int(SAYING)}
-    before = {setting: setting.get_raw() if setting.is_set() else None for setting in bounds}
-    for setting, bound in bounds.items():
-        setting.set(bound)
+def _impatient(seconds: int) -> Iterator[None]:
+    """MLflow tries once more at most and waits so long for an answer. This holds for all its threads meanwhile."""
+    global _bounds_users
+    bounds = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: seconds}
+    with _bounds_lock:
+        if _bounds_users == 0:
+            _before.update({each: each.get_raw() if each.is_set() else None for each in bounds})
+        _bounds_users += 1
+        for each, bound in bounds.items():
+            each.set(bound)
     try:
         yield
     finally:
-        for setting, former in before.items():
-            if former is None:
-                setting.unset()
-            else:
-                setting.set(former)
+        with _bounds_lock:
+            _bounds_users -= 1
+            if _bounds_users == 0:
+                for each, former in _before.items():
+                    if former is None:
+                        each.unset()
+                    else:
+                        each.set(former)

@@ -49,10 +49,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A link to be recorded, and the version's manifest; None when nobody knows its files."""
+    """A link to be recorded.
+
+    manifest: the version's; None when nobody knows its files. overridden: what the script had asked for, when a
+    person put another version in its place; None otherwise.
+    """
 
     link: Link
     manifest: Manifest | None = None
+    overridden: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def write(client: MlflowClient, info: Any, known: Any, wanted: Sequence[Wanted],
     info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. Raises InputConflict before
     anything is written, MlflowException and DeadlineExceeded at any point.
     """
-    known = _log_batch(client, info.run_id, known, [each.link for each in wanted], deadline)
+    known = _log_batch(client, info.run_id, known, wanted, deadline)
     no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
     run, others = _read_back(client, info, deadline)
     if no_inputs is None:
@@ -110,14 +115,16 @@ def put_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
-def _log_batch(client: MlflowClient, run_id: str, known: Any, links: Sequence[Link], deadline: Deadline) -> Any:
+def _log_batch(client: MlflowClient, run_id: str, known: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Any:
     """Write params and tags that are not there; hand back the run as known, which a refusal may have changed."""
+    links = [each.link for each in wanted]
     if known is not None:
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
     have_tags = known.data.tags if known is not None else {}
     params = [Param(k, v) for link in links for k, v in record.params(link).items() if k not in have_params]
-    tags = {k: v for link in links for k, v in record.tags(link).items() if k not in have_tags}
+    told = {k: v for each in wanted for k, v in record.tags(each.link, each.overridden).items()}
+    tags = {key: value for key, value in told.items() if key not in have_tags}
     if not params and not tags:
         return known
     deadline.check("log params and tags")
@@ -131,7 +138,7 @@ def _log_batch(client: MlflowClient, run_id: str, known: Any, links: Sequence[Li
         current = client.get_run(run_id)
         if not any(recorded.version_text(current, link.role) for link in links):
             raise
-        return _log_batch(client, run_id, current, links, deadline)
+        return _log_batch(client, run_id, current, wanted, deadline)
     return known
 
 

@@ -168,7 +168,7 @@ def test_use_of_a_version_in_a_second_role_is_not_lost(tracking, digits):
         second = dsver.use("local://digits", "validation")
     present = record.inputs_present(run_of(run.info.run_id))
     assert {role for _, _, role in present} == {"training", "validation"}
-    assert second.digest == record.digest(digits, "validation")
+    assert second.dataset.digest == record.digest(digits, "validation")
 
 
 def test_a_metric_can_name_the_linked_dataset(tracking, digits):

@@ -128,7 +128,7 @@ def test_a_bad_input_leaves_no_run_behind(tracking, digits, inputs, error):
 
 
 def test_a_policy_that_does_not_exist_is_refused(tracking, digits):
-    with pytest.raises(InvalidArgument, match="raise or warn"):
+    with pytest.raises(InvalidArgument, match="raise, warn or offline"):
         dsver.use("local://digits", on_error="ignore")
 
 
@@ -210,6 +210,7 @@ def test_start_run_that_cannot_be_linked_fails_its_run(tracking, digits, monkeyp
         raise OSError("the disk is full")
 
     monkeypatch.setattr(writing, "_log_inputs", broken)
+    monkeypatch.setenv("MLFLOW_DSVER_BACKGROUND", "no")
     with pytest.raises(TrackingError, match="the disk is full"):
         dsver.start_run(inputs={"training": "local://digits"})
     assert mlflow.active_run() is None

@@ -24,7 +24,7 @@ from tracking_proxy import Proxy
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import InputConflict, RunNotFound, TrackingError
 from mlflow_dsver.manifests import FileEntry, Manifest, read
-from mlflow_dsver.tracking import history, record, starting
+from mlflow_dsver.tracking import history, record, recording
 
 
 @pytest.fixture
@@ -52,13 +52,12 @@ def test_the_record_through_a_server(server, digits):
     assert str(digits) in card
 
 
-def test_what_a_linked_start_costs(proxy, digits, monkeypatch):
-    """Beyond MLflow's own requests: log-batch, log-inputs, one search, one upload a file; one sign of life before."""
-    monkeypatch.setattr(starting, "_answered", {})
-    with dsver.start_run(inputs={"training": "local://digits"}):
+def test_what_a_linked_start_costs(proxy, digits):
+    """Beyond MLflow's own requests: log-batch, log-inputs, one search, and one upload a file."""
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        assert run.inputs.dataset_inputs
         linked = proxy.calls()
     assert linked == [
-        "GET experiments/get",
         "POST runs/create",
         "POST runs/log-batch",
         "POST runs/log-inputs",
@@ -66,9 +65,10 @@ def test_what_a_linked_start_costs(proxy, digits, monkeypatch):
         *["PUT artifact"] * 3,
     ]
     proxy.log.clear()
-    with dsver.start_run(inputs={"training": "local://digits", "test": "local://digits"}):
+    with dsver.start_run(inputs={"training": "local://digits", "test": "local://digits"}) as run:
+        assert run.inputs.dataset_inputs
         again = proxy.calls()
-    assert Counter(again) == Counter([*linked[1:], *["PUT artifact"] * 2])
+    assert Counter(again) == Counter([*linked, *["PUT artifact"] * 2])
 
 
 def test_what_use_and_reading_cost(proxy, digits):
@@ -218,9 +218,10 @@ def test_an_address_shows_no_password(monkeypatch, digits, unused_port):
 
 @pytest.mark.parametrize("step", ["runs/log-batch", "runs/log-inputs", "runs/search", "card.md"])
 def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digits, monkeypatch, step):
-    """Under `raise` the start fails; nothing waits for MLflow's minutes of retries, not even the end of the run."""
+    """Under `raise`, not in the background: the start fails; nothing waits for MLflow's minutes of retries."""
+    monkeypatch.setenv("MLFLOW_DSVER_BACKGROUND", "no")
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(starting, "SAYING", 1.0)
+    monkeypatch.setattr(recording, "SAYING", 1.0)
     proxy.dead_from = step
     begun = time.monotonic()
     with pytest.raises(TrackingError, match="did not answer in time"):
@@ -232,10 +233,11 @@ def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digit
 def test_a_server_that_comes_back_is_told_what_failed(proxy, digits, monkeypatch):
     """Under `warn` training goes on, and the run says what is missing as soon as the server hears it again."""
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(starting, "SAYING", 1.0)
+    monkeypatch.setattr(recording, "SAYING", 1.0)
     proxy.dead_from = "runs/log-inputs"
     with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
         assert run.datasets["training"].path().is_dir()
+        assert not run.inputs.dataset_inputs, "waits as long as it may"
         proxy.dead, proxy.dead_from = False, None
     assert "did not answer in time" in MlflowClient().get_run(run.info.run_id).data.tags["dsver.error"]
 

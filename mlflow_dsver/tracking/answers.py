@@ -1,0 +1,139 @@
+"""What a reference means for a run: who is asked, and whose answer is good enough.
+
+In this order: the parent run's answer to the same words; what `mlflow-dsver run` handed down; where runs are linked
+without a line in the script (`reuse`), the process's own answer before, or one kept on this host for a short time;
+the provider, whom of several ranks of a job only one asks. Under the policy `offline` a provider that cannot be
+reached is stood in for by its last known answer. An explicit call, such as `dsver.start_run(inputs=…)` outside of all
+this, always asks anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_dsver import inputs, ranks, resolutions, settings
+from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
+from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
+from mlflow_dsver.versions import DatasetVersion, Link
+
+KEEP = 60.0
+"""Seconds for which an answer, or a failure, stands for runs that are linked without a line in the script."""
+
+UNREACHABLE = (ProviderUnavailable, RateLimited)
+OFFLINE = "offline"
+
+_lock = threading.RLock()
+_told: dict[str, Answer] = {}
+_failed: dict[str, tuple[float, DsverError]] = {}
+_launchers: tuple[Mapping[str, DatasetVersion], frozenset[str]] | None = None
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A version, and whether it is only the last known answer of a provider that could not be reached."""
+
+    version: DatasetVersion
+    offline: bool = False
+
+
+def answer(
+    ref: RefLike,
+    *,
+    policy: settings.OnError = "raise",
+    pinned: Mapping[str, Link] | None = None,
+    reuse: bool = False,
+) -> Answer:
+    """The version that a reference means for a run. pinned: the parent's links by role. Raises as `resolve` does."""
+    if isinstance(ref, DatasetVersion):
+        return Answer(ref)
+    text = as_written(ref)
+    for link in (pinned or {}).values():
+        if text in (link.requested, str(link.version.ref)):
+            return Answer(link.version, OFFLINE in link.grade.notes)
+    handed = inputs.handed_down().get(text)
+    if handed is not None:
+        return Answer(handed, text in inputs.handed_down_offline())
+    return _once_per_process(text, policy) if reuse else _asked(text, policy)
+
+
+def forget(dataset: DatasetRef) -> None:
+    """A dataset got a new version here: what its moving selectors meant to this process is no answer any more.
+
+    What the launcher handed down stays: it is one answer for all its processes.
+    """
+    resolutions.forget(dataset)
+    with _lock:
+        stale = [text for text in _told if parse(text).at(None) == dataset.at(None)]
+        for text in stale:
+            del _told[text]
+        if stale:
+            _tell_children()
+
+
+def ask_anew() -> None:
+    """What the process was told before is no answer any more."""
+    with _lock:
+        if _told:
+            _told.clear()
+            _tell_children()
+        _failed.clear()
+
+
+def _once_per_process(text: str, policy: settings.OnError) -> Answer:
+    keep = settings.seconds("KEEP", KEEP, least=0)
+    with _lock:
+        if text in _told:
+            return _told[text]
+        when, error = _failed.get(text, (0.0, None))
+        if error is not None and time.monotonic() - when < keep:
+            raise error
+        kept = resolutions.kept(text, keep) if keep else None
+        try:
+            found = Answer(kept.version) if kept is not None else _asked(text, policy)
+        except DsverError as failure:
+            _failed[text] = (time.monotonic(), failure)
+            raise
+        _told[text] = found
+        _tell_children()
+        return found
+
+
+def _tell_children() -> None:
+    """Processes that this one starts get its answers, beside those that it got itself from the launcher."""
+    global _launchers
+    if _launchers is None:
+        _launchers = inputs.handed_down(), inputs.handed_down_offline()
+    answers, offline = _launchers
+    ours = {text: told.version for text, told in _told.items()}
+    try:
+        text = inputs.hand_down(
+            {**answers, **ours}, [*offline, *(text for text, told in _told.items() if told.offline)]
+        )
+    except InvalidArgument as error:
+        _logger.info("processes started from here resolve their inputs themselves: %s", error)
+        return
+    settings.tell_children("RESOLVED", text)
+
+
+def _asked(text: str, policy: settings.OnError) -> Answer:
+    rank = ranks.current()
+    try:
+        if rank is None:
+            version = resolve(text)
+        else:
+            wait = settings.seconds("PROVIDER_TIMEOUT", 60.0)
+            version = resolutions.once(text, rank.job, lambda: resolve(text), wait)
+    except UNREACHABLE as error:
+        last = resolutions.kept(text, None) if policy == "offline" else None
+        if last is None:
+            raise
+        _logger.warning("%s is taken as it was last known, on %s: %s", last.version.ref, last.when.date(), error)
+        return Answer(last.version, offline=True)
+    resolutions.keep(text, version)
+    return Answer(version)

@@ -1,0 +1,90 @@
+"""Runs linked without a line in the script: by MLFLOW_DSVER_INPUTS, or by `autolink` once in the code.
+
+What `seam` calls when MLflow starts and ends a run. The policy is `warn` unless MLFLOW_DSVER_ON_ERROR says otherwise,
+since a variable must not be a new way for training to fail: what is wrong is a warning and a tag of the run. Only
+what the person was strict about stops a run before it starts: frozen mode, and the policy `raise`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+from mlflow_dsver import settings
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import answers, api, planning, recording, seam
+from mlflow_dsver.tracking.guards import seal_at_end
+from mlflow_dsver.tracking.planning import Plan
+from mlflow_dsver.tracking.resolving import RefLike
+
+_logger = logging.getLogger(__name__)
+_inputs: dict[str, RefLike] = {}
+_on_error: settings.OnError | None = None
+
+
+def autolink(inputs: Mapping[str, RefLike], *, on_error: settings.OnError | None = None) -> None:
+    """Link every run that MLflow starts in this process from now on, autologging's and implicit ones too.
+
+    inputs: role to reference or version, beside those of MLFLOW_DSVER_INPUTS; {} takes back what was said before.
+    References are resolved at the first run, once for all runs until `autolink` is called again. on_error: `raise`,
+    `warn` or `offline`; None takes the setting MLFLOW_DSVER_ON_ERROR, and `warn` without one.
+    Raises InvalidReference.
+    """
+    global _on_error
+    asked = planning.roles(inputs)
+    policy = None if on_error is None else api.policy_of(on_error)
+    answers.ask_anew()
+    _inputs.clear()
+    _inputs.update(asked)
+    _on_error = policy
+    seam.install()
+
+
+def planned(start_run: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None:
+    """What the run that is about to start will be linked to; None for nothing. Raises only if a person is strict."""
+    policy: settings.OnError = "warn"
+    strict = False
+    try:
+        by_name = dict(inspect.signature(start_run).bind_partial(*arguments, **named).arguments)
+        strict = settings.switch("FROZEN", default=False)
+        policy = _policy()
+        plan = planning.plan(MlflowClient(), _inputs, policy, arguments=by_name, reuse=True)
+        return plan if plan.asked and api.writes(planning.resumed(by_name)) else None
+    except DsverError as error:
+        if strict or policy == "raise":
+            raise
+        return Plan(policy, refused=error)
+    except Exception as error:
+        if strict or policy == "raise":
+            raise
+        _logger.warning("the run is not linked: %s: %s", type(error).__name__, one_line(error))
+        return None
+
+
+def started(run: Any, plan: Plan | None) -> None:
+    """Put the plan on MLflow's run that has started. Raises only under the policy `raise`, when it is waited for."""
+    if plan is None:
+        return
+    try:
+        api.link_started(MlflowClient(), run.info, plan)
+    except Exception as error:
+        if plan.policy == "raise":
+            raise
+        _logger.warning("run %s is not linked: %s: %s", run.info.run_id, type(error).__name__, one_line(error))
+
+
+def ending() -> None:
+    """The active run is about to end: its record is waited for. Raises nothing."""
+    active = mlflow.active_run()
+    if active is not None and recording.settle(active.info.run_id):
+        seal_at_end(active.info.run_id)
+
+
+def _policy() -> settings.OnError:
+    return _on_error or (settings.on_error() if settings.setting("ON_ERROR") else "warn")

@@ -1,0 +1,148 @@
+"""What a run is to be linked to, found out before it starts: roles and versions, conflicts, the lock, overlaps.
+
+Which reference a role has: MLFLOW_DSVER_OVERRIDE before what the script asks for, and that before
+MLFLOW_DSVER_INPUTS. What cannot be resolved is an error under the policy `raise`; under the others it is kept in the
+plan, and the run will say so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow import MlflowClient
+
+from mlflow_dsver import inputs as outside
+from mlflow_dsver import lock, settings
+from mlflow_dsver.errors import DsverError, InvalidReference
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.refs import check_role, parse
+from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
+from mlflow_dsver.tracking.answers import Answer
+from mlflow_dsver.tracking.guards import say_overlaps
+from mlflow_dsver.tracking.resolving import RefLike, as_written
+from mlflow_dsver.tracking.writing import Wanted
+from mlflow_dsver.versions import DatasetVersion, Link, now
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be linked.
+
+    asked: role to reference. wanted: role to link and manifest. failed: role to why it could not be resolved.
+    offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
+    new one. refused: why nothing of it can be linked; None when something can.
+    """
+
+    policy: settings.OnError
+    asked: Mapping[str, RefLike] = field(default_factory=dict)
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)
+    failed: Mapping[str, DsverError] = field(default_factory=dict)
+    offline: tuple[str, ...] = ()
+    known: Any = None
+    refused: DsverError | None = None
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """Role to link."""
+        return {role: each.link for role, each in self.wanted.items()}
+
+
+def roles(script: Mapping[str, RefLike]) -> dict[str, RefLike]:
+    """The script's inputs, each role and reference well formed. Raises InvalidReference."""
+    for role, ref in script.items():
+        check_role(role)
+        if not isinstance(ref, DatasetVersion):
+            parse(ref)
+    return dict(script)
+
+
+def resumed(arguments: Mapping[str, Any]) -> str | None:
+    """The run that `mlflow.start_run` will resume with these arguments; None for a new one."""
+    return arguments.get("run_id") or settings.text("MLFLOW_RUN_ID")
+
+
+def plan(
+    client: MlflowClient,
+    script: Mapping[str, RefLike],
+    policy: settings.OnError,
+    *,
+    arguments: Mapping[str, Any],
+    reuse: bool = False,
+) -> Plan:
+    """What a run that is about to start will be linked to. Raises as the policy says, and conflicts under all.
+
+    arguments: those of `mlflow.start_run`. reuse: answers given before will do; see `answers`.
+    """
+    run_id = resumed(arguments)
+    reading = bounded.reading(client, run_id) if run_id else None
+    until = bounded.deadline()
+    parent = pins.of_parent(client, arguments)
+    asked = roles({**outside.wanted(), **script})
+    known = reading.result(until) if reading is not None else None
+    return find(asked, policy, known=known, pinned=parent, reuse=reuse)
+
+
+def find(
+    asked: Mapping[str, RefLike],
+    policy: settings.OnError,
+    *,
+    known: Any = None,
+    pinned: Mapping[str, Link] | None = None,
+    reuse: bool = False,
+) -> Plan:
+    """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links."""
+    frozen = settings.switch("FROZEN", default=False)
+    overrides = outside.overrides()
+    wanted, failed, offline = {}, {}, []
+    final: dict[str, RefLike] = {}
+    for role, original in asked.items():
+        ref = final[role] = overrides.get(role, original)
+        have = recorded.links_of(known).get(role) if known is not None else None
+        try:
+            found = answers.answer(ref, policy=policy, pinned=pinned, reuse=reuse)
+            wanted[role] = _wanted(role, ref, found, have, as_written(original) if ref is not original else None)
+            if found.offline:
+                offline.append(role)
+        except InvalidReference:
+            raise
+        except DsverError as error:
+            if policy == "raise" or frozen:
+                raise
+            if have is not None and as_written(ref) in (have.requested, str(have.version.ref)):
+                _logger.warning("%s cannot be resolved now; the run goes on with %s: %s", ref, have.version, error)
+                wanted[role] = Wanted(have)
+            else:
+                failed[role] = error
+    if frozen:
+        lock.refuse_moved(
+            {role: as_written(ref) for role, ref in final.items()},
+            {role: each.link.version for role, each in wanted.items()},
+        )
+    if known is not None:
+        writing.refuse_conflicts(known, [each.link for each in wanted.values()])
+    say_overlaps({role: each.manifest for role, each in wanted.items() if each.manifest})
+    return Plan(policy, final, wanted, failed, tuple(offline), known)
+
+
+def _wanted(role: str, ref: RefLike, found: Answer, have: Link | None, replaced: str | None) -> Wanted:
+    requested, version = as_written(ref), found.version
+    provider = get_provider(version.ref.provider)
+    if have is not None and have.requested == requested and have.version.ref != version.ref:
+        _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
+        version = provider.get(have.version.ref.dataset, have.version.ref.selector or "")
+    grade = provider.grade(version)
+    manifest: Manifest | None = None
+    if found.offline:
+        grade = grade.noting(answers.OFFLINE)
+        with suppress(DsverError):
+            manifest = provider.manifest(version)
+    else:
+        manifest = provider.manifest(version)
+    return Wanted(Link(role, requested, version, grade, now()), manifest, replaced)

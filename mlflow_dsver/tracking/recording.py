@@ -1,0 +1,198 @@
+"""Links being put on a run behind training's back, and what becomes of them when that fails.
+
+Each recording is in the journal before its first request and out of it when the run has the whole of it, so that a
+kill loses nothing that `mlflow-dsver sync` cannot send. Whoever needs the record waits for it: the end of the run's
+`with` block, `run.inputs`, the end of the program; never longer than MLFLOW_DSVER_TRACKING_TIMEOUT after it began.
+What fails is logged and put on the run as a tag; it ends no training. A process that forks leaves its recordings to
+the parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from mlflow import MlflowClient
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError, InputConflict
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import bounded, journal, record, writing
+from mlflow_dsver.tracking.bounded import Errand
+from mlflow_dsver.tracking.planning import Plan
+from mlflow_dsver.tracking.writing import Written
+
+SAYING = 5.0
+"""Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
+
+_logger = logging.getLogger(__name__)
+_open: list[Recording] = []
+_guard = threading.Lock()
+
+
+class Recording:
+    """One plan on its way to one run. Made by `begin`."""
+
+    def __init__(self, client: MlflowClient, info: Any, plan: Plan, *, background: bool) -> None:
+        self.run_id: str = info.run_id
+        self._client = client
+        self._info = info
+        self._plan = plan
+        self._background = background
+        self._process = os.getpid()
+        self._until = bounded.deadline()
+        self._ticket: journal.Ticket | None = None
+        self._failing = threading.Lock()
+        self._failure: DsverError | None = None
+        self._unsaid: dict[str, str] = {}
+        self._errand: Errand[Written | None] = Errand(client, f"link run {info.run_id}", self._work)
+
+    @property
+    def failure(self) -> DsverError | None:
+        """Why the run has not the whole record; None when it has, or while that is not known yet."""
+        return self._failure
+
+    def result(self) -> Written | None:
+        """What stands on the run, when it stands there; None when nothing was to be recorded.
+
+        Raises TrackingError when it was not recorded in time, and what else kept it from being so; in a forked child
+        at once.
+        """
+        if os.getpid() != self._process:
+            return None
+        try:
+            return self._errand.result(self._until)
+        except DsverError as error:
+            self._fail(error)
+            raise
+
+    def settle(self) -> None:
+        """Wait until nothing more can be done; what failed is on the run if the server takes it. Raises nothing."""
+        with suppress(DsverError):
+            self.result()
+        self._say()
+        with _guard:
+            if self in _open:
+                _open.remove(self)
+
+    def drop(self) -> None:
+        """Whoever wanted the record was told that it failed: nobody shall send it later."""
+        if self._ticket is not None:
+            self._ticket.done()
+
+    def _work(self) -> Written | None:
+        try:
+            written = self._write()
+        except Exception as error:
+            if isinstance(error, DsverError):
+                self._fail(error)
+                self._say()
+            raise
+        self._say_unresolved()
+        return written
+
+    def _write(self) -> Written | None:
+        plan = self._plan
+        if not plan.wanted:
+            return None
+        self._ticket = journal.put(_entry(self._client, self._info, plan))
+        wanted = list(plan.wanted.values())
+        written = writing.write(self._client, self._info, plan.known, wanted, self._until)
+        if self._ticket is not None and not plan.offline:
+            self._ticket.done()
+        return written
+
+    def _say_unresolved(self) -> None:
+        self._unsaid |= _told(self._plan)
+        self._say()
+
+    def _fail(self, error: DsverError) -> None:
+        """Note it, once."""
+        with self._failing:
+            if self._failure is not None:
+                return
+            self._failure = error
+        if isinstance(error, InputConflict) and not self._background:
+            return  # the caller is told, and the run is as it was
+        text = record.error_text(error)
+        self._unsaid |= {**_told(self._plan), record.ERROR_TAG: text}
+        _logger.warning("run %s, %s: %s", self.run_id, record.ERROR_TAG, text)
+        if self._ticket is not None:
+            self._ticket.fail(text)
+
+    def _say(self) -> None:
+        tags = dict(self._unsaid)
+        if not tags:
+            return
+        try:
+            say(self._client, self.run_id, tags)
+        except DsverError as error:
+            _logger.info("run %s: its tags cannot be written now: %s", self.run_id, one_line(error))
+            return
+        for key in tags:
+            self._unsaid.pop(key, None)
+
+
+def begin(client: MlflowClient, info: Any, plan: Plan, *, background: bool) -> Recording:
+    """Begin to put a plan on a run. info: MLflow's RunInfo. background: whether nobody waits for it now."""
+    for key, text in _told(plan).items():
+        _logger.warning("run %s, %s: %s", info.run_id, key, text)
+    made = Recording(client, info, plan, background=background)
+    with _guard:
+        _open.append(made)
+    return made
+
+
+def settle(run_id: str | None = None) -> int:
+    """Wait for the recordings of a run, or for all, within their bounds; gives how many. Raises nothing."""
+    with _guard:
+        waiting = [each for each in _open if run_id in (None, each.run_id)]
+    for each in waiting:
+        each.settle()
+    return len(waiting)
+
+
+def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Put tags on a run, within a few seconds. Raises TrackingError."""
+    bounded.within(
+        client, Deadline(SAYING), f"put tags on run {run_id}", lambda: writing.put_tags(client, run_id, tags)
+    )
+
+
+def _told(plan: Plan) -> dict[str, str]:
+    """The tags that tell what of a plan could not be resolved."""
+    tags = {record.key(role, "error"): record.error_text(error) for role, error in plan.failed.items()}
+    return tags if plan.refused is None else tags | {record.ERROR_TAG: record.error_text(plan.refused)}
+
+
+def _entry(client: MlflowClient, info: Any, plan: Plan) -> journal.Entry:
+    return journal.Entry(
+        run_id=info.run_id,
+        experiment_id=str(info.experiment_id),
+        tracking=client.tracking_uri,
+        links=tuple(plan.links.values()),
+        offline=plan.offline,
+        overridden={role: each.overridden for role, each in plan.wanted.items() if each.overridden is not None},
+    )
+
+
+def _in_child() -> None:
+    """The parent's threads are not here: neither are its recordings."""
+    global _guard
+    _guard = threading.Lock()
+    _open.clear()
+
+
+def _at_exit(call: Callable[[], object]) -> None:
+    """Before the interpreter stops its thread pools, which some artifact stores need for an upload; else at exit."""
+    getattr(threading, "_register_atexit", atexit.register)(call)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+_at_exit(settle)
