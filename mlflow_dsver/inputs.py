@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, SettingsError
-from mlflow_dsver.refs import check_role, parse
+from mlflow_dsver.refs import LATEST, check_role, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
 
@@ -71,20 +71,37 @@ def overrides() -> dict[str, str]:
     return parse_inputs(settings.setting("OVERRIDE") or "", settings.PREFIX + "OVERRIDE")
 
 
+def spellings(text: str) -> tuple[str, ...]:
+    """The words without blanks around them, and other words for the same: canonical, with `latest` or without.
+
+    Raises InvalidReference.
+    """
+    ref = parse(text)
+    plain = [ref.at(None), ref.at(LATEST)] if ref.selector in (None, LATEST) else [ref]
+    return tuple(dict.fromkeys([text.strip(_BLANKS), *map(str, plain)]))
+
+
 def hand_down(answers: Mapping[str, DatasetVersion], offline: Collection[str] = ()) -> str:
     """The text for MLFLOW_DSVER_RESOLVED: what was asked for, and which version that is; ASCII, bounded.
 
     answers: by the reference as it was asked for. offline: those of them that were not confirmed by the provider.
-    A version is found by its canonical reference as well. So that the text fits into a variable, the largest parts
+    An answer is found by other spellings of the words as well (see `spellings`), unless they have an answer of their
+    own, and by the version's canonical reference. So that the text fits into a variable, the largest parts
     that a version can do without are left out: first of `raw`, then of metadata, then messages. Raises
     InvalidArgument when it does not fit even then.
     """
     asked = {text.strip(_BLANKS): version for text, version in answers.items()}
+    unsure = {text.strip(_BLANKS) for text in offline}
+    for text in list(asked):
+        for other in spellings(text):
+            if other not in asked:
+                asked[other] = asked[text]
+                unsure |= {other} if text in unsure else set()
     versions = {str(version.ref): version.to_json() for version in asked.values()}
     meaning = {text: str(version.ref) for text, version in asked.items() if text != str(version.ref)}
     told = {"schema": 1, "versions": list(versions.values()), "meaning": meaning}
-    if offline:
-        told["offline"] = sorted(text.strip(_BLANKS) for text in offline)
+    if unsure:
+        told["offline"] = sorted(unsure)
     length = len(_compact(told))
     for field, nothing in _LEFT_OUT:
         sizes = {reference: len(_compact(version[field])) for reference, version in versions.items()}

@@ -23,7 +23,7 @@ from pathlib import Path
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.files import atomic_write, make_folder
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.versions import DatasetVersion, date_text, date_value, now
 
 try:
@@ -165,10 +165,16 @@ def _files(suffix: str = "") -> list[Path]:
 
 def _key(requested: str, job: str = "") -> str:
     """One hash over the question, who asks, and where the answer comes from."""
-    ref = parse(requested)
+    ref = _spelled_out(requested)
     user = os.getuid() if hasattr(os, "getuid") else None
     place = [str(settings.home()), user, {} if ref.provider == _EMBEDDED else _of_provider(ref.provider)]
     return hashlib.sha256(json.dumps([str(ref), job, place], sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _spelled_out(requested: str) -> DatasetRef:
+    """What the words mean; a dataset without a selector and its latest version are the same."""
+    ref = parse(requested)
+    return ref.at(ref.selector or LATEST)
 
 
 def _of_provider(provider: str) -> dict[str, str | None]:
@@ -181,7 +187,7 @@ def _of_provider(provider: str) -> dict[str, str | None]:
 
 def _read(path: Path, requested: str, seconds: float | None) -> Kept | None:
     found = _parsed(_content(path))
-    if found is None or parse(found.requested) != parse(requested) or found.when > (time := now()):
+    if found is None or _spelled_out(found.requested) != _spelled_out(requested) or found.when > (time := now()):
         return None
     return found if seconds is None or time - found.when <= timedelta(seconds=seconds) else None
 

@@ -103,9 +103,25 @@ def test_what_is_handed_down_arrives(answers: dict[str, DatasetVersion]) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DSVER_RESOLVED", text)
         read = handed_down()
-        assert handed_down_offline() == {each.strip() for each in list(answers)[:1]}
-    by_canonical = {str(version.ref): version for version in answers.values()}
-    assert read == by_canonical | {text.strip(" \t\r\n"): version for text, version in answers.items()}
+        assert {each.strip() for each in list(answers)[:1]} <= handed_down_offline()
+    assert all(read[str(version.ref)] == version for version in answers.values())
+    assert all(read[text.strip(" \t\r\n")] == version for text, version in answers.items())
+
+
+def test_other_words_for_the_same_have_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless they have one of their own, since they were asked for at another time."""
+    one, two = _large(1), _large(2)
+    monkeypatch.setenv(
+        "MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://b c@latest": two}, ["local://a"])
+    )
+    assert set(handed_down()) == {
+        "local://a", "local://a@latest", "local://a1@v",
+        "local://b c@latest", "local://b%20c", "local://b%20c@latest", "local://a2@v",
+    }  # fmt: skip
+    assert handed_down_offline() == {"local://a", "local://a@latest"}
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://a@latest": two}, ["local://a"]))
+    assert handed_down()["local://a@latest"] == two
+    assert handed_down_offline() == {"local://a"}
 
 
 def test_nothing_is_handed_down_without_a_launcher() -> None:

@@ -88,6 +88,7 @@ def test_an_answer_is_kept() -> None:
     assert (found := kept(ASKED, None)) is not None
     assert found.version == TWO
     assert kept("paperspace://cats@clean", None) is None
+    assert kept("paperspace://cats", None) == found, "which means the same"
 
 
 def test_an_answer_has_an_age(answers: Path) -> None:
