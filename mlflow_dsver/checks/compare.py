@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mlflow_dsver.checks.diff import difference_of, difference_summary
-from mlflow_dsver.checks.phrases import PATHS, difference_lines
+from mlflow_dsver.checks.diff import difference_of
+from mlflow_dsver.checks.phrases import PATHS, difference_lines, difference_summary
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import one_line

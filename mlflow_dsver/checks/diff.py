@@ -8,12 +8,10 @@ from typing import Any
 
 from mlflow_dsver.checks.finding_manifests import manifest_file
 from mlflow_dsver.checks.manifest_lines import diff_streams
-from mlflow_dsver.checks.phrases import difference_lines
+from mlflow_dsver.checks.phrases import difference_lines, difference_summary
 from mlflow_dsver.checks.tables import TableDifference, table_differences
-from mlflow_dsver.checks.verdicts import difference_in_words
 from mlflow_dsver.errors import CorruptObject
 from mlflow_dsver.manifests import Difference, InvalidManifest
-from mlflow_dsver.text import human_bytes, human_count
 from mlflow_dsver.tracking.resolving import RefLike, resolve
 from mlflow_dsver.versions import DatasetVersion
 
@@ -64,14 +62,6 @@ def diff_lines(report: DiffReport, limit: int) -> Iterator[str]:
         yield f"  {line}"
     for table in report.tables:
         yield from table.lines()
-
-
-def difference_summary(difference: Difference) -> str:
-    """`5 files differ: 2 changed, 3 added; 1,790 files unchanged; +1.2 MiB`."""
-    growth = difference.growth
-    sign = "+" if growth > 0 else ""
-    unchanged = human_count(difference.unchanged, "file")
-    return f"{difference_in_words(difference)}; {unchanged} unchanged; {sign}{human_bytes(growth)}"
 
 
 def diff_json(report: DiffReport) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mlflow_dsver.checks.evidence import Finding, Note, Proof, Verdict
 from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
+from mlflow_dsver.checks.verdicts import difference_in_words
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, one_line
 
@@ -66,6 +67,14 @@ def difference_lines(difference: Difference, limit: int = PATHS) -> Iterator[str
     yield from _some(removed, len(difference.removed), "removed")
     renamed = [f"renamed  {_path(before.path)} → {_path(after.path)}" for before, after in difference.renamed[:limit]]
     yield from _some(renamed, len(difference.renamed), "renamed")
+
+
+def difference_summary(difference: Difference) -> str:
+    """`5 files differ: 2 changed, 3 added; 1,790 files unchanged; +1.2 MiB`."""
+    growth = difference.growth
+    sign = "+" if growth > 0 else ""
+    unchanged = human_count(difference.unchanged, "file")
+    return f"{difference_in_words(difference)}; {unchanged} unchanged; {sign}{human_bytes(growth)}"
 
 
 def path_lines(paths: tuple[str, ...], limit: int = PATHS) -> Iterator[str]:
