@@ -35,6 +35,8 @@ MAX_SIZE = 1 << 17
 """Bytes of a lock file at most: hundreds of roles."""
 MAX_LINE = 2000
 """Characters of a line at most; reading TOML takes the square of a key's dots."""
+BLANKS = " \t\r\n"
+"""What may stand around a reference without being part of it."""
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 _KEYS = {"requested", "version", "content_digest"}
 
@@ -56,7 +58,7 @@ class Locked:
     def __post_init__(self) -> None:
         check_role(self.role)
         asked = parse(self.requested)
-        if self.requested != self.requested.strip():
+        if self.requested != self.requested.strip(BLANKS):
             raise InvalidArgument("blanks around what was requested", got=ascii(self.requested)[:80])
         if self.version.selector in (None, LATEST):
             raise InvalidReference(
@@ -74,7 +76,7 @@ class Locked:
 
 def locked(role: str, requested: str, version: DatasetVersion) -> Locked:
     """What is to be locked for a role, given what its words mean now."""
-    return Locked(role, requested.strip(), version.ref, version.content_digest)
+    return Locked(role, requested.strip(BLANKS), version.ref, version.content_digest)
 
 
 def find_lock() -> Path:
@@ -141,13 +143,14 @@ def lock_text(mapping: Mapping[str, Locked]) -> str:
     return "".join(lines)
 
 
-def deviation(entry: Locked, now: DatasetVersion) -> str | None:
+def deviation(entry: Locked, now: DatasetVersion, requested: str | None = None) -> str | None:
     """What speaks against a version being the one that is locked, in words; None for nothing.
 
-    None is no proof of the same content where `compared` is false.
+    requested: the words that mean that version now, where they are not the entry's. None is no proof of the same
+    content where `compared` is false.
     """
     if now.ref != entry.version:
-        return f"{entry.requested} means {now.ref} now; locked is {entry.version}"
+        return f"{requested or entry.requested} means {now.ref} now; locked is {entry.version}"
     if compared(entry, now) and now.content_digest != entry.content_digest:
         return (
             f"{entry.version} has another content digest now, {now.content_digest}; locked is {entry.content_digest}"
@@ -200,7 +203,7 @@ def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], 
             f"there is no lock file {path}",
             roles=tuple(sorted(asked)),
             done="Nothing was started",
-            tip=_command(path, asked),
+            tip=command(path, asked),
         )
     entries = read_lock(path)
     found_out = deviations(entries, asked, found)
@@ -214,7 +217,7 @@ def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], 
         reference=path,
         roles=tuple(found_out),
         done="Nothing was started",
-        tip=_command(path, other, moved, bool(moved or other.keys() & entries.keys())) if moved or other else None,
+        tip=command(path, other, moved, bool(moved or other.keys() & entries.keys())) if moved or other else None,
     )
 
 
@@ -296,7 +299,7 @@ def _asked(entries: Mapping[str, Locked], role: str, requested: str) -> bool:
     return role in entries and same_words(entries[role], requested)
 
 
-def _command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
+def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
     """The command that would lock what is wanted now."""
     words = ["mlflow-dsver", "lock"]
     if path.absolute() != find_lock():
