@@ -27,6 +27,7 @@ from mlflow_dsver.cli import (
     emulator,
     info,
     lineage,
+    lock,
     paperspace,
     runs,
     store,
@@ -73,6 +74,7 @@ for each in (
     *paperspace.COMMANDS,
     *clarifai.COMMANDS,
     *lineage.COMMANDS,
+    *lock.COMMANDS,
 ):
     cli.add_command(each)
 
