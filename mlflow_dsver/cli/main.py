@@ -34,6 +34,7 @@ from mlflow_dsver.cli import (
     versions,
 )
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
+from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import DsverError
 
 COULD_NOT = 3
@@ -75,6 +76,7 @@ for each in (
     *clarifai.COMMANDS,
     *lineage.COMMANDS,
     *lock.COMMANDS,
+    *LAUNCHER,
 ):
     cli.add_command(each)
 

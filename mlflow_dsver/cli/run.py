@@ -1,0 +1,268 @@
+"""`mlflow-dsver run`: starts a command whose processes all have the same answer to which version a role means.
+
+References are resolved once, here; the processes below read the answer from their environment instead of asking a
+provider. The command takes this process's place where the system can do that, so that its input, output, exit code,
+signals and job control are its own; on Windows it is waited for, and its exit code given.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from mlflow_dsver import inputs as outside
+from mlflow_dsver import ranks, resolutions, settings
+from mlflow_dsver.cli.output import complain
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, ProviderUnavailable, RateLimited
+from mlflow_dsver.refs import LATEST, check_role, parse
+from mlflow_dsver.text import one_line
+from mlflow_dsver.versions import DatasetVersion
+
+CANNOT_RUN, NOT_THERE = 126, 127
+"""Exit codes for a command that cannot be started, as shells have them."""
+
+CREATING = 3600.0
+"""Seconds for which a rank waits at most while another one of its job makes a version."""
+
+_UNREACHABLE = (ProviderUnavailable, RateLimited)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What words mean. offline: the provider did not say so now; since: when it did, None for unknown."""
+
+    version: DatasetVersion
+    offline: bool = False
+    since: datetime | None = None
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--input", "inputs", multiple=True, metavar="ROLE=REFERENCE", help="Link all runs to this version.")
+@click.option("--create", multiple=True, metavar="ROLE=FOLDER", help="Make a version of FOLDER first, and use it.")
+@click.option("--frozen", is_flag=True, help="Start nothing unless all inputs are as dsver.lock says.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "warn", "offline"]),
+    help="When a reference cannot be resolved: start nothing, start without it, or take its last known version.",
+)
+@click.option("--override", multiple=True, metavar="ROLE=REFERENCE", help="Use this, whatever the script asks for.")
+@click.option("--fresh", is_flag=True, help="Ask again for what a launcher above this one has resolved already.")
+@click.option("--quiet", is_flag=True, help="Do not say which versions are used.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    inputs: tuple[str, ...],
+    create: tuple[str, ...],
+    frozen: bool,
+    on_error: settings.OnError | None,
+    override: tuple[str, ...],
+    fresh: bool,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run COMMAND with all its runs linked to the same versions.
+
+    References are resolved once, before COMMAND starts; all processes below it get this answer: ranks of a
+    distributed job, workers, sweeps. Inputs in MLFLOW_DSVER_INPUTS are added, --input wins; without any, those of
+    dsver.lock are taken. Inside another `mlflow-dsver run` the same words mean what they mean there.
+
+    Input, output, signals and exit code are COMMAND's own. 127: there is no such command; 126: it cannot be run.
+
+    \b
+    Examples:
+      mlflow-dsver run --input training=local://digits@latest -- python train.py --epochs 3
+      mlflow-dsver run --input training=local://digits --create training=data/digits -- torchrun train.py
+      mlflow-dsver run --frozen -- python train.py
+      mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
+    """
+    frozen = frozen or settings.switch("FROZEN", default=False)
+    wanted = _wanted(inputs, frozen)
+    overrides = outside.overrides() | _parsed(override, "--override")
+    asked = wanted | overrides
+    if not asked:
+        raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
+    folders = _folders(create, wanted, overrides)
+    if frozen and folders:
+        raise click.UsageError("--create makes a version, and --frozen takes only those in dsver.lock.")
+    above = _answers_from_above()
+    answers = {} if fresh else dict(above)
+    for role, folder in folders.items():
+        answers[asked[role]] = _Answer(_created(asked[role], folder))
+    _resolve(asked, answers, "raise" if frozen else on_error or settings.on_error())
+    found = {role: answers[text] for role, text in asked.items() if text in answers}
+    variables = _variables(wanted, found, above | answers)
+    if override:
+        variables["OVERRIDE"] = outside.written(overrides)
+    if on_error:
+        variables["ON_ERROR"] = on_error
+    if frozen:
+        variables |= _as_locked(asked, found)
+    if not quiet:
+        _say(asked, found)
+    _become(command, {settings.PREFIX + name: value for name, value in variables.items()})
+
+
+def _wanted(options: Sequence[str], frozen: bool) -> dict[str, str]:
+    """Role to reference: those of the setting, over them the options; without any, those of the lock file."""
+    wanted = outside.wanted() | _parsed(options, "--input")
+    if wanted:
+        return wanted
+    from mlflow_dsver.lock import find_lock, read_lock
+
+    path = find_lock()
+    return {role: entry.requested for role, entry in read_lock(path).items()} if frozen or path.exists() else {}
+
+
+def _parsed(options: Sequence[str], name: str) -> dict[str, str]:
+    return outside.parse_inputs(";".join(options), name)
+
+
+def _folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, Path]:
+    """Role to the folder that a version is to be made of."""
+    folders: dict[str, Path] = {}
+    for option in options:
+        role, equals, folder = option.partition("=")
+        if not equals or not folder:
+            raise InvalidArgument("--create", expected="ROLE=FOLDER", got=f"'{one_line(option, 80)}'")
+        if check_role(role) in folders:
+            raise InvalidArgument(f"--create: the role {role} is named twice")
+        if role not in wanted:
+            raise InvalidArgument("--create", expected=f"the dataset of {role}", tip=f"--input {role}=local://…")
+        if role in overrides:
+            raise InvalidArgument(f"--create: another version is put in the place of {role} by an override")
+        if parse(wanted[role]).selector not in (None, LATEST):
+            raise InvalidReference(
+                "a new version has no id or tag before it is made", reference=wanted[role],
+                tip=f"--input {role}={parse(wanted[role]).at(None)}",
+            )  # fmt: skip
+        folders[role] = Path(folder)
+    return folders
+
+
+def _answers_from_above() -> dict[str, _Answer]:
+    """By the words that asked, what a launcher above this one hands down."""
+    offline = outside.handed_down_offline()
+    return {text: _Answer(version, text in offline) for text, version in outside.handed_down().items()}
+
+
+def _created(text: str, folder: Path) -> DatasetVersion:
+    """A version of the folder, made once in a job, in the dataset that the words name."""
+    from mlflow_dsver.content.progress import terminal
+    from mlflow_dsver.providers.registry import get_provider
+
+    ref = parse(text)
+
+    def make() -> DatasetVersion:
+        provider = get_provider(ref.provider)
+        with terminal(f"reading {folder}") as provider.progress:
+            version = provider.create(ref.dataset, folder)
+        resolutions.forget(version.ref)
+        resolutions.keep(text, version)
+        return version
+
+    return _once(text, make, f"of {folder.absolute()}", CREATING)
+
+
+def _resolve(asked: Mapping[str, str], answers: dict[str, _Answer], policy: settings.OnError) -> None:
+    """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so."""
+    for role, text in asked.items():
+        have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
+        try:
+            answers[text] = have or _answer(text, policy)
+        except InvalidReference:
+            raise
+        except DsverError as error:
+            if policy == "raise":
+                raise
+            complain(f"{role} is left out: {error}")
+
+
+def _answer(text: str, policy: settings.OnError) -> _Answer:
+    """What the provider says now; under the policy `offline` what it said last, if it cannot be reached."""
+    from mlflow_dsver.providers.registry import get_provider
+
+    ref = parse(text)
+    try:
+        wait = settings.seconds("PROVIDER_TIMEOUT", 60.0)
+        version = _once(text, lambda: get_provider(ref.provider).resolve(ref), "resolved", wait)
+    except _UNREACHABLE as error:
+        last = resolutions.kept(text, None) if policy == "offline" else None
+        if last is None:
+            raise
+        complain(f"{ref.provider} cannot be reached: {error}")
+        return _Answer(last.version, offline=True, since=last.when)
+    resolutions.keep(text, version)
+    return _Answer(version)
+
+
+def _once(text: str, ask: Callable[[], DatasetVersion], what: str, wait: float) -> DatasetVersion:
+    """The answer; where each rank of a job has a launcher of its own, only one of them asks."""
+    rank = ranks.current()
+    return ask() if rank is None else resolutions.once(text, f"{rank.job} launcher {what}", ask, wait)
+
+
+def _variables(
+    wanted: Mapping[str, str], found: Mapping[str, _Answer], answers: Mapping[str, _Answer]
+) -> dict[str, str]:
+    """The settings for the command, by their names without the prefix. A role without an answer is left out."""
+    told = {}
+    if wanted:
+        told["INPUTS"] = outside.written({role: text for role, text in wanted.items() if role in found})
+    if answers:
+        told["RESOLVED"] = outside.hand_down(
+            {text: each.version for text, each in answers.items()},
+            [text for text, each in answers.items() if each.offline],
+        )
+    return told
+
+
+def _as_locked(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> dict[str, str]:
+    """The settings that keep the processes below to the lock file. Raises LockConflict when something has moved."""
+    from mlflow_dsver.lock import find_lock, refuse_moved
+
+    path = find_lock()
+    refuse_moved(asked, {role: each.version for role, each in found.items()}, path)
+    return {"FROZEN": "1", "LOCK": str(path)}
+
+
+def _say(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> None:
+    told = []
+    for role, each in found.items():
+        words = "" if asked[role] == str(each.version.ref) else f" ({asked[role]})"
+        since = "" if each.since is None else f" of {each.since:%Y-%m-%d %H:%M} UTC"
+        told.append(
+            f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")
+        )
+    if told:
+        complain("; ".join(told))
+
+
+def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:
+    """Let the command take the place of this process. Ends with 127 or 126 when it cannot be started."""
+    environment = settings.whole_environment(variables)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        if not command[0]:
+            raise FileNotFoundError(errno.ENOENT, "no name")
+        if sys.platform == "win32":
+            raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
+        for name in ("SIGPIPE", "SIGXFSZ"):  # which Python ignores, and a process would inherit that
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        os.execvpe(command[0], command, environment)  # noqa: S606  (it is the user's own)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        complain(f"{command[0]!r} cannot be run: {'there is no such command' if missing else error.strerror}")
+        raise SystemExit(NOT_THERE if missing else CANNOT_RUN) from error
+
+
+COMMANDS = (run,)
