@@ -31,6 +31,7 @@ from mlflow_dsver.cli import (
     paperspace,
     runs,
     store,
+    sync,
     versions,
 )
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
@@ -75,6 +76,7 @@ for each in (
     *paperspace.COMMANDS,
     *clarifai.COMMANDS,
     *lineage.COMMANDS,
+    *sync.COMMANDS,
     *lock.COMMANDS,
     *LAUNCHER,
 ):

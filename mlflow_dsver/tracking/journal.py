@@ -17,7 +17,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +166,9 @@ def put(entry: Entry) -> Ticket | None:
         return None
 
 
-def waiting(unreadable: Callable[[Path, str], None] | None = None) -> Iterator[tuple[Path, Entry, Ticket]]:
+def waiting(
+    unreadable: Callable[[Path, str], None] | None = None,
+) -> Generator[tuple[Path, Entry, Ticket], None, None]:
     """The entries that no living process holds, oldest first, each in the caller's hands until the next is asked for.
 
     unreadable: told of each file that is no entry this version can read, and why; None logs it. Such a file is kept.

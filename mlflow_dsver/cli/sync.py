@@ -1,0 +1,71 @@
+"""`mlflow-dsver sync`: sends what a kill or a dead server kept from being recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlflow_dsver.cli import render
+from mlflow_dsver.cli.counting import counting
+from mlflow_dsver.cli.output import emit, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlflow_dsver.tracking.sync import Outcome
+
+
+@click.command()
+@click.option("--list", "only_list", is_flag=True, help="Show what waits; ask nobody, write nothing.")
+@click.option("--forget", is_flag=True, help="Drop what can never be sent: no such run, or another version on it.")
+@json_option
+def sync(only_list: bool, forget: bool, as_json: bool) -> int:
+    """Send the links that could not be recorded, and confirm those made offline.
+
+    What a run is to be linked to is kept on this host until it stands on the run; a kill or a server that was
+    gone leaves it there, and this sends it, once. For a link that was made offline the provider is asked: its
+    grade is then confirmed, or the run says what contradicts it. What running processes are still recording is
+    left alone.
+
+    Exit code: 0 all is sent or confirmed, 1 something was contradicted or cannot be sent, 3 something cannot be
+    reached and waits on.
+
+    \b
+    Examples:
+      mlflow-dsver sync
+      mlflow-dsver sync --list
+      mlflow-dsver sync --forget --json
+    """
+    from mlflow_dsver.tracking import sync as sending
+
+    if only_list and forget:
+        raise click.UsageError("--list writes nothing; it does not go with --forget.")
+    if only_list:
+        found = list(sending.waiting())
+    else:
+        with counting("syncing", sum(1 for _ in sending.waiting())) as one_more:
+            found = []
+            for outcome in sending.sync(forget=forget):
+                found.append(outcome)
+                one_more()
+    emit(as_json, {"outcomes": [each.to_json() for each in found]}, outcomes(found))
+    return 0 if only_list else sending.exit_code([each.state for each in found])
+
+
+def outcomes(found: Iterable[Outcome]) -> render.Table:
+    """What became of each entry, one a line."""
+    rows = (
+        (
+            each.state,
+            each.entry.run_id if each.entry else None,
+            [f"{link.role}={link.version.ref}" for link in each.entry.links] if each.entry else None,
+            each.entry.created if each.entry else None,
+            each.detail if each.entry else f"{each.path}: {each.detail}",
+        )
+        for each in found
+    )
+    return render.table("OUTCOME RUN INPUTS SINCE DETAIL", rows, empty="nothing waits")
+
+
+COMMANDS = (sync,)

@@ -1,0 +1,332 @@
+"""Sends what waits in the journal to the runs, once, and asks the providers about what was linked offline.
+
+For each entry that no living process holds: the run is read, what it lacks is written, and when all of it stands
+there the entry is taken out. An entry may be sent again after a kill at any moment: what is on a run is not written
+twice. Every request is bounded; a store or provider that does not answer is asked once in a `sync`, and what needs it
+waits for the next. An entry that cannot be sent at all is kept and told of, and dropped only on demand.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+from mlflow_dsver.errors import DsverError, InputConflict, ProviderUnavailable, RunNotFound, StoreError, TrackingError
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import bounded, journal, record, writing
+from mlflow_dsver.tracking.confirming import FINDING, confirm
+from mlflow_dsver.tracking.journal import Entry, Ticket
+from mlflow_dsver.tracking.writing import Wanted
+from mlflow_dsver.versions import Grade, Link, date_text
+
+_logger = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """What became of an entry; the graver of two is the later one in this list."""
+
+    WAITING = "waiting"
+    THERE = "there already"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FORGOTTEN = "forgotten"
+    UNREADABLE = "unreadable"
+    UNREACHABLE = "unreachable"
+    NO_RUN = "no run"
+    CONFLICT = "conflict"
+    MOVED_BEFORE = "moved before"
+    CONTRADICTED = "contradicted"
+
+
+FINDINGS = frozenset({State.NO_RUN, State.CONFLICT, State.MOVED_BEFORE, State.CONTRADICTED})
+COULD_NOT = frozenset({State.UNREADABLE, State.UNREACHABLE})
+_GRAVITY = {state: number for number, state in enumerate(State)}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an entry of the journal.
+
+    path: its file. entry: None when that cannot be read. kept: whether the file is still there. detail: one line.
+    """
+
+    state: State
+    path: Path
+    entry: Entry | None
+    detail: str = ""
+    kept: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; run_id, tracking, created and inputs only where the entry could be read."""
+        told = {"outcome": str(self.state), "detail": self.detail, "kept": self.kept, "file": str(self.path)}
+        if self.entry is None:
+            return told
+        inputs = [
+            {"role": link.role, "reference": str(link.version.ref), "offline": link.role in self.entry.offline}
+            for link in self.entry.links
+        ]
+        run = {"run_id": self.entry.run_id, "tracking": self.entry.tracking, "created": date_text(self.entry.created)}
+        return {**run, "inputs": inputs, **told}
+
+
+@dataclass(slots=True)
+class _Silent:
+    """What gave no answer in this sync, and why: addresses of stores, names of providers."""
+
+    stores: dict[str, str] = field(default_factory=dict)
+    providers: dict[str, ProviderUnavailable] = field(default_factory=dict)
+
+
+def waiting() -> Iterator[Outcome]:
+    """What waits, oldest first; asks nobody and writes nothing. Raises StoreError when it cannot be listed."""
+    return (outcome for outcome, _ in _entries())
+
+
+def sync(*, forget: bool = False) -> Iterator[Outcome]:
+    """Send what waits, oldest first; each entry is dealt with when its outcome is asked for.
+
+    forget: drop entries that cannot be sent, since the run is gone or has another version in the role by now.
+    Raises StoreError when the journal cannot be listed.
+    """
+    journal.tidy()
+    silent = _Silent()
+    for outcome, ticket in _entries():
+        if outcome.entry is None or ticket is None:
+            yield outcome
+            continue
+        state, detail, whole = _settled(outcome.entry, silent)
+        hopeless = state in (State.NO_RUN, State.CONFLICT)
+        if whole or (hopeless and forget):
+            ticket.done()
+        elif hopeless and detail != outcome.entry.error:
+            ticket.fail(detail)
+        state = State.FORGOTTEN if hopeless and forget else state
+        yield replace(outcome, state=state, detail=detail, kept=ticket.path.exists())
+
+
+def exit_code(states: Sequence[State]) -> int:
+    """1 when there is a finding, else 3 when something could not be done, else 0."""
+    return 1 if FINDINGS & set(states) else 3 if COULD_NOT & set(states) else 0
+
+
+def _entries() -> Iterator[tuple[Outcome, Ticket | None]]:
+    """The journal's entries as they wait; last those that cannot be read, without a ticket."""
+    unreadable: list[Outcome] = []
+
+    def note(path: Path, why: str) -> None:
+        unreadable.append(Outcome(State.UNREADABLE, path, None, one_line(why)))
+
+    try:
+        with closing(journal.waiting(note)) as found:
+            for path, entry, ticket in found:
+                yield Outcome(State.WAITING, path, entry, entry.error or ""), ticket
+    except OSError as error:
+        raise StoreError(f"the journal cannot be listed: {error.strerror or error}") from error
+    yield from ((each, None) for each in unreadable)
+
+
+def _settled(entry: Entry, silent: _Silent) -> tuple[State, str, bool]:
+    """What became of an entry, a line about it, and whether nothing is left to do."""
+    try:
+        client, known = _run(entry, silent)
+        sent = _send(client, entry, known, silent)
+        return _confirmed(client, entry, known, sent, silent)
+    except RunNotFound as error:
+        return State.NO_RUN, one_line(error, 500), False
+    except InputConflict as error:
+        return State.CONFLICT, one_line(error, 500), False
+    except DsverError as error:
+        return State.UNREACHABLE, one_line(error, 500), False
+
+
+def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
+    """A client of the store that has the run, and the run. Raises TrackingError, RunNotFound."""
+    if entry.tracking in silent.stores:
+        raise TrackingError(f"not asked again: {silent.stores[entry.tracking]}")
+    try:
+        client = _client(entry.tracking)
+        known: Any = bounded.read_run(client, bounded.deadline(), entry.run_id)
+    except RunNotFound:
+        raise
+    except TrackingError as error:
+        silent.stores[entry.tracking] = one_line(error, 400)
+        raise
+    if known.info.lifecycle_stage == "deleted":
+        raise RunNotFound(f"run {one_line(entry.run_id, 60)} was deleted", tip="mlflow runs restore, and sync again")
+    return client, known
+
+
+def _client(address: str) -> MlflowClient:
+    """A client of the store at that address; with the login of the current tracking URI when that is the same."""
+    current = mlflow.get_tracking_uri()
+    uri = current if journal.address(current) == address else address
+    place = _place(uri)
+    if place is not None and not place.exists():  # MLflow would make a new, empty one
+        raise TrackingError(f"there is no tracking store at {place}")
+    asked = SimpleNamespace(tracking_uri=uri)
+    return bounded.within(asked, bounded.deadline(), "open the store", lambda: MlflowClient(tracking_uri=uri))
+
+
+def _place(uri: str) -> Path | None:
+    """The file or folder of a store that is on this machine; None for any other."""
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith(("file:", "/")):
+        return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+    return None
+
+
+def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
+    """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
+    writing.refuse_conflicts(known, entry.links)
+    until, info = bounded.deadline(), _info(client, known.info)
+    names = bounded.within(
+        client, until, f"show the artifacts of run {entry.run_id}", lambda: _names(info, entry, known)
+    )
+    manifests = {link.role: record.manifest_name(link.role) for link in entry.links}
+    if names is not None and set(manifests.values()) <= names:
+        return False
+    wanted = [Wanted(link, _manifest(link, silent), entry.overridden.get(link.role)) for link in entry.links]
+    lacking = [
+        each for each in wanted if each.manifest is not None and manifests[each.link.role] not in (names or ())
+    ]
+    if names is not None and not lacking:
+        return False
+    until = bounded.deadline()
+    bounded.within(
+        client,
+        until,
+        f"link run {entry.run_id}",
+        lambda: writing.write(client, info, _with_an_error(known), wanted, until),
+    )
+    return True
+
+
+def _names(info: Any, entry: Entry, known: Any) -> set[str] | None:
+    """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
+    errors = {key: known.data.tags.get(key, "") for key in _error_keys(entry)}
+    if any(text and not text.startswith(FINDING) for text in errors.values()):
+        return None
+    present = record.inputs_present(known)
+    digests = record.plan_digests(entry.links, present)
+    for link in entry.links:
+        tags = record.tags(link, entry.overridden.get(link.role))
+        if (
+            not record.params(link).keys() <= known.data.params.keys()
+            or not tags.keys() <= known.data.tags.keys()
+            or (str(link.version.ref), digests[link.role], link.role) not in present
+        ):
+            return None
+    listed = get_artifact_repository(info.artifact_uri).list_artifacts(record.FOLDER)
+    names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
+    return names if {record.CARD_NAME, *(record.json_name(link.role) for link in entry.links)} <= names else None
+
+
+def _error_keys(entry: Entry) -> list[str]:
+    return [record.ERROR_TAG, *(record.key(link.role, "error") for link in entry.links)]
+
+
+def _with_an_error(known: Any) -> Any:
+    """The run as read, for `writing.write`: an error on it makes it write the artifacts even if all else is there."""
+    tags = {**known.data.tags, record.ERROR_TAG: "not whole"}
+    data = SimpleNamespace(params=known.data.params, tags=tags)
+    return SimpleNamespace(info=known.info, data=data, inputs=known.inputs)
+
+
+def _info(client: MlflowClient, info: Any) -> Any:
+    """MLflow's RunInfo whose artifact address holds as well when the current tracking URI is another store's."""
+    uri = client.tracking_uri
+    if not info.artifact_uri.startswith("mlflow-artifacts:") or uri == mlflow.get_tracking_uri():
+        return info
+    return SimpleNamespace(
+        run_id=info.run_id,
+        experiment_id=info.experiment_id,
+        start_time=info.start_time,
+        artifact_uri=MlflowArtifactsRepository.resolve_uri(info.artifact_uri, uri),
+    )
+
+
+def _manifest(link: Link, silent: _Silent) -> Manifest | None:
+    """The version's manifest, if its provider has it at hand; the record can do without."""
+    name = link.version.ref.provider
+    if name in silent.providers:
+        return None
+    try:
+        return get_provider(name).manifest(link.version)
+    except ProviderUnavailable as error:
+        silent.providers[name] = error
+    except DsverError as error:
+        _logger.debug("no manifest of %s: %s", link.version.ref, error)
+    return None
+
+
+def _confirmed(
+    client: MlflowClient, entry: Entry, known: Any, sent: bool, silent: _Silent
+) -> tuple[State, str, bool]:
+    """Ask the providers about roles that were linked offline, and put on the run what they say."""
+    have = {key: text for link in entry.links for key, text in record.tags(link).items()} | known.data.tags
+    if sent:
+        have = {key: text for key, text in have.items() if key not in _error_keys(entry)}
+    states = [State.SENT if sent else State.THERE]
+    details, whole = [], True
+    for link in entry.links:
+        if link.role not in entry.offline:
+            continue
+        try:
+            state, detail = _ask(client, entry.run_id, link, have, silent)
+        except DsverError as error:
+            state, detail, whole = State.UNREACHABLE, one_line(error, 300), False
+        states.append(state)
+        details.append(f"{link.role}: {detail}")
+    if not whole:
+        details.insert(0, "on the run, not confirmed yet")
+    return max(states, key=_GRAVITY.__getitem__), "; ".join(details), whole
+
+
+def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Silent) -> tuple[State, str]:
+    """Confirm or contradict one role on the run. have: the run's tags."""
+    name = link.version.ref.provider
+    if name in silent.providers:
+        raise silent.providers[name]
+    grade_key, error_key = record.key(link.role, "grade"), record.key(link.role, "error")
+    try:
+        judged = confirm(link, _grade(have.get(grade_key), link.grade))
+    except ProviderUnavailable as error:
+        silent.providers[name] = error
+        raise
+    tags = {grade_key: str(judged.grade)}
+    if judged.error is not None:
+        tags[error_key] = one_line(judged.error, record.ERROR_LIMIT)
+    changed = {key: text for key, text in tags.items() if have.get(key) != text}
+    obsolete = judged.error is None and have.get(error_key, "").startswith(FINDING)
+
+    def work() -> None:
+        if changed:
+            writing.put_tags(client, run_id, changed)
+        if obsolete:
+            client.delete_tag(run_id, error_key)
+
+    if changed or obsolete:
+        bounded.within(client, bounded.deadline(), f"put tags on run {run_id}", work)
+    return State(judged.state), judged.detail
+
+
+def _grade(text: str | None, otherwise: Grade) -> Grade:
+    try:
+        return Grade.parse(text or "")
+    except ValueError:
+        return otherwise
