@@ -121,9 +121,17 @@ def _providers() -> Iterator[Check]:
 
 
 def _health(name: str) -> tuple[bool | None, str]:
-    """What a provider says of itself; one that cannot be used and has no setting at all is just not set up."""
+    """What a provider says of itself; one that cannot be used and has no setting at all is just not set up.
+
+    Settings of ours have lines of their own.
+    """
     health = get_provider(name).health()
-    known = "; ".join(f"{variable}: {where}" for variable, where in health.settings.items())
+    others = {
+        key: where
+        for key, where in health.settings.items()
+        if key.removeprefix(settings.PREFIX) not in settings.KNOWN
+    }
+    known = "; ".join(f"{variable}: {where}" for variable, where in others.items())
     seen = f"{health.summary} ({known})" if known else health.summary
     if not health.ok and set(health.settings.values()) == {NOT_SET}:
         return None, f"not set up: {seen}"

@@ -21,7 +21,8 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from typing import NamedTuple
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
 from mlflow_dsver.content.problems import Problems, reason
 from mlflow_dsver.errors import ContentError
+from mlflow_dsver.refs import nearest
 from mlflow_dsver.text import one_line
 
 __all__ = ["Found", "Rules", "walk", "walk_selected"]
@@ -38,6 +40,7 @@ _EVERYTHING = Rules()
 _TYPE = 0o170000
 _found = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
 _RUN = 500
+_NEIGHBOURS = 1000  # folders that are looked through for one with nearly the same name
 _OPEN = 100  # folders kept open at a time; deeper ones are listed by path
 _Listing = list[tuple[str, os.DirEntry[str]]]  # name, with a slash for a folder, and entry
 
@@ -78,12 +81,24 @@ def check_folder(folder: Path) -> Path:
     """Hand back a folder that exists, or raise ContentError."""
     try:
         mode = folder.stat().st_mode
+    except PermissionError as error:
+        raise ContentError(f"{one_line(folder)}: {reason(error)}", expected="a folder") from error
     except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, PermissionError) else "does not exist"
-        raise ContentError(f"{one_line(folder)}: {why}", expected="a folder") from error
+        raise ContentError(
+            f"{one_line(folder)}: does not exist", expected="a folder", tip=_instead(folder)
+        ) from error
     if not stat.S_ISDIR(mode):
-        raise ContentError(f"{one_line(folder)} is a file", expected="a folder")
+        raise ContentError(f"{one_line(folder)} is a file", expected="a folder", tip="the folder that it is in")
     return folder
+
+
+def _instead(folder: Path) -> str:
+    """What may be meant by a folder that does not exist: one with nearly the same name, or one elsewhere."""
+    names = []
+    with suppress(OSError, ValueError), os.scandir(folder.parent) as found:
+        names = sorted(each.name for each in islice(found, _NEIGHBOURS) if each.is_dir())
+    near = ", ".join(one_line(folder.parent / name) for name in nearest(folder.name, names))
+    return near or f"another path; this one means {one_line(folder.absolute())}"
 
 
 def _runs(folder: Path, selection: Selection, problems: Problems) -> Iterator[list[Found]]:

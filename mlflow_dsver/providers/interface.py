@@ -185,7 +185,11 @@ class Provider(ABC):
         raise self._unsupported("say where the bytes are")
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Put the version's files into a new or empty folder, checked, whole or not at all. Capability BYTES."""
+        """Put the version's files into a new or empty folder, checked, whole or not at all. Capability BYTES.
+
+        Raises InvalidArgument for a folder with something in it. Does not wait until the disk has it all: after a
+        power cut it may have to be done again.
+        """
         raise self._unsupported("give out files")
 
     def health(self) -> Health:

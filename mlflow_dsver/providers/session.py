@@ -26,6 +26,7 @@ from mlflow_dsver._version import __version__
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import (
     AuthenticationFailed,
+    NotFound,
     ProviderError,
     ProviderUnavailable,
     RateLimited,
@@ -221,6 +222,8 @@ class Session:
             special = {"payload": raw.text[:10_000] if value is None else value, "tip": "is the base address right?"}
         elif kind is AuthenticationFailed:
             special = {"tip": f"check {self.dialect.key_name}"}
+        elif kind is NotFound:
+            special = {"tip": "is the name right, and may this key see it?"}
         error = kind(what, got=got, status=raw.status, **special, **parts)
         return _Failed(error, asked=raw.retry_after, passing=status in wire.RETRIED_STATUSES)
 

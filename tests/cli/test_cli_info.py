@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from processes import Run
 from servers import Tracking
 
 from mlflow_dsver.providers.registry import names
+from mlflow_dsver.settings import KNOWN
 
 
 def checks_of(run: Run, **variables: str) -> tuple[int, dict[str, dict[str, object]]]:
@@ -42,6 +44,14 @@ def test_settings_and_where_they_come_from(run: Run, tmp_path: Path) -> None:
     assert checks["MLFLOW_DSVER_ON_ERROR"]["detail"] == f"warn (from {tmp_path}/config.toml)"
     assert str(checks["MLFLOW_DSVER_HOME"]["detail"]).endswith("(from MLFLOW_DSVER_HOME)")
     assert str(checks["MLFLOW_DSVER_PROVIDER_TIMEOUT"]["detail"]).startswith("not set")
+
+
+def test_each_setting_of_ours_is_told_once(run: Run) -> None:
+    """In its own line, and not again with the provider that reads it; a vendor's variable is told there."""
+    shown = run("doctor", MLFLOW_DSVER_PAPERSPACE_HASH="yes", PAPERSPACE_API_KEY="").stdout
+    assert "PAPERSPACE_API_KEY" in shown
+    for name in KNOWN:
+        assert len([line for line in shown.splitlines() if re.search(rf"MLFLOW_DSVER_{name}\b", line)]) == 1, name
 
 
 def test_the_tracking_store_is_reached(run: Run, tracking: Tracking) -> None:

@@ -146,6 +146,16 @@ class TestRefused:
         with pytest.raises(ContentError, match="does not exist"):
             walk(tmp_path / "gone")
 
+    def test_a_missing_folder_comes_with_what_may_be_meant(self, tmp_path: Path) -> None:
+        """A neighbour of nearly the same name, else where it was looked for."""
+        (tmp_path / "digits").mkdir()
+        with pytest.raises(ContentError) as near:
+            walk(tmp_path / "digit")
+        assert near.value.tip == str(tmp_path / "digits")
+        with pytest.raises(ContentError) as far:
+            walk(tmp_path / "no" / "such")
+        assert str(tmp_path / "no" / "such") in str(far.value.tip)
+
     def test_a_file_instead_of_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ContentError, match="is a file; expected a folder"):
             walk(make(tmp_path, "file") / "file")

@@ -38,6 +38,7 @@ from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, 
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
 from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
+from mlflow_dsver.text import human_count
 from mlflow_dsver.versions import DatasetVersion
 
 log = logging.getLogger(__name__)
@@ -231,8 +232,8 @@ class ClarifaiProvider(Provider):
         try:
             signed = self._signed()
             sources = signed.sources
-            count = len(list(self.datasets()))
-            return Health(True, f"{signed.base} ({count} datasets)", sources)
+            count = human_count(len(list(self.datasets())), "dataset")
+            return Health(True, f"{signed.base} ({count})", sources)
         except DsverError as error:
             return Health(False, str(error), sources)
 

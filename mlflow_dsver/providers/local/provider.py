@@ -73,7 +73,9 @@ class LocalProvider(Provider):
         selector = ref.selector
         if selector in (None, LATEST):
             if not state.versions:
-                raise self._not_found(ref, "the dataset has no version")
+                raise self._not_found(
+                    ref, "the dataset has no version", f"mlflow-dsver versions create {ref.at(None)} FOLDER"
+                )
             selector = next(reversed(state.versions))
         assert selector is not None
         record = state.versions.get(selector) or state.versions.get(state.tags.get(selector, ""))
@@ -230,8 +232,8 @@ class LocalProvider(Provider):
         state = read_state(self.store, dataset)
         if state is None:
             near = nearest(dataset, self._names(damaged=True))
-            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near) or None
-            raise self._not_found(ref, "no such dataset", tip)
+            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near)
+            raise self._not_found(ref, "no such dataset", tip or f"mlflow-dsver versions create {ref} FOLDER")
         return state
 
     def _record(self, version: DatasetVersion) -> Record:

@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
-from mlflow_dsver.errors import CorruptObject, StoreError
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.files import safe_join
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.paperspace.mounts import Mount
@@ -139,7 +139,8 @@ def copy_out(source: Path, target: Path, accept: Callable[[Manifest], None], pro
 class new_folder:  # noqa: N801 (used as a statement)
     """`with new_folder(target) as beside`: a folder beside the target that takes its place when the block ends well.
 
-    Raises StoreError for a target that exists and is not an empty folder, and when nothing can be written there.
+    Raises InvalidArgument for a target that exists and is not an empty folder, StoreError when nothing can be written
+    there.
     """
 
     def __init__(self, target: Path) -> None:
@@ -148,10 +149,11 @@ class new_folder:  # noqa: N801 (used as a statement)
 
     def __enter__(self) -> Path:
         if os.path.lexists(self.target) and (not self.target.is_dir() or any(self.target.iterdir())):
-            raise StoreError(
+            raise InvalidArgument(
                 f"{one_line(self.target)} exists and is not an empty folder",
                 expected="a new or an empty folder",
                 done="Nothing was written",
+                tip="another folder",
             )
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)

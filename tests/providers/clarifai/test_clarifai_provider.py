@@ -305,6 +305,19 @@ def test_answer_about_another_users_dataset_is_unexpected(emulator: ClarifaiEmul
     assert str(ClarifaiProvider(signed).get("cats", "v1")) == "clarifai://demo-user/demo-app/cats@v1"
 
 
+def test_health_counts_datasets(emulator: ClarifaiEmulator) -> None:
+    health = with_(emulator).health()
+    count = len(list(with_(emulator).datasets()))
+    assert health.ok
+    assert health.summary.endswith("(1 dataset)" if count == 1 else f"({count} datasets)")
+
+
+def test_a_missing_dataset_comes_with_a_tip(emulator: ClarifaiEmulator) -> None:
+    with pytest.raises(NotFound) as caught:
+        with_(emulator).resolve(parse("clarifai://demo-user/demo-app/nothing"))
+    assert caught.value.tip
+
+
 def test_bad_key_says_so_and_is_not_shown(emulator: ClarifaiEmulator) -> None:
     bad = ClarifaiProvider(account(pat="pat-of-nobody", user="demo-user", app="demo-app", base=emulator.address))
     with pytest.raises(AuthenticationFailed, match="CLARIFAI_PAT") as caught:

@@ -390,6 +390,8 @@ def test_damaged_log_of_one_dataset_leaves_the_others(local: LocalProvider, fold
     assert len(list(local.versions("other"))) == 1
     with pytest.raises(CorruptObject, match=str(path)):
         list(local.datasets())
+    with pytest.raises(NotFound, match="Try: mlflow-dsver versions create local://zzz FOLDER"):
+        local.resolve(parse("local://zzz"))
     with pytest.raises(NotFound, match="Try: local://other"):
         local.resolve(parse("local://othr"))
 

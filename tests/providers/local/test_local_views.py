@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.errors import CorruptObject, StoreError
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.providers.local import LocalProvider, objects, views
 from mlflow_dsver.providers.local.maintenance import collect
 from mlflow_dsver.providers.local.store import remove_tree
@@ -148,7 +148,7 @@ def test_materialise_refuses_what_is_there(
     else:
         out.symlink_to(tmp_path / "nowhere")
     before = beside(tmp_path)
-    with pytest.raises(StoreError, match="not an empty folder"):
+    with pytest.raises(InvalidArgument, match="not an empty folder"):
         local.materialise(version, out)
     assert beside(tmp_path) == before
 

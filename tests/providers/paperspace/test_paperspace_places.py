@@ -11,7 +11,7 @@ import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
-from mlflow_dsver.errors import CorruptObject, SettingsError, StoreError, Unsupported
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, SettingsError, StoreError, Unsupported
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, mounts
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.refs import parse
@@ -227,7 +227,7 @@ def test_copy_goes_to_a_new_or_empty_folder_whole_or_not_at_all(world: World, ve
     full = world.folder / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
-    with pytest.raises(StoreError, match="not an empty folder"):
+    with pytest.raises(InvalidArgument, match="not an empty folder"):
         world.provider().materialise(version, full)
     assert [each.name for each in full.iterdir()] == ["mine.txt"]
     world.provider().materialise(version, world.folder / "a" / "b")
