@@ -40,7 +40,7 @@ def _torchrun() -> Rank | None:
     Its run id is `none` unless chosen. The folder of its logs is a new one for each job (its path up to
     `/attempt_…` in TORCHELASTIC_ERROR_FILE), so that tells jobs apart where torchrun itself started the process.
     """
-    logs = re.match(r"(.+)/attempt_\d+/", settings.text("TORCHELASTIC_ERROR_FILE") or "")
+    logs = re.match(r"(.+)/(?:attempt|cycle)_\d+/", settings.text("TORCHELASTIC_ERROR_FILE") or "")
     names = _texts("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
     return _rank("torchrun", "RANK", "WORLD_SIZE", names + ([logs[1]] if logs else []))
 

@@ -84,8 +84,10 @@ def test_another_job_is_told_apart(
     assert one.job != two.job
 
 
-def test_a_rank_that_torchrun_restarted_is_of_the_same_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = {**ELASTIC, "RANK": "5", "TORCHELASTIC_ERROR_FILE": "/tmp/torchelastic_q/none_x1/attempt_1/5/error.json"}
+@pytest.mark.parametrize("attempt", ["attempt_1", "cycle_1"])
+def test_a_rank_that_torchrun_restarted_is_of_the_same_job(attempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cycle_… is what NVIDIA's ft_launcher, made of torchrun, has."""
+    again = {**ELASTIC, "RANK": "5", "TORCHELASTIC_ERROR_FILE": f"/tmp/torchelastic_q/none_x1/{attempt}/5/error.json"}
     one, two = seen(monkeypatch, ELASTIC), seen(monkeypatch, again)
     assert one is not None
     assert two is not None
