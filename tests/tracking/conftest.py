@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tracking_fakes import FakeProvider
+from training_scripts import server_proxy, train  # noqa: F401  (fixtures)
 
 from mlflow_dsver.providers import registry
 
