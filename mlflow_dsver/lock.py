@@ -90,16 +90,24 @@ def find_lock() -> Path:
         return Path(chosen).expanduser().absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if _there(folder / NAME):
+        if there(folder / NAME):
             return folder / NAME
-        if _there(folder / ".git"):
+        if there(folder / ".git"):
             break
     return here / NAME
 
 
+def there(path: Path) -> bool:
+    """Whether something stands at that path; False where nobody may look, and for a name that no file can have."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def read_lock(path: Path) -> dict[str, Locked]:
     """What a lock file says, role to entry, sorted. Raises SettingsError for a missing, unreadable or broken one."""
-    if _there(path) and not path.is_file():
+    if there(path) and not path.is_file():
         raise SettingsError(f"{path} is not a file")
     content = settings.user_file(path)
     if content is None:
@@ -198,7 +206,7 @@ def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], 
     if not asked:
         return
     path = path or find_lock()
-    if not _there(path):
+    if not there(path):
         raise LockConflict(
             f"there is no lock file {path}",
             roles=tuple(sorted(asked)),
@@ -314,10 +322,3 @@ def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), up
 def _quoted(text: str) -> str:
     """A TOML text; a reference has no character whose JSON escape means anything else there."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a folder that may not be looked into
-        return False

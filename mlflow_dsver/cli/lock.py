@@ -88,9 +88,9 @@ def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
 
 def _show(path: Path, as_json: bool) -> None:
     from mlflow_dsver.checks.locks import entry_json
-    from mlflow_dsver.lock import read_lock
+    from mlflow_dsver.lock import read_lock, there
 
-    if not path.exists():
+    if not there(path):
         raise click.UsageError(f"There is no {_short(path)} yet: give --input ROLE=REFERENCE.")
     entries = read_lock(path)
     data = {"file": str(path), "inputs": [entry_json(each) for each in entries.values()]}
@@ -118,10 +118,10 @@ def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
 def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
     """Ask what the words mean, plan, write. Whatever fails on the way leaves the file as it was."""
     from mlflow_dsver.checks.locks import asking, plan
-    from mlflow_dsver.lock import read_lock
+    from mlflow_dsver.lock import read_lock, there
     from mlflow_dsver.refs import parse
 
-    before = read_lock(path) if path.exists() or update else {}
+    before = read_lock(path) if there(path) or update else {}
     _known({**before, **asked}, roles)
     if update:
         chosen = roles if roles or asked else tuple(before)

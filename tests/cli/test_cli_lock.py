@@ -249,6 +249,13 @@ def test_a_broken_file_is_a_finding(run: Run, file: Path, content: str | None, s
         assert says in refused(run, *INPUT, at=str(file))
 
 
+def test_a_file_that_cannot_be_read_is_neither_good_nor_bad(run: Run, made: str) -> None:
+    name = "x" * 300
+    assert "cannot be read" in said(run, "lock", "--check", "--file", name, code=3)
+    assert "no xxx" in refused(run, "lock", "--file", name, at="dsver.lock")
+    assert "cannot be written" in refused(run, *INPUT, "--file", name, at="dsver.lock")
+
+
 def test_entries_that_contradict_each_other_are_found_without_asking(run: Run, file: Path) -> None:
     entry = '[inputs.{}]\nrequested = "local://a{}"\nversion = "local://a@{}"\n'
     file.write_text("schema = 1\n" + entry.format("x", "", 1) + entry.format("y", "@latest", 2))
