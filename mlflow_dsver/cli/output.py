@@ -46,6 +46,8 @@ def emit(as_json: bool, data: object, *blocks: Block) -> None:
 
 def complain(text: str) -> None:
     """One line on standard error; when nobody can read that either, the exit code has to do."""
+    if not sys.stderr:  # closed; `print` would take standard output instead
+        return
     try:
         print(f"{PROGRAM}: {one_line(text, 2000)}", file=sys.stderr)
     except OSError:

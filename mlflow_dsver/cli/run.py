@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -249,8 +250,9 @@ def _say(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> None:
 def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:
     """Let the command take the place of this process. Ends with 127 or 126 when it cannot be started."""
     environment = settings.whole_environment(variables)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # closed by whoever started us, which is the command's business
+            stream.flush()
     try:
         if not command[0]:
             raise FileNotFoundError(errno.ENOENT, "no name")

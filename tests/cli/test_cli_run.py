@@ -120,6 +120,15 @@ def test_a_closed_pipe_ends_the_command_as_without_us(made: str) -> None:
     assert done.stdout == "y\n141\n", done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "2>/dev/full", "2> >(true)"])
+def test_streams_that_are_closed_are_the_commands_business(made: str, closed: str, tmp_path: Path) -> None:
+    """Training starts all the same, and nothing of ours gets into its output."""
+    shell = f"sleep 0.2; exec '{SCRIPT}' run --input training={made} -- sh -c 'echo out; echo >started' {closed}"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (tmp_path / "started").exists(), done.stderr
+    assert done.stdout == ("" if closed == ">&-" else "out\n")
+
+
 def test_the_dashes_may_be_left_out(run: Run, made: str) -> None:
     assert told(run("run", "--input", f"training={made}", *TELLS))["inputs"] == {"training": made}
 
