@@ -30,6 +30,19 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
 
 
+def read_metadata(text: str | None) -> dict[str, Any] | None:
+    """What the option `--metadata` says; None without it. Raises UsageError for anything but a JSON object."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise click.UsageError("--metadata is not a JSON object, such as '{\"round\": 3}'.")
+    return value
+
+
 def emit(as_json: bool, data: object, *blocks: Block) -> None:
     """Write the data as JSON, or the blocks for people."""
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import human_bytes
@@ -256,7 +256,7 @@ def create_version(
     """
     with _client() as client:
         found = _dataset_id(client, dataset)
-        _emit_one(as_json, client.create_version(found, message=message, tags=tags, metadata=_object(metadata)))
+        _emit_one(as_json, client.create_version(found, message=message, tags=tags, metadata=read_metadata(metadata)))
 
 
 @raw_versions.command("update")
@@ -289,7 +289,7 @@ def update_version(
     with _client() as client:
         found = _dataset_id(client, dataset)
         changed = client.update_version(
-            found, version, message=message, tags=wanted, metadata=_object(metadata), is_committed=committed
+            found, version, message=message, tags=wanted, metadata=read_metadata(metadata), is_committed=committed
         )
         _emit_one(as_json, changed)
 
@@ -355,18 +355,6 @@ def _named(reference: str) -> tuple[str, str]:
     if ref.selector is None or ref.provider != "paperspace":
         raise InvalidReference("names no version of Paperspace", reference=reference, expected="dataset:version")
     return ref.dataset, ref.selector
-
-
-def _object(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise click.UsageError("--metadata is not a JSON object, such as '{\"round\": 3}'.")
-    return value
 
 
 def _raw(found: Iterable[Model]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 
 from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import PROGRAM, emit, json_option
+from mlflow_dsver.cli.output import PROGRAM, emit, json_option, read_metadata
 from mlflow_dsver.content.progress import terminal
 from mlflow_dsver.errors import InvalidReference, Unsupported
 from mlflow_dsver.providers.interface import Capability, Provider
@@ -99,7 +98,7 @@ def create(
     provider, ref = _dataset(reference)
     with terminal(f"reading {folder}" if folder else f"making a version of {reference}") as provider.progress:
         version = provider.create(
-            ref.dataset, folder, message=message, tags=tags, metadata=_metadata(metadata), reference=by_reference
+            ref.dataset, folder, message=message, tags=tags, metadata=read_metadata(metadata), reference=by_reference
         )
     emit(as_json, version.to_json(), render.version(version))
 
@@ -122,7 +121,7 @@ def update(reference: str, message: str | None, metadata: str | None, as_json: b
     if message is None and metadata is None:
         raise click.UsageError("Nothing to change: give --message or --metadata.")
     provider, version = _resolve(reference)
-    changed = provider.update(version, message=message, metadata=_metadata(metadata))
+    changed = provider.update(version, message=message, metadata=read_metadata(metadata))
     emit(as_json, changed.to_json(), render.version(changed))
 
 
@@ -244,18 +243,6 @@ def _listed(reference: str | None, tag: str | None) -> Iterator[DatasetVersion]:
     provider = get_provider(LOCAL)
     for dataset in provider.datasets() if Capability.DATASETS in provider.capabilities else ():
         yield from provider.versions(dataset, tag=tag)
-
-
-def _metadata(text: str | None) -> dict[str, object] | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise click.UsageError("--metadata is not a JSON object, such as '{\"round\": 3}'.")
-    return value
 
 
 def _agreed(version: DatasetVersion) -> bool:

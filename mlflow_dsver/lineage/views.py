@@ -88,7 +88,10 @@ class VersionPage:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A run: its inputs, its models, and how its last check went. previous: other runs with one of its versions."""
+    """A run: its inputs, its models, and how its last check went.
+
+    can_check: whether the button is shown. report: of a check made just now. note: one sentence above everything.
+    """
 
     run: Run
     graph: Graph
