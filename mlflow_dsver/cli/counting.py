@@ -22,6 +22,6 @@ def counting(label: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as display:
         task = display.add_task(label, total=total)
         yield lambda: display.advance(task)

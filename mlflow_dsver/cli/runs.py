@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from mlflow_dsver.cli import render
+from mlflow_dsver.cli.counting import counting
 from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.cli.render import Lines
+from mlflow_dsver.text import one_line
+
+if TYPE_CHECKING:
+    from mlflow_dsver.tracking.backfill import Outcome, State
 
 
 @click.command()
@@ -53,24 +63,71 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run")
-@click.argument("reference")
+@click.argument("run", required=False)
+@click.argument("reference", required=False)
 @click.option("--role", default="training", show_default=True, help="What the run used the version for.")
+@click.option("--from", "source", type=click.File("rb"), help="Attach what this file of rows names; - is stdin.")
 @json_option
-def attach(run: str, reference: str, role: str, as_json: bool) -> None:
-    """Link a version to a run that is over.
+def attach(run: str | None, reference: str | None, role: str, source: BinaryIO | None, as_json: bool) -> int | None:
+    """Link a version to a run that is over, or many versions to many runs.
 
     The grade then says `attached later`.
+
+    A FILE has comma-separated values in UTF-8 under the header run_id,reference,role; the role may be left out.
+    All rows are checked before the first is attached, each reference is resolved once, and a row that fails does
+    not stop the rest. The same command again goes on where it stopped.
+
+    Exit code: 0 all are attached, 1 a run has another version in the role or does not exist, 2 the file has bad
+    rows and nothing was written, 3 something could not be reached.
 
     \b
     Examples:
       mlflow-dsver attach 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c local://digits@clean
       mlflow-dsver attach 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c local://digits-test --role test
+      mlflow-dsver attach --from runs.csv --json
     """
+    if source is not None:
+        if run is not None:
+            raise click.UsageError("--from names the runs; it does not go with RUN and REFERENCE.")
+        return _attach_many(source, role, as_json)
+    if run is None or reference is None:
+        raise click.UsageError("Missing RUN and REFERENCE, or --from FILE.")
     from mlflow_dsver.tracking.api import attach as attach_to
 
     link = attach_to(run, reference, role).link
     emit(as_json, {"run_id": run, "inputs": [link.to_json()]}, render.links([link]))
+    return None
+
+
+def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
+    from mlflow_dsver.tracking import backfill
+
+    rows = backfill.read(source, source.name, role)
+    counts: Counter[backfill.State] = Counter()
+    shown_as_it_goes = sys.stdout.isatty() and not as_json
+    with counting("attaching", 0 if shown_as_it_goes else len(rows)) as one_more:
+
+        def outcomes() -> Iterator[backfill.Outcome]:
+            for outcome in backfill.attach_all(rows):
+                counts[outcome.state] += 1
+                one_more()
+                yield outcome
+
+        if as_json:
+            told = [each.to_json() for each in outcomes()]
+            emit(True, {"rows": told, "counts": {str(state): count for state, count in counts.items()}})
+        else:
+            emit(False, None, Lines(_attached_lines(outcomes(), counts)))
+    return backfill.exit_code(counts)
+
+
+def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iterator[str]:
+    """One line a row while it is done, then how many there were of each outcome."""
+    for each in outcomes:
+        row = each.row
+        words = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)
+        yield "  ".join(one_line(word, 1000) for word in words).rstrip()
+    yield ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "no rows"
 
 
 COMMANDS = (inputs, runs, attach)

@@ -112,7 +112,7 @@ class Entry:
 
 
 class Ticket:
-    """An entry in this process's hands. Once it is spent, or in a forked child, its methods do nothing."""
+    """An entry in this process's hands, until it is spent or nobody has the ticket. In a forked child: nothing."""
 
     def __init__(self, path: Path, entry: Entry, descriptor: int) -> None:
         self.path = path
@@ -122,13 +122,18 @@ class Ticket:
         self._spent = False
 
     def done(self) -> None:
-        """Take the entry out: all of it stands on the run."""
-        if self._mine():
-            try:
-                self.path.unlink(missing_ok=True)
-            except OSError as error:  # it stays, and `sync` will find it done
-                _logger.debug("journal: %s stays: %s", self.path, error)
-            self.release()
+        """Take the entry out: all of it stands on the run. After `fail` or `release` too, if nobody else took it."""
+        if self._process != os.getpid():
+            return
+        try:
+            descriptor = _take(self.path) if self._spent else self._descriptor
+            if descriptor is None:
+                return
+            self.path.unlink(missing_ok=True)
+            _unlock(descriptor)
+        except OSError as error:  # it stays, and `sync` will find it done
+            _logger.debug("journal: %s stays: %s", self.path, error)
+        self._spent = True
 
     def fail(self, text: str) -> None:
         """Keep the entry, say why in it, and leave it to `sync`."""
@@ -145,6 +150,9 @@ class Ticket:
         if self._mine():
             self._spent = True
             _unlock(self._descriptor)
+
+    def __del__(self) -> None:
+        self.release()
 
     def _mine(self) -> bool:
         return not self._spent and self._process == os.getpid()

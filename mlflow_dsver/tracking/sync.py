@@ -30,6 +30,7 @@ from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, journal, record, writing
 from mlflow_dsver.tracking.confirming import FINDING, confirm
 from mlflow_dsver.tracking.journal import Entry, Ticket
+from mlflow_dsver.tracking.standing import error_keys, stands
 from mlflow_dsver.tracking.writing import Wanted
 from mlflow_dsver.versions import Grade, Link, date_text
 
@@ -218,26 +219,11 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
 
 def _names(info: Any, entry: Entry, known: Any) -> set[str] | None:
     """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
-    errors = {key: known.data.tags.get(key, "") for key in _error_keys(entry)}
-    if any(text and not text.startswith(FINDING) for text in errors.values()):
+    if not stands(known, entry.links, entry.overridden):
         return None
-    present = record.inputs_present(known)
-    digests = record.plan_digests(entry.links, present)
-    for link in entry.links:
-        tags = record.tags(link, entry.overridden.get(link.role))
-        if (
-            not record.params(link).keys() <= known.data.params.keys()
-            or not tags.keys() <= known.data.tags.keys()
-            or (str(link.version.ref), digests[link.role], link.role) not in present
-        ):
-            return None
     listed = get_artifact_repository(info.artifact_uri).list_artifacts(record.FOLDER)
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
     return names if {record.CARD_NAME, *(record.json_name(link.role) for link in entry.links)} <= names else None
-
-
-def _error_keys(entry: Entry) -> list[str]:
-    return [record.ERROR_TAG, *(record.key(link.role, "error") for link in entry.links)]
 
 
 def _with_an_error(known: Any) -> Any:
@@ -280,7 +266,7 @@ def _confirmed(
     """Ask the providers about roles that were linked offline, and put on the run what they say."""
     have = {key: text for link in entry.links for key, text in record.tags(link).items()} | known.data.tags
     if sent:
-        have = {key: text for key, text in have.items() if key not in _error_keys(entry)}
+        have = {key: text for key, text in have.items() if key not in error_keys(entry.links)}
     states = [State.SENT if sent else State.THERE]
     details, whole = [], True
     for link in entry.links:

@@ -107,6 +107,21 @@ def test_an_entry_in_use_is_left_alone_and_one_that_failed_is_not(folder):
     assert list(waiting()) == []
 
 
+def test_what_failed_is_taken_out_all_the_same_when_it_is_done_in_the_end(folder):
+    ticket = put(entry())
+    ticket.fail("no answer")
+    ticket.done()
+    assert list(folder.iterdir()) == []
+    ticket.done()
+
+
+def test_a_ticket_that_nobody_has_any_more_holds_nothing():
+    held = set(journal._held)
+    put(entry())
+    assert journal._held == held
+    assert len(list(waiting())) == 1
+
+
 def test_entries_come_oldest_first_and_each_is_let_go_when_the_next_is_asked_for():
     for second in (3, 1, 2):
         put(entry(created=WHEN.replace(second=second))).release()
@@ -146,6 +161,7 @@ def test_a_forked_child_neither_holds_nor_takes_out_the_entry_of_its_parent(fold
     try:
         assert os.read(ready, 1) == b"0"  # the parent's lock stands
         assert json.loads(ticket.path.read_bytes())["error"] is None
+        ticket._spent = True
         os.close(ticket._descriptor)  # as the parent's death would do; the child lives on
         assert len(list(waiting())) == 1
     finally:
