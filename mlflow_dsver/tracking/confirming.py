@@ -14,10 +14,9 @@ from mlflow_dsver.errors import InvalidReference, NotFound
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import LATEST, parse
+from mlflow_dsver.tracking.answers import OFFLINE
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
 
-OFFLINE = "offline"
-"""The note of a grade whose link was made without the provider."""
 CONTRADICTED = Grade("D", (OFFLINE, "contradicted"))
 FINDING = "offline: "
 """How the tag `dsver.R.error` begins that tells of a finding made here, and not of a record that failed."""
