@@ -207,6 +207,23 @@ def waiting(
             ticket.release()
 
 
+def of_run(run_id: str) -> dict[str, Link]:
+    """Role to link of what is on its way to a run from this host, in whosever hands it is; {} for nothing.
+
+    Whoever then reads the run misses no link that was put before: it is taken out here when it stands there.
+    """
+    found: dict[str, Link] = {}
+    for path in _entries():
+        try:
+            content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+            entry = Entry.from_json(json.loads(content)) if run_id.encode() in content else None
+        except (OSError, ValueError, RecursionError):  # taken out meanwhile, or not ours; `waiting` tells of those
+            continue
+        if entry is not None and entry.run_id == run_id:
+            found |= {link.role: link for link in entry.links}
+    return found
+
+
 def tidy() -> None:
     """Delete what processes left that were killed while they wrote; they had made no request yet."""
     folder = _folder()

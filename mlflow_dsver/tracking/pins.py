@@ -1,7 +1,8 @@
 """What a parent run's inputs are, so that its children mean the same by the same words.
 
 A tag that moves in mid-sweep cannot split it: a child that asks for what its parent asked for gets the parent's
-version. The links of this process's runs are kept in memory; a parent of another process is read once.
+version. The links of this process's runs are kept in memory; a parent of another process is read once, from this
+host's journal as well, since its record may not have reached the server yet.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, recorded
+from mlflow_dsver.tracking import bounded, journal, recorded
 from mlflow_dsver.versions import Link
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -62,12 +63,24 @@ def of_active(run: Any) -> Mapping[str, Link]:
 
 
 def _read(client: MlflowClient, run_id: str) -> Mapping[str, Link]:
+    coming = _coming(run_id)
     try:
         run = bounded.read_run(client, bounded.deadline(), run_id)
     except DsverError as error:
         _logger.warning("the parent run %s cannot be read, so its versions are not inherited: %s", run_id, error)
+        return coming
+    stand = recorded.links_of(run)
+    same = [role for role, link in stand.items() if role in coming and coming[role].version.ref == link.version.ref]
+    return coming | {role: _whole(link) for role, link in stand.items() if role not in same}
+
+
+def _coming(run_id: str) -> dict[str, Link]:
+    """What is on its way to the run; read before the run itself, so that nothing falls between."""
+    try:
+        return journal.of_run(run_id)
+    except OSError as error:
+        _logger.debug("the journal cannot be read: %s", error)
         return {}
-    return {role: _whole(link) for role, link in recorded.links_of(run).items()}
 
 
 def _whole(link: Link) -> Link:
