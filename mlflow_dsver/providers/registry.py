@@ -6,6 +6,8 @@ the references, its object is called without arguments and gives a `Provider`.
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from mlflow_dsver.errors import SettingsError, UnknownProvider
@@ -26,6 +28,9 @@ def get_provider(name: str) -> Provider:
     Raises UnknownProvider when none is installed, and SettingsError when its package cannot be imported.
     """
     found = _entry_points().get(name)
+    if found is None and _installed.cache_info().currsize:
+        _installed.cache_clear()  # it may have been installed since then
+        found = _entry_points().get(name)
     if found is None:
         known = names()
         near = nearest(name, known)
@@ -44,4 +49,10 @@ def get_provider(name: str) -> Provider:
 
 
 def _entry_points() -> dict[str, EntryPoint]:
+    return _installed(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _installed(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Reads the metadata of every installed package, which takes 10 milliseconds and more: once for a search path."""
     return {point.name: point for point in entry_points(group=GROUP)}

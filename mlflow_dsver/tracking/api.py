@@ -109,7 +109,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     asked = planning.roles({role: ref})
     client = MlflowClient()
     known: Any = bounded.read_run(client, bounded.deadline(), run_id)
-    plan = planning.find(asked, "raise", known=known)
+    plan = planning.find(asked, "raise", known=known, as_said=True)
     have, found = recorded.links_of(known).get(role), plan.wanted[role]
     grade = have.grade if have else found.link.grade.noting(ATTACHED_LATER)
     plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})

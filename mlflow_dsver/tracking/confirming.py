@@ -14,12 +14,11 @@ from mlflow_dsver.errors import InvalidReference, NotFound
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import LATEST, parse
+from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.answers import OFFLINE
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
 
 CONTRADICTED = Grade("D", (OFFLINE, "contradicted"))
-FINDING = "offline: "
-"""How the tag `dsver.R.error` begins that tells of a finding made here, and not of a record that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def confirm(link: Link, standing: Grade) -> Judgement:
 
 def _contradicted(link: Link, found: str) -> Judgement:
     text = f"expected {link.version.ref} as this host knew it when the run began; found {found}"
-    return Judgement("contradicted", CONTRADICTED, text, FINDING + text)
+    return Judgement("contradicted", CONTRADICTED, text, record.OFFLINE_FINDING + text)
 
 
 def _difference(then: DatasetVersion, now: DatasetVersion) -> str | None:
@@ -96,4 +95,4 @@ def _timely(link: Link, grade: Grade, meaning: DatasetVersion | None) -> Judgeme
         f"the run used {link.version.ref}, and {moved}, made {date_text(meaning.created)}, "
         f"which was before the run was linked ({date_text(link.linked)}){certain}"
     )
-    return Judgement("moved before", grade, text, FINDING + text)
+    return Judgement("moved before", grade, text, record.OFFLINE_FINDING + text)

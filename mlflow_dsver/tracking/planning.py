@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow import MlflowClient
@@ -23,8 +22,8 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import check_role, parse
 from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
 from mlflow_dsver.tracking.answers import Answer
-from mlflow_dsver.tracking.guards import say_overlaps
-from mlflow_dsver.tracking.resolving import RefLike, as_written
+from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
+from mlflow_dsver.tracking.resolving import RefLike, as_written, manifest_of
 from mlflow_dsver.tracking.writing import Wanted
 from mlflow_dsver.versions import DatasetVersion, Link, now
 
@@ -52,6 +51,25 @@ class Plan:
     def links(self) -> dict[str, Link]:
         """Role to link."""
         return {role: each.link for role, each in self.wanted.items()}
+
+    def with_files(self) -> Plan:
+        """The same with the manifests that can be had, which need not be known before training starts.
+
+        Raises the errors of providers that can be reached.
+        """
+        wanted = {
+            role: each if each.manifest else replace(each, manifest=self._manifest(each))
+            for role, each in self.wanted.items()
+        }
+        return replace(self, wanted=wanted)
+
+    def _manifest(self, each: Wanted) -> Manifest | None:
+        try:
+            return manifest_of(each.link.version)
+        except DsverError:
+            if each.link.role in self.offline:
+                return None
+            raise
 
 
 def roles(script: Mapping[str, RefLike]) -> dict[str, RefLike]:
@@ -96,10 +114,14 @@ def find(
     known: Any = None,
     pinned: Mapping[str, Link] | None = None,
     reuse: bool = False,
+    as_said: bool = False,
 ) -> Plan:
-    """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links."""
-    frozen = settings.switch("FROZEN", default=False)
-    overrides = outside.overrides()
+    """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links.
+
+    as_said: neither overrides nor the lock apply, as this is not about a run that is about to train.
+    """
+    frozen = not as_said and settings.switch("FROZEN", default=False)
+    overrides = {} if as_said else outside.overrides()
     wanted, failed, offline = {}, {}, []
     final: dict[str, RefLike] = {}
     for role, original in asked.items():
@@ -127,8 +149,11 @@ def find(
         )
     if known is not None:
         writing.refuse_conflicts(known, [each.link for each in wanted.values()])
-    say_overlaps({role: each.manifest for role, each in wanted.items() if each.manifest})
-    return Plan(policy, final, wanted, failed, tuple(offline), known)
+    plan = Plan(policy, final, wanted, failed, tuple(offline), known)
+    if overlaps_are_refused() and len(wanted) > 1:
+        plan = plan.with_files()
+        say_overlaps(plan.wanted)
+    return plan
 
 
 def _wanted(role: str, ref: RefLike, found: Answer, have: Link | None, replaced: str | None) -> Wanted:
@@ -138,11 +163,6 @@ def _wanted(role: str, ref: RefLike, found: Answer, have: Link | None, replaced:
         _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
         version = provider.get(have.version.ref.dataset, have.version.ref.selector or "")
     grade = provider.grade(version)
-    manifest: Manifest | None = None
     if found.offline:
         grade = grade.noting(answers.OFFLINE)
-        with suppress(DsverError):
-            manifest = provider.manifest(version)
-    else:
-        manifest = provider.manifest(version)
-    return Wanted(Link(role, requested, version, grade, now()), manifest, replaced)
+    return Wanted(Link(role, requested, version, grade, now()), overridden=replaced)

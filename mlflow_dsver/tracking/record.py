@@ -26,6 +26,8 @@ SCHEMA_TAG = "dsver.schema"
 ERROR_TAG = "dsver.error"
 NO_INPUTS = "this tracking server takes no dataset inputs"
 """How the error begins that a run gets from a server without dataset inputs; `runs_using` searches for it."""
+OFFLINE_FINDING = "offline: "
+"""How the error of a role begins that `mlflow-dsver sync` found: a later record does not take it back."""
 FOLDER = "dsver"
 """Where the artifacts of the record are."""
 

@@ -24,8 +24,9 @@ from mlflow_dsver.errors import DsverError, InputConflict
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, journal, record, writing
 from mlflow_dsver.tracking.bounded import Errand
+from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
 from mlflow_dsver.tracking.planning import Plan
-from mlflow_dsver.tracking.writing import Written
+from mlflow_dsver.tracking.writing import Wanted, Written
 
 SAYING = 5.0
 """Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
@@ -101,11 +102,20 @@ class Recording:
         if not plan.wanted:
             return None
         self._ticket = journal.put(_entry(self._client, self._info, plan))
-        wanted = list(plan.wanted.values())
+        wanted = self._with_files(plan)
         written = writing.write(self._client, self._info, plan.known, wanted, self._until)
-        if self._ticket is not None and not plan.offline:
-            self._ticket.done()
+        if self._ticket is not None:
+            if plan.offline:
+                self._ticket.release()  # `sync` will ask the provider
+            else:
+                self._ticket.done()
         return written
+
+    def _with_files(self, plan: Plan) -> list[Wanted]:
+        filled = plan.with_files()
+        if not overlaps_are_refused():  # else they were looked for before the run started
+            say_overlaps(filled.wanted)
+        return list(filled.wanted.values())
 
     def _say_unresolved(self) -> None:
         self._unsaid |= _told(self._plan)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlflow_dsver.errors import CorruptObject, InvalidReference
+from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.versions import DatasetVersion
 
 RefLike = str | DatasetRef | DatasetVersion
 """A reference as text or parsed, or a version that was resolved before."""
+
+KEPT, KEPT_FILES = 4, 20_000
+"""Manifests kept in memory at most, and files that such a one has at most: together some 20 MB."""
+_manifests: dict[tuple[str, str | None], Manifest] = {}
 
 
 def resolve(ref: RefLike) -> DatasetVersion:
@@ -27,6 +32,23 @@ def resolve(ref: RefLike) -> DatasetVersion:
 def as_written(ref: RefLike) -> str:
     """The reference as the person wrote it, without blanks around it."""
     return ref.strip() if isinstance(ref, str) else str(ref)
+
+
+def manifest_of(version: DatasetVersion) -> Manifest | None:
+    """The version's manifest; None when its provider does not know its files. Small ones are kept for the next run.
+
+    Raises the provider's errors.
+    """
+    key = (str(version.ref), version.content_digest)
+    kept = _manifests.get(key)
+    if kept is not None:
+        return kept
+    found = get_provider(version.ref.provider).manifest(version)
+    if found is not None and found.digest == version.content_digest and len(found) <= KEPT_FILES:
+        while len(_manifests) >= KEPT:
+            _manifests.pop(next(iter(_manifests)), None)
+        _manifests[key] = found
+    return found
 
 
 def path_of(version: DatasetVersion, folder: Path | None = None) -> Path:

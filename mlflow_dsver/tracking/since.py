@@ -17,13 +17,15 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.files import atomic_write, make_folder
-from mlflow_dsver.manifests import Manifest, difference
+from mlflow_dsver.manifests import difference
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import human_bytes
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.bounded import shown_address
+from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.tracking.writing import Wanted
+from mlflow_dsver.versions import DatasetVersion
 
 FILES = 20_000
 """Files of a version up to which they are compared: that takes some 50 milliseconds."""
@@ -48,7 +50,7 @@ def _tell(path: Path, now: Wanted) -> None:
     if former == version.ref:
         return
     if former is not None:
-        changed = _changed(former, now.manifest)
+        changed = _changed(former, version)
         _logger.info(
             "%s: %s is %s; since your last run in this experiment, with %s: %s",
             now.link.role,
@@ -70,18 +72,15 @@ def _former(path: Path) -> DatasetRef | None:
         return None
 
 
-def _changed(former: DatasetRef, manifest: Manifest | None) -> str | None:
+def _changed(former: DatasetRef, now: DatasetVersion) -> str | None:
     """Such as `120 added, 3 removed, 7 changed, +1.2 GiB`; None when the files are not at hand, or too many."""
-    if manifest is None or len(manifest) > FILES:
+    before = get_provider(former.provider).get(former.dataset, former.selector or "")
+    if any((record.file_count(version) or FILES + 1) > FILES for version in (before, now)):
         return None
-    provider = get_provider(former.provider)
-    version = provider.get(former.dataset, former.selector or "")
-    if (record.file_count(version) or 0) > FILES:
+    old, new = manifest_of(before), manifest_of(now)
+    if old is None or new is None:
         return None
-    before = provider.manifest(version)
-    if before is None or len(before) > FILES:
-        return None
-    found = difference(before, manifest)
+    found = difference(old, new)
     counts = {"added": found.added, "removed": found.removed, "changed": found.changed, "renamed": found.renamed}
     told = [f"{len(entries):,} {word}" for word, entries in counts.items() if entries]
     return ", ".join([*told, f"{'-' if found.growth < 0 else '+'}{human_bytes(abs(found.growth))}"])

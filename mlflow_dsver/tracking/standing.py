@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.confirming import FINDING
 from mlflow_dsver.versions import Link
 
 
@@ -16,7 +15,7 @@ def stands(run: Any, links: Sequence[Link], overridden: Mapping[str, str] | None
     Their versions are taken to be those of the run: `writing.refuse_conflicts` asks that. Artifacts are not seen.
     """
     tags, present = run.data.tags, record.inputs_present(run)
-    if not all(tags.get(key, FINDING).startswith(FINDING) for key in error_keys(links)):
+    if not all(tags.get(key, record.OFFLINE_FINDING).startswith(record.OFFLINE_FINDING) for key in error_keys(links)):
         return False
     digests = record.plan_digests(links, present)
     return all(

@@ -28,7 +28,7 @@ from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, journal, record, writing
-from mlflow_dsver.tracking.confirming import FINDING, confirm
+from mlflow_dsver.tracking.confirming import confirm
 from mlflow_dsver.tracking.journal import Entry, Ticket
 from mlflow_dsver.tracking.standing import error_keys, stands
 from mlflow_dsver.tracking.writing import Wanted
@@ -298,7 +298,7 @@ def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Sile
     if judged.error is not None:
         tags[error_key] = one_line(judged.error, record.ERROR_LIMIT)
     changed = {key: text for key, text in tags.items() if have.get(key) != text}
-    obsolete = judged.error is None and have.get(error_key, "").startswith(FINDING)
+    obsolete = judged.error is None and have.get(error_key, "").startswith(record.OFFLINE_FINDING)
 
     def work() -> None:
         if changed:

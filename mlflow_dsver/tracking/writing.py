@@ -303,7 +303,8 @@ def _clear_errors(
 ) -> None:
     """Take back what a failed attempt said, now that the record is whole."""
     keys = {record.key(each.link.role, "error") for each in wanted} | (set() if no_inputs else {record.ERROR_TAG})
-    for key in keys & set(run.data.tags):
+    told = run.data.tags
+    for key in (key for key in keys & set(told) if not told[key].startswith(record.OFFLINE_FINDING)):
         deadline.check("take back an error")
         client.delete_tag(run.info.run_id, key)
 
