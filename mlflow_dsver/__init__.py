@@ -2,10 +2,12 @@
 
 The parts, and how they join; each depends only on those before it:
 
-- words: `refs` (what a person writes), `versions` (what it resolves to), `manifests` (which files), `errors`
+- words: `refs` (what a person writes), `versions` (what it resolves to), `manifests` (which files), `errors`;
+  `inputs`, `ranks`, `resolutions`, `lock`: what is asked for from outside a script, and one answer for all who ask
 - `content`: walks and hashes a folder into a manifest, with a cache that is hard to fool
 - `providers`: where versions are kept; `providers.local` is embedded and needs no account
-- `tracking`: MLflow's side: the dataset source, the record on a run, run start, history
+- `tracking`: MLflow's side: the dataset source, the record on a run, run start with a line or without (`autolink`),
+  the journal of what is not on a run yet (`sync`), history
 - `checks`: verify a run, compare versions and runs; reports that write nothing
 - `lineage`: a pure graph of datasets, versions, runs and models, its renderers, and the open standards
 - `cli`: the command `mlflow-dsver`
