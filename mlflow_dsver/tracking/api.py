@@ -27,7 +27,7 @@ from mlflow_dsver.tracking import answers, bounded, pins, planning, recorded, re
 from mlflow_dsver.tracking.linked import LinkedDataset
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.recording import Recording
-from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
+from mlflow_dsver.tracking.resolving import RefLike, as_written
 from mlflow_dsver.tracking.seam import unlinked
 from mlflow_dsver.tracking.starting import LinkedRun, arguments_of, give_up_run, start_patiently
 from mlflow_dsver.versions import DatasetVersion
@@ -114,6 +114,16 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     grade = have.grade if have else found.link.grade.noting(ATTACHED_LATER)
     plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})
     return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
+
+
+def resolve(ref: RefLike) -> DatasetVersion:
+    """The version that a reference means now; a version is handed back as it is. Nothing is linked.
+
+    Below `mlflow-dsver run` the same words mean what they mean to all its processes, and among the ranks of a job
+    what they meant to the first that asked. `get_provider(…).resolve(…)` asks in any case. Raises InvalidReference,
+    UnknownProvider, NotFound and the provider's other errors.
+    """
+    return answers.answer(ref).version
 
 
 def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: bool | None = None) -> Recording:
