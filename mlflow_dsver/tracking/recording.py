@@ -13,6 +13,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,9 @@ from mlflow_dsver.tracking.writing import Wanted, Written
 
 SAYING = 5.0
 """Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
+
+HEAD_START = 0.001
+"""Seconds that the caller has to go on, before this thread wants the interpreter as well."""
 
 _logger = logging.getLogger(__name__)
 _open: list[Recording] = []
@@ -87,6 +91,8 @@ class Recording:
             self._ticket.done()
 
     def _work(self) -> Written | None:
+        if self._background:
+            time.sleep(HEAD_START)
         try:
             written = self._write()
         except Exception as error:

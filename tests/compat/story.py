@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -33,10 +34,43 @@ def main(tracking_uri: str, folder: Path) -> None:
     run_id, version = link(data)
     resume(run_id, version, data)
     attach(version)
+    without_a_line(version)
     if importlib.util.find_spec("pandas"):
         source_of_a_frame(version)
     server = "a server" if tracking_uri.startswith("http") else tracking_uri.partition(":")[0]
     print(f"told with MLflow {mlflow.__version__}, Python {platform.python_version()}, {server}")
+
+
+UNAWARE = """
+import mlflow
+with mlflow.start_run(run_name="explicit") as run:
+    mlflow.log_metric("loss", 1)
+    with mlflow.start_run(nested=True):
+        mlflow.log_metric("loss", 2)
+mlflow.log_metric("loss", 3)
+"""
+
+
+def without_a_line(version: str) -> None:
+    """A script that does not know of this package; its runs: explicit, nested, implicit."""
+    from mlflow import MlflowClient
+
+    import mlflow_dsver as dsver
+
+    environment = {**os.environ, "MLFLOW_DSVER_INPUTS": "training=local://digits@clean"}
+    environment["MLFLOW_EXPERIMENT_NAME"] = f"unaware {os.getpid()}"
+    environment.pop("MLFLOW_EXPERIMENT_ID", None)  # which `set_experiment` left
+    done = subprocess.run([sys.executable, "-c", UNAWARE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "runs are not linked" not in done.stderr, done.stderr
+    (found,) = MlflowClient().search_experiments(filter_string=f"name = 'unaware {os.getpid()}'")
+    runs = MlflowClient().search_runs([found.experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        (link,) = dsver.inputs_of(run.info.run_id)
+        assert str(link.version) == version
+        assert link.version.raw, "from the artifact"
 
 
 def link(data: Path) -> tuple[str, str]:
