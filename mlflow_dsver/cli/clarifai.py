@@ -15,6 +15,7 @@ import click
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.resolutions import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def snapshot(
         annotation_filter=annotation_filter,
         ignore_empty_inputs=ignore_empty_inputs,
     )
+    forget(made.ref)
     emit(as_json, made.to_json(), render.version(made))
 
 

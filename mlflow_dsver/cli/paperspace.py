@@ -18,6 +18,7 @@ from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.resolutions import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def commit(reference: str, undo: bool, as_json: bool) -> None:
     dataset, version = _named(reference)
     provider = PaperspaceProvider()
     changed = provider.commit(provider.get(dataset, version), committed=not undo)
+    forget(changed.ref)
     emit(as_json, changed.to_json(), render.version(changed))
 
 

@@ -16,6 +16,7 @@ from mlflow_dsver.errors import InvalidReference, Unsupported
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.resolutions import forget
 from mlflow_dsver.versions import DatasetVersion
 
 LOCAL = "local"
@@ -100,6 +101,7 @@ def create(
         version = provider.create(
             ref.dataset, folder, message=message, tags=tags, metadata=read_metadata(metadata), reference=by_reference
         )
+    forget(version.ref)
     emit(as_json, version.to_json(), render.version(version))
 
 
@@ -144,6 +146,7 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
         raise click.UsageError("Nothing to change: give tags, or --remove.")
     provider, version = _resolve(reference)
     changed = provider.update(version, add_tags=tags, remove_tags=remove)
+    forget(version.ref)
     emit(as_json, changed.to_json(), render.version(changed))
 
 
@@ -168,6 +171,7 @@ def delete(reference: str, yes: bool, as_json: bool) -> None:
     if not yes and not _agreed(version):
         raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
     provider.delete(version)
+    forget(version.ref)
     emit(as_json, {"deleted": str(version.ref)}, render.line(f"deleted {render.cell(version.ref)}"))
 
 

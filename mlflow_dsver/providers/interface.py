@@ -82,6 +82,8 @@ class Provider(ABC):
     name: ClassVar[str]
     """The part of a reference before `://`."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    remote: ClassVar[bool] = True
+    """Whether an answer costs a request over a network, so that one may be kept for a short time."""
     progress: Progress = SILENT
     """Told of long work (hashing, copying, fetching); whoever wants to see it sets another on the instance."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from mlflow_dsver import inputs, ranks, resolutions, settings
 from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
+from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
 from mlflow_dsver.versions import DatasetVersion, Link
@@ -93,7 +94,8 @@ def _once_per_process(text: str, policy: settings.OnError) -> Answer:
         when, error = _failed.get(text, (0.0, None))
         if error is not None and time.monotonic() - when < keep:
             raise error
-        kept = resolutions.kept(text, keep) if keep else None
+        worth = keep > 0 and get_provider(parse(text).provider).remote
+        kept = resolutions.kept(text, keep) if worth else None
         try:
             found = Answer(kept.version) if kept is not None else _asked(text, policy)
         except DsverError as failure:

@@ -17,7 +17,8 @@ class VersionedDataset(Dataset):  # type: ignore[misc]
     """A dataset version: its canonical reference is the name, its source leads back to the files.
 
     requested: the reference as it was asked for. grade: how much the link proves, None when there is no link.
-    files: how many there are, None when that is unknown. digest: None computes the one of a first role.
+    files: how many there are, None when that is unknown. changes: since which version, None when that is unknown.
+    digest: None computes the one of a first role.
     """
 
     def __init__(
@@ -27,10 +28,11 @@ class VersionedDataset(Dataset):  # type: ignore[misc]
         requested: str | None = None,
         grade: Grade | None = None,
         files: int | None = None,
+        changes: str | None = None,
         digest: str | None = None,
     ) -> None:
         self.version = version
-        self._profile = record.profile(version, requested, grade, files)
+        self._profile = record.profile(version, requested, grade, files, changes)
         super().__init__(DatasetVersionSource.of(version, requested), name=str(version.ref), digest=digest)
 
     def __repr__(self) -> str:
@@ -54,7 +56,9 @@ class VersionedDataset(Dataset):  # type: ignore[misc]
         return {**super().to_dict(), "profile": json.dumps(self._profile, ensure_ascii=False)}
 
 
-def dataset_input(link: Link, digest: str, files: int | None = None) -> DatasetInput:
+def dataset_input(link: Link, digest: str, files: int | None = None, changes: str | None = None) -> DatasetInput:
     """MLflow's dataset input for a link, with the role as its context."""
-    dataset = VersionedDataset(link.version, requested=link.requested, grade=link.grade, files=files, digest=digest)
+    dataset = VersionedDataset(
+        link.version, requested=link.requested, grade=link.grade, files=files, changes=changes, digest=digest
+    )
     return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", link.role)])

@@ -52,6 +52,11 @@ class Plan:
         """Role to link."""
         return {role: each.link for role, each in self.wanted.items()}
 
+    def with_changes(self, changes: Mapping[str, str]) -> Plan:
+        """The same, with what changed in the files of these roles."""
+        wanted = {role: replace(each, changes=changes.get(role)) for role, each in self.wanted.items()}
+        return replace(self, wanted=wanted)
+
     def with_files(self) -> Plan:
         """The same with the manifests that can be had, which need not be known before training starts.
 

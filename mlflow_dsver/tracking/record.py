@@ -34,8 +34,8 @@ FOLDER = "dsver"
 VALUE_LIMIT = 5000
 """Characters of a param or tag at most. MLflow takes 6000 in a param and 8000 in a tag, older servers 5000."""
 ERROR_LIMIT = 1000
-PROFILE_LINE = 80
-"""Characters of a profile's value at most: MLflow's pages show no more."""
+PROFILE_LINE, PROFILE_LINES = 80, 10
+"""Characters of a profile's value at most, as MLflow's pages show no more; and its lines."""
 UNKNOWN = "unknown"
 MORE = "… "
 """Starts the mark of what was cut off."""
@@ -135,12 +135,16 @@ def plan_digests(links: Iterable[Link], present: Collection[Input]) -> dict[str,
 
 
 def profile(
-    version: DatasetVersion, requested: str | None = None, grade: Grade | None = None, files: int | None = None
+    version: DatasetVersion,
+    requested: str | None = None,
+    grade: Grade | None = None,
+    files: int | None = None,
+    changes: str | None = None,
 ) -> dict[str, str]:
     """What MLflow's pages show of a dataset: at most 10 short lines, those that are known.
 
-    MLflow keeps the first profile of a dataset in an experiment, so the grade is the letter alone: how one link came
-    about is on its run.
+    MLflow keeps the first profile of a dataset in an experiment, so each line must stay true for all later runs: the
+    grade is the letter alone, as how one link came about is on its run; changes name the version that they are from.
     """
     lines = {
         "provider": version.ref.provider,
@@ -151,10 +155,12 @@ def profile(
         "tags": tags_text(version.tags, PROFILE_LINE) or "none",
         "created": date_text(version.created),
         "requested": requested,
+        "changes": changes,
         "message": version.message,
         "content_digest": version.content_digest,
     }
-    return {name: one_line(value, PROFILE_LINE) for name, value in lines.items() if value}
+    known = [(name, one_line(value, PROFILE_LINE)) for name, value in lines.items() if value]
+    return dict(known[:PROFILE_LINES])
 
 
 def file_count(version: DatasetVersion, manifest: Manifest | None = None) -> int | None:

@@ -52,12 +52,14 @@ class Wanted:
     """A link to be recorded.
 
     manifest: the version's; None when nobody knows its files. overridden: what the script had asked for, when a
-    person put another version in its place; None otherwise.
+    person put another version in its place; None otherwise. changes: of the files, and since which version; None
+    when that is not known.
     """
 
     link: Link
     manifest: Manifest | None = None
     overridden: str | None = None
+    changes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,12 @@ def _log_inputs(
     present = record.inputs_present(known) if known is not None else []
     digests = record.plan_digests([each.link for each in wanted], present)
     datasets = [
-        dataset_input(each.link, digests[each.link.role], record.file_count(each.link.version, each.manifest))
+        dataset_input(
+            each.link,
+            digests[each.link.role],
+            record.file_count(each.link.version, each.manifest),
+            each.changes,
+        )
         for each in wanted
         if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
     ]

@@ -343,8 +343,11 @@ def test_the_line_before_training_tells_what_changed(tracking, digits, digits_fo
     second = dsver.create_version("local://digits", digits_folder)
     assert told == []
     for _ in range(2):
-        with dsver.start_run(inputs={"training": "local://digits"}):
+        with dsver.start_run(inputs={"training": "local://digits"}) as run:
             pass
+    (box,) = run_of(run.info.run_id).inputs.dataset_inputs
+    changes = f"1 added, 1 removed, 1 changed, +1.9 KiB since {digits.id}"
+    assert json.loads(box.dataset.profile)["changes"] == changes, "the box in MLflow's pages tells it as well"
     assert told == [
         f"training: local://digits is {second.id}; since your last run in this experiment, with {digits.id}: "
         "1 added, 1 removed, 1 changed, +1.9 KiB"
@@ -353,3 +356,25 @@ def test_the_line_before_training_tells_what_changed(tracking, digits, digits_fo
     with dsver.start_run(inputs={"training": digits.ref}):
         pass
     assert len(told) == 1
+
+
+@SEEDED
+def test_an_answer_kept_on_this_host_is_dropped_when_this_host_changes_the_dataset(train, run, paperspace_emulator):
+    """A version that the person commits is what `latest` means for the very next run, though the answer is young."""
+    script = "import mlflow\nmlflow.log_metric('loss', 1)"
+    inputs = {"MLFLOW_DSVER_INPUTS": f"training={CATS}@latest"}
+    (first,) = train(script, inputs).runs
+    made = run("versions", "create", CATS, "--message", "new", "--json")
+    assert made.returncode == 0, made.stderr
+    assert run("paperspace", "commit", json.loads(made.stdout)["reference"]).returncode == 0
+    (second,) = train(script, inputs).runs
+    assert links(second)["training"] == json.loads(made.stdout)["reference"] != links(first)["training"]
+
+
+def test_a_version_made_in_the_local_store_is_what_the_next_run_gets(train, run, digits_folder):
+    script = "import mlflow\nmlflow.log_metric('loss', 1)"
+    (first,) = train(script, INPUTS).runs
+    (digits_folder / "new.txt").write_text("new")
+    assert run("versions", "create", "local://digits", str(digits_folder)).returncode == 0
+    (second,) = train(script, INPUTS).runs
+    assert links(first) != links(second)

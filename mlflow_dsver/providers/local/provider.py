@@ -45,6 +45,7 @@ class LocalProvider(Provider):
 
     name = "local"
     capabilities = frozenset(Capability)
+    remote = False
 
     def __init__(self, store: Path | None = None, *, progress: Progress = SILENT) -> None:
         self.store = Store.default() if store is None else Store(store.absolute())
