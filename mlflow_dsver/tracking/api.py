@@ -29,6 +29,7 @@ from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.recording import Recording
 from mlflow_dsver.tracking.resolving import RefLike, as_written
 from mlflow_dsver.tracking.seam import unlinked
+from mlflow_dsver.tracking.source import RUN_TO_RESUME
 from mlflow_dsver.tracking.starting import LinkedRun, arguments_of, give_up_run, start_patiently
 from mlflow_dsver.versions import DatasetVersion
 
@@ -88,7 +89,8 @@ def start_run(
 def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
     """Link a version to the run that is active in this thread; with none, one is started, as MLflow itself does.
 
-    The link is on the run when this returns. Raises InputConflict when the run has another version in that role,
+    The link is on the run when this returns; of ranks that all resume the run of MLFLOW_RUN_ID, the first sees to
+    that, and the others have the same version. Raises InputConflict when the run has another version in that role,
     the provider's errors, LockConflict in frozen mode, and TrackingError.
     """
     policy, asked = policy_of(on_error), planning.roles({role: ref})
@@ -96,6 +98,8 @@ def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | No
     plan = planning.find(asked, policy, pinned=pins.of_active(active) if active is not None else None)
     if active is None:
         active = start_patiently(client, mlflow.start_run, bounded.deadline())
+    if not writes(active.info.run_id == RUN_TO_RESUME):
+        return _datasets(plan, None)[role]
     recording.settle(active.info.run_id)
     made = link_started(client, active.info, plan, background=False)
     return _datasets(plan, made)[role]

@@ -165,6 +165,10 @@ def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+RUN_TO_RESUME = os.environ.get("MLFLOW_RUN_ID", "").strip() or None
+"""The run that the process was told to resume, None for none; MLflow takes the variable away when it has done so."""
+
+
 def _link_without_a_line() -> None:
     """If the person asked for it, every run of this process is linked. Nothing of this may break `import mlflow`."""
     if not os.environ.get("MLFLOW_DSVER_INPUTS", "").strip():
