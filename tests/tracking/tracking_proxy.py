@@ -17,7 +17,7 @@ class Proxy:
 
     missing: paths that end so are answered as by a server that has no such endpoint.
     dead_from: the path ending from which on, once it was asked for, every connection is reset.
-    hang: answers come after that many seconds.
+    hang: answers come after that many seconds. slow: path ending to seconds, for those alone.
     """
 
     def __init__(self, target: str) -> None:
@@ -26,6 +26,7 @@ class Proxy:
         self.dead_from: str | None = None
         self.dead = False
         self.hang = 0.0
+        self.slow: dict[str, float] = {}
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,7 +44,7 @@ class Proxy:
                     self.close_connection = True
                     self.connection.close()
                     return
-                time.sleep(proxy.hang)
+                time.sleep(proxy.hang + sum(more for end, more in proxy.slow.items() if path.endswith(end)))
                 if path.endswith(proxy.missing) and proxy.missing:
                     self.answer(404, b"Not Found", "text/plain")
                     return

@@ -57,7 +57,7 @@ def train(server, server_proxy, tmp_path, digits) -> Train:
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(path)],
             cwd=tmp_path,
-            env={**os.environ, **variables, **more, **client_settings(proxy, server)},
+            env={**os.environ, **variables, **more, **client_settings(proxy.address, server.experiment_id)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,10 +75,10 @@ def train(server, server_proxy, tmp_path, digits) -> Train:
     return call
 
 
-def client_settings(proxy: Proxy, server: Any) -> dict[str, str]:
+def client_settings(address: str, experiment_id: str) -> dict[str, str]:
     return {
-        "MLFLOW_TRACKING_URI": proxy.address,
-        "MLFLOW_EXPERIMENT_ID": server.experiment_id,
+        "MLFLOW_TRACKING_URI": address,
+        "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
 
