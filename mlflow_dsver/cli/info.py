@@ -18,6 +18,7 @@ from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.registry import GROUP, get_provider, names
+from mlflow_dsver.text import one_line
 
 SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"
 NOT_SET = "not set"
@@ -161,7 +162,9 @@ def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
 
 def _setting(name: str) -> tuple[None, str]:
     value = settings.setting(name)
-    return None, f"not set ({settings.KNOWN[name]})" if value is None else f"{value} (from {settings.origin(name)})"
+    if value is None:
+        return None, f"not set ({settings.KNOWN[name]})"
+    return None, f"{one_line(value)} (from {settings.origin(name)})"
 
 
 def _version(package: str) -> str | None:

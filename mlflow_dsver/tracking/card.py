@@ -56,11 +56,13 @@ def render(
     earlier: Earlier | None,
     fallen_back: bool = False,
     company: Company | None = None,
+    overridden: Mapping[str, str] | None = None,
 ) -> str:
     """The card. links: all inputs of the run. files: role to number of files, where known.
 
     earlier: None when no earlier run of the experiment is linked. fallen_back: the tracking server took no dataset
     inputs, so the link is in params and tags alone. company: who else used these versions; None when not asked.
+    overridden: role to what the script asked for, where a person put another version in its place.
     """
     lines = ["# Datasets of this run", ""]
     lines += [
@@ -72,6 +74,8 @@ def render(
     letters = sorted({link.grade.letter for link in links})
     lines += [f"- Grade {letter}: {GRADES[letter]}." for letter in letters]
     lines += [f"- {markdown(link.role)}: {markdown(link.version.message)}" for link in links if link.version.message]
+    for role, asked in sorted((overridden or {}).items()):
+        lines.append(f"- {markdown(role)}: overridden; the script asked for {markdown_code(asked)}.")
     if fallen_back:
         lines.append("- This tracking server takes no dataset inputs: the links are in params and tags alone.")
     lines += ["", "## Since the last run of this experiment", "", *_since(links, earlier)]

@@ -259,6 +259,7 @@ def _log_artifacts(
         _earlier(before, wanted),
         fallen_back,
         company,
+        {role: run.data.tags[name] for role in links if (name := record.key(role, "overridden")) in run.data.tags},
     )
     files[record.CARD_NAME] = text.encode("utf-8", "backslashreplace")
     deadline.check("log artifacts")

@@ -252,6 +252,8 @@ def test_an_override_runs_a_script_on_another_version_and_the_record_says_so(tra
     (run,) = linked.runs
     assert run.data.params["dsver.training.requested"] == str(other)
     assert run.data.tags["dsver.training.overridden"] == "local://digits@clean"
+    card = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/dsver/card.md")
+    assert "training: overridden; the script asked for `local://digits@clean`" in card
     assert "dsver.training.overridden" not in train(script, BARE).runs[0].data.tags
 
 
