@@ -138,7 +138,7 @@ def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: boo
     """
     if background is None:
         background = settings.switch("BACKGROUND", default=True)
-        since.tell(client.tracking_uri, str(info.experiment_id), plan.wanted.values())
+        plan = plan.with_changes(since.tell(client.tracking_uri, str(info.experiment_id), plan.wanted.values()))
     pins.pin(info.run_id, plan.links)
     made = recording.begin(client, info, plan, background=background)
     if background:
