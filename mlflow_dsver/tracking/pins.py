@@ -45,15 +45,21 @@ def of(run_id: str) -> Mapping[str, Link]:
     return _links.get(run_id, {})
 
 
-def of_parent(client: MlflowClient, arguments: Mapping[str, Any]) -> Mapping[str, Link]:
-    """The links of the parent that a run will have; none without one. arguments: those of `mlflow.start_run`."""
+def parent_of(arguments: Mapping[str, Any]) -> str | None:
+    """The parent that a run will have; None for none. arguments: those of `mlflow.start_run`."""
     named = arguments.get("parent_run_id") or (arguments.get("tags") or {}).get(PARENT_TAG)
     active = mlflow.active_run()
-    if named is None:
-        return of(active.info.run_id) if active is not None and arguments.get("nested") else {}
-    if named not in _links and not (active is not None and active.info.run_id == named):
-        pin(named, _read(client, named))
-    return of(named)
+    return named or (active.info.run_id if active is not None and arguments.get("nested") else None)
+
+
+def of_parent(client: MlflowClient, arguments: Mapping[str, Any]) -> Mapping[str, Link]:
+    """The links of the parent that a run will have; none without one. arguments: those of `mlflow.start_run`."""
+    parent, active = parent_of(arguments), mlflow.active_run()
+    if parent is None:
+        return {}
+    if parent not in _links and not (active is not None and active.info.run_id == parent):
+        pin(parent, _read(client, parent))
+    return of(parent)
 
 
 def of_active(run: Any) -> Mapping[str, Link]:

@@ -36,7 +36,8 @@ class Plan:
 
     asked: role to reference. wanted: role to link and manifest. failed: role to why it could not be resolved.
     offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
-    new one. refused: why nothing of it can be linked; None when something can.
+    new one. refused: why nothing of it can be linked; None when something can. parent: the run whose versions these
+    all are; None when one of them is the run's own.
     """
 
     policy: settings.OnError
@@ -46,11 +47,18 @@ class Plan:
     offline: tuple[str, ...] = ()
     known: Any = None
     refused: DsverError | None = None
+    parent: str | None = None
 
     @property
     def links(self) -> dict[str, Link]:
         """Role to link."""
         return {role: each.link for role, each in self.wanted.items()}
+
+    def below(self, parent: str | None, links: Mapping[str, Link]) -> Plan:
+        """The same, with the parent run if all versions are the parent's in the same roles."""
+        versions = {role: link.version.ref for role, link in links.items()}
+        ours = {role: each.link.version.ref for role, each in self.wanted.items()}
+        return replace(self, parent=parent) if ours == versions else self
 
     def with_changes(self, changes: Mapping[str, str]) -> Plan:
         """The same, with what changed in the files of these roles."""
@@ -109,7 +117,8 @@ def plan(
     parent = pins.of_parent(client, arguments)
     asked = roles({**outside.wanted(), **script})
     known = reading.result(until) if reading is not None else None
-    return find(asked, policy, known=known, pinned=parent, reuse=reuse)
+    found = find(asked, policy, known=known, pinned=parent, reuse=reuse)
+    return found if known is not None else found.below(pins.parent_of(arguments), parent)
 
 
 def find(

@@ -109,7 +109,7 @@ class Recording:
             return None
         self._ticket = journal.put(_entry(self._client, self._info, plan))
         wanted = self._with_files(plan)
-        written = writing.write(self._client, self._info, plan.known, wanted, self._until)
+        written = writing.write(self._client, self._info, plan.known, wanted, self._until, parent=plan.parent)
         if self._ticket is not None:
             if plan.offline:
                 self._ticket.release()  # `sync` will ask the provider

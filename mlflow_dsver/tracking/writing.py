@@ -74,23 +74,32 @@ class Written:
     no_inputs: str | None = None
 
 
-def write(client: MlflowClient, info: Any, known: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Written:
+def write(
+    client: MlflowClient,
+    info: Any,
+    known: Any,
+    wanted: Sequence[Wanted],
+    deadline: Deadline,
+    *,
+    parent: str | None = None,
+) -> Written:
     """Record the links on the run.
 
-    info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. Raises InputConflict before
+    info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. parent: the run that has
+    the same versions and whose child this is: a sweep asks its server for nothing else. Raises InputConflict before
     anything is written, MlflowException and DeadlineExceeded at any point.
     """
     known = _log_batch(client, info.run_id, known, wanted, deadline)
     no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
-    run, others = _read_back(client, info, deadline)
+    run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
         run = _complete_inputs(client, run, wanted, deadline)
     _check(run, wanted, inputs=no_inputs is None)
     fresh = [each for each in wanted if not _complete(known, each.link)]
     if fresh:
         company = _company(info, others, [each.link for each in wanted])
-        before = others[0] if others else None
-        _log_artifacts(info, fresh, run, before, no_inputs is not None, company, deadline)
+        earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
+        _log_artifacts(info, fresh, run, earlier, no_inputs is not None, company, deadline)
     _clear_errors(client, run, wanted, no_inputs, deadline)
     links = [each.link for each in wanted]
     return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
@@ -175,6 +184,11 @@ def _log_inputs(
     return None
 
 
+def _read(client: MlflowClient, info: Any, deadline: Deadline) -> Any:
+    deadline.check("read the record back")
+    return client.get_run(info.run_id)
+
+
 def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any, list[Any]]:
     """This run, and the last linked runs of its experiment before it, newest first, in one request."""
     deadline.check("read the record back")
@@ -198,8 +212,7 @@ def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[Wanted], d
     if not _missing_inputs(run, wanted):
         return run
     _log_inputs(client, run.info.run_id, run, wanted, deadline)
-    deadline.check("read the record back")
-    return client.get_run(run.info.run_id)
+    return _read(client, run.info, deadline)
 
 
 def _missing_inputs(run: Any, wanted: Sequence[Wanted]) -> list[str]:
@@ -241,7 +254,7 @@ def _log_artifacts(
     info: Any,
     wanted: Sequence[Wanted],
     run: Any,
-    before: Any,
+    earlier: card.Earlier | None,
     fallen_back: bool,
     company: card.Company,
     deadline: Deadline,
@@ -256,7 +269,7 @@ def _log_artifacts(
     text = card.render(
         [links[role] for role in sorted(links)],
         {role: count for role, count in counts.items() if count is not None},
-        _earlier(before, wanted),
+        earlier,
         fallen_back,
         company,
         {role: run.data.tags[name] for role in links if (name := record.key(role, "overridden")) in run.data.tags},
@@ -275,6 +288,10 @@ def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.Co
     told = [(run.info.run_id, run.info.run_name or "", recorded.links_of(run)) for run in others]
     mine = [each for each in told if refs & {link.version.ref for link in each[2].values()}]
     return card.Company(str(info.experiment_id), mine)
+
+
+def _parent(run_id: str, wanted: Sequence[Wanted]) -> card.Earlier:
+    return card.Earlier(run_id, "its parent run", {each.link.role: each.link for each in wanted})
 
 
 def _earlier(run: Any, wanted: Sequence[Wanted]) -> card.Earlier | None:

@@ -21,6 +21,7 @@ class Proxy:
     """
 
     def __init__(self, target: str) -> None:
+        self.target = target
         self.log: list[tuple[str, str]] = []
         self.missing: tuple[str, ...] = ()
         self.dead_from: str | None = None
