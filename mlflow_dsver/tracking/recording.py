@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError, InputConflict
@@ -100,8 +101,17 @@ class Recording:
                 self._fail(error)
                 self._say()
             raise
+        if self._failure is not None and written is not None and written.no_inputs is None:
+            self._take_back()
         self._say_unresolved()
         return written
+
+    def _take_back(self) -> None:
+        """Nobody waited any more, and now it is there whole: that it failed is not true any longer."""
+        self._failure = None
+        self._unsaid.pop(record.ERROR_TAG, None)
+        with suppress(MlflowException):
+            self._client.delete_tag(self.run_id, record.ERROR_TAG)
 
     def _write(self) -> Written | None:
         plan = self._plan

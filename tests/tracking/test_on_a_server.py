@@ -242,6 +242,19 @@ def test_a_server_that_comes_back_is_told_what_failed(proxy, digits, monkeypatch
     assert "did not answer in time" in MlflowClient().get_run(run.info.run_id).data.tags["dsver.error"]
 
 
+def test_a_record_that_comes_late_takes_back_that_it_failed(proxy, digits):
+    """The bound was over, the run said so; then the server answered after all, and the record is whole."""
+    proxy.hang = 0.5
+    with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
+        (made,) = [each for each in recording._open if each.run_id == run.info.run_id]
+        made._fail(TrackingError("did not answer in time"))
+        made._say()
+        assert made.result() is not None
+        made.settle()
+    assert made.failure is None
+    assert "dsver.error" not in MlflowClient().get_run(run.info.run_id).data.tags
+
+
 def test_runs_are_found_page_by_page(server, fake, monkeypatch):
     monkeypatch.setattr(history, "PAGE", 2)
     name = f"pages-{secrets.token_hex(4)}"
