@@ -127,7 +127,8 @@ def read(stream: IO[bytes], name: str, role: str = "training") -> list[Row]:
             except ValueError as error:
                 problems.append(f"line {reader.line_num}: {one_line(error, 150)}")
     except (_Bad, csv.Error) as error:
-        problems.append(f"line {reader.line_num + isinstance(error, _Bad)}: {error}; nothing below it was read")
+        line = max(1, reader.line_num + isinstance(error, _Bad))
+        problems.append(f"line {line}: {error}; nothing below it was read")
     if problems:
         raise _refused(name, problems)
     return rows
@@ -158,7 +159,7 @@ def _header(cells: list[str] | None) -> list[str]:
     if len(set(header)) == len(header) and {"run_id", "reference"} <= set(header) <= set(_COLUMNS):
         return header
     got = one_line(",".join(header), 100) if header else "nothing"
-    raise _Bad(f"expected the header run_id,reference,role (role may be left out), got {got}")
+    raise csv.Error(f"expected the header run_id,reference,role (role may be left out), got {got}")
 
 
 def _row(line: int, header: list[str], cells: list[str], role: str, known: list[str]) -> Row:

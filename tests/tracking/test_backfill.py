@@ -84,7 +84,7 @@ def test_of_very_many_bad_rows_the_first_are_told():
         ("", "line 1: expected the header run_id,reference,role (role may be left out), got nothing"),
         ("run_id;reference\n", "got run_id;reference"),
         ("run_id,reference,roles\n", "got run_id,reference,roles"),
-        ("run_id,run_id,reference\n", "expected the header"),
+        ("run_id,run_id,reference\n", "line 1: expected the header"),
         (f"{RUN},local://a\n", "expected the header"),
         ("run_id,reference\n".encode("utf-16"), "line 1: not UTF-8"),
         (b"run_id,reference\n\nx,local://\xe9\n", "line 3: not UTF-8; nothing below it was read"),
