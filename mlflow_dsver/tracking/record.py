@@ -159,8 +159,10 @@ def profile(
         "message": version.message,
         "content_digest": version.content_digest,
     }
-    known = [(name, one_line(value, PROFILE_LINE)) for name, value in lines.items() if value]
-    return dict(known[:PROFILE_LINES])
+    known = {name: one_line(value, PROFILE_LINE) for name, value in lines.items() if value}
+    if len(known) > PROFILE_LINES:
+        del known["message"]
+    return known
 
 
 def file_count(version: DatasetVersion, manifest: Manifest | None = None) -> int | None:

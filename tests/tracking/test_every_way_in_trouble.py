@@ -325,12 +325,15 @@ def test_runs_that_this_package_starts_are_linked_once(tracking, digits, unseame
 
 
 @pytest.fixture
-def told():
-    """What is said through MLflow's logger about the data, line by line."""
+def told(monkeypatch):
+    """What is said through MLflow's logger about the data, line by line; whatever other tests made of logging."""
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger = logging.getLogger("mlflow.dsver")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.manager._clear_cache()
     logger.addHandler(handler)
     yield lines
     logger.removeHandler(handler)
