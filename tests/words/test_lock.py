@@ -53,7 +53,7 @@ def entries(draw: st.DrawFn) -> Locked:
     asked = DatasetRef(provider, dataset, draw(st.none() | NAMES))
     exact = asked.at(draw(NAMES.filter(lambda name: name != "latest")))
     decoded = f"{provider}://{dataset}"
-    words = decoded if not set("@%") & set(decoded) and decoded == decoded.strip() else str(asked)
+    words = decoded if not set("@%:") & set(dataset) and decoded == decoded.strip() else str(asked)
     return Locked(draw(ROLES), draw(st.sampled_from([words, str(asked)])), exact, draw(DIGESTS))
 
 
