@@ -158,6 +158,11 @@ def seconds(name: str, default: float, *, least: float | None = None) -> float:
     return number
 
 
+def provider_timeout() -> float:
+    """Seconds that one operation of a provider may take with its retries; 60 unless set."""
+    return seconds("PROVIDER_TIMEOUT", 60.0)
+
+
 def user_file(path: Path) -> bytes | None:
     """A vendor's or our own configuration file; None when there is none. Raises SettingsError when unreadable."""
     try:

@@ -12,19 +12,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from mlflow_dsver import inputs as outside
-from mlflow_dsver import ranks, resolutions, settings
+from mlflow_dsver import resolutions, settings
 from mlflow_dsver.cli.output import complain
-from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, ProviderUnavailable, RateLimited
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference
+from mlflow_dsver.providers.asking import Answer, ask, once
 from mlflow_dsver.refs import LATEST, check_role, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
@@ -34,17 +33,6 @@ CANNOT_RUN, NOT_THERE = 126, 127
 
 CREATING = 3600.0
 """Seconds for which a rank waits at most while another one of its job makes a version."""
-
-_UNREACHABLE = (ProviderUnavailable, RateLimited)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What words mean. offline: the provider did not say so now; since: when it did, None for unknown."""
-
-    version: DatasetVersion
-    offline: bool = False
-    since: datetime | None = None
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -97,7 +85,7 @@ def run(
     above = _answers_from_above()
     answers = {} if fresh else dict(above)
     for role, folder in folders.items():
-        answers[asked[role]] = _Answer(_created(asked[role], folder))
+        answers[asked[role]] = Answer(_created(asked[role], folder))
     _resolve(asked, answers, "raise" if frozen else on_error or settings.on_error())
     found = {role: answers[text] for role, text in asked.items() if text in answers}
     variables = _variables(wanted, found, above | answers)
@@ -149,10 +137,10 @@ def _folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mappi
     return folders
 
 
-def _answers_from_above() -> dict[str, _Answer]:
+def _answers_from_above() -> dict[str, Answer]:
     """By the words that asked, what a launcher above this one hands down."""
     offline = outside.handed_down_offline()
-    return {text: _Answer(version, text in offline) for text, version in outside.handed_down().items()}
+    return {text: Answer(version, text in offline) for text, version in outside.handed_down().items()}
 
 
 def _created(text: str, folder: Path) -> DatasetVersion:
@@ -170,10 +158,10 @@ def _created(text: str, folder: Path) -> DatasetVersion:
         resolutions.keep(text, version)
         return version
 
-    return _once(text, make, f"of {folder.absolute()}", CREATING)
+    return once(text, make, f"launcher of {folder.absolute()}", CREATING)
 
 
-def _resolve(asked: Mapping[str, str], answers: dict[str, _Answer], policy: settings.OnError) -> None:
+def _resolve(asked: Mapping[str, str], answers: dict[str, Answer], policy: settings.OnError) -> None:
     """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so."""
     for role, text in asked.items():
         have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
@@ -187,32 +175,16 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, _Answer], policy: sett
             complain(f"{role} is left out: {error}")
 
 
-def _answer(text: str, policy: settings.OnError) -> _Answer:
+def _answer(text: str, policy: settings.OnError) -> Answer:
     """What the provider says now; under the policy `offline` what it said last, if it cannot be reached."""
-    from mlflow_dsver.providers.registry import get_provider
-
-    ref = parse(text)
-    try:
-        wait = settings.seconds("PROVIDER_TIMEOUT", 60.0)
-        version = _once(text, lambda: get_provider(ref.provider).resolve(ref), "resolved", wait)
-    except _UNREACHABLE as error:
-        last = resolutions.kept(text, None) if policy == "offline" else None
-        if last is None:
-            raise
-        complain(f"{ref.provider} cannot be reached: {error}")
-        return _Answer(last.version, offline=True, since=last.when)
-    resolutions.keep(text, version)
-    return _Answer(version)
-
-
-def _once(text: str, ask: Callable[[], DatasetVersion], what: str, wait: float) -> DatasetVersion:
-    """The answer; where each rank of a job has a launcher of its own, only one of them asks."""
-    rank = ranks.current()
-    return ask() if rank is None else resolutions.once(text, f"{rank.job} launcher {what}", ask, wait)
+    found = ask(text, offline=policy == "offline", job="launcher resolved")
+    if found.unreached is not None:
+        complain(f"{parse(text).provider} cannot be reached: {found.unreached}")
+    return found
 
 
 def _variables(
-    wanted: Mapping[str, str], found: Mapping[str, _Answer], answers: Mapping[str, _Answer]
+    wanted: Mapping[str, str], found: Mapping[str, Answer], answers: Mapping[str, Answer]
 ) -> dict[str, str]:
     """The settings for the command, by their names without the prefix. A role without an answer is left out."""
     told = {}
@@ -226,7 +198,7 @@ def _variables(
     return told
 
 
-def _as_locked(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> dict[str, str]:
+def _as_locked(asked: Mapping[str, str], found: Mapping[str, Answer]) -> dict[str, str]:
     """The settings that keep the processes below to the lock file. Raises LockConflict when something has moved."""
     from mlflow_dsver.lock import find_lock, refuse_moved
 
@@ -235,7 +207,7 @@ def _as_locked(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> dict[s
     return {"FROZEN": "1", "LOCK": str(path)}
 
 
-def _say(asked: Mapping[str, str], found: Mapping[str, _Answer]) -> None:
+def _say(asked: Mapping[str, str], found: Mapping[str, Answer]) -> None:
     told = []
     for role, each in found.items():
         words = "" if asked[role] == str(each.version.ref) else f" ({asked[role]})"

@@ -47,17 +47,10 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect: a healthy host answers in a fraction of one."""
 READ_TIMEOUT = 20.0
 """Seconds without a single byte: a slow listing takes some seconds at most."""
-TIMEOUT = 60.0
-"""Seconds for a whole operation with its retries, unless `MLFLOW_DSVER_PROVIDER_TIMEOUT` says otherwise."""
 MAX_BODY = 16 << 20
 """Bytes of an answer, unpacked; a full page of versions with much metadata stays below a tenth of it."""
 _CHUNK = 1 << 16
 Result = TypeVar("Result")
-
-
-def timeout_setting() -> float:
-    """Seconds that one operation of a provider may take."""
-    return settings.seconds("PROVIDER_TIMEOUT", TIMEOUT)
 
 
 class NoAnswer(Exception):
@@ -95,7 +88,7 @@ class Session:
     ) -> None:
         self.base = wire.check_base(base, base_name)
         self.dialect = dialect
-        self.timeout = timeout if timeout is not None else timeout_setting()
+        self.timeout = timeout if timeout is not None else settings.provider_timeout()
         self.deadline = deadline
         self._key = key
         self._local = wire.is_loopback(urlsplit(self.base).hostname or "")

@@ -10,22 +10,24 @@ this, always asks anew.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from mlflow_dsver import inputs, ranks, resolutions, settings
-from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
+from mlflow_dsver import inputs, resolutions, settings
+from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.providers.asking import Answer, ask
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.tracking.resolving import RefLike, as_written, resolve
+from mlflow_dsver.tracking.resolving import RefLike, as_written
 from mlflow_dsver.versions import DatasetVersion, Link
 
 KEEP = 60.0
-"""Seconds for which an answer, or a failure, stands for runs that are linked without a line in the script."""
+"""Seconds for which an answer kept on this host stands for runs that are linked without a line in the script."""
+FAILED = 60.0
+"""Seconds for which a failure stands for such runs of a process: none of them waits for the same time-out again."""
 
-UNREACHABLE = (ProviderUnavailable, RateLimited)
 OFFLINE = "offline"
 
 _lock = threading.RLock()
@@ -33,14 +35,6 @@ _told: dict[str, Answer] = {}
 _failed: dict[str, tuple[float, DsverError]] = {}
 _launchers: tuple[Mapping[str, DatasetVersion], frozenset[str]] | None = None
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A version, and whether it is only the last known answer of a provider that could not be reached."""
-
-    version: DatasetVersion
-    offline: bool = False
 
 
 def answer(
@@ -92,8 +86,8 @@ def _once_per_process(text: str, policy: settings.OnError) -> Answer:
         if text in _told:
             return _told[text]
         when, error = _failed.get(text, (0.0, None))
-        if error is not None and time.monotonic() - when < keep:
-            raise error
+        if error is not None and time.monotonic() - when < FAILED:
+            raise error.with_traceback(None)  # else it would grow with each raise, and hold what the frames hold
         worth = keep > 0 and get_provider(parse(text).provider).remote
         kept = resolutions.kept(text, keep) if worth else None
         try:
@@ -124,18 +118,19 @@ def _tell_children() -> None:
 
 
 def _asked(text: str, policy: settings.OnError) -> Answer:
-    rank = ranks.current()
-    try:
-        if rank is None:
-            version = resolve(text)
-        else:
-            wait = settings.seconds("PROVIDER_TIMEOUT", 60.0)
-            version = resolutions.once(text, rank.job, lambda: resolve(text), wait)
-    except UNREACHABLE as error:
-        last = resolutions.kept(text, None) if policy == "offline" else None
-        if last is None:
-            raise
-        _logger.warning("%s is taken as it was last known, on %s: %s", last.version.ref, last.when.date(), error)
-        return Answer(last.version, offline=True)
-    resolutions.keep(text, version)
-    return Answer(version)
+    found = ask(text, offline=policy == "offline")
+    if found.since is not None:
+        _logger.warning(
+            "%s is taken as it was last known, on %s: %s", found.version.ref, found.since.date(), found.unreached
+        )
+    return found
+
+
+def _in_child() -> None:
+    """A forked child: another thread of the parent, which is not here, may have been asking."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -18,10 +18,10 @@ from mlflow_dsver import inputs as outside
 from mlflow_dsver import lock, settings
 from mlflow_dsver.errors import DsverError, InvalidReference
 from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.asking import Answer
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import check_role, parse
 from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
-from mlflow_dsver.tracking.answers import Answer
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
 from mlflow_dsver.tracking.resolving import RefLike, as_written, manifest_of
 from mlflow_dsver.tracking.writing import Wanted
@@ -138,12 +138,14 @@ def find(
     overrides = {} if as_said else outside.overrides()
     wanted, failed, offline = {}, {}, []
     final: dict[str, RefLike] = {}
+    on_record = recorded.links_of(known) if known is not None else {}
     for role, original in asked.items():
         ref = final[role] = overrides.get(role, original)
-        have = recorded.links_of(known).get(role) if known is not None else None
+        have = on_record.get(role)
         try:
             found = answers.answer(ref, policy=policy, pinned=pinned, reuse=reuse)
-            wanted[role] = _wanted(role, ref, found, have, as_written(original) if ref is not original else None)
+            replaced = as_written(original) if as_written(ref) != as_written(original) else None
+            wanted[role] = _wanted(role, ref, found, have, replaced)
             if found.offline:
                 offline.append(role)
         except InvalidReference:

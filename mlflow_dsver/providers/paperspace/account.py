@@ -15,7 +15,6 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.providers.session import timeout_setting
 from mlflow_dsver.providers.wire import check_base
 from mlflow_dsver.secrets import Secret
 
@@ -51,7 +50,7 @@ class Account:
         return cls(
             base=check_base(address, BASE_NAME),
             key=found_key,
-            timeout=timeout if timeout is not None else timeout_setting(),
+            timeout=timeout if timeout is not None else settings.provider_timeout(),
             origins={KEY_NAME: key_from, BASE_NAME: base_from},
         )
 
