@@ -7,9 +7,8 @@ what the person was strict about stops a run before it starts: frozen mode, and 
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mlflow
@@ -18,10 +17,11 @@ from mlflow import MlflowClient
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import answers, api, planning, recording, seam
+from mlflow_dsver.tracking import answers, api, pins, planning, recording, seam
 from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.resolving import RefLike
+from mlflow_dsver.tracking.starting import arguments_of
 
 _logger = logging.getLogger(__name__)
 _inputs: dict[str, RefLike] = {}
@@ -46,12 +46,12 @@ def autolink(inputs: Mapping[str, RefLike], *, on_error: settings.OnError | None
     seam.install()
 
 
-def planned(start_run: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None:
+def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None:
     """What the run that is about to start will be linked to; None for nothing. Raises only if a person is strict."""
     policy: settings.OnError = "warn"
     strict = False
     try:
-        by_name = dict(inspect.signature(start_run).bind_partial(*arguments, **named).arguments)
+        by_name = arguments_of(arguments, named)
         strict = settings.switch("FROZEN", default=False)
         policy = _policy()
         plan = planning.plan(MlflowClient(), _inputs, policy, arguments=by_name, reuse=True)
@@ -82,7 +82,10 @@ def started(run: Any, plan: Plan | None) -> None:
 def ending() -> None:
     """The active run is about to end: its record is waited for. Raises nothing."""
     active = mlflow.active_run()
-    if active is not None and recording.settle(active.info.run_id):
+    if active is None:
+        return
+    recording.settle(active.info.run_id)
+    if pins.of(active.info.run_id):
         seal_at_end(active.info.run_id)
 
 

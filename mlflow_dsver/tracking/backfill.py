@@ -9,9 +9,7 @@ in the journal. Memory is bounded by the caps below.
 from __future__ import annotations
 
 import csv
-import logging
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +26,6 @@ from mlflow_dsver.errors import (
     RunNotFound,
     TrackingError,
 )
-from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers import registry
 from mlflow_dsver.refs import check_role, nearest, parse
 from mlflow_dsver.text import human_count, one_line
@@ -47,12 +44,9 @@ SHOWN = 10
 """Bad rows that an error tells of; it counts the others."""
 PATIENCE = 3
 """Rows in a row that a tracking server may leave unanswered; the rest fail at once, and wait for another attempt."""
-MANIFESTS = 8
-"""Manifests kept at a time: rows that follow each other have few versions, and a manifest may be large."""
 
 _COLUMNS = ("run_id", "reference", "role")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +213,7 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
         writing.refuse_conflicts(known, [link])
         if stands(known, [link]):
             return Outcome(row, State.THERE, shown)
-        wanted = {row.role: Wanted(link, versions.manifest(version))}
+        wanted = {row.role: Wanted(link)}
         plan = Plan("raise", {row.role: row.reference}, wanted, known=known)
         api.link_started(client, known.info, plan, background=False)
     except RunNotFound as error:
@@ -235,7 +229,6 @@ class _Versions:
     def __init__(self) -> None:
         self._found: dict[str, DatasetVersion | DsverError] = {}
         self._silent: dict[str, ProviderUnavailable] = {}
-        self._manifests: OrderedDict[str, Manifest | None] = OrderedDict()
 
     def version(self, reference: str) -> DatasetVersion:
         """Raises what the provider raised, also the next time."""
@@ -245,20 +238,6 @@ class _Versions:
         if isinstance(found, DsverError):
             raise found
         return found
-
-    def manifest(self, version: DatasetVersion) -> Manifest | None:
-        """The version's files where its provider tells them; the record can do without."""
-        key = str(version.ref)
-        if key not in self._manifests:
-            try:
-                self._manifests[key] = registry.get_provider(version.ref.provider).manifest(version)
-            except DsverError as error:
-                _logger.info("no manifest of %s: %s", version.ref, one_line(error))
-                self._manifests[key] = None
-            if len(self._manifests) > MANIFESTS:
-                self._manifests.popitem(last=False)
-        self._manifests.move_to_end(key)
-        return self._manifests[key]
 
     def _resolved(self, reference: str) -> DatasetVersion | DsverError:
         provider = parse(reference).provider

@@ -56,6 +56,11 @@ class Errand(Generic[T]):
         finally:
             self._done.set()
 
+    @property
+    def done(self) -> bool:
+        """Whether the work has ended, well or not."""
+        return self._done.is_set()
+
     def result(self, deadline: Deadline) -> T:
         """What the work gave. Raises its DsverError, and TrackingError for all else and when time is up."""
         self._done.wait(min(deadline.left(), threading.TIMEOUT_MAX))

@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 from mlflow_dsver import inputs as outside
 from mlflow_dsver import lock, settings
 from mlflow_dsver.errors import DsverError, InvalidReference
-from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.asking import Answer
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import check_role, parse
@@ -34,7 +33,8 @@ _logger = logging.getLogger(__name__)
 class Plan:
     """What is to be linked.
 
-    asked: role to reference. wanted: role to link and manifest. failed: role to why it could not be resolved.
+    asked: role to reference. wanted: role to link and manifest. failed: role to why it
+    could not be resolved, or its files not be listed.
     offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
     new one. refused: why nothing of it can be linked; None when something can. parent: the run whose versions these
     all are; None when one of them is the run's own.
@@ -66,23 +66,19 @@ class Plan:
         return replace(self, wanted=wanted)
 
     def with_files(self) -> Plan:
-        """The same with the manifests that can be had, which need not be known before training starts.
+        """The same with the manifests, which need not be known before training starts.
 
-        Raises the errors of providers that can be reached.
+        A link can do without one: that it cannot be read is among the failures then, and the run will say so.
         """
-        wanted = {
-            role: each if each.manifest else replace(each, manifest=self._manifest(each))
-            for role, each in self.wanted.items()
-        }
-        return replace(self, wanted=wanted)
-
-    def _manifest(self, each: Wanted) -> Manifest | None:
-        try:
-            return manifest_of(each.link.version)
-        except DsverError:
-            if each.link.role in self.offline:
-                return None
-            raise
+        wanted, failed = dict(self.wanted), dict(self.failed)
+        for role, each in self.wanted.items():
+            if each.manifest is None:
+                try:
+                    wanted[role] = replace(each, manifest=manifest_of(each.link.version))
+                except DsverError as error:
+                    if role not in self.offline:
+                        failed[role] = error
+        return replace(self, wanted=wanted, failed=failed)
 
 
 def roles(script: Mapping[str, RefLike]) -> dict[str, RefLike]:
@@ -166,8 +162,10 @@ def find(
     if known is not None:
         writing.refuse_conflicts(known, [each.link for each in wanted.values()])
     plan = Plan(policy, final, wanted, failed, tuple(offline), known)
-    if overlaps_are_refused() and len(wanted) > 1:
+    if len(wanted) > 1 and overlaps_are_refused():
         plan = plan.with_files()
+        for role in plan.failed.keys() - failed.keys():
+            raise plan.failed[role]  # an answer that is not there is none
         say_overlaps(plan.wanted)
     return plan
 

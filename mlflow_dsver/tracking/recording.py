@@ -28,7 +28,7 @@ from mlflow_dsver.tracking import bounded, journal, record, writing
 from mlflow_dsver.tracking.bounded import Errand
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
 from mlflow_dsver.tracking.planning import Plan
-from mlflow_dsver.tracking.writing import Wanted, Written
+from mlflow_dsver.tracking.writing import Written
 
 SAYING = 5.0
 """Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
@@ -62,6 +62,11 @@ class Recording:
     def failure(self) -> DsverError | None:
         """Why the run has not the whole record; None when it has, or while that is not known yet."""
         return self._failure
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to wait for or to say."""
+        return self._errand.done and not self._unsaid
 
     def result(self) -> Written | None:
         """What stands on the run, when it stands there; None when nothing was to be recorded.
@@ -114,11 +119,15 @@ class Recording:
             self._client.delete_tag(self.run_id, record.ERROR_TAG)
 
     def _write(self) -> Written | None:
-        plan = self._plan
-        if not plan.wanted:
+        if not self._plan.wanted:
             return None
-        self._ticket = journal.put(_entry(self._client, self._info, plan))
-        wanted = self._with_files(plan)
+        self._ticket = journal.put(_entry(self._client, self._info, self._plan))
+        before = _told(self._plan)
+        plan = self._plan = self._plan.with_files()
+        _warn(self.run_id, {key: text for key, text in _told(plan).items() if key not in before})
+        if not overlaps_are_refused():  # else they were looked for before the run started
+            say_overlaps(plan.wanted)
+        wanted = list(plan.wanted.values())
         written = writing.write(self._client, self._info, plan.known, wanted, self._until, parent=plan.parent)
         if self._ticket is not None:
             if plan.offline:
@@ -126,12 +135,6 @@ class Recording:
             else:
                 self._ticket.done()
         return written
-
-    def _with_files(self, plan: Plan) -> list[Wanted]:
-        filled = plan.with_files()
-        if not overlaps_are_refused():  # else they were looked for before the run started
-            say_overlaps(filled.wanted)
-        return list(filled.wanted.values())
 
     def _say_unresolved(self) -> None:
         self._unsaid |= _told(self._plan)
@@ -147,7 +150,7 @@ class Recording:
             return  # the caller is told, and the run is as it was
         text = record.error_text(error)
         self._unsaid |= {**_told(self._plan), record.ERROR_TAG: text}
-        _logger.warning("run %s, %s: %s", self.run_id, record.ERROR_TAG, text)
+        _warn(self.run_id, {record.ERROR_TAG: text})
         if self._ticket is not None:
             self._ticket.fail(text)
 
@@ -166,21 +169,19 @@ class Recording:
 
 def begin(client: MlflowClient, info: Any, plan: Plan, *, background: bool) -> Recording:
     """Begin to put a plan on a run. info: MLflow's RunInfo. background: whether nobody waits for it now."""
-    for key, text in _told(plan).items():
-        _logger.warning("run %s, %s: %s", info.run_id, key, text)
+    _warn(info.run_id, _told(plan))
     made = Recording(client, info, plan, background=background)
     with _guard:
-        _open.append(made)
+        _open[:] = [each for each in _open if not each.over] + [made]
     return made
 
 
-def settle(run_id: str | None = None) -> int:
-    """Wait for the recordings of a run, or for all, within their bounds; gives how many. Raises nothing."""
+def settle(run_id: str | None = None) -> None:
+    """Wait for the recordings of a run, or for all, within their bounds. Raises nothing."""
     with _guard:
         waiting = [each for each in _open if run_id in (None, each.run_id)]
     for each in waiting:
         each.settle()
-    return len(waiting)
 
 
 def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
@@ -190,8 +191,13 @@ def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     )
 
 
+def _warn(run_id: str, tags: Mapping[str, str]) -> None:
+    for key, text in tags.items():
+        _logger.warning("run %s, %s: %s", run_id, key, text)
+
+
 def _told(plan: Plan) -> dict[str, str]:
-    """The tags that tell what of a plan could not be resolved."""
+    """The tags that tell what of a plan could not be resolved or listed."""
     tags = {record.key(role, "error"): record.error_text(error) for role, error in plan.failed.items()}
     return tags if plan.refused is None else tags | {record.ERROR_TAG: record.error_text(plan.refused)}
 

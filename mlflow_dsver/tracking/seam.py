@@ -83,7 +83,7 @@ def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*arguments, **named)
         from mlflow_dsver.tracking import autolink
 
-        plan = autolink.planned(original, arguments, named)
+        plan = autolink.planned(arguments, named)
         run = original(*arguments, **named)
         autolink.started(run, plan)
         return run

@@ -28,6 +28,7 @@ from mlflow_dsver.manifests import Difference, Manifest, difference
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.tracking import card, record, recorded
 from mlflow_dsver.tracking.dataset import dataset_input
+from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.versions import Link
 
 TRIES = 8
@@ -312,11 +313,11 @@ def _files_changed(former: Link, now: Wanted) -> Difference | None:
     if now.manifest is None or len(now.manifest) > COMPARED_FILES or former.version.ref == now.link.version.ref:
         return None
     try:
-        provider, ref = get_provider(former.version.ref.provider), former.version.ref
-        version = provider.get(ref.dataset, ref.selector or "")
+        ref = former.version.ref
+        version = get_provider(ref.provider).get(ref.dataset, ref.selector or "")
         if (record.file_count(version) or 0) > COMPARED_FILES:
             return None
-        manifest = provider.manifest(version)
+        manifest = manifest_of(version)
     except DsverError as error:
         _logger.debug("the files of %s are not compared: %s", former.version.ref, error)
         return None

@@ -9,6 +9,7 @@ from tracking_fakes import all_runs, artifact, dsver_part, run_of, version
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import (
+    CorruptObject,
     InputConflict,
     InvalidArgument,
     InvalidReference,
@@ -18,7 +19,7 @@ from mlflow_dsver.errors import (
     TrackingError,
     UnknownProvider,
 )
-from mlflow_dsver.tracking import record, writing
+from mlflow_dsver.tracking import record, recording, writing
 
 
 def test_a_second_version_for_a_role_is_a_conflict_and_changes_nothing(tracking, digits, fake):
@@ -232,3 +233,45 @@ def test_a_store_of_files_refuses_a_second_version_as_well(tmp_path, digits, fak
             dsver.use("fake://cats")
     assert run_of(run.info.run_id).data.params == before
     assert [use.run_id for use in dsver.runs_using("local://digits")] == [run.info.run_id]
+
+
+def test_a_link_can_do_without_a_manifest_that_cannot_be_read_and_the_run_says_so(
+    tracking, digits, fake, monkeypatch
+):
+    """The version is known all the same; only which files it has is not on the run."""
+    fake.has(version())
+
+    def unreadable(*_):
+        raise CorruptObject("its manifest is damaged", reference="fake://cats@v1")
+
+    monkeypatch.setattr(fake, "manifest", unreadable)
+    with dsver.start_run(inputs={"training": "fake://cats", "test": "local://digits"}) as run:
+        pass
+    found = run_of(run.info.run_id)
+    assert found.data.params["dsver.training.version"] == "fake://cats@v1"
+    assert "its manifest is damaged" in found.data.tags["dsver.training.error"]
+    assert "dsver.error" not in found.data.tags
+    assert artifact(run.info.run_id, "training.json")
+    assert artifact(run.info.run_id, "test.manifest.jsonl.gz")
+    monkeypatch.setenv("MLFLOW_DSVER_OVERLAP", "raise")
+    with pytest.raises(CorruptObject):
+        dsver.start_run(inputs={"training": "fake://cats", "test": "local://digits"})
+
+
+def test_runs_that_end_without_a_with_block_leave_nothing_in_memory(tracking, digits):
+    for _ in range(3):
+        run = dsver.start_run(inputs={"training": "local://digits"})
+        assert run.inputs.dataset_inputs
+        mlflow.end_run()
+    assert len(recording._open) <= 1
+
+
+def test_a_child_of_an_overridden_run_is_not_overridden_once_more(tracking, digits, digits_folder, monkeypatch):
+    (digits_folder / "new.txt").write_text("new")
+    other = dsver.create_version("local://digits", digits_folder)
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", f"training={digits}")
+    with dsver.start_run(inputs={"training": str(other)}) as parent, dsver.start_run(nested=True) as child:
+        pass
+    assert run_of(parent.info.run_id).data.tags["dsver.training.overridden"] == str(other)
+    assert dsver.inputs_of(child.info.run_id)[0].version.ref == digits.ref
+    assert "dsver.training.overridden" not in run_of(child.info.run_id).data.tags
