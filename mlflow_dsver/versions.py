@@ -71,6 +71,7 @@ class DatasetVersion:
     web_url: http or https address of a page for people; None when there is none.
     counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
     raw: the provider's untouched answer.
+    dataset_name: the dataset's name for people, as the provider has it now, where `ref.dataset` is an id; else None.
     """
 
     ref: DatasetRef
@@ -87,6 +88,7 @@ class DatasetVersion:
     web_url: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    dataset_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -107,6 +109,7 @@ class DatasetVersion:
         """A JSON object with every field; dates in ISO 8601, UTC."""
         return {
             "reference": str(self.ref),
+            "dataset_name": self.dataset_name,
             "tags": list(self.tags),
             "message": self.message,
             "metadata": dict(self.metadata),

@@ -39,6 +39,7 @@ versions = st.builds(
     web_url=st.none() | words,
     counts=st.dictionaries(words, st.integers(), max_size=2),
     raw=objects,
+    dataset_name=st.none() | words,
 )
 
 
