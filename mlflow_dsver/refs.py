@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from urllib.parse import quote, unquote
@@ -138,6 +139,16 @@ def check_tag(tag: str) -> str:
             got=_shown(tag),
         )
     return tag
+
+
+def tag_list(tags: str | Iterable[str]) -> tuple[str, ...]:
+    """Checked tags; of one text they are separated by commas, with blanks around them allowed.
+
+    Each tag stands once, in the order given. Raises InvalidReference for one that is none.
+    """
+    if isinstance(tags, str):
+        tags = (part.strip() for part in tags.split(",") if part.strip())
+    return tuple(dict.fromkeys(check_tag(tag) for tag in tags))
 
 
 def nearest(name: str, known: list[str], limit: int = 3) -> list[str]:

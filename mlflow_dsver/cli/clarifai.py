@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.cli.output import emit, json_option, read_metadata
+from mlflow_dsver.refs import DatasetRef, parse, tag_list
 from mlflow_dsver.resolutions import forget
 from mlflow_dsver.text import human_bytes
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.versions import DatasetVersion
 
 FORMATS = ("json", "protobuf", "coco")
+VISIBILITIES = ("private", "org", "public")
 
 
 @click.group()
@@ -89,6 +90,9 @@ def filters(as_json: bool) -> None:
 @click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
 @click.option("--filter", "annotation_filter", help="Id of the annotation filter that it is made with.")
 @click.option("--ignore-empty-inputs", is_flag=True, help="Leave out inputs without annotations.")
+@click.option("--metadata", help="A JSON object to keep with the version.")
+@click.option("--id", "version_id", help="The id that the version gets; a random one by default.")
+@click.option("--visibility", type=click.Choice(VISIBILITIES), help="Who may see it; Clarifai's default otherwise.")
 @json_option
 def snapshot(
     dataset: str,
@@ -96,6 +100,9 @@ def snapshot(
     tags: tuple[str, ...],
     annotation_filter: str | None,
     ignore_empty_inputs: bool,
+    metadata: str | None,
+    version_id: str | None,
+    visibility: str | None,
     as_json: bool,
 ) -> None:
     """Make a version of what a dataset holds now, with an annotation filter, and wait until it is ready.
@@ -103,13 +110,17 @@ def snapshot(
     \b
     Examples:
       mlflow-dsver clarifai snapshot clarifai://me/app/cats --filter checked-labels --tag checked
+      mlflow-dsver clarifai snapshot cats --id round-3 --visibility private --metadata '{"round": 3}'
     """
     made = _provider().create(
         _ref(dataset).dataset,
         message=message,
-        tags=tags,
+        tags=tuple(tag for text in tags for tag in tag_list(text)),
+        metadata=read_metadata(metadata),
         annotation_filter=annotation_filter,
         ignore_empty_inputs=ignore_empty_inputs,
+        version_id=version_id,
+        visibility=visibility,
     )
     forget(made.ref)
     emit(as_json, made.to_json(), render.version(made))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_dsver.emulators.clarifai.archive import archive
-from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format, Origin, VersionStatus
+from mlflow_dsver.providers.clarifai.codes import GETTABLE, ExportStatus, Format, Origin, VersionStatus
 
 Record = dict[str, Any]
 Switches = Mapping[str, str]
@@ -41,7 +41,6 @@ EXPORT_OUTCOMES = {
     "never": ExportStatus.IN_PROGRESS.value,
     "unknown": 64999,
 }
-GETTABLE = {"PRIVATE": 10, "ORG": 30, "PUBLIC": 50}
 
 
 class State:

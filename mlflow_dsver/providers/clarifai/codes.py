@@ -75,6 +75,8 @@ STATUS_NAMES: Mapping[str, int] = {
 """Names of statuses; the API sends numbers, and one page of its documentation prints a name."""
 
 ORIGIN_NAMES: Mapping[str, int] = {origin.name: origin.value for origin in Origin}
+GETTABLE: Mapping[str, int] = {"PRIVATE": 10, "ORG": 30, "PUBLIC": 50}
+"""Who may see a version."""
 FORMAT_NAMES: Mapping[str, int] = {format_.value.upper(): format_.number for format_ in Format}
 
 HTTP_OF = {

@@ -8,9 +8,6 @@ export, without the media that they name.
 
 from __future__ import annotations
 
-import json
-import logging
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,29 +16,23 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.errors import (
     DsverError,
-    InvalidArgument,
     NotFound,
-    ProviderError,
-    ProviderUnavailable,
     SettingsError,
-    UnexpectedResponse,
     Unsupported,
 )
 from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.providers.clarifai import exports, words
+from mlflow_dsver.providers.clarifai import creation, exports, overwriting, words
 from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
-from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.tags import tags_of, with_tags, without_tags
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
-from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
+from mlflow_dsver.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.text import human_count
 from mlflow_dsver.versions import DatasetVersion
-
-log = logging.getLogger(__name__)
 
 COURSE = Course(
     "the version",
@@ -129,13 +120,17 @@ class ClarifaiProvider(Provider):
         reference: bool = False,
         annotation_filter: str | None = None,
         ignore_empty_inputs: bool = False,
+        version_id: str | None = None,
+        visibility: str | None = None,
     ) -> DatasetVersion:
         """Make a version of what the dataset holds now, and wait until it is ready.
 
         annotation_filter: id of the filter that says which annotations go in; None takes the dataset's own.
-        ignore_empty_inputs: leave out inputs without annotations. Raises Unsupported when a folder is given: versions
-        are made of inputs that Clarifai has. A create whose answer was lost is looked for, not repeated, by the
-        version's id, which is chosen here.
+        ignore_empty_inputs: leave out inputs without annotations. version_id: the id that the version gets; None
+        takes a random one. visibility: `private`, `org` or `public`; None takes Clarifai's default.
+        Raises Unsupported when a folder is given: versions are made of inputs that Clarifai has; InvalidArgument for
+        values that cannot be sent; ProviderError when there is a version of that id. A create whose answer was lost
+        is looked for by its id, and not repeated.
         """
         if folder is not None or reference:
             raise Unsupported(
@@ -145,20 +140,17 @@ class ClarifaiProvider(Provider):
                 reference=DatasetRef(self.name, dataset),
                 tip="without a folder, after the inputs were uploaded with Clarifai's own tools",
             )
+        chosen = tag_list(tags)
+        wanted = creation.Wanted(
+            message, chosen, metadata or {}, annotation_filter, ignore_empty_inputs, version_id, visibility
+        )
+        body = wanted.body()
         signed, place = self._place(dataset)
-        body: dict[str, Any] = {"id": uuid.uuid4().hex}
-        if message:
-            body["description"] = message
-        if metadata or tags:
-            body["metadata"] = with_tags(_json_object(metadata or {}), tags)
-        if annotation_filter is not None or ignore_empty_inputs:
-            chosen = {} if annotation_filter is None else {"annotation_filter": {"id": annotation_filter}}
-            body["annotation_filter_config"] = {**chosen, "ignore_empty_inputs": ignore_empty_inputs}
         with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
-            made = self._made(client, place, body)
+            made = creation.post(client, place, body, own_id=version_id is not None)
         version = self._ready(signed, place, made)
-        if tags:
-            self._take_from_others(signed, place, version.id, set(tags))
+        if chosen:
+            self._take_from_others(signed, place, version.id, set(chosen))
         return version
 
     def update(
@@ -175,13 +167,14 @@ class ClarifaiProvider(Provider):
         What is not changed is sent again, since an overwrite may clear what it does not get.
         """
         signed, place = self._place(version.ref.dataset)
+        added, removed = set(tag_list(add_tags)), set(tag_list(remove_tags))
         with self._client(signed, place, version.ref) as client:
             found = client.get_dataset_version(place.dataset, version.id)
-            tags = set(tags_of(found.metadata)) - {check_tag(tag) for tag in remove_tags} | set(add_tags)
-            kept = without_tags(found.metadata) if metadata is None else _json_object(metadata)
-            changed = self._overwritten(client, place, found, message, with_tags(kept, tags))
-        if add_tags:
-            self._take_from_others(signed, place, version.id, set(add_tags))
+            tags = set(tags_of(found.metadata)) - removed | added
+            kept = without_tags(found.metadata) if metadata is None else creation.json_object(metadata)
+            changed = overwriting.overwrite(client, place, found, message, with_tags(kept, tags))
+        if added:
+            self._take_from_others(signed, place, version.id, added)
         return words.version(signed, place, changed)
 
     def delete(self, version: DatasetVersion) -> None:
@@ -317,74 +310,11 @@ class ClarifaiProvider(Provider):
         )
         return words.version(signed, place, ready)
 
-    def _made(self, client: Client, place: DatasetPlace, body: Mapping[str, Any]) -> WireVersion:
-        try:
-            made = client.post_dataset_versions(place.dataset, [body])[0]
-        except (ProviderUnavailable, UnexpectedResponse) as lost:
-            return self._recognised(client, place, body["id"], lost)
-        if made.id != body["id"]:
-            raise UnexpectedResponse(
-                "the version that was made has another id", provider=self.name, expected=body["id"], got=made.id
-            )
-        return made
-
-    def _recognised(self, client: Client, place: DatasetPlace, version: str, lost: ProviderError) -> WireVersion:
-        """The version that was made although no good answer came; raises the former error with what is known."""
-        try:
-            found = client.get_dataset_version(place.dataset, version)
-        except NotFound:
-            lost.done = "It was not sent again; no version with its id is there, so it was probably not made"
-        except ProviderError:
-            lost.done = "It was not sent again, and whether it was made could not be found out"
-        else:
-            log.warning("the answer to a create was lost (%s); version %s was made all the same", lost.what, found.id)
-            return found
-        lost.tip = f"mlflow-dsver versions list clarifai://{place}, before trying again"
-        raise lost
-
-    def _overwritten(
-        self, client: Client, place: DatasetPlace, found: WireVersion, message: str | None, metadata: dict[str, Any]
-    ) -> WireVersion:
-        body: dict[str, Any] = {"id": found.id, "metadata": metadata}
-        body["description"] = message if message is not None else found.description or ""
-        if found.visibility is not None:
-            body["visibility"] = found.visibility
-        changed = client.patch_dataset_versions(place.dataset, [body])[0]
-        again = cleared(changed.metadata, metadata)
-        if again is not None:
-            changed = client.patch_dataset_versions(place.dataset, [{**body, "metadata": again}])[0]
-        if changed.id != found.id or without_tags(changed.metadata) != without_tags(metadata):
-            raise UnexpectedResponse(
-                "the version's metadata is not what was sent",
-                provider=self.name,
-                reference=place,
-                payload=changed.raw,
-            )
-        return changed
-
     def _take_from_others(self, signed: Account, place: DatasetPlace, holder: str, tags: set[str]) -> None:
-        """Take tags off every other version of the dataset."""
         with self._client(signed, place, DatasetRef(self.name, str(place))) as client:
-            others = [
-                found
-                for found in client.dataset_versions(place.dataset)
-                if found.id != holder and tags & set(tags_of(found.metadata))
-            ]
-            for found in others:
-                left = set(tags_of(found.metadata)) - tags
-                self._overwritten(client, place, found, None, with_tags(without_tags(found.metadata), left))
+            overwriting.take_tags_from_others(client, place, holder, tags)
 
 
 def _preference(found: WireVersion) -> tuple[bool, Any]:
     """Of two versions with one tag, which happens while a tag moves, a ready one counts, and then the newer one."""
     return words.is_ready(found), words.age(found)
-
-
-def _json_object(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        copied = json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument("metadata is not JSON", got=str(error)[:200]) from error
-    assert isinstance(copied, dict)
-    check_given(copied)
-    return copied

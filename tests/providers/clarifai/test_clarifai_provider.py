@@ -194,6 +194,49 @@ def test_create_sends_what_was_said_and_waits(emulator: ClarifaiEmulator, provid
     assert sent["dataset_versions"][0]["metadata"] == {"by": "x", "tags": ["best"]}
 
 
+@pytest.mark.parametrize(("visibility", "number"), [("private", 10), ("org", 30), ("public", 50), ("PUBLIC", 50)])
+def test_created_version_has_the_id_and_visibility_that_were_asked_for(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, visibility: str, number: int
+) -> None:
+    """Own id, visibility, filter and metadata go together, as plain values."""
+    made = provider.create(
+        CATS, version_id="round-3", visibility=visibility, annotation_filter="f", metadata={"round": 3}
+    )
+    assert (made.id, made.metadata, made.raw["visibility"]) == ("round-3", {"round": 3}, {"gettable": number})
+    assert made.raw["annotation_filter_config"]["annotation_filter"]["id"] == "f"
+
+
+def test_id_that_a_version_has_already_makes_nothing(emulator: ClarifaiEmulator, provider: ClarifaiProvider) -> None:
+    """Also when the answer is lost, an older version is never taken for the one that was to be made."""
+    emulator.inject("lost:verb=POST")
+    with pytest.raises(ProviderError, match="exists already") as caught:
+        provider.create(CATS, version_id="v1", message="another")
+    assert caught.value.status == 409
+    assert "POST" not in [request.verb for request in emulator.requests]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"version_id": "latest"}, {"version_id": "a/b"}, {"version_id": ""}, {"visibility": "everybody"},
+     {"annotation_filter": ""}],
+    ids=str,
+)  # fmt: skip
+def test_options_that_cannot_be_sent_are_refused_before_anything_is_made(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, options: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match=r"id|visibility"):
+        provider.create(CATS, **options)  # type: ignore[arg-type]
+    assert not emulator.requests
+
+
+def test_tags_as_one_text_are_separated_by_commas(provider: ClarifaiProvider) -> None:
+    """At creation and in an update; never letter by letter."""
+    made = provider.create(CATS, tags="best, checked")  # type: ignore[arg-type]
+    assert made.tags == ("best", "checked")
+    changed = provider.update(made, add_tags="round 3,new", remove_tags="best,checked")  # type: ignore[arg-type]
+    assert changed.tags == ("new", "round 3")
+
+
 def test_folder_cannot_be_made_a_version(provider: ClarifaiProvider, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="inputs"):
         provider.create(CATS, tmp_path)

@@ -1,0 +1,142 @@
+"""Making a dataset version at Clarifai: what is sent, and what is done when the answer is lost.
+
+Nothing is sent twice: a version whose answer did not arrive is looked up by its id, which is chosen here or by the
+caller. An id that the caller chose is looked up before as well, so that no older version is taken for the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_dsver.errors import (
+    InvalidArgument,
+    NotFound,
+    ProviderError,
+    ProviderUnavailable,
+    UnexpectedResponse,
+)
+from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
+from mlflow_dsver.providers.clarifai.client import Client
+from mlflow_dsver.providers.clarifai.codes import GETTABLE
+from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.tags import check_given, with_tags
+from mlflow_dsver.refs import LATEST, DatasetRef, check_name
+
+log = logging.getLogger(__name__)
+
+VISIBILITIES = tuple(name.lower() for name in GETTABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version to be made. annotation_filter: a filter's id, None for the dataset's own. version_id: None for a
+    random one. visibility: one of VISIBILITIES; None leaves it to Clarifai.
+    """
+
+    message: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    annotation_filter: str | None = None
+    ignore_empty_inputs: bool = False
+    version_id: str | None = None
+    visibility: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The object that is sent. Raises InvalidArgument and InvalidReference for what cannot be sent."""
+        body: dict[str, Any] = {"id": uuid.uuid4().hex if self.version_id is None else checked_id(self.version_id)}
+        if self.message:
+            body["description"] = self.message
+        if self.metadata or self.tags:
+            body["metadata"] = with_tags(json_object(self.metadata), self.tags)
+        if self.annotation_filter is not None or self.ignore_empty_inputs:
+            chosen: dict[str, Any] = {}
+            if self.annotation_filter is not None:
+                chosen["annotation_filter"] = {"id": check_name(self.annotation_filter, "an annotation filter's id")}
+            body["annotation_filter_config"] = {**chosen, "ignore_empty_inputs": self.ignore_empty_inputs}
+        if self.visibility is not None:
+            body["visibility"] = {"gettable": gettable(self.visibility)}
+        return body
+
+
+def checked_id(version_id: str) -> str:
+    """Hand back an id that a version may get, or raise InvalidReference or InvalidArgument.
+
+    `latest` is refused, because a reference with it means another version each time.
+    """
+    if version_id == LATEST:
+        raise InvalidArgument(
+            f"a version's id cannot be {LATEST!r}", expected="an id that names this version only", got=version_id
+        )
+    return check_name(version_id, "a version's id")
+
+
+def gettable(visibility: str) -> str:
+    """The name by which a visibility is sent. Raises InvalidArgument for an unknown one."""
+    if not isinstance(visibility, str) or visibility.upper() not in GETTABLE:
+        raise InvalidArgument("visibility", expected=", ".join(VISIBILITIES), got=ascii(visibility)[:40])
+    return visibility.upper()
+
+
+def json_object(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of metadata as JSON. Raises InvalidArgument when it is none, or has entries that mean our tags."""
+    try:
+        copied = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument("metadata is not JSON", got=str(error)[:200]) from error
+    assert isinstance(copied, dict)
+    check_given(copied)
+    return copied
+
+
+def post(client: Client, place: DatasetPlace, body: Mapping[str, Any], *, own_id: bool) -> WireVersion:
+    """Make the version, once. own_id: the caller chose the id, so that a version of it may exist already.
+
+    Raises ProviderError when it does exist, and the service's errors.
+    """
+    if own_id:
+        _refuse_existing(client, place, body["id"])
+    try:
+        made = client.post_dataset_versions(place.dataset, [body])[0]
+    except (ProviderUnavailable, UnexpectedResponse) as lost:
+        return _recognised(client, place, body["id"], lost)
+    if made.id != body["id"]:
+        raise UnexpectedResponse(
+            "the version that was made has another id", provider="clarifai", expected=body["id"], got=made.id
+        )
+    return made
+
+
+def _refuse_existing(client: Client, place: DatasetPlace, version: str) -> None:
+    try:
+        found = client.get_dataset_version(place.dataset, version)
+    except NotFound:
+        return
+    raise ProviderError(
+        "a version of that id exists already",
+        provider="clarifai",
+        operation="create a version",
+        reference=DatasetRef("clarifai", str(place), found.id),
+        status=409,
+        done="Nothing was made",
+        tip="another id, or none",
+    )
+
+
+def _recognised(client: Client, place: DatasetPlace, version: str, lost: ProviderError) -> WireVersion:
+    """The version that was made although no good answer came; raises the former error with what is known."""
+    try:
+        found = client.get_dataset_version(place.dataset, version)
+    except NotFound:
+        lost.done = "It was not sent again; no version with its id is there, so it was probably not made"
+    except ProviderError:
+        lost.done = "It was not sent again, and whether it was made could not be found out"
+    else:
+        log.warning("the answer to a create was lost (%s); version %s was made all the same", lost.what, found.id)
+        return found
+    lost.tip = f"mlflow-dsver versions list clarifai://{place}, before trying again"
+    raise lost

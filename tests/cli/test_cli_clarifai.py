@@ -1,0 +1,40 @@
+"""`mlflow-dsver clarifai …` on the emulator: versions with all options, listed, shown and deleted as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mlflow_dsver.cli.main import run
+from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
+from mlflow_dsver.providers.clarifai import waiting
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClarifaiEmulator]:
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(waiting, "LAST_PAUSE", 0.02)
+    with ClarifaiEmulator(seed=True) as running:
+        for name, value in running.variables.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert run([*words, "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_snapshot_takes_id_visibility_filter_and_metadata(
+    emulator: ClarifaiEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = answer(
+        capsys, "clarifai", "snapshot", "cats", "--id", "round-3", "--visibility", "org", "--filter", "checked",
+        "--metadata", '{"round": 3}', "--tag", "best,checked",
+    )  # fmt: skip
+    assert made["reference"] == "clarifai://demo-user/demo-app/cats@round-3"
+    assert (made["metadata"], made["tags"]) == ({"round": 3}, ["best", "checked"])
+    assert made["raw"]["visibility"] == {"gettable": 30}
