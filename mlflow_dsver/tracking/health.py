@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlflow
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
 from mlflow_dsver.tracking.bounded import shown_address, within
+from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 
 SQLITE = "sqlite:///"
 
@@ -18,16 +18,16 @@ SQLITE = "sqlite:///"
 def health(seconds: float) -> Health:
     """One search for one experiment, given up after that many seconds; the address is shown without secrets.
 
-    MLflow's own retries (minutes of them) are switched off for this process: only the command line calls this.
+    MLflow's own retries (minutes of them) are switched off for this search.
     """
     address = mlflow.get_tracking_uri()
     shown = shown_address(address)
     if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
         return Health(True, f"{shown} (does not exist yet; MLflow makes it when something is logged)", {})
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
     client = mlflow.MlflowClient()  # not before: it makes an SQLite file that is not there
     try:
-        within(client, Deadline(seconds), "list experiments", lambda: client.search_experiments(max_results=1))
+        with short_http_timeouts(seconds, retries=0):  # the thread that asks gets a copy of this context
+            within(client, Deadline(seconds), "list experiments", lambda: client.search_experiments(max_results=1))
     except TrackingError as error:
         return Health(False, str(error), {})
     return Health(True, f"{shown} answers", {})

@@ -1,29 +1,28 @@
 """The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
 
 MLflow's own start of a run belongs to the caller's thread, where nobody can stop it, and was measured to try a dead
-server for 246 seconds. So MLflow is told to be impatient while it starts a run, and is asked again until the time is
-up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
+server for 246 seconds. So this one call gets short HTTP timeouts (`http_timeouts`), and is made again until the time
+is up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import mlflow
 from mlflow import ActiveRun, MlflowClient
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.tracking import bounded
 from mlflow_dsver.tracking.guards import seal_at_end
+from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 from mlflow_dsver.tracking.linked import LinkedDataset
 from mlflow_dsver.tracking.recording import SAYING, Recording
 from mlflow_dsver.tracking.seam import unlinked
@@ -32,9 +31,6 @@ PAUSE = 1.0
 """Seconds between two attempts to start a run on a server that does not answer."""
 
 _UNANSWERED = re.compile(r"API request to .* failed with", re.DOTALL)
-_bounds_lock = threading.Lock()
-_bounds_users = 0
-_before: dict[Any, str | None] = {}
 
 
 class LinkedRun(ActiveRun):  # type: ignore[misc]
@@ -89,7 +85,7 @@ def start_patiently(client: MlflowClient, start: Callable[[], Any], until: Deadl
         return start()
     while True:
         try:
-            with _impatient(max(1, int(until.left() / 2))):
+            with short_http_timeouts(until.left() / 2):
                 return start()
         except MlflowException as error:
             if not _UNANSWERED.search(str(error)):
@@ -104,29 +100,5 @@ def give_up_run(run_id: str) -> None:
     active = mlflow.active_run()
     if active is None or active.info.run_id != run_id:
         return
-    with _impatient(int(SAYING)), suppress(MlflowException):
+    with short_http_timeouts(SAYING), suppress(MlflowException):
         mlflow.end_run("FAILED")  # if the server is gone, the run is off the stack all the same
-
-
-@contextmanager
-def _impatient(seconds: int) -> Iterator[None]:
-    """MLflow tries once more at most and waits so long for an answer. This holds for all its threads meanwhile."""
-    global _bounds_users
-    bounds = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: seconds}
-    with _bounds_lock:
-        if _bounds_users == 0:
-            _before.update({each: each.get_raw() if each.is_set() else None for each in bounds})
-        _bounds_users += 1
-        for each, bound in bounds.items():
-            each.set(bound)
-    try:
-        yield
-    finally:
-        with _bounds_lock:
-            _bounds_users -= 1
-            if _bounds_users == 0:
-                for each, former in _before.items():
-                    if former is None:
-                        each.unset()
-                    else:
-                        each.set(former)
