@@ -32,7 +32,7 @@ class State(StrEnum):
     GONE = "gone"
     """The locked version does not exist any more."""
     CHANGED = "changed"
-    """The locked version has another content digest."""
+    """The locked version has another content digest, or its id is not that of the locked one."""
     AMBIGUOUS = "ambiguous"
     """Another entry says something else of the same words or the same version."""
     UNKNOWN = "unknown"
@@ -229,9 +229,21 @@ def _moves(old: Locked, new: Locked) -> bool:
 def _checked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion] | None, twisted: str | None) -> Checked:
     """What is known of an entry; an ambiguity is told where nothing that was asked decides it."""
     found = Checked(entry, State.NOT_ASKED, f"locked is {entry.version}") if ask is None else _asked(entry, ask)
+    if found.state not in FINDINGS and not _fits(entry):
+        return replace(found, state=State.CHANGED, detail=f"{entry.version} cannot have {entry.content_digest}")
     if twisted and found.state not in FINDINGS and not (found.found and lock.compared(entry, found.found)):
         return replace(found, state=State.AMBIGUOUS, detail=twisted)
     return found
+
+
+def _fits(entry: Locked) -> bool:
+    """Whether the locked id may have the locked content digest, as far as the id alone tells."""
+    if entry.content_digest is None:
+        return True
+    try:
+        return get_provider(entry.version.provider).id_allows(entry.version, entry.content_digest)
+    except DsverError:
+        return True  # a provider that is not installed here, or not set up: nobody can tell
 
 
 def _asked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion]) -> Checked:

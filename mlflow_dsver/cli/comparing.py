@@ -144,9 +144,10 @@ def bisect(
     """Find the first bad version between a good and a bad one.
 
     GOOD and BAD are references, or runs. Nothing is remembered: tell what was tried by --good, --bad and --skip, and
-    the next version to try is named, or the answer. With --run this goes on by itself: the command's exit code 0
-    means good, 125 that the version cannot be tried, 1 to 127 bad; any other stops the search. The command also
-    finds ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE.
+    the next version to try is named, or the answer. With --run this goes on by itself, GOOD and BAD being tried
+    first. The command's exit code 0 means good, 125 that the version cannot be tried, 1 to 124 bad; 126, 127, more,
+    or a signal stop the search, as does a command that does not find GOOD good and BAD bad. The command has the
+    environment of this one, with ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE, and writes to standard error.
 
     \b
     Examples:
@@ -156,36 +157,19 @@ def bisect(
     """
     from mlflow_dsver.checks.bisect import bisect as next_step
     from mlflow_dsver.checks.bisect import step_json, step_lines
+    from mlflow_dsver.checks.bisect_run import run_command, search
 
-    results: dict[str, list[str]] = {"good": list(tested_good), "bad": list(tested_bad), "skip": list(skip)}
-    while True:
-        found = next_step(
-            good, bad, role=role, tested_good=results["good"], tested_bad=results["bad"], skip=results["skip"]
-        )
-        if command is None or found.next is None:
-            break
-        result = _try(command, role, str(found.next))
-        click.echo(f"{result:<5}{found.next}", err=True)
-        results[result].append(str(found.next))
+    if command is None:
+        found = next_step(good, bad, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
+    else:
+
+        def told(reference: str) -> Any:
+            result = run_command(command, role, reference)
+            click.echo(f"{result:<5}{reference}", err=True)
+            return result
+
+        found = search(good, bad, told, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
     emit(as_json, step_json(found), render.Lines(step_lines(found)))
-
-
-def _try(command: str, role: str, reference: str) -> str:
-    """How the command finds a version: good, bad or skip."""
-    import shlex
-    import subprocess
-
-    from mlflow_dsver.settings import child_environment
-
-    words = [word.replace("{}", reference) for word in shlex.split(command)]
-    environment = child_environment(MLFLOW_DSVER_OVERRIDE=f"{role}={reference}")
-    try:
-        code = subprocess.run(words, env=environment, check=False).returncode  # noqa: S603  (it is the user's own)
-    except OSError as error:
-        raise click.UsageError(f"{words[0] if words else command!r} cannot be run: {error.strerror}") from error
-    if not 0 <= code <= 127:
-        raise click.ClickException(f"the command ended with {code} on {reference}; the search was stopped")
-    return "good" if code == 0 else "skip" if code == 125 else "bad"
 
 
 COMMANDS = (diff, compare, overlap, contains, bisect)

@@ -128,6 +128,10 @@ class Provider(ABC):
         """What the provider alone can vouch for; whoever hashes the bytes raises it to A."""
         return Grade("B" if version.immutable else "D")
 
+    def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
+        """Whether a version of that id may have that content digest, as far as the id alone tells; asks nobody."""
+        return True
+
     def datasets(self) -> Iterator[str]:
         """Names or ids of all datasets, sorted. Capability DATASETS."""
         raise self._unsupported("list datasets")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.bisect import step
+from mlflow_dsver.checks.bisect_run import CommandFailed, Result, command_result, search
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.refs import DatasetRef
@@ -112,6 +113,76 @@ def test_a_command_that_is_stopped_or_missing_stops_the_search(
     script.write_text("import sys\nsys.exit(200)\n")
     assert command(["bisect", seven[0], seven[6], "--run", f"{sys.executable} {script}"]) != 0
     assert "ended with 200" in capsys.readouterr().err
-    assert command(["bisect", seven[0], seven[6], "--run", "/no/such/program {}"]) == 2
+    for wrong in ("/no/such/program {}", "", "'"):
+        assert command(["bisect", seven[0], seven[6], "--run", wrong]) == 2
     assert command(["bisect", seven[0], seven[6]]) == 0
     assert f"next  {seven[3]}" in capsys.readouterr().out
+
+
+def test_the_command_asks_the_same_stores_and_servers_as_this_process(
+    seven: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without these settings it would test what another store calls by the same words."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "bisect")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "test=local://seven@latest")
+    script = tmp_path / "check.py"
+    script.write_text(
+        "import os, sys\n"
+        f"assert os.environ['MLFLOW_DSVER_HOME'] == {str(tmp_path / 'dsver-home')!r}\n"
+        "assert os.environ['MLFLOW_TRACKING_URI'].startswith('sqlite:')\n"
+        "assert os.environ['MLFLOW_EXPERIMENT_NAME'] == 'bisect'\n"
+        "assert 'MLFLOW_RUN_ID' not in os.environ\n"
+        "assert 'test=local://seven@latest' in os.environ['MLFLOW_DSVER_OVERRIDE'].split(';')\n"
+        "print('noise')\n"
+        f"sys.exit({seven!r}.index(sys.argv[1]) >= 4)\n"
+    )
+    assert command(["bisect", seven[0], seven[6], "--run", f"{sys.executable} {script} {{}}", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["suspects"] == [seven[4]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "at"),
+    [("good", Result.BAD), ("good", Result.SKIP), ("bad", Result.GOOD), ("bad", Result.SKIP)],
+)
+def test_a_command_that_contradicts_an_end_is_refused_before_the_search(
+    seven: list[str], wrong: str, at: Result
+) -> None:
+    ends = {seven[0]: Result.GOOD, seven[6]: Result.BAD}
+    liar = ends | {seven[0] if wrong == "good" else seven[6]: at}
+    with pytest.raises(CommandFailed, match=f"expected {wrong}; got {at}"):
+        search(seven[0], seven[6], liar.__getitem__)  # any other version is a KeyError
+
+
+def test_both_ends_are_tried_once_and_before_all_others(seven: list[str]) -> None:
+    tried: list[str] = []
+
+    def try_version(reference: str) -> Result:
+        tried.append(reference)
+        return Result.BAD if seven.index(reference) >= 5 else Result.GOOD
+
+    assert str(search(seven[0], seven[6], try_version).bad) == seven[5]
+    assert tried[:2] == [seven[0], seven[6]]
+    assert len(tried) == len(set(tried)) <= 5
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 124, 125])
+def test_exit_codes_that_speak_of_the_version(code: int) -> None:
+    expected = {0: Result.GOOD, 125: Result.SKIP}.get(code, Result.BAD)
+    assert command_result(code, "local://d@1") is expected
+
+
+@pytest.mark.parametrize("code", [126, 127, 128, 130, 139, 255, -9, -11])
+def test_a_command_that_was_not_found_or_crashed_says_nothing_of_the_version(code: int) -> None:
+    with pytest.raises(CommandFailed, match="says nothing about the data"):
+        command_result(code, "local://d@1")
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "sys.exit(127)", "sys.exit(1)"])
+def test_a_command_that_fails_everywhere_is_no_answer(
+    seven: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text(f"import os, sys\n{end}\n")
+    assert command(["bisect", seven[0], seven[6], "--run", f"{sys.executable} {script}"]) == 3
+    assert "first bad version" not in capsys.readouterr().out

@@ -91,6 +91,10 @@ class LocalProvider(Provider):
         """A for kept bytes, which were hashed when they came; C for a folder that is only referred to."""
         return Grade("A" if version.raw.get("kept") is True else "C")
 
+    def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
+        """An id is the beginning of the content digest."""
+        return hex_of(content_digest).startswith(version.selector or "")
+
     def datasets(self) -> Iterator[str]:
         """Names of all datasets, sorted; those whose versions were all deleted included."""
         return iter(sorted(self._names()))
