@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,16 @@ class PaperspaceProvider(Provider):
         tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
         reference: bool = False,
+        commit: bool = False,
     ) -> DatasetVersion:
-        """Make a version, uncommitted and without files: the console or a workflow puts them in, then `commit`.
+        """Make a version without files: the console or a workflow puts them in, and then it is committed.
 
         folder, with reference=True: its content digest is recorded in the metadata, so that a mount can be compared
-        with it later. Without reference=True a folder is refused, because the API takes no files. When the answer is
-        lost, the version is recognised by a token instead of being asked for again.
+        with it later, and `path` gives this folder in this process. Without reference=True a folder is refused,
+        because the API takes no files. commit: commit the version at once, after which no files can be put into it;
+        one that is left uncommitted can be linked by handing it over, with grade D. When the answer is lost, the
+        version is recognised by a token instead of being asked for again; when only the commit fails, the error
+        names the version that was made.
         """
         if folder is not None and not reference:
             raise Unsupported(
@@ -162,8 +167,13 @@ class PaperspaceProvider(Provider):
         if folder is not None:
             manifest = hash_folder(Path(folder), cache=default_cache(), progress=self.progress)
         own = words.described(uuid.uuid4().hex, manifest)
-        made = writing.create(self.account, dataset, message, tags, words.full_metadata(metadata, own))
-        return words.to_version(*made)
+        made = words.to_version(
+            *writing.create(self.account, dataset, message, tags, words.full_metadata(metadata, own), commit=commit)
+        )
+        if folder is None or manifest is None:
+            return made
+        self._remember(made, Path(folder))
+        return replace(made, content_digest=manifest.digest, digest_is_claimed=False)  # hashed here, just now
 
     def update(
         self,
@@ -183,7 +193,7 @@ class PaperspaceProvider(Provider):
     def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
         """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
         with self._connected() as client:
-            return words.to_version(version.ref.dataset, writing.commit(client, version.ref, committed))
+            return words.to_version(version.ref.dataset, writing.set_committed(client, version.ref, committed))
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version."""
@@ -201,9 +211,13 @@ class PaperspaceProvider(Provider):
         found = Found(Path(path)) if path is not None else self._found(version) or Found(self.path(version))
         identified = places.identified(version, found, places.hashed(found, self.progress))
         if path is not None:
-            with _known_folders_lock:
-                _known_folders[str(version.ref)] = Path(path).absolute()
+            self._remember(version, Path(path))
         return identified
+
+    def _remember(self, version: DatasetVersion, folder: Path) -> None:
+        """Take a folder for this version's files in this process, in other instances as well."""
+        with _known_folders_lock:
+            _known_folders[str(version.ref)] = folder.absolute()
 
     def manifest(self, version: DatasetVersion) -> Manifest | None:
         """The manifest of a version whose bytes were hashed here and are still there; None otherwise."""

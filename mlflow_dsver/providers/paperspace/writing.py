@@ -35,9 +35,18 @@ class Changes:
 
 
 def create(
-    account: Account, dataset: str, message: str | None, tags: tuple[str, ...], metadata: dict[str, Any]
+    account: Account,
+    dataset: str,
+    message: str | None,
+    tags: tuple[str, ...],
+    metadata: dict[str, Any],
+    *,
+    commit: bool = False,
 ) -> tuple[str, Version]:
-    """Make a version; gives the dataset's id and the version. metadata has our section with its token."""
+    """Make a version, and commit it if asked; gives the dataset's id and the version.
+
+    metadata has our section with its token. When the version is there and the rest fails, the error says so.
+    """
     tags = tuple(check_tag(tag) for tag in tags)
     with connect(account, deadline=Deadline(account.timeout * ASKING_SHARE)) as client:
         found = finding.dataset_id(client, dataset)
@@ -54,7 +63,19 @@ def create(
     _check(made_ref, "create a version", token=(metadata[words.OWN]["token"], words.own_section(made).get("token")))
     with connect(account, deadline=Deadline(account.timeout)) as client:
         _take_over(client, made_ref, made, tags)
+        if commit:
+            made = _committed(client, made_ref)
     return found, made
+
+
+def _committed(client: PaperspaceClient, ref: DatasetRef) -> Version:
+    """A version that was just made, committed; the error of a failure says that the version is there."""
+    try:
+        return set_committed(client, ref, True)
+    except ProviderError as error:
+        error.done = f"{ref} was made, and is not committed as far as is known"
+        error.tip = f"mlflow-dsver paperspace commit {ref}"
+        raise
 
 
 def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes: Changes) -> Version:
@@ -83,7 +104,7 @@ def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes:
     return after
 
 
-def commit(client: PaperspaceClient, ref: DatasetRef, committed: bool) -> Version:
+def set_committed(client: PaperspaceClient, ref: DatasetRef, committed: bool) -> Version:
     """Set whether a version is committed, and see that it is."""
     after = client.update_version(ref.dataset, ref.selector or "", is_committed=committed, reference=ref)
     _check(

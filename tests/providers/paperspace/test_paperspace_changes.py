@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import (
     InvalidArgument,
@@ -48,9 +49,36 @@ def test_folder_gives_a_claimed_digest(provider: PaperspaceProvider, tmp_path: P
     with pytest.raises(Unsupported, match="--reference"):
         provider.create(CATS, tmp_path / "cats")
     made = provider.create(CATS, tmp_path / "cats", reference=True)
-    assert made.content_digest is not None
-    assert made.digest_is_claimed
+    assert made.content_digest == hash_folder(tmp_path / "cats").digest
+    read_back = provider.get(CATS, made.id)
+    assert (read_back.content_digest, read_back.digest_is_claimed) == (made.content_digest, True)
     assert str(provider.grade(provider.commit(made))) == "B", "a claimed digest is no proof"
+
+
+def test_version_is_committed_at_creation_only_when_asked(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider, tmp_path: Path
+) -> None:
+    """Files can be put in until it is committed, so that is not the default. A folder hashed for it counts."""
+    (tmp_path / "a.txt").write_text("meow")
+    left = provider.create(CATS, tmp_path, reference=True, message="filled later")
+    assert (left.immutable, str(provider.grade(left))) == (False, "D (uncommitted)")
+    made = provider.create(
+        CATS, tmp_path, reference=True, commit=True, message="m", tags=("t",), metadata={"round": 3}
+    )
+    assert (made.immutable, str(provider.grade(made))) == (True, "A")
+    assert (made.message, made.tags, made.metadata) == ("m", ("t",), {"round": 3})
+    assert PaperspaceProvider(key=emulator.good_key, base=emulator.base).path(made) == tmp_path
+    assert str(provider.grade(provider.create(CATS, commit=True))) == "B"
+
+
+def test_create_whose_commit_fails_names_the_version_that_was_made(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider
+) -> None:
+    emulator.inject("500:verb=PUT")
+    with pytest.raises(ProviderUnavailable, match=rf"{CATS}@\w+ was made.*paperspace commit paperspace://{CATS}@"):
+        provider.create(CATS, message="made", commit=True)
+    newest = next(provider.versions(CATS))
+    assert (newest.message, newest.immutable) == ("made", False)
 
 
 @pytest.mark.parametrize("fault", ["lost", "cut", "cut-unsaid"])
