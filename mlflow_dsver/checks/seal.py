@@ -76,16 +76,18 @@ class SealReport:
         return 1 if False in states else 3 if None in states or not states else 0
 
 
-def seal(run_id: str, *, rehash: bool = False, tag: bool = True) -> SealReport:
+def seal(run_id: str, *, rehash: bool = False, tag: bool = True, tracking_uri: str | None = None) -> SealReport:
     """Look at the data of a run again, and put on the run what was seen.
 
     rehash: hash every byte instead of believing unchanged dates. tag: False only reports.
+    tracking_uri: the store that has the run; None means MLflow's current one.
     Raises RunNotFound and TrackingError, and nothing for what is found.
     """
     depth = Depth.FULL if rehash else Depth.DEFAULT
-    report = SealReport(run_id, tuple(_sealed(link, depth) for link in inputs_of(run_id)), now())
+    links = inputs_of(run_id, tracking_uri=tracking_uri)
+    report = SealReport(run_id, tuple(_sealed(link, depth) for link in links), now())
     if tag and report.inputs:
-        Tracking().write_tags(run_id, seal_tags(report))
+        Tracking(tracking_uri).write_tags(run_id, seal_tags(report))
     return report
 
 

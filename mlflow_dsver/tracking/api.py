@@ -23,7 +23,7 @@ from mlflow_dsver import ranks, settings
 from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument, InvalidReference
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import LATEST, check_tag, parse
-from mlflow_dsver.tracking import answers, bounded, pins, planning, recorded, recording, since
+from mlflow_dsver.tracking import answers, bounded, clients, pins, planning, recorded, recording, since
 from mlflow_dsver.tracking.linked import LinkedDataset
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.recording import Recording
@@ -60,7 +60,7 @@ def start_run(
     The record is written while training goes on, unless MLFLOW_DSVER_BACKGROUND=no. What fails then is a warning and
     a tag of the run, and stays in the journal for `mlflow-dsver sync`.
     """
-    policy, client = policy_of(on_error), MlflowClient()
+    policy, client = policy_of(on_error), clients.new_client()
     by_name = arguments_of(arguments, named)
     if inputs is None:
         inputs = {role: link.requested for role, link in pins.of_parent(client, by_name).items()}
@@ -74,6 +74,7 @@ def start_run(
             return mlflow.start_run(**by_name)
 
     started = start_patiently(client, start, bounded.deadline())
+    clients.remember(started.info.run_id, client)
     if not plan.asked:
         return LinkedRun(started, {})
     if not writes(resumed):
@@ -94,10 +95,12 @@ def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | No
     the provider's errors, LockConflict in frozen mode, and TrackingError.
     """
     policy, asked = policy_of(on_error), planning.roles({role: ref})
-    client, active = MlflowClient(), mlflow.active_run()
+    active = mlflow.active_run()
+    client = clients.new_client() if active is None else clients.client_of(active.info.run_id)
     plan = planning.find(asked, policy, pinned=pins.of_active(active) if active is not None else None)
     if active is None:
         active = start_patiently(client, mlflow.start_run, bounded.deadline())
+        clients.remember(active.info.run_id, client)
     if not writes(active.info.run_id == RUN_TO_RESUME):
         return _datasets(plan, None)[role]
     recording.settle(active.info.run_id)
@@ -111,7 +114,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     Raises RunNotFound, InputConflict, the provider's errors, and TrackingError.
     """
     asked = planning.roles({role: ref})
-    client = MlflowClient()
+    client = clients.new_client()
     known: Any = bounded.read_run(client, bounded.deadline(), run_id)
     plan = planning.find(asked, "raise", known=known, as_said=True)
     have, found = recorded.links_of(known).get(role), plan.wanted[role]
@@ -139,6 +142,7 @@ def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: boo
     if background is None:
         background = settings.switch("BACKGROUND", default=True)
         plan = plan.with_changes(since.tell(client.tracking_uri, str(info.experiment_id), plan.wanted.values()))
+    clients.remember(info.run_id, client)
     pins.pin(info.run_id, plan.links)
     made = recording.begin(client, info, plan, background=background)
     if background:

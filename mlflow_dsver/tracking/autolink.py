@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlflow
-from mlflow import MlflowClient
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import answers, api, pins, planning, recording, seam
+from mlflow_dsver.tracking import answers, api, clients, pins, planning, recording, seam
 from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.resolving import RefLike
@@ -54,7 +53,7 @@ def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None
         by_name = arguments_of(arguments, named)
         strict = settings.switch("FROZEN", default=False)
         policy = _policy()
-        plan = planning.plan(MlflowClient(), _inputs, policy, arguments=by_name, reuse=True)
+        plan = planning.plan(clients.new_client(), _inputs, policy, arguments=by_name, reuse=True)
         return plan if plan.asked and api.writes(planning.resumed(by_name)) else None
     except DsverError as error:
         if strict or policy == "raise":
@@ -72,7 +71,7 @@ def started(run: Any, plan: Plan | None) -> None:
     if plan is None:
         return
     try:
-        api.link_started(MlflowClient(), run.info, plan)
+        api.link_started(clients.new_client(), run.info, plan)
     except Exception as error:
         if plan.policy == "raise":
             raise

@@ -29,7 +29,7 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.providers import registry
 from mlflow_dsver.refs import check_role, nearest, parse
 from mlflow_dsver.text import human_count, one_line
-from mlflow_dsver.tracking import api, bounded, recorded, writing
+from mlflow_dsver.tracking import api, bounded, clients, recorded, writing
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.resolving import resolve
 from mlflow_dsver.tracking.standing import stands
@@ -175,7 +175,7 @@ def _row(line: int, header: list[str], cells: list[str], role: str, known: list[
 
 def attach_all(rows: Iterable[Row]) -> Iterator[Outcome]:
     """Attach the rows one by one, each when its outcome is asked for; the grades say `attached later`."""
-    client, versions = MlflowClient(), _Versions()
+    client, versions = clients.new_client(), _Versions()
     unanswered, last = 0, ""
     for row in rows:
         if unanswered >= PATIENCE:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow import MlflowClient
-
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.lineage.links import MLflow, web_address
 from mlflow_dsver.text import markdown, markdown_code
-from mlflow_dsver.tracking import bounded, record
+from mlflow_dsver.tracking import bounded, clients, record, writing
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.versions import Link
 
@@ -28,7 +26,7 @@ def describe(run_id: str) -> str:
     Raises RunNotFound, and TrackingError when MLflow refuses or the description would become longer than MLflow
     keeps; nothing is written then.
     """
-    client, until = MlflowClient(), bounded.deadline()
+    client, until = clients.new_client(), bounded.deadline()
     run: Any = bounded.read_run(client, until, run_id)
     block = render(str(run.info.experiment_id), inputs_of(run_id))
     text = placed(run.data.tags.get(NOTE, ""), block)
@@ -39,7 +37,7 @@ def describe(run_id: str) -> str:
             got=len(text),
             done="Nothing was written",
         )
-    bounded.within(client, until, f"describe run {run_id}", lambda: client.set_tag(run_id, NOTE, text))
+    bounded.within(client, until, f"describe run {run_id}", lambda: writing.put_tags(client, run_id, {NOTE: text}))
     return block
 
 

@@ -12,8 +12,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-
 from mlflow_dsver.checks.evidence import Finding, Subject, Verdict
 from mlflow_dsver.checks.reports import SignatureReport
 from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
@@ -25,7 +23,7 @@ from mlflow_dsver.lineage.statement import differences, opened, read_envelope
 from mlflow_dsver.manifests import InvalidManifest, Manifest, read
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import human_count, one_line
-from mlflow_dsver.tracking import bounded
+from mlflow_dsver.tracking import bounded, clients
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, run_facts, with_models
 from mlflow_dsver.tracking.queries import Tracking
@@ -41,7 +39,7 @@ def web_root() -> str:
     """MLflow's web address without a closing slash and without a password; empty when it has none."""
     from urllib.parse import urlsplit, urlunsplit
 
-    uri = str(MlflowClient().tracking_uri)
+    uri = str(clients.new_client().tracking_uri)
     if not _WEB.match(uri):
         return ""
     parts = urlsplit(uri)
@@ -54,7 +52,7 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
     sha256: also compute it for the files of local versions whose bytes are at hand, which reads them all. Raises
     RunNotFound and TrackingError when the run cannot be read.
     """
-    client = MlflowClient()
+    client = clients.new_client()
     entity = bounded.read_run(client, bounded.deadline(), run_id)
     tracking = Tracking()
     facts = tracking.run(run_id)
@@ -82,7 +80,7 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
     RunNotFound and TrackingError when the run cannot be read.
     """
     envelope = read_envelope(file)
-    client = MlflowClient()
+    client = clients.new_client()
     facts = run_facts(bounded.read_run(client, bounded.deadline(), run_id), {})
     record = RunRecord(facts, tuple(inputs_of(run_id)))
     try:
@@ -111,7 +109,7 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
 
     Raises NotFound for an experiment that does not exist.
     """
-    client = MlflowClient()
+    client = clients.new_client()
     known = experiments(client)
     chosen = {}
     for asked in names_or_ids:

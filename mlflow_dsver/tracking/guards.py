@@ -14,6 +14,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
 from mlflow_dsver.overlaps import find_overlaps
 from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.writing import Wanted
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def seal_at_end(run_id: str) -> None:
             return
         from mlflow_dsver.checks.seal import seal
 
-        report = seal(run_id, rehash=policy == "hash")
+        report = seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
     except DsverError as error:
         _logger.warning("run %s was not sealed: %s", run_id, one_line(error, 600))
         return

@@ -10,6 +10,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
 from mlflow_dsver.tracking.bounded import shown_address, within
+from mlflow_dsver.tracking.clients import new_client
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 
 SQLITE = "sqlite:///"
@@ -24,7 +25,7 @@ def health(seconds: float) -> Health:
     shown = shown_address(address)
     if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
         return Health(True, f"{shown} (does not exist yet; MLflow makes it when something is logged)", {})
-    client = mlflow.MlflowClient()  # not before: it makes an SQLite file that is not there
+    client = new_client()  # not before: it makes an SQLite file that is not there
     try:
         with short_http_timeouts(seconds, retries=0):  # the thread that asks gets a copy of this context
             within(client, Deadline(seconds), "list experiments", lambda: client.search_experiments(max_results=1))

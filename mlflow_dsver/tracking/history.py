@@ -14,12 +14,11 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.refs import DatasetRef, check_role, parse
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, record, recorded
+from mlflow_dsver.tracking import bounded, clients, record, recorded
 from mlflow_dsver.tracking.resolving import RefLike, resolve
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
 
@@ -62,17 +61,19 @@ class RunUse:
         }
 
 
-def inputs_of(run_id: str) -> list[Link]:
+def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     """The links of a run, sorted by role: whole where the artifact is there, else what params, tags and inputs say.
 
+    tracking_uri: the store that has the run; None means MLflow's current one.
     Raises RunNotFound, and TrackingError when the run cannot be read.
     """
-    client, until = MlflowClient(), bounded.deadline()
+    client, until = clients.new_client(tracking_uri), bounded.deadline()
     run: Any = bounded.read_run(client, until, run_id)
     links = recorded.links_of(run)
     if not links:
         return []
-    whole = bounded.within(client, until, f"show the artifacts of run {run_id}", lambda: _artifacts(run, list(links)))
+    what = f"show the artifacts of run {run_id}"
+    whole = bounded.within(client, until, what, lambda: _artifacts(client, run, list(links)))
     return [_agreed(run, link, whole.get(role)) for role, link in links.items()]
 
 
@@ -90,7 +91,7 @@ def runs_using(ref: RefLike, *, role: str | None = None) -> Iterator[RunUse]:
     target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)
     if target.selector is not None:
         target = resolve(ref).ref
-    return _uses(MlflowClient(), target, role)
+    return _uses(clients.new_client(), target, role)
 
 
 def _uses(client: MlflowClient, target: DatasetRef, role: str | None) -> Iterator[RunUse]:
@@ -161,9 +162,9 @@ def _pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Itera
         token = page.token
 
 
-def _artifacts(run: Any, roles: Iterable[str]) -> dict[str, Link]:
+def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str, Link]:
     """Role to link, of those whose artifact is there and can be read."""
-    repository = get_artifact_repository(run.info.artifact_uri)
+    repository = clients.artifacts(client, run.info.artifact_uri)
     links = {}
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
         for role in roles:

@@ -18,6 +18,7 @@ from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.lineage.facts import Model, Run
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.clients import new_client
 from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of, with_models
 from mlflow_dsver.tracking.recorded import links_of
 from mlflow_dsver.tracking.resolving import RefLike, resolve
@@ -53,7 +54,7 @@ def tag_model(name: str, version: str) -> dict[str, str]:
 
     Gives the tags of the model version, {} when its run has no link. Raises TrackingError when MLflow refuses.
     """
-    client = MlflowClient()
+    client = new_client()
     try:
         found = client.get_model_version(name, version)
         run_id = found.run_id or _logged_run(client, found)
@@ -80,7 +81,7 @@ def models_using(ref: RefLike) -> Iterator[ModelUse]:
     errors when the reference must be resolved, TrackingError when MLflow cannot be asked.
     """
     target = resolve(ref).ref
-    client = MlflowClient()
+    client = new_client()
     seen: set[str] = set()
     try:
         names, token = experiments(client), None

@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_dsver.errors import NotFound, TrackingError
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking import clients, record
 from mlflow_dsver.tracking.bounded import deadline, read_run, within
 from mlflow_dsver.tracking.source import SOURCE_TYPE
+from mlflow_dsver.tracking.writing import put_tags
 
 PAGE = 1000
 """Runs asked for at a time."""
@@ -69,10 +67,10 @@ class ModelVersion:
 
 
 class Tracking:
-    """MLflow at its current tracking address; experiments' names are asked for once."""
+    """MLflow at a tracking address, its current one unless told; experiments' names are asked for once."""
 
-    def __init__(self) -> None:
-        self._client = MlflowClient()
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self._client = clients.new_client(tracking_uri)
         self._experiments: dict[str, str] = {}
 
     @property
@@ -112,7 +110,7 @@ class Tracking:
         wanted = (".json", ".jsonl.gz") if manifests else (".json",)
 
         def work() -> dict[str, bytes]:
-            repository = get_artifact_repository(run.artifact_uri)
+            repository = clients.artifacts(self._client, run.artifact_uri)
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
                 found = {}
                 for name in _names(repository, record.FOLDER):
@@ -127,7 +125,7 @@ class Tracking:
         wanted = ("requirements.txt", "conda.yaml", "python_env.yaml", "MLproject")
 
         def work() -> dict[str, bytes]:
-            repository = get_artifact_repository(run.artifact_uri)
+            repository = clients.artifacts(self._client, run.artifact_uri)
             folders = ["", *(name for name in _names(repository, "", folders=True) if name != record.FOLDER)]
             found = {}
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
@@ -142,12 +140,12 @@ class Tracking:
 
     def write_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, ended or not, in one request. Raises TrackingError."""
-        entities = [RunTag(key, one_line(value, record.VALUE_LIMIT)) for key, value in tags.items()]
+        told = {key: one_line(value, record.VALUE_LIMIT) for key, value in tags.items()}
         within(
             self._client,
             deadline(),
             f"write tags to run {one_line(run_id, 60)}",
-            lambda: self._client.log_batch(run_id, tags=entities),
+            lambda: put_tags(self._client, run_id, told),
         )
 
     def model_versions(self) -> Iterator[ModelVersion]:

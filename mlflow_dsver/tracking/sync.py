@@ -20,14 +20,12 @@ from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from mlflow_dsver.errors import DsverError, InputConflict, ProviderUnavailable, RunNotFound, StoreError, TrackingError
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, journal, record, writing
+from mlflow_dsver.tracking import bounded, clients, journal, record, writing
 from mlflow_dsver.tracking.confirming import confirm
 from mlflow_dsver.tracking.journal import Entry, Ticket
 from mlflow_dsver.tracking.standing import error_keys, stands
@@ -179,7 +177,7 @@ def _client(address: str) -> MlflowClient:
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
     asked = SimpleNamespace(tracking_uri=uri)
-    return bounded.within(asked, bounded.deadline(), "open the store", lambda: MlflowClient(tracking_uri=uri))
+    return bounded.within(asked, bounded.deadline(), "open the store", lambda: clients.new_client(uri))
 
 
 def _place(uri: str) -> Path | None:
@@ -194,9 +192,9 @@ def _place(uri: str) -> Path | None:
 def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
     """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
     writing.refuse_conflicts(known, entry.links)
-    until, info = bounded.deadline(), _info(client, known.info)
+    until = bounded.deadline()
     names = bounded.within(
-        client, until, f"show the artifacts of run {entry.run_id}", lambda: _names(info, entry, known)
+        client, until, f"show the artifacts of run {entry.run_id}", lambda: _names(client, entry, known)
     )
     manifests = {link.role: record.manifest_name(link.role) for link in entry.links}
     if names is not None and set(manifests.values()) <= names:
@@ -212,16 +210,16 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
         client,
         until,
         f"link run {entry.run_id}",
-        lambda: writing.write(client, info, _with_an_error(known), wanted, until),
+        lambda: writing.write(client, known.info, _with_an_error(known), wanted, until),
     )
     return True
 
 
-def _names(info: Any, entry: Entry, known: Any) -> set[str] | None:
+def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
     if not stands(known, entry.links, entry.overridden):
         return None
-    listed = get_artifact_repository(info.artifact_uri).list_artifacts(record.FOLDER)
+    listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(record.FOLDER)
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
     return names if {record.CARD_NAME, *(record.json_name(link.role) for link in entry.links)} <= names else None
 
@@ -231,19 +229,6 @@ def _with_an_error(known: Any) -> Any:
     tags = {**known.data.tags, record.ERROR_TAG: "not whole"}
     data = SimpleNamespace(params=known.data.params, tags=tags)
     return SimpleNamespace(info=known.info, data=data, inputs=known.inputs)
-
-
-def _info(client: MlflowClient, info: Any) -> Any:
-    """MLflow's RunInfo whose artifact address holds as well when the current tracking URI is another store's."""
-    uri = client.tracking_uri
-    if not info.artifact_uri.startswith("mlflow-artifacts:") or uri == mlflow.get_tracking_uri():
-        return info
-    return SimpleNamespace(
-        run_id=info.run_id,
-        experiment_id=info.experiment_id,
-        start_time=info.start_time,
-        artifact_uri=MlflowArtifactsRepository.resolve_uri(info.artifact_uri, uri),
-    )
 
 
 def _manifest(link: Link, silent: _Silent) -> Manifest | None:

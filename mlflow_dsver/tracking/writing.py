@@ -20,13 +20,12 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError, InputConflict, TrackingError
 from mlflow_dsver.manifests import Difference, Manifest, difference
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.tracking import card, record, recorded
+from mlflow_dsver.tracking import card, clients, record, recorded
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.versions import Link
@@ -100,7 +99,7 @@ def write(
     if fresh:
         company = _company(info, others, [each.link for each in wanted])
         earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
-        _log_artifacts(info, fresh, run, earlier, no_inputs is not None, company, deadline)
+        _log_artifacts(client, info, fresh, run, earlier, no_inputs is not None, company, deadline)
     _clear_errors(client, run, wanted, no_inputs, deadline)
     links = [each.link for each in wanted]
     return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
@@ -124,7 +123,19 @@ def refuse_conflicts(run: Any, links: Sequence[Link]) -> None:
 
 def put_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags on a run, in one request."""
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    log_batch(client, run_id, tags=tags)
+
+
+def log_batch(
+    client: MlflowClient, run_id: str, *, params: Mapping[str, str] | None = None, tags: Mapping[str, str]
+) -> None:
+    """Write params and tags in one request; they are there when this returns."""
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in (params or {}).items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+        synchronous=True,  # also with asynchronous logging switched on: the record is read back at once
+    )
 
 
 def _log_batch(client: MlflowClient, run_id: str, known: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Any:
@@ -134,16 +145,14 @@ def _log_batch(client: MlflowClient, run_id: str, known: Any, wanted: Sequence[W
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
     have_tags = known.data.tags if known is not None else {}
-    params = [Param(k, v) for link in links for k, v in record.params(link).items() if k not in have_params]
+    params = {k: v for link in links for k, v in record.params(link).items() if k not in have_params}
     told = {k: v for each in wanted for k, v in record.tags(each.link, each.overridden).items()}
     tags = {key: value for key, value in told.items() if key not in have_tags}
     if not params and not tags:
         return known
     deadline.check("log params and tags")
     try:
-        _again_after_races(
-            lambda: client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()]), deadline
-        )
+        _again_after_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
     except MlflowException as error:
         if known is not None or not _REFUSED.search(f"{error.error_code} {error}"):
             raise
@@ -252,6 +261,7 @@ def _complete(run: Any, link: Link) -> bool:
 
 
 def _log_artifacts(
+    client: MlflowClient,
     info: Any,
     wanted: Sequence[Wanted],
     run: Any,
@@ -280,7 +290,7 @@ def _log_artifacts(
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        get_artifact_repository(info.artifact_uri).log_artifacts(folder, record.FOLDER)
+        clients.artifacts(client, info.artifact_uri).log_artifacts(folder, record.FOLDER)
 
 
 def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.Company:

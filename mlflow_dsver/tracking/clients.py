@@ -1,0 +1,73 @@
+"""MLflow clients: made here, remembered for each run, and the way from a client to a run's artifacts.
+
+MLflow's functions follow the tracking URI of the moment, and a program may change it while a run goes on, to load a
+model from another server, say. So everything about a run goes through the client that it was started with: requests,
+and artifacts as well, whose `mlflow-artifacts:` addresses mean a place on the server that gave them out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.text import one_line
+
+REMEMBERED = 10_000
+"""Runs whose tracking URI is remembered at most; the oldest go first."""
+
+_lock = threading.Lock()
+_uris: OrderedDict[str, str] = OrderedDict()
+_TAKES_URI = "tracking_uri" in inspect.signature(get_artifact_repository).parameters  # MLflow 2 does not
+
+
+def new_client(tracking_uri: str | None = None) -> MlflowClient:
+    """A client of that store; None means MLflow's current tracking URI.
+
+    Raises SettingsError where mlflow-skinny is installed and the store needs the whole of mlflow.
+    """
+    try:
+        return MlflowClient(tracking_uri=tracking_uri)
+    except ImportError as error:
+        uri = tracking_uri or mlflow.get_tracking_uri()
+        raise SettingsError(
+            f"the tracking store {uri.partition(':')[0]}:… needs the package mlflow; only mlflow-skinny is installed",
+            got=one_line(error, 100),
+            tip="pip install mlflow, or set MLFLOW_TRACKING_URI to the http address of a tracking server",
+        ) from error
+
+
+def remember(run_id: str, client: MlflowClient) -> None:
+    """The run was started with this client."""
+    with _lock:
+        _uris[run_id] = client.tracking_uri
+        _uris.move_to_end(run_id)
+        while len(_uris) > REMEMBERED:
+            _uris.popitem(last=False)
+
+
+def uri_of(run_id: str) -> str | None:
+    """The tracking URI that the run was started with in this process; None when that is not known."""
+    return _uris.get(run_id)
+
+
+def client_of(run_id: str) -> MlflowClient:
+    """A client of the store that the run was started in, as far as is known, else of the current one."""
+    return new_client(uri_of(run_id))
+
+
+def artifacts(client: MlflowClient, artifact_uri: str) -> Any:
+    """MLflow's artifact repository of a run that this client knows, whatever the current tracking URI is."""
+    uri = client.tracking_uri
+    if _TAKES_URI:
+        return get_artifact_repository(artifact_uri, tracking_uri=uri)
+    if artifact_uri.startswith("mlflow-artifacts:") and uri != mlflow.get_tracking_uri():
+        artifact_uri = MlflowArtifactsRepository.resolve_uri(artifact_uri, uri)
+    return get_artifact_repository(artifact_uri)
