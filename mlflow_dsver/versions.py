@@ -100,6 +100,9 @@ class DatasetVersion:
     def __str__(self) -> str:
         return str(self.ref)
 
+    def __hash__(self) -> int:  # equal versions have these in common; the mappings cannot be hashed
+        return hash((self.ref, self.content_digest))
+
     @property
     def id(self) -> str:
         """The version's id inside its dataset."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.dataset import VersionedDataset
-from mlflow_dsver.tracking.recording import Recording
+from mlflow_dsver.tracking.recording import RecordedElsewhere, Recording
 from mlflow_dsver.tracking.resolving import path_of
 from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
@@ -21,14 +21,15 @@ class LinkedDataset:
     role: what the run uses it for. requested: the reference as written.
     made: the link; None when the reference could not be resolved and the policy was to go on.
     unresolved: why not. recording: the link on its way to the run; None when it does not go there.
-    Where there is no link, everything that needs it raises `error`.
+    Where there is no link, everything that needs it raises `error`. It can be pickled, and has path, version and the
+    rest in the other process as well.
     """
 
     role: str
     requested: str
     made: Link | None
-    unresolved: DsverError | None = None
-    recording: Recording | None = None
+    unresolved: DsverError | None = field(default=None, compare=False)
+    recording: Recording | RecordedElsewhere | None = field(default=None, compare=False, repr=False)
 
     @property
     def error(self) -> DsverError | None:
@@ -64,8 +65,8 @@ class LinkedDataset:
         It is an input of the run by then: this waits until it is recorded. Raises TrackingError when it cannot be.
         """
         link = self.link
-        written = self.recording.result() if self.recording is not None else None
-        digest = written.digests.get(self.role) if written is not None else record.digest(link.version)
+        digests = self.recording.digests() if self.recording is not None else {}
+        digest = digests.get(self.role) or record.digest(link.version)
         return VersionedDataset(link.version, requested=link.requested, grade=link.grade, digest=digest)
 
     def path(self) -> Path:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow import MlflowClient
@@ -41,8 +42,36 @@ _open: list[Recording] = []
 _guard = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedElsewhere:
+    """What another process gets of a recording, which stays with the process that makes it.
+
+    inputs: role to the digest of its dataset input. failure: as far as it was known when this was handed over.
+    """
+
+    run_id: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    failure: DsverError | None = None
+
+    @property
+    def over(self) -> bool:
+        """True: there is nothing to wait for here."""
+        return True
+
+    def digests(self) -> Mapping[str, str]:
+        """Role to the digest of its dataset input."""
+        return self.inputs
+
+    def result(self) -> Written | None:
+        """None: this process neither writes the record nor waits for it."""
+        return None
+
+    def settle(self) -> None:
+        """Nothing is left to do here."""
+
+
 class Recording:
-    """One plan on its way to one run. Made by `begin`."""
+    """One plan on its way to one run. Made by `begin`. A copy is the same; pickled, it is a RecordedElsewhere."""
 
     def __init__(self, client: MlflowClient, info: Any, plan: Plan, *, background: bool) -> None:
         self.run_id: str = info.run_id
@@ -81,6 +110,29 @@ class Recording:
         except DsverError as error:
             self._fail(error)
             raise
+
+    def digests(self) -> Mapping[str, str]:
+        """Role to the digest of its dataset input, when the record stands on the run. Raises as `result` does."""
+        written = self.result()
+        return self._planned_digests() if written is None else written.digests
+
+    def _planned_digests(self) -> Mapping[str, str]:
+        known = self._plan.known
+        present = record.inputs_present(known) if known is not None else []
+        return record.plan_digests(list(self._plan.links.values()), present)
+
+    def __copy__(self) -> Recording:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Recording:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        digests = self._planned_digests()
+        if self._errand.done:
+            with suppress(DsverError):
+                digests = self.digests()
+        return RecordedElsewhere, (self.run_id, dict(digests), self._failure)
 
     def settle(self) -> None:
         """Wait until nothing more can be done; what failed is on the run if the server takes it. Raises nothing."""

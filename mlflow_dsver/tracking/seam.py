@@ -97,7 +97,11 @@ def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
         if not _busy.get():
             from mlflow_dsver.tracking import autolink
 
-            autolink.ending()
+            try:
+                autolink.ending()
+            except BaseException:  # Ctrl-C while it waited: MLflow still has to end the run
+                original(*arguments, **named)
+                raise
         return original(*arguments, **named)
 
     return end_run

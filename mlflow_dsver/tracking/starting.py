@@ -24,7 +24,7 @@ from mlflow_dsver.tracking import bounded
 from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 from mlflow_dsver.tracking.linked import LinkedDataset
-from mlflow_dsver.tracking.recording import SAYING, Recording
+from mlflow_dsver.tracking.recording import SAYING, RecordedElsewhere, Recording
 from mlflow_dsver.tracking.seam import unlinked
 
 PAUSE = 1.0
@@ -40,7 +40,12 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
     the end of the `with` block, each within MLFLOW_DSVER_TRACKING_TIMEOUT seconds of the start.
     """
 
-    def __init__(self, run: Any, datasets: Mapping[str, LinkedDataset], recording: Recording | None = None) -> None:
+    def __init__(
+        self,
+        run: Any,
+        datasets: Mapping[str, LinkedDataset],
+        recording: Recording | RecordedElsewhere | None = None,
+    ) -> None:
         super().__init__(run)
         self._inputs = run.inputs  # which MLflow 2.22 leaves out of an active run
         self.datasets = dict(datasets)
@@ -56,6 +61,11 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         """MLflow's params, tags and metrics, ours included; as when it started where they cannot be recorded."""
         return self._recorded()._data
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the run as it stands on the server, as far as that is known without waiting."""
+        known = self._recorded() if self._recording is None or self._recording.over else self
+        return {**vars(self), "_inputs": known._inputs, "_data": known._data}
+
     def _recorded(self) -> Any:
         if self._recording is not None:
             with suppress(DsverError):
@@ -66,10 +76,15 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._recording is not None:
-            self._recording.settle()
-        if self.datasets:
-            seal_at_end(self.info.run_id)
+        try:
+            if self._recording is not None:
+                self._recording.settle()
+            if self.datasets:
+                seal_at_end(self.info.run_id)
+        except BaseException:  # Ctrl-C while this waited: MLflow still has to end the run
+            with unlinked():
+                super().__exit__(kind, error, trace)
+            raise
         with unlinked():
             return bool(super().__exit__(kind, error, trace))
 
