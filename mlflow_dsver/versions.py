@@ -72,6 +72,7 @@ class DatasetVersion:
     counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
     raw: the provider's untouched answer.
     dataset_name: the dataset's name for people, as the provider has it now, where `ref.dataset` is an id; else None.
+    grade_notes: what was found against it when it was looked up, in words that the grade of a link repeats as notes.
     """
 
     ref: DatasetRef
@@ -89,6 +90,7 @@ class DatasetVersion:
     counts: Mapping[str, int] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     dataset_name: str | None = None
+    grade_notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -126,6 +128,7 @@ class DatasetVersion:
             "web_url": self.web_url,
             "counts": dict(self.counts),
             "raw": dict(self.raw),
+            "grade_notes": list(self.grade_notes),
         }
 
     @classmethod
@@ -134,6 +137,7 @@ class DatasetVersion:
         known = {key: data[key] for key in cls.__slots__ if key in data and data[key] is not None}
         known["ref"] = parse(data["reference"])
         known["tags"] = tuple(known.get("tags", ()))
+        known["grade_notes"] = tuple(known.get("grade_notes", ()))
         for key in ("created", "modified"):
             known[key] = date_value(data.get(key))
         return cls(**known)

@@ -58,7 +58,7 @@ class TestPaperspaceProvider(ProviderContract):
             base=emulator.base,
             timeout=20,
             allow_uncommitted=edits_refused,
-            paths={"dst364npcw6ccok": folder},
+            paths={"dst364npcw6ccok@1rn19s2": folder, "dst364npcw6ccok": folder},
             roots=Roots((), ()),
         )
 

@@ -40,6 +40,7 @@ versions = st.builds(
     counts=st.dictionaries(words, st.integers(), max_size=2),
     raw=objects,
     dataset_name=st.none() | words,
+    grade_notes=notes.map(tuple),
 )
 
 

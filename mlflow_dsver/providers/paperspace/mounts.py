@@ -80,7 +80,10 @@ def find(dataset: str, name: str | None, roots: Roots) -> Mount | None:
 
 
 def configured(setting: str | None) -> dict[str, Path]:
-    """Dataset to folder, from text such as `dst364npcw6ccok=/data/cats;dsr5zdx0thjhfe2=/data/digits`."""
+    """Dataset or version to folder, from text such as `dst364npcw6ccok=/data/cats;dsr5zdx0thjhfe2@a1b2c3d=/digits`.
+
+    A version is written after its dataset and `@` or `:`, and has `@` in the key here.
+    """
     folders = {}
     for entry in filter(None, ((setting or "").split(";"))):
         dataset, separator, folder = entry.strip().partition("=")
@@ -88,7 +91,7 @@ def configured(setting: str | None) -> dict[str, Path]:
             raise SettingsError(
                 settings.PREFIX + PATHS, expected="dataset=folder;dataset=folder", got=one_line(entry, 60)
             )
-        folders[dataset.strip()] = Path(folder.strip()).expanduser()
+        folders[dataset.strip().replace(":", "@")] = Path(folder.strip()).expanduser()
     return folders
 
 

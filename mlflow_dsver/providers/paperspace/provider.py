@@ -32,7 +32,7 @@ from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.providers.paperspace.places import Found
 from mlflow_dsver.refs import LATEST, DatasetRef
 from mlflow_dsver.secrets import Secret
-from mlflow_dsver.versions import DatasetVersion, Grade
+from mlflow_dsver.versions import DatasetVersion, Grade, Letter
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ UNCOMMITTED = "PAPERSPACE_UNCOMMITTED"
 HASH = "PAPERSPACE_HASH"
 _known_folders: dict[str, Path] = {}
 """Canonical reference to the folder that `identify` was given in this process, for providers made later."""
+_created_from: dict[str, Path] = {}
+"""Canonical reference to the folder that `create` was given in this process; used while its content is the same."""
 _known_folders_lock = threading.Lock()
 
 
@@ -49,7 +51,8 @@ class PaperspaceProvider(Provider):
     key, base: PAPERSPACE_API_KEY and PAPERSPACE_API_URL. timeout: seconds for a whole operation.
     allow_uncommitted: resolve uncommitted versions too, with grade D and a warning (setting
     MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED=link). hash_files: hash a version's mount when it is resolved (setting
-    MLFLOW_DSVER_PAPERSPACE_HASH=yes). paths: dataset id to a folder with the version in use. roots: where mounts are.
+    MLFLOW_DSVER_PAPERSPACE_HASH=yes). paths: a dataset's id to a folder with some version of it, or `dataset@version`
+    to the folder of that very version. roots: where mounts are.
     """
 
     name = "paperspace"
@@ -125,8 +128,9 @@ class PaperspaceProvider(Provider):
     def grade(self, version: DatasetVersion) -> Grade:
         """A where the bytes were hashed here, B for a committed version, D for any other."""
         if not version.immutable:
-            return Grade("D", ("uncommitted",))
-        return Grade("A" if version.content_digest and not version.digest_is_claimed else "B")
+            return Grade("D", ("uncommitted", *version.grade_notes))
+        letter: Letter = "A" if version.content_digest and not version.digest_is_claimed else "B"
+        return Grade(letter, version.grade_notes)
 
     def datasets(self) -> Iterator[str]:
         """Ids of the team's datasets, sorted; `mlflow-dsver paperspace datasets` shows their names."""
@@ -149,11 +153,11 @@ class PaperspaceProvider(Provider):
         """Make a version without files: the console or a workflow puts them in, and then it is committed.
 
         folder, with reference=True: its content digest is recorded in the metadata, so that a mount can be compared
-        with it later, and `path` gives this folder in this process. Without reference=True a folder is refused,
-        because the API takes no files. commit: commit the version at once, after which no files can be put into it;
-        one that is left uncommitted can be linked by handing it over, with grade D. When the answer is lost, the
-        version is recognised by a token instead of being asked for again; when only the commit fails, the error
-        names the version that was made.
+        with it later, and `path` gives this folder in this process while its content is the same. Without
+        reference=True a folder is refused, because the API takes no files. commit: commit the version at once, after
+        which no files can be put into it; one that is left uncommitted can be linked by handing it over, with grade
+        D. When the answer is lost, the version is recognised by a token instead of being asked for again; when only
+        the commit fails, the error names the version that was made.
         """
         if folder is not None and not reference:
             raise Unsupported(
@@ -172,7 +176,8 @@ class PaperspaceProvider(Provider):
         )
         if folder is None or manifest is None:
             return made
-        self._remember(made, Path(folder))
+        with _known_folders_lock:
+            _created_from[str(made.ref)] = Path(folder).absolute()
         return replace(made, content_digest=manifest.digest, digest_is_claimed=False)  # hashed here, just now
 
     def update(
@@ -211,13 +216,9 @@ class PaperspaceProvider(Provider):
         found = Found(Path(path)) if path is not None else self._found(version) or Found(self.path(version))
         identified = places.identified(version, found, places.hashed(found, self.progress))
         if path is not None:
-            self._remember(version, Path(path))
+            with _known_folders_lock:
+                _known_folders[str(version.ref)] = Path(path).absolute()
         return identified
-
-    def _remember(self, version: DatasetVersion, folder: Path) -> None:
-        """Take a folder for this version's files in this process, in other instances as well."""
-        with _known_folders_lock:
-            _known_folders[str(version.ref)] = folder.absolute()
 
     def manifest(self, version: DatasetVersion) -> Manifest | None:
         """The manifest of a version whose bytes were hashed here and are still there; None otherwise."""
@@ -255,19 +256,28 @@ class PaperspaceProvider(Provider):
         )
 
     def _with_bytes(self, version: DatasetVersion) -> DatasetVersion:
-        """The version identified by its mount if there is one that is it; otherwise as it is, and why is logged."""
+        """The version identified by files that are here; with a note for its grade where they are another's.
+
+        As it is where there are none, or the copy of them is damaged; why is logged.
+        """
         try:
-            return self.identify(version)
+            found = self._found(version) or Found(self.path(version))
+            return places.identified_or_noted(version, found, places.hashed(found, self.progress))
         except (CorruptObject, Unsupported) as error:
             log.warning("%s", error)
             return version
 
     def _found(self, version: DatasetVersion) -> Found | None:
         with _known_folders_lock:
-            remembered = _known_folders.get(str(version.ref))
-        named = remembered or self._paths.get(version.ref.dataset)
-        if named is not None:
-            return Found(named)
+            remembered, source = _known_folders.get(str(version.ref)), _created_from.get(str(version.ref))
+        for_version = remembered or self._paths.get(f"{version.ref.dataset}@{version.id}")
+        if for_version is not None:
+            return Found(for_version)
+        if source is not None and places.is_unchanged(version, source, self.progress):
+            return Found(source)
+        for_dataset = self._paths.get(version.ref.dataset)
+        if for_dataset is not None:
+            return Found(for_dataset, mounts.Mount(for_dataset, None, f"MLFLOW_DSVER_{mounts.PATHS}"))
         mount = mounts.find(version.ref.dataset, None, self._roots) or self._mount_by_name(version)
         return Found(mount.folder, mount) if mount else None
 

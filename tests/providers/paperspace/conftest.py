@@ -20,6 +20,7 @@ KEY = "emulated-key-0123456789"
 def no_known_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test told this process about folders is forgotten."""
     monkeypatch.setattr(provider_module, "_known_folders", {})
+    monkeypatch.setattr(provider_module, "_created_from", {})
 
 
 @pytest.fixture

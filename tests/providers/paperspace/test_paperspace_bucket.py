@@ -16,6 +16,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import CorruptObject, ProviderUnavailable, SettingsError, UnexpectedResponse, Unsupported
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, bucket
+from mlflow_dsver.providers.paperspace import provider as provider_module
 from mlflow_dsver.versions import DatasetVersion
 
 CATS = "dst364npcw6ccok"
@@ -109,6 +110,7 @@ def test_files_that_contradict_the_claimed_digest_are_not_served(
     made = provider.create(CATS, folder, reference=True)
     (folder / "lost.txt").write_text("not uploaded")
     claimed = provider.create(CATS, folder, reference=True)
+    provider_module._created_from.clear()
     for each in (made, claimed):
         emulator.versions[CATS][each.id]["url"] = version.raw["url"].replace("fo5rp4m", each.id)
     source = f"tewr3st2z/datasets/{CATS}/versions/"

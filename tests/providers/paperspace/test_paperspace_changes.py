@@ -68,6 +68,9 @@ def test_version_is_committed_at_creation_only_when_asked(
     assert (made.immutable, str(provider.grade(made))) == (True, "A")
     assert (made.message, made.tags, made.metadata) == ("m", ("t",), {"round": 3})
     assert PaperspaceProvider(key=emulator.good_key, base=emulator.base).path(made) == tmp_path
+    (tmp_path / "a.txt").write_text("edited")
+    with pytest.raises(Unsupported):
+        provider.path(made)
     assert str(provider.grade(provider.create(CATS, commit=True))) == "B"
 
 

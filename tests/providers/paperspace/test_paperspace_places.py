@@ -13,6 +13,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, SettingsError, StoreError, Unsupported
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, mounts
+from mlflow_dsver.providers.paperspace import provider as provider_module
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.refs import parse
 from mlflow_dsver.versions import DatasetVersion
@@ -117,9 +118,10 @@ def test_mount_names_do_not_climb(world: World) -> None:
     assert mounts.find(CATS, None, world.roots) is None
 
 
-def test_hashed_mount_lifts_the_grade_to_a(world: World, version: DatasetVersion) -> None:
-    """When the size that the service states agrees, the bytes are taken for the version's; a copy can be made."""
-    mount = world.mount("cats")
+def test_hashed_mount_of_the_very_version_lifts_the_grade_to_a(world: World, version: DatasetVersion) -> None:
+    """The settings file pins the mount to the version's id, and its size agrees; a copy can be made."""
+    mount = world.mount("my-data")
+    world.settings(f"integrations: {{my-data: {{type: dataset, ref: 'paperspace/{CATS}:vvvvvv1'}}}}")
     provider = world.provider()
     assert str(provider.grade(version)) == "B"
     identified = provider.identify(version)
@@ -133,8 +135,9 @@ def test_hashed_mount_lifts_the_grade_to_a(world: World, version: DatasetVersion
 
 
 def test_setting_hashes_mounts_when_resolving(world: World, monkeypatch: pytest.MonkeyPatch, version: Any) -> None:
-    world.mount("cats")
+    mount = world.mount("cats")
     monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_HASH", "yes")
+    monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PATHS", f"{CATS}:vvvvvv1={mount}")
     found = world.provider().resolve(parse(f"{CATS}:small"))
     assert str(world.provider().grade(found)) == "A"
     monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_HASH", "perhaps")
@@ -152,14 +155,16 @@ def test_mount_of_another_version_is_caught_by_its_claimed_digest(
     (new / "a.txt").write_text("new bytes")
     provider = world.provider()
     made = provider.commit(provider.create(CATS, new, reference=True))
+    assert provider.path(made) == new, "in this process the folder that it was made from is known"
+    provider_module._created_from.clear()
     for ask in (provider.path, provider.identify, lambda each: provider.materialise(each, tmp_path / "out")):
         with pytest.raises(CorruptObject, match="not those of this version"):
             ask(made)
     assert not (tmp_path / "out").exists()
     assert list(tmp_path.glob(".out*")) == []
     resolved = world.provider(hash_files=True).resolve(parse(f"{CATS}:latest"))
-    assert str(provider.grade(resolved)) == "B"
-    assert "not those of this version" in caplog.text
+    assert str(provider.grade(resolved)) == "B (files here have another digest)"
+    assert "no grade rests on these files" in caplog.text
     (old / "a.txt").write_text("new bytes")
     assert str(provider.grade(provider.identify(made))) == "A"
     assert provider.path(made) == old
@@ -173,8 +178,38 @@ def test_mount_of_another_size_is_said_loudly(
     mount = world.mount("cats", "eight bytes and more")
     assert world.provider().path(version) == mount
     assert "ANOTHER VERSION" in caplog.text
-    with pytest.raises(CorruptObject, match="the service says 4 B"):
+    with pytest.raises(CorruptObject, match=r"the service says 4 B.*No grade rests on them"):
         world.provider().identify(version)
+    caplog.clear()
+    provider = world.provider(hash_files=True)
+    assert str(provider.grade(provider.resolve(version.ref))) == "B (files here have another size)"
+    assert "the service says 4 B" in caplog.text
+    assert "Nothing was served" not in caplog.text, "path serves it"
+
+
+def test_folder_of_a_dataset_and_a_size_prove_nothing_about_a_version(
+    world: World, version: DatasetVersion, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder that is named for a dataset fits every version of it that has its size: none is graded A by it."""
+    folder = world.mount("somewhere", root="own")
+    other = world.emulator.add_version(CATS, version="vvvvvv2", size=4)
+    world.mount(CATS)
+    for arguments in ({"paths": {CATS: folder}}, {"paths": {}}):
+        provider = world.provider(hash_files=True, **arguments)
+        for name in (version.id, other):
+            found = provider.resolve(parse(f"{CATS}:{name}"))
+            assert (found.content_digest, str(provider.grade(found))) == (None, "B")
+    assert "nothing says which one it holds" in caplog.text
+    provider = world.provider(hash_files=True, paths={f"{CATS}@{other}": folder})
+    assert str(provider.grade(provider.resolve(parse(f"{CATS}:{other}")))) == "A"
+    assert str(provider.grade(provider.resolve(parse(f"{CATS}:{version.id}")))) == "B"
+
+
+def test_mount_pinned_to_a_tag_proves_nothing(world: World, version: DatasetVersion) -> None:
+    """The tag may have moved since the machine started."""
+    world.mount("my-data")
+    world.settings(f"integrations: {{my-data: {{type: dataset, ref: 'paperspace/{CATS}:small'}}}}")
+    assert str(world.provider().grade(world.provider().identify(version))) == "B"
 
 
 def test_mount_that_is_pinned_to_another_version_is_refused(world: World, version: DatasetVersion) -> None:
@@ -182,6 +217,8 @@ def test_mount_that_is_pinned_to_another_version_is_refused(world: World, versio
     world.settings(f"integrations: {{my-data: {{type: dataset, ref: 'paperspace/{CATS}:klfoyy9'}}}}")
     with pytest.raises(CorruptObject, match="mounted from klfoyy9"):
         world.provider().path(version)
+    provider = world.provider(hash_files=True)
+    assert str(provider.grade(provider.resolve(version.ref))) == "B (another version is mounted)"
 
 
 def test_mount_that_nothing_vouches_for_proves_nothing(
@@ -192,7 +229,7 @@ def test_mount_that_nothing_vouches_for_proves_nothing(
     world.mount("cats")
     version = world.provider().get(CATS, version.id)
     assert str(world.provider().grade(world.provider().identify(version))) == "B"
-    assert "may be an older version" in caplog.text
+    assert "may be another version" in caplog.text
     assert world.provider().path(version)
 
 
