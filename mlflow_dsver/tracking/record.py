@@ -33,6 +33,8 @@ FOLDER = "dsver"
 
 VALUE_LIMIT = 5000
 """Characters of a param or tag at most. MLflow takes 6000 in a param and 8000 in a tag, older servers 5000."""
+SHORT_LIMIT = 250
+"""Characters of a label at most on servers that refuse longer ones: Azure ML and MLflow before 2.8 take 500."""
 ERROR_LIMIT = 1000
 PROFILE_LINE, PROFILE_LINES = 80, 10
 """Characters of a profile's value at most, as MLflow's pages show no more; and its lines."""
@@ -49,13 +51,13 @@ def key(role: str, what: str) -> str:
     return f"dsver.{role}.{what}"
 
 
-def params(link: Link) -> dict[str, str]:
-    """The params of a link."""
+def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
+    """The params of a link. limit: characters of a label at most; the version and its digest are never cut."""
     version = link.version
     fields = {
         "version": str(version.ref),
-        "requested": one_line(link.requested, VALUE_LIMIT),
-        "tags": tags_text(version.tags),
+        "requested": one_line(link.requested, limit),
+        "tags": tags_text(version.tags, limit),
         "usage_bytes": UNKNOWN if version.usage_bytes is None else str(version.usage_bytes),
     }
     if version.content_digest is not None:
@@ -63,7 +65,7 @@ def params(link: Link) -> dict[str, str]:
     return {key(link.role, name): value for name, value in fields.items()}
 
 
-def tags(link: Link, overridden: str | None = None) -> dict[str, str]:
+def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) -> dict[str, str]:
     """The tags of a link, the one with the schema's number included.
 
     overridden: what the script had asked for, when a person put another version in its place.
@@ -74,7 +76,7 @@ def tags(link: Link, overridden: str | None = None) -> dict[str, str]:
         key(link.role, "grade"): str(link.grade),
     }
     if overridden is not None:
-        told[key(link.role, "overridden")] = one_line(overridden, VALUE_LIMIT)
+        told[key(link.role, "overridden")] = one_line(overridden, limit)
     return told
 
 
@@ -84,7 +86,7 @@ def tags_text(tags: Iterable[str], limit: int = VALUE_LIMIT) -> str:
     A comma inside a tag is written `%2C`, so that a tag `%2C` is written `%252C`. What does not fit is left out tag
     by tag, and a last entry `… 12 more` says so.
     """
-    written = [_comma_free(one_line(tag, limit)) for tag in sorted(tags)]
+    written = [_comma_free(one_line(tag, 10 * limit)) for tag in sorted(tags)]
     text = ",".join(written)
     if len(text) <= limit:
         return text

@@ -25,6 +25,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError, InputConflict, TrackingError
 from mlflow_dsver.manifests import Difference, Manifest, difference
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import card, clients, record, recorded
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.resolving import manifest_of
@@ -41,7 +42,9 @@ RECENT = 12
 _RACE = re.compile(
     r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
 )
-_REFUSED = re.compile(r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values")  # a store of files says the last
+_REFUSED = re.compile(  # a store of files says the third, a database what follows
+    r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values|too long|exceeds|truncat", re.I
+)
 _NO_SUCH_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -138,15 +141,26 @@ def log_batch(
     )
 
 
-def _log_batch(client: MlflowClient, run_id: str, known: Any, wanted: Sequence[Wanted], deadline: Deadline) -> Any:
-    """Write params and tags that are not there; hand back the run as known, which a refusal may have changed."""
+def _log_batch(
+    client: MlflowClient,
+    run_id: str,
+    known: Any,
+    wanted: Sequence[Wanted],
+    deadline: Deadline,
+    limit: int = record.VALUE_LIMIT,
+) -> Any:
+    """Write params and tags that are not there; hand back the run as known, which a refusal may have changed.
+
+    limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
+    what was refused is written once more with short ones.
+    """
     links = [each.link for each in wanted]
     if known is not None:
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
     have_tags = known.data.tags if known is not None else {}
-    params = {k: v for link in links for k, v in record.params(link).items() if k not in have_params}
-    told = {k: v for each in wanted for k, v in record.tags(each.link, each.overridden).items()}
+    params = {k: v for link in links for k, v in record.params(link, limit).items() if k not in have_params}
+    told = {k: v for each in wanted for k, v in record.tags(each.link, each.overridden, limit).items()}
     tags = {key: value for key, value in told.items() if key not in have_tags}
     if not params and not tags:
         return known
@@ -154,12 +168,17 @@ def _log_batch(client: MlflowClient, run_id: str, known: Any, wanted: Sequence[W
     try:
         _again_after_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
     except MlflowException as error:
-        if known is not None or not _REFUSED.search(f"{error.error_code} {error}"):
+        if not _REFUSED.search(f"{error.error_code} {error}"):
             raise
-        current = client.get_run(run_id)
-        if not any(recorded.version_text(current, link.role) for link in links):
+        if known is None:
+            current = client.get_run(run_id)
+            if any(recorded.version_text(current, link.role) for link in links):
+                return _log_batch(client, run_id, current, wanted, deadline)
+        longest = max(map(len, [*params.values(), *tags.values()]))
+        if min(longest, limit) <= record.SHORT_LIMIT:
             raise
-        return _log_batch(client, run_id, current, wanted, deadline)
+        _logger.info("run %s: labels are cut, since the server refuses long values: %s", run_id, one_line(error))
+        return _log_batch(client, run_id, known, wanted, deadline, record.SHORT_LIMIT)
     return known
 
 

@@ -168,6 +168,43 @@ def test_a_resumed_run_whose_provider_is_down_keeps_its_link_under_warn(tracking
         dsver.start_run(inputs={"training": "fake://cats"}, run_id=run.info.run_id)
 
 
+@pytest.mark.parametrize("how", ["start_run", "use"])
+def test_long_labels_never_take_the_version_down(tracking, fake, monkeypatch, how):
+    """Where the server refuses params of more than 500 characters (MLflow before 2.8, Azure ML), labels are cut."""
+    monkeypatch.setattr("mlflow.utils.validation.MAX_PARAM_VAL_LENGTH", 500)
+    monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
+    made = fake.has(version(tags=tuple(f"2026-11-{day:02d}-nightly" for day in range(1, 41))))
+    if how == "start_run":
+        with dsver.start_run(inputs={"training": "fake://cats"}) as run:
+            pass
+    else:
+        with mlflow.start_run() as run:
+            dsver.use("fake://cats")
+    found = run_of(run.info.run_id)
+    assert found.info.status == "FINISHED"
+    assert "dsver.error" not in found.data.tags
+    assert found.data.params["dsver.training.version"] == "fake://cats@v1"
+    assert found.data.params["dsver.training.usage_bytes"] == "4096"
+    kept = record.parse_tags(found.data.params["dsver.training.tags"])
+    assert found.data.params["dsver.training.tags"].endswith(f",… {40 - len(kept)} more")
+    assert dsver.inputs_of(run.info.run_id)[0].version.tags == made.tags, "the artifact has them all"
+
+
+def test_what_is_refused_for_another_reason_is_not_tried_for_ever(tracking, fake, monkeypatch):
+    calls = []
+
+    def refuse(*_: object, **more: object) -> None:
+        calls.append(more)
+        raise mlflow.MlflowException("INVALID_PARAMETER_VALUE: no such thing")
+
+    fake.has(version(tags=("x" * 300,)))
+    monkeypatch.setattr(writing, "log_batch", refuse)
+    with mlflow.start_run(), pytest.raises(TrackingError, match="no such thing"):
+        dsver.use("fake://cats")
+    linking = [each for each in calls if each.get("params")]
+    assert len(linking) == 2, "whole, and with short labels"
+
+
 @pytest.mark.parametrize("step", ["_log_inputs", "_read_back", "_log_artifacts"])
 def test_a_failure_half_way_is_told_by_the_run_and_repaired_by_the_next_call(tracking, digits, monkeypatch, step):
     """Never silently half a link: the error is raised, the run has a tag, and linking again completes the record."""

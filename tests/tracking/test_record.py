@@ -39,9 +39,27 @@ def test_tags_are_cut_visibly_and_never_beyond_the_limit(tags, limit):
         assert record.MORE in text
 
 
+def test_a_tag_that_does_not_fit_is_left_out_whole():
+    """Half of a tag would be another tag."""
+    text = record.tags_text(["a", "b" * 100], 60)
+    assert text == "a,… 1 more"
+    assert record.parse_tags(text) == ("a",)
+    assert record.tags_text(["b" * 100], 60) == "… 1 more"
+
+
 def test_the_mark_counts_what_was_left_out():
     text = record.tags_text([f"tag-{i:03}" for i in range(100)], 60)
     assert text.endswith(f",… {100 - len(record.parse_tags(text))} more")
+
+
+@given(ROLES, st.lists(st.text(max_size=2000), max_size=5), st.text(max_size=9000))
+def test_short_labels_leave_the_version_and_its_digest_whole(role, tags, requested):
+    made = link(role, requested, tags=tuple(tags), content_digest="blake3:" + "0" * 64)
+    short, whole = record.params(made, record.SHORT_LIMIT), record.params(made)
+    assert short.keys() == whole.keys()
+    assert all(len(value) <= record.SHORT_LIMIT for value in short.values())
+    for name in ("version", "usage_bytes", "content_digest"):
+        assert short[record.key(role, name)] == whole[record.key(role, name)]
 
 
 @given(ROLES, st.lists(st.text(max_size=2000), max_size=5), st.text(max_size=9000), st.none() | st.integers(0, 2**70))
