@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.manifests import Difference, FileEntry, Manifest
+    from mlflow_dsver.new_versions import NewVersion
     from mlflow_dsver.providers.interface import Capability, Provider
     from mlflow_dsver.providers.registry import get_provider
     from mlflow_dsver.refs import DatasetRef, parse
@@ -67,6 +68,7 @@ _HOMES = {
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
     "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
+    "mlflow_dsver.new_versions": ["NewVersion"],
     "mlflow_dsver.providers.interface": ["Capability", "Provider"],
     "mlflow_dsver.providers.registry": ["get_provider"],
     "mlflow_dsver.refs": ["DatasetRef", "parse"],
@@ -88,7 +90,7 @@ __all__ = [  # noqa: RUF022  (by meaning, not by letter)
     "models_using", "register_model", "tag_model", "report_of", "export_run", "describe",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
-    "LinkedDataset", "Manifest", "Provider",
+    "LinkedDataset", "Manifest", "NewVersion", "Provider",
 ]  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 A person writes `training=local://digits@latest;validation=local://digits-test`; a line break separates as well as a
 semicolon does, blanks around each part are passed over. A reference may contain `=`; a semicolon inside a name is
-written `%3B`, as in the canonical form of a reference. The launcher, `mlflow-dsver run`, hands what it resolved to
-the processes below it as JSON in one variable. Nothing here asks a provider.
+written `%3B`, as in the canonical form of a reference. In place of a reference a part may ask for a version to be
+made (see `new_versions`). The launcher, `mlflow-dsver run`, hands what it resolved to the processes below it as JSON
+in one variable. Nothing here asks a provider.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, SettingsError
+from mlflow_dsver.new_versions import parse_new
 from mlflow_dsver.refs import LATEST, check_role, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
@@ -46,7 +48,7 @@ def parse_inputs(text: str, where: str) -> dict[str, str]:
             raise _refused(where, f"the role {role} is named twice", part)
         try:
             check_role(role)
-            parse(reference)
+            parse_new(reference) or parse(reference)
         except InvalidReference as error:
             raise _refused(where, error.what, part, error.tip) from error
         found[role] = reference
@@ -74,8 +76,10 @@ def overrides() -> dict[str, str]:
 def spellings(text: str) -> tuple[str, ...]:
     """The words without blanks around them, and other words for the same: canonical, with `latest` or without.
 
-    Raises InvalidReference.
+    What asks for a new version has no other words. Raises InvalidReference.
     """
+    if parse_new(text) is not None:
+        return (text.strip(_BLANKS),)
     ref = parse(text)
     plain = [ref.at(None), ref.at(LATEST)] if ref.selector in (None, LATEST) else [ref]
     return tuple(dict.fromkeys([text.strip(_BLANKS), *map(str, plain)]))

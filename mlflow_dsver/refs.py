@@ -23,6 +23,9 @@ from mlflow_dsver.errors import InvalidReference
 LATEST = "latest"
 """The selector that every provider understands: the newest version that may be used."""
 
+CREATE = re.compile(r"\?create(?:&|\Z)")
+"""Marks a text that asks for a version to be made when a run starts; see `new_versions`."""
+
 MAX_LENGTH = 400
 """Characters of a canonical reference at most; MLflow takes 500 for a dataset's name."""
 
@@ -85,6 +88,12 @@ def parse(text: str | DatasetRef) -> DatasetRef:
     text = text.strip(" \t\r\n")
     if len(text) > 4 * MAX_LENGTH:
         raise InvalidReference("too long", expected=f"at most {MAX_LENGTH} characters", got=len(text))
+    if CREATE.search(text):
+        raise InvalidReference(
+            "asks for a version to be made, which only an input of a run that starts can",
+            got=_shown(text),
+            tip="versions create, or dsver.create_version, to make one now",
+        )
     vendor = _vendor_spelling(text)
     if vendor is not None:
         return vendor

@@ -148,7 +148,8 @@ class Link:
     """A run used a version in a role.
 
     requested: the reference as it was asked for, which may have a moving selector.
-    grade: how much this link proves. linked: when it was made, with time zone.
+    grade: how much this link proves. linked: when it was made, with time zone. created: what was asked for, when the
+    version was made for this run (see `new_versions`); None for a version that was there.
     """
 
     role: str
@@ -156,16 +157,19 @@ class Link:
     version: DatasetVersion
     grade: Grade
     linked: datetime
+    created: str | None = None
 
     def __post_init__(self) -> None:
         check_role(self.role)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back; `schema` is the record's number."""
+        made = {} if self.created is None else {"created": self.created}
         return {
             "schema": 1,
             "role": self.role,
             "requested": self.requested,
+            **made,
             "grade": str(self.grade),
             "linked": date_text(self.linked),
             "version": self.version.to_json(),
@@ -185,6 +189,7 @@ class Link:
             version=DatasetVersion.from_json(data["version"]),
             grade=Grade.parse(data["grade"]),
             linked=linked,
+            created=data.get("created"),
         )
 
 

@@ -14,25 +14,22 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from mlflow_dsver import inputs as outside
-from mlflow_dsver import resolutions, settings
+from mlflow_dsver import settings
 from mlflow_dsver.cli.output import complain
 from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference
-from mlflow_dsver.providers.asking import Answer, ask, once
-from mlflow_dsver.refs import LATEST, check_role, parse
+from mlflow_dsver.new_versions import NewVersion, parse_new
+from mlflow_dsver.providers.asking import Answer, ask
+from mlflow_dsver.providers.creating import create_once
+from mlflow_dsver.refs import check_role, parse
 from mlflow_dsver.text import one_line
-from mlflow_dsver.versions import DatasetVersion
 
 CANNOT_RUN, NOT_THERE = 126, 127
 """Exit codes for a command that cannot be started, as shells have them."""
-
-CREATING = 3600.0
-"""Seconds for which a rank waits at most while another one of its job makes a version."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -70,22 +67,20 @@ def run(
     Examples:
       mlflow-dsver run --input training=local://digits@latest -- python train.py --epochs 3
       mlflow-dsver run --input training=local://digits --create training=data/digits -- torchrun train.py
+      mlflow-dsver run --input 'training=clarifai://me/app/cats?create&message=round 3' -- python train.py
       mlflow-dsver run --frozen -- python train.py
       mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
-    wanted = _wanted(inputs, frozen)
     overrides = outside.overrides() | _parsed(override, "--override")
+    wanted = _with_folders(create, _wanted(inputs, frozen), overrides)
     asked = wanted | overrides
     if not asked:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
-    folders = _folders(create, wanted, overrides)
-    if frozen and folders:
-        raise click.UsageError("--create makes a version, and --frozen takes only those in dsver.lock.")
+    if frozen and any(map(parse_new, asked.values())):
+        raise click.UsageError("--frozen takes only versions in dsver.lock, and this asks for a new one.")
     above = _answers_from_above()
     answers = {} if fresh else dict(above)
-    for role, folder in folders.items():
-        answers[asked[role]] = Answer(_created(asked[role], folder))
     _resolve(asked, answers, "raise" if frozen else on_error or settings.on_error())
     found = {role: answers[text] for role, text in asked.items() if text in answers}
     variables = _variables(wanted, found, above | answers)
@@ -115,26 +110,23 @@ def _parsed(options: Sequence[str], name: str) -> dict[str, str]:
     return outside.parse_inputs(";".join(options), name)
 
 
-def _folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, Path]:
-    """Role to the folder that a version is to be made of."""
-    folders: dict[str, Path] = {}
+def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    """What is wanted, with a new version in place of the dataset that `--create ROLE=FOLDER` names."""
+    given: dict[str, str] = {}
     for option in options:
         role, equals, folder = option.partition("=")
         if not equals or not folder:
             raise InvalidArgument("--create", expected="ROLE=FOLDER", got=f"'{one_line(option, 80)}'")
-        if check_role(role) in folders:
+        if check_role(role) in given:
             raise InvalidArgument(f"--create: the role {role} is named twice")
         if role not in wanted:
             raise InvalidArgument("--create", expected=f"the dataset of {role}", tip=f"--input {role}=local://…")
         if role in overrides:
             raise InvalidArgument(f"--create: another version is put in the place of {role} by an override")
-        if parse(wanted[role]).selector not in (None, LATEST):
-            raise InvalidReference(
-                "a new version has no id or tag before it is made", reference=wanted[role],
-                tip=f"--input {role}={parse(wanted[role]).at(None)}",
-            )  # fmt: skip
-        folders[role] = Path(folder)
-    return folders
+        if parse_new(wanted[role]):
+            raise InvalidArgument(f"--create: --input asks for a new version of {role} already")
+        given[role] = str(NewVersion(wanted[role], folder))
+    return {**wanted, **given}
 
 
 def _answers_from_above() -> dict[str, Answer]:
@@ -143,27 +135,12 @@ def _answers_from_above() -> dict[str, Answer]:
     return {text: Answer(version, text in offline) for text, version in outside.handed_down().items()}
 
 
-def _created(text: str, folder: Path) -> DatasetVersion:
-    """A version of the folder, made once in a job, in the dataset that the words name."""
-    from mlflow_dsver.content.progress import terminal
-    from mlflow_dsver.providers.registry import get_provider
-
-    ref = parse(text)
-
-    def make() -> DatasetVersion:
-        provider = get_provider(ref.provider)
-        with terminal(f"reading {folder}") as provider.progress:
-            version = provider.create(ref.dataset, folder)
-        resolutions.forget(version.ref)
-        resolutions.keep(text, version)
-        return version
-
-    return once(text, make, f"launcher of {folder.absolute()}", CREATING)
-
-
 def _resolve(asked: Mapping[str, str], answers: dict[str, Answer], policy: settings.OnError) -> None:
-    """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so."""
-    for role, text in asked.items():
+    """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so.
+
+    New versions are made first: what else is asked for of their datasets means them.
+    """
+    for role, text in sorted(asked.items(), key=lambda each: parse_new(each[1]) is None):
         have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
         try:
             answers[text] = have or _answer(text, policy)
@@ -173,10 +150,17 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Answer], policy: setti
             if policy == "raise":
                 raise
             complain(f"{role} is left out: {error}")
+            continue
+        new = parse_new(text)
+        if new is not None and have is None:
+            answers[str(new)] = answers[str(new.dataset)] = answers[text]
 
 
 def _answer(text: str, policy: settings.OnError) -> Answer:
     """What the provider says now; under the policy `offline` what it said last, if it cannot be reached."""
+    new = parse_new(text)
+    if new is not None:
+        return Answer(create_once(new))
     found = ask(text, offline=policy == "offline", job="launcher resolved")
     if found.unreached is not None:
         complain(f"{parse(text).provider} cannot be reached: {found.unreached}")
@@ -210,7 +194,7 @@ def _as_locked(asked: Mapping[str, str], found: Mapping[str, Answer]) -> dict[st
 def _say(asked: Mapping[str, str], found: Mapping[str, Answer]) -> None:
     told = []
     for role, each in found.items():
-        words = "" if asked[role] == str(each.version.ref) else f" ({asked[role]})"
+        words = "" if asked[role] == str(each.version.ref) else f" ({one_line(asked[role])})"
         since = "" if each.since is None else f" of {each.since:%Y-%m-%d %H:%M} UTC"
         told.append(
             f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")

@@ -12,11 +12,14 @@ import click
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import PROGRAM, emit, json_option, read_metadata
 from mlflow_dsver.content.progress import terminal
-from mlflow_dsver.errors import InvalidReference, Unsupported
+from mlflow_dsver.errors import InvalidArgument, InvalidReference, Unsupported
+from mlflow_dsver.new_versions import NewVersion
+from mlflow_dsver.providers.creating import create as new_version
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.resolutions import forget
+from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
 
 LOCAL = "local"
@@ -76,6 +79,9 @@ def show(reference: str, as_json: bool) -> None:
 @click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
 @click.option("--metadata", help="A JSON object to keep with the version.")
 @click.option("--reference", "by_reference", is_flag=True, help="Record the files' digests; leave the bytes there.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="What this provider takes beside these."
+)
 @json_option
 def create(
     reference: str,
@@ -84,6 +90,7 @@ def create(
     tags: tuple[str, ...],
     metadata: str | None,
     by_reference: bool,
+    options: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make a version from the files in FOLDER.
@@ -95,13 +102,11 @@ def create(
       mlflow-dsver versions create local://digits data/digits --message "relabelled 7s" --tag clean
       mlflow-dsver versions create local://digits data/digits --metadata '{"round": 3}'
       mlflow-dsver versions create local://huge /mnt/huge --reference
+      mlflow-dsver versions create paperspace://cats --tag round-3 --option commit=no
     """
-    provider, ref = _dataset(reference)
-    with terminal(f"reading {folder}" if folder else f"making a version of {reference}") as provider.progress:
-        version = provider.create(
-            ref.dataset, folder, message=message, tags=tags, metadata=read_metadata(metadata), reference=by_reference
-        )
-    forget(version.ref)
+    given = dict(_option(each) for each in options)
+    dataset = _dataset(reference)[1]
+    version = new_version(NewVersion(dataset, folder, message, tags, read_metadata(metadata), by_reference, given))
     emit(as_json, version.to_json(), render.version(version))
 
 
@@ -221,6 +226,13 @@ def files(reference: str, as_json: bool) -> None:
 
 
 COMMANDS = (versions,)
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidArgument("--option", expected="NAME=VALUE", got=f"'{one_line(text, 80)}'")
+    return name, value
 
 
 def _dataset(reference: str) -> tuple[Provider, DatasetRef]:

@@ -4,7 +4,7 @@ In this order: the parent run's answer to the same words; what `mlflow-dsver run
 without a line in the script (`reuse`), the process's own answer before, or one kept on this host for a short time;
 the provider, whom of several ranks of a job only one asks. Under the policy `offline` a provider that cannot be
 reached is stood in for by its last known answer. An explicit call, such as `dsver.start_run(inputs=…)` outside of all
-this, always asks anew.
+this, always asks anew. Where an input asks for a version to be made, the same holds for making it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mlflow_dsver import inputs, resolutions, settings
 from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.new_versions import NewVersion, parse_new
 from mlflow_dsver.providers.asking import Answer, ask
+from mlflow_dsver.providers.creating import create_once
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.tracking.resolving import RefLike, as_written
@@ -54,7 +56,22 @@ def answer(
     handed = inputs.handed_down().get(text)
     if handed is not None:
         return Answer(handed, text in inputs.handed_down_offline())
-    return _once_per_process(text, policy) if reuse else _asked(text, policy)
+    return _once_per_process(text, lambda: _kept_or_asked(text, policy)) if reuse else _asked(text, policy)
+
+
+def made(new: NewVersion, *, pinned: Mapping[str, Link] | None = None, reuse: bool = False) -> Answer:
+    """The version that is made for a run's input, or was made for the parent run or this process in the same words.
+
+    Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
+    """
+    text = str(new)
+    for link in (pinned or {}).values():
+        if text == link.created:
+            return Answer(link.version)
+    handed = inputs.handed_down().get(text)
+    if handed is not None:
+        return Answer(handed)
+    return _once_per_process(text, lambda: _made(new)) if reuse else _made(new)
 
 
 def forget(dataset: DatasetRef) -> None:
@@ -64,7 +81,7 @@ def forget(dataset: DatasetRef) -> None:
     """
     resolutions.forget(dataset)
     with _lock:
-        stale = [text for text in _told if parse(text).at(None) == dataset.at(None)]
+        stale = [text for text in _told if parse_new(text) is None and parse(text).at(None) == dataset.at(None)]
         for text in stale:
             del _told[text]
         if stale:
@@ -80,18 +97,15 @@ def ask_anew() -> None:
         _failed.clear()
 
 
-def _once_per_process(text: str, policy: settings.OnError) -> Answer:
-    keep = settings.seconds("KEEP", KEEP, least=0)
+def _once_per_process(text: str, work: Callable[[], Answer]) -> Answer:
     with _lock:
         if text in _told:
             return _told[text]
         when, error = _failed.get(text, (0.0, None))
         if error is not None and time.monotonic() - when < FAILED:
             raise error.with_traceback(None)  # else it would grow with each raise, and hold what the frames hold
-        worth = keep > 0 and get_provider(parse(text).provider).remote
-        kept = resolutions.kept(text, keep) if worth else None
         try:
-            found = Answer(kept.version) if kept is not None else _asked(text, policy)
+            found = work()
         except DsverError as failure:
             _failed[text] = (time.monotonic(), failure)
             raise
@@ -115,6 +129,19 @@ def _tell_children() -> None:
         _logger.info("processes started from here resolve their inputs themselves: %s", error)
         return
     settings.tell_children("RESOLVED", text)
+
+
+def _kept_or_asked(text: str, policy: settings.OnError) -> Answer:
+    keep = settings.seconds("KEEP", KEEP, least=0)
+    worth = keep > 0 and get_provider(parse(text).provider).remote
+    kept = resolutions.kept(text, keep) if worth else None
+    return Answer(kept.version) if kept is not None else _asked(text, policy)
+
+
+def _made(new: NewVersion) -> Answer:
+    version = create_once(new)
+    forget(version.ref)
+    return Answer(version)
 
 
 def _asked(text: str, policy: settings.OnError) -> Answer:

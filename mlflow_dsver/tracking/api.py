@@ -20,14 +20,15 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_dsver import ranks, settings
-from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument, InvalidReference
-from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import LATEST, check_tag, parse
+from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument
+from mlflow_dsver.new_versions import NewVersion
+from mlflow_dsver.providers.creating import create
+from mlflow_dsver.refs import parse
 from mlflow_dsver.tracking import answers, bounded, clients, pins, planning, recorded, recording, since
 from mlflow_dsver.tracking.linked import LinkedDataset
 from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.recording import Recording
-from mlflow_dsver.tracking.resolving import RefLike, as_written
+from mlflow_dsver.tracking.resolving import InputLike, RefLike, as_written
 from mlflow_dsver.tracking.seam import unlinked
 from mlflow_dsver.tracking.source import RUN_TO_RESUME
 from mlflow_dsver.tracking.starting import LinkedRun, arguments_of, give_up_run, start_patiently
@@ -40,14 +41,15 @@ ATTACHED_LATER = "attached later"
 
 def start_run(
     *arguments: Any,
-    inputs: Mapping[str, RefLike] | None = None,
+    inputs: Mapping[str, InputLike] | None = None,
     on_error: settings.OnError | None = None,
     **named: Any,
 ) -> LinkedRun:
     """Start or resume a run, as `mlflow.start_run` does, and link dataset versions to it.
 
-    inputs: role (`training`, `validation`, …) to reference or version; None for those of the parent run, if there is
-    one that was linked. on_error: `raise`, `warn` or `offline`; None takes the setting MLFLOW_DSVER_ON_ERROR.
+    inputs: role (`training`, `validation`, …) to reference or version, or to a NewVersion, which is made then; None
+    for those of the parent run, if there is one that was linked. on_error: `raise`, `warn` or `offline`; None takes
+    the setting MLFLOW_DSVER_ON_ERROR.
     Everything else goes to `mlflow.start_run`.
     Gives MLflow's own run, with `datasets` (role to LinkedDataset) added and `inputs` filled.
 
@@ -87,7 +89,7 @@ def start_run(
     return LinkedRun(started, _datasets(plan, recording), recording)
 
 
-def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
+def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
     """Link a version to the run that is active in this thread; with none, one is started, as MLflow itself does.
 
     The link is on the run when this returns; of ranks that all resume the run of MLFLOW_RUN_ID, the first sees to
@@ -97,7 +99,8 @@ def use(ref: RefLike, role: str = "training", *, on_error: settings.OnError | No
     policy, asked = policy_of(on_error), planning.roles({role: ref})
     active = mlflow.active_run()
     client = clients.new_client() if active is None else clients.client_of(active.info.run_id)
-    plan = planning.find(asked, policy, pinned=pins.of_active(active) if active is not None else None)
+    parents, own = (pins.of_active(active), pins.of(active.info.run_id)) if active is not None else ({}, {})
+    plan = planning.find(asked, policy, pinned=parents, own=own)
     if active is None:
         active = start_patiently(client, mlflow.start_run, bounded.deadline())
         clients.remember(active.info.run_id, client)
@@ -113,6 +116,8 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
 
     Raises RunNotFound, InputConflict, the provider's errors, and TrackingError.
     """
+    if not isinstance(ref, DatasetVersion):
+        parse(ref)  # a run that is there cannot have used a version that is made now
     asked = planning.roles({role: ref})
     client = clients.new_client()
     known: Any = bounded.read_run(client, bounded.deadline(), run_id)
@@ -182,29 +187,18 @@ def create_version(
     tags: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     reference: bool = False,
+    **options: str | int | bool,
 ) -> DatasetVersion:
     """Make a version of a folder's content, whole or not at all.
 
     ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
     tags, metadata: kept with the version. reference: record what the files are and leave the bytes where they lie;
-    such a version proves less. Content that the dataset has already gives the same version back. Raises
-    InvalidReference, InvalidArgument, ContentError, and the provider's errors.
+    such a version proves less. options: what the provider's own `create` takes beside these, such as `commit=False`
+    for Paperspace. Content that the dataset has already gives the same version back. Raises InvalidReference,
+    InvalidArgument, ContentError, and the provider's errors.
     """
-    parsed = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
-    if parsed.selector not in (None, LATEST):
-        raise InvalidReference(
-            "a new version has no id before it is made", reference=parsed, expected=parsed.at(None), tip="tags=[…]"
-        )
-    if isinstance(tags, str):
-        raise InvalidArgument("tags are a list", reference=parsed, expected=f"[{tags!r}]", got=repr(tags)[:60])
-    made = get_provider(parsed.provider).create(
-        parsed.dataset,
-        None if folder is None else Path(folder),
-        message=message,
-        tags=tuple(check_tag(tag) for tag in tags),
-        metadata=metadata,
-        reference=reference,
-    )
+    dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
+    made = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
     answers.forget(made.ref)
     return made
 

@@ -19,18 +19,19 @@ from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import answers, api, clients, pins, planning, recording, seam
 from mlflow_dsver.tracking.guards import seal_at_end
 from mlflow_dsver.tracking.planning import Plan
-from mlflow_dsver.tracking.resolving import RefLike
+from mlflow_dsver.tracking.resolving import InputLike
 from mlflow_dsver.tracking.starting import arguments_of
 
 _logger = logging.getLogger(__name__)
-_inputs: dict[str, RefLike] = {}
+_inputs: dict[str, InputLike] = {}
 _on_error: settings.OnError | None = None
 
 
-def autolink(inputs: Mapping[str, RefLike], *, on_error: settings.OnError | None = None) -> None:
+def autolink(inputs: Mapping[str, InputLike], *, on_error: settings.OnError | None = None) -> None:
     """Link every run that MLflow starts in this process from now on, autologging's and implicit ones too.
 
-    inputs: role to reference or version, beside those of MLFLOW_DSVER_INPUTS; {} takes back what was said before.
+    inputs: role to reference or version (or NewVersion, made at the first run), beside those of MLFLOW_DSVER_INPUTS;
+    {} takes back what was said before.
     References are resolved at the first run, once for all runs until `autolink` is called again. on_error: `raise`,
     `warn` or `offline`; None takes the setting MLFLOW_DSVER_ON_ERROR, and `warn` without one.
     Raises InvalidReference.

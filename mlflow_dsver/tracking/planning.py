@@ -16,15 +16,16 @@ from mlflow import MlflowClient
 
 from mlflow_dsver import inputs as outside
 from mlflow_dsver import lock, settings
-from mlflow_dsver.errors import DsverError, InvalidReference
+from mlflow_dsver.errors import DsverError, InputConflict, InvalidReference, LockConflict
+from mlflow_dsver.new_versions import NewVersion
 from mlflow_dsver.providers.asking import Answer
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import check_role, parse
+from mlflow_dsver.refs import check_role
 from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
-from mlflow_dsver.tracking.resolving import RefLike, as_written, manifest_of
+from mlflow_dsver.tracking.resolving import InputLike, as_written, input_of, manifest_of
 from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import DatasetVersion, Link, now
+from mlflow_dsver.versions import Link, now
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Plan:
     """
 
     policy: settings.OnError
-    asked: Mapping[str, RefLike] = field(default_factory=dict)
+    asked: Mapping[str, InputLike] = field(default_factory=dict)
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
     failed: Mapping[str, DsverError] = field(default_factory=dict)
     offline: tuple[str, ...] = ()
@@ -81,13 +82,9 @@ class Plan:
         return replace(self, wanted=wanted, failed=failed)
 
 
-def roles(script: Mapping[str, RefLike]) -> dict[str, RefLike]:
+def roles(script: Mapping[str, InputLike]) -> dict[str, InputLike]:
     """The script's inputs, each role and reference well formed. Raises InvalidReference."""
-    for role, ref in script.items():
-        check_role(role)
-        if not isinstance(ref, DatasetVersion):
-            parse(ref)
-    return dict(script)
+    return {check_role(role): input_of(ref) for role, ref in script.items()}
 
 
 def resumed(arguments: Mapping[str, Any]) -> str | None:
@@ -97,7 +94,7 @@ def resumed(arguments: Mapping[str, Any]) -> str | None:
 
 def plan(
     client: MlflowClient,
-    script: Mapping[str, RefLike],
+    script: Mapping[str, InputLike],
     policy: settings.OnError,
     *,
     arguments: Mapping[str, Any],
@@ -118,30 +115,37 @@ def plan(
 
 
 def find(
-    asked: Mapping[str, RefLike],
+    asked: Mapping[str, InputLike],
     policy: settings.OnError,
     *,
     known: Any = None,
     pinned: Mapping[str, Link] | None = None,
     reuse: bool = False,
     as_said: bool = False,
+    own: Mapping[str, Link] | None = None,
 ) -> Plan:
     """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links.
 
-    as_said: neither overrides nor the lock apply, as this is not about a run that is about to train.
+    as_said: neither overrides nor the lock apply, as this is not about a run that is about to train. own: the run's
+    links as this process remembers them, where the run was not read. New versions are made last, when everything
+    else is known to be well.
     """
     frozen = not as_said and settings.switch("FROZEN", default=False)
-    overrides = {} if as_said else outside.overrides()
+    overrides = {} if as_said else roles(outside.overrides())
     wanted, failed, offline = {}, {}, []
-    final: dict[str, RefLike] = {}
-    on_record = recorded.links_of(known) if known is not None else {}
-    for role, original in asked.items():
-        ref = final[role] = overrides.get(role, original)
-        have = on_record.get(role)
+    final = {role: overrides.get(role, original) for role, original in asked.items()}
+    if frozen:
+        _refuse_new(final)
+    on_record = recorded.links_of(known) if known is not None else own or {}
+    for role in sorted(final, key=lambda each: isinstance(final[each], NewVersion)):
+        ref, original, have = final[role], asked[role], on_record.get(role)
+        replaced = as_written(original) if as_written(ref) != as_written(original) else None
         try:
-            found = answers.answer(ref, policy=policy, pinned=pinned, reuse=reuse)
-            replaced = as_written(original) if as_written(ref) != as_written(original) else None
-            wanted[role] = _wanted(role, ref, found, have, replaced)
+            if isinstance(ref, NewVersion):
+                found = _new(role, ref, have, pinned, reuse=reuse)
+            else:
+                found = answers.answer(ref, policy=policy, pinned=pinned, reuse=reuse)
+            wanted[role] = _wanted(role, ref, found, have if known is not None else None, replaced)
             if found.offline:
                 offline.append(role)
         except InvalidReference:
@@ -161,6 +165,7 @@ def find(
         )
     if known is not None:
         writing.refuse_conflicts(known, [each.link for each in wanted.values()])
+    wanted = {role: wanted[role] for role in final if role in wanted}
     plan = Plan(policy, final, wanted, failed, tuple(offline), known)
     if len(wanted) > 1 and overlaps_are_refused():
         plan = plan.with_files()
@@ -170,8 +175,39 @@ def find(
     return plan
 
 
-def _wanted(role: str, ref: RefLike, found: Answer, have: Link | None, replaced: str | None) -> Wanted:
+def _refuse_new(final: Mapping[str, InputLike]) -> None:
+    new = {role: ref for role, ref in final.items() if isinstance(ref, NewVersion)}
+    if new:
+        raise LockConflict(
+            "asks for a new version, and frozen mode takes only those in dsver.lock",
+            roles=tuple(sorted(new)),
+            reference=next(iter(new.values())).dataset,
+            done="No version was made",
+        )
+
+
+def _new(role: str, new: NewVersion, have: Link | None, pinned: Mapping[str, Link] | None, *, reuse: bool) -> Answer:
+    """The version that was made for this input before, else a new one. have: the run's link in the role."""
+    if have is None:
+        return answers.made(new, pinned=pinned, reuse=reuse)
+    if have.version.ref.at(None) != new.dataset:
+        raise InputConflict(
+            f"the run has another version in the role {role!r} already",
+            reference=new.dataset,
+            expected=have.version.ref,
+            done="No version was made",
+            tip="a new run, or another role",
+        )
+    return Answer(have.version)
+
+
+def _wanted(role: str, ref: InputLike, found: Answer, have: Link | None, replaced: str | None) -> Wanted:
     requested, version = as_written(ref), found.version
+    created = None
+    if isinstance(ref, NewVersion):
+        requested, created = str(ref.dataset), str(ref)
+        if have is not None:
+            return Wanted(have, overridden=replaced)
     provider = get_provider(version.ref.provider)
     if have is not None and have.requested == requested and have.version.ref != version.ref:
         _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
@@ -179,4 +215,4 @@ def _wanted(role: str, ref: RefLike, found: Answer, have: Link | None, replaced:
     grade = provider.grade(version)
     if found.offline:
         grade = grade.noting(answers.OFFLINE)
-    return Wanted(Link(role, requested, version, grade, now()), overridden=replaced)
+    return Wanted(Link(role, requested, version, grade, now(), created), overridden=replaced)

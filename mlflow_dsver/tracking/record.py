@@ -2,9 +2,10 @@
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
 `.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a
-person put another version in place of the script's; one dataset input with R as its
-context; and the artifacts `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read
-without this package. It is a promise to users: what it says changes only together with the schema number.
+person put another version in place of the script's, and `dsver.R.created` where the version was made for the run;
+one dataset input with R as its context; and the artifacts `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and
+`dsver/card.md`. All of it can be read without this package. It is a promise to users: what it says changes only
+together with the schema number.
 
 MLflow cuts long values without a word, so they are cut here first, with a mark that can be seen.
 """
@@ -75,6 +76,8 @@ def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) ->
         key(link.role, "version"): str(link.version.ref),
         key(link.role, "grade"): str(link.grade),
     }
+    if link.created is not None:
+        told[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
     if overridden is not None:
         told[key(link.role, "overridden")] = one_line(overridden, limit)
     return told

@@ -69,7 +69,9 @@ def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
         web_url=source.url if source else None,
     )
     requested = said["requested"] or (source.requested if source else reference)
-    return Link(role, requested, version, _grade(run.data.tags.get(record.key(role, "grade"))), _started(run))
+    tags: Mapping[str, str] = run.data.tags
+    grade = _grade(tags.get(record.key(role, "grade")))
+    return Link(role, requested, version, grade, _started(run), tags.get(record.key(role, "created")))
 
 
 def _grade(text: str | None) -> Grade:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from mlflow_dsver.errors import CorruptObject, InvalidReference
 from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.new_versions import NewVersion, parse_new
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.versions import DatasetVersion
 
 RefLike = str | DatasetRef | DatasetVersion
 """A reference as text or parsed, or a version that was resolved before."""
+InputLike = RefLike | NewVersion
+"""What a run's input may be given as; the text of one may ask for a new version too."""
 
 KEPT, KEPT_FILES = 4, 20_000
 """Manifests kept in memory at most, and files that such a one has at most: together some 20 MB."""
@@ -29,9 +32,19 @@ def resolve(ref: RefLike) -> DatasetVersion:
     return get_provider(parsed.provider).resolve(parsed)
 
 
-def as_written(ref: RefLike) -> str:
-    """The reference as the person wrote it, without blanks around it."""
+def as_written(ref: InputLike) -> str:
+    """The reference, or what was asked for in its place, as the person wrote it, without blanks around it."""
     return ref.strip() if isinstance(ref, str) else str(ref)
+
+
+def input_of(given: InputLike) -> InputLike:
+    """The input with its text read, if that asks for a new version. Raises InvalidReference for what is none."""
+    if isinstance(given, DatasetVersion | NewVersion):
+        return given
+    new = parse_new(given) if isinstance(given, str) else None
+    if new is None:
+        parse(given)
+    return new or given
 
 
 def manifest_of(version: DatasetVersion) -> Manifest | None:
