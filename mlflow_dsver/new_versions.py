@@ -100,7 +100,7 @@ class NewVersion:
         try:
             return json.dumps(self.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidReference(
+            raise InvalidArgument(
                 "metadata is a JSON object", reference=self.dataset, got=one_line(error, 80)
             ) from error
 
@@ -150,12 +150,16 @@ def _metadata(text: str | None) -> Mapping[str, Any] | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise InvalidReference("metadata is a JSON object", got=one_line(text, 80)) from error
     if not isinstance(found, dict):
         raise InvalidReference("metadata is a JSON object", got=one_line(text, 80))
     return found
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _option_text(value: str | int | bool) -> str:

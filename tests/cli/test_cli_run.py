@@ -173,9 +173,17 @@ def test_create_makes_one_version_and_uses_it(run: Run, made: str, digits_folder
     assert len(versions()) == 2
     assert newest != made
     seen = told(done)
-    assert seen["inputs"] == {"training": "local://digits"}
+    assert seen["inputs"] == {"training": f"local://digits?create&folder={digits_folder}"}
     assert seen["answers"]["local://digits"] == newest
     assert newest in done.stderr
+
+
+def test_an_input_may_ask_for_a_new_version_with_all_it_gets(run: Run, digits_folder: Path) -> None:
+    asked = f"local://new?create&folder={digits_folder}&message=round 3&tag=raw"
+    seen = told(run("run", "--input", f"training={asked}", "--", *TELLS))
+    (made,) = get_provider("local").versions("new")
+    assert seen["answers"][asked] == seen["answers"]["local://new"] == str(made.ref)
+    assert (made.message, made.tags) == ("round 3", ("raw",))
 
 
 def test_ranks_with_a_launcher_each_make_one_version_between_them(digits_folder: Path) -> None:
