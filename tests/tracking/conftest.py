@@ -11,6 +11,7 @@ from tracking_fakes import FakeProvider
 from training_scripts import server_proxy, train  # noqa: F401  (fixtures)
 
 from mlflow_dsver.providers import registry
+from mlflow_dsver.testing import clarifai_emulator, paperspace_emulator  # noqa: F401  (fixtures)
 
 
 @pytest.fixture

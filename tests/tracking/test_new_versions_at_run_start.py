@@ -24,7 +24,6 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.providers import creating
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.testing import clarifai_emulator, paperspace_emulator  # noqa: F401  (fixtures)
 
 ASKED = "fake://cats?create&message=round 3"
 
