@@ -122,6 +122,15 @@ class ProviderContract:
             assert parse(str(listed)) == listed.ref
             assert provider.resolve(parse(str(listed))).ref == listed.ref
 
+    def test_find_names_the_same_version_as_resolve(self, provider: Provider, known: Known) -> None:
+        """What a person changes by a reference is what a run would use by it; an unknown one is NotFound."""
+        selectors = [None, LATEST, *known.versions, *(known.tag[:1] if known.tag else ())]
+        for selector in selectors:
+            ref = DatasetRef(provider.name, known.dataset, selector)
+            assert provider.find(ref).ref == provider.resolve(ref).ref
+        with pytest.raises(NotFound):
+            provider.find(DatasetRef(provider.name, known.dataset, "no-such-version"))
+
     def test_tag_resolves_to_its_version(self, provider: Provider, known: Known) -> None:
         """A tag means the version that has it, by `resolve` and as a filter of a listing."""
         if Capability.TAGS not in provider.capabilities:

@@ -70,6 +70,8 @@ class DatasetVersion:
     immutable: True when the provider promises that the content cannot change; None when that is unknown.
     web_url: http or https address of a page for people; None when there is none.
     counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
+    state: the provider's word for where the version is in its life, such as `ready`, `pending`, `uncommitted`; None
+    where versions have no states.
     raw: the provider's untouched answer.
     dataset_name: the dataset's name for people, as the provider has it now, where `ref.dataset` is an id; else None.
     grade_notes: what was found against it when it was looked up, in words that the grade of a link repeats as notes.
@@ -91,6 +93,7 @@ class DatasetVersion:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     dataset_name: str | None = None
     grade_notes: tuple[str, ...] = ()
+    state: str | None = None
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -125,6 +128,7 @@ class DatasetVersion:
             "modified": date_text(self.modified),
             "creator": self.creator,
             "immutable": self.immutable,
+            "state": self.state,
             "web_url": self.web_url,
             "counts": dict(self.counts),
             "raw": dict(self.raw),

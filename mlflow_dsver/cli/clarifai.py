@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.clarifai.client import Client
     from mlflow_dsver.providers.clarifai.models import Model
     from mlflow_dsver.providers.clarifai.provider import ClarifaiProvider
-    from mlflow_dsver.versions import DatasetVersion
 
 FORMATS = ("json", "protobuf", "coco")
 VISIBILITIES = ("private", "org", "public")
@@ -141,7 +140,8 @@ def export(reference: str, format_: str, as_json: bool) -> None:
     """
     from mlflow_dsver.providers.clarifai.provider import FORMATS as FORMAT_OF
 
-    provider, version = _resolved(reference)
+    provider = _provider()
+    version = provider.resolve(_ref(reference))
     made = provider.export(version, FORMAT_OF[format_])
     shown = render.fields(reference=version.ref, format=format_, archive=human_bytes(made.size))
     emit(as_json, {"reference": str(version.ref), "format": format_, "archive_bytes": made.size}, shown)
@@ -160,7 +160,8 @@ def metrics(reference: str, limit: int | None, as_json: bool) -> None:
     """
     from mlflow_dsver.providers.clarifai.models import counts
 
-    provider, version = _resolved(reference)
+    provider = _provider()
+    version = provider.find(_ref(reference))
     found = list(islice(provider.metrics(version), limit))
     rows = ((each.parent_path, each.type, each.value, _counted(counts(each.metrics))) for each in found)
     emit(as_json, _raw(found), render.table("PATH TYPE VALUE COUNTS", rows, empty="no counts, or not counted yet"))
@@ -182,11 +183,6 @@ def _provider() -> ClarifaiProvider:
     from mlflow_dsver.providers.clarifai import ClarifaiProvider
 
     return ClarifaiProvider()
-
-
-def _resolved(reference: str) -> tuple[ClarifaiProvider, DatasetVersion]:
-    provider = _provider()
-    return provider, provider.resolve(_ref(reference))
 
 
 def _ref(text: str) -> DatasetRef:

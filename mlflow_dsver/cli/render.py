@@ -83,13 +83,22 @@ def cell(value: object) -> str:
 
 
 def versions(found: Iterable[DatasetVersion]) -> Table:
-    """Versions, one a line, in the order given."""
-    return table(
-        "VERSION CREATED SIZE TAGS MESSAGE",
-        ((each.ref, each.created, human_bytes(each.usage_bytes), each.tags, each.message) for each in found),
-        empty="no versions",
-        right="SIZE",
+    """Versions, one a line, in the order given; with their states where one has a state."""
+    found = list(found)
+    shown = any(each.state for each in found)
+    rows = (
+        (
+            each.ref,
+            *((each.state,) if shown else ()),
+            each.created,
+            human_bytes(each.usage_bytes),
+            each.tags,
+            each.message,
+        )
+        for each in found
     )
+    columns = f"VERSION {'STATE ' if shown else ''}CREATED SIZE TAGS MESSAGE"
+    return table(columns, rows, empty="no versions", right="SIZE")
 
 
 def version(found: DatasetVersion) -> Fields:
@@ -106,6 +115,7 @@ def version(found: DatasetVersion) -> Fields:
         created=found.created,
         modified=found.modified,
         creator=found.creator,
+        state=found.state,
         immutable="unknown" if found.immutable is None else found.immutable,
         web_page=found.web_url,
         metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,

@@ -68,7 +68,7 @@ def show(reference: str, as_json: bool) -> None:
       mlflow-dsver versions show local://digits@latest
       mlflow-dsver versions show local://digits@clean --json
     """
-    version = _resolve(reference)[1]
+    version = _found(reference)[1]
     emit(as_json, version.to_json(), render.version(version))
 
 
@@ -127,7 +127,7 @@ def update(reference: str, message: str | None, metadata: str | None, as_json: b
     """
     if message is None and metadata is None:
         raise click.UsageError("Nothing to change: give --message or --metadata.")
-    provider, version = _resolve(reference)
+    provider, version = _found(reference)
     changed = provider.update(version, message=message, metadata=read_metadata(metadata))
     emit(as_json, changed.to_json(), render.version(changed))
 
@@ -149,7 +149,7 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
     """
     if not tags and not remove:
         raise click.UsageError("Nothing to change: give tags, or --remove.")
-    provider, version = _resolve(reference)
+    provider, version = _found(reference)
     changed = provider.update(version, add_tags=tags, remove_tags=remove)
     forget(version.ref)
     emit(as_json, changed.to_json(), render.version(changed))
@@ -172,7 +172,7 @@ def delete(reference: str, yes: bool, as_json: bool) -> None:
     """
     if parse(reference).selector is None:
         raise InvalidReference("say which version to delete", reference=reference, tip=f"{reference}@latest")
-    provider, version = _resolve(reference)
+    provider, version = _found(reference)
     if not yes and not _agreed(version):
         raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
     provider.delete(version)
@@ -245,7 +245,15 @@ def _dataset(reference: str) -> tuple[Provider, DatasetRef]:
     return get_provider(ref.provider), ref
 
 
+def _found(reference: str) -> tuple[Provider, DatasetVersion]:
+    """The version that the reference names, whatever its state."""
+    ref = parse(reference)
+    provider = get_provider(ref.provider)
+    return provider, provider.find(ref)
+
+
 def _resolve(reference: str) -> tuple[Provider, DatasetVersion]:
+    """The version that the reference means to a run, ready to be used."""
     ref = parse(reference)
     provider = get_provider(ref.provider)
     return provider, provider.resolve(ref)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -123,6 +124,18 @@ class Provider(ABC):
             "no version of that id and no such tag",
             tip=", ".join(str(ref.at(name)) for name in near) if near else None,
         )
+
+    def find(self, ref: DatasetRef) -> DatasetVersion:
+        """The version that a reference names, whatever its state, for whoever shows, changes or deletes it.
+
+        Unlike `resolve` it neither waits for a version nor refuses one that no run should use. `latest` means what
+        it means to `resolve`. Raises NotFound with near names.
+        """
+        if ref.selector not in (None, LATEST):
+            assert ref.selector is not None
+            with suppress(NotFound):
+                return self.get(ref.dataset, ref.selector)
+        return self.resolve(ref)
 
     def grade(self, version: DatasetVersion) -> Grade:
         """What the provider alone can vouch for; whoever hashes the bytes raises it to A."""

@@ -38,3 +38,21 @@ def test_snapshot_takes_id_visibility_filter_and_metadata(
     assert made["reference"] == "clarifai://demo-user/demo-app/cats@round-3"
     assert (made["metadata"], made["tags"]) == ({"round": 3}, ["best", "checked"])
     assert made["raw"]["visibility"] == {"gettable": 30}
+
+
+@pytest.mark.parametrize("outcome", ["never", "failure"])
+def test_everyday_commands_take_a_version_in_any_state(
+    emulator: ClarifaiEmulator, capsys: pytest.CaptureFixture[str], outcome: str
+) -> None:
+    """List, show, tag, update and delete neither wait for a version nor refuse one that failed."""
+    emulator.add_version("cats", id="odd", outcome=outcome)
+    odd = "clarifai://cats@odd"
+    state = {"never": "in progress", "failure": "failure"}[outcome]
+    assert run(["versions", "list", "clarifai://cats"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:2] == ["VERSION", "STATE"]
+    assert f"cats@odd  {state}" in table[1]
+    assert answer(capsys, "versions", "show", odd)["state"] == state
+    assert answer(capsys, "versions", "tag", odd, "broken")["tags"] == ["broken"]
+    assert answer(capsys, "versions", "update", odd, "-m", "why it failed")["message"] == "why it failed"
+    assert answer(capsys, "versions", "delete", odd, "--yes") == {"deleted": "clarifai://demo-user/demo-app/cats@odd"}

@@ -52,7 +52,9 @@ def test_versions_from_creation_to_deletion(environment: dict[str, str]) -> None
     made = data(environment, "versions", "create", "paperspace://cats", "-m", "round 3", "--tag", "new")
     reference = made["reference"]
     assert reference.startswith(f"paperspace://{CATS}@")
-    assert "not committed" in run(environment, "versions", "show", reference, code=3)
+    assert data(environment, "versions", "show", reference)["state"] == "uncommitted"
+    assert data(environment, "versions", "tag", "paperspace://cats@new", "draft")["tags"] == ["draft", "new"]
+    assert data(environment, "versions", "tag", reference, "--remove", "draft")["tags"] == ["new"]
     assert data(environment, "paperspace", "commit", reference)["immutable"] is True
     assert data(environment, "versions", "show", "paperspace://cats@latest")["reference"] == reference
     assert data(environment, "versions", "tag", reference, "clean")["tags"] == ["clean", "new"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
+from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import (
     DsverError,
     NotFound,
@@ -50,7 +51,7 @@ class ClarifaiProvider(Provider):
     training and evaluation made by themselves are listed and may be `latest`; None takes the setting
     `MLFLOW_DSVER_CLARIFAI_ORIGINS` (`person`, the default, or `all`). export_format: of the files that `path` gives:
     `json` (everybody can read it), `protobuf` or `coco`; None takes `MLFLOW_DSVER_CLARIFAI_FORMAT`, else JSON.
-    wait_seconds: for a version or export to be made; None takes `MLFLOW_DSVER_CLARIFAI_WAIT`, else 600.
+    wait_seconds: for a version to be made by `create`, or an export; None takes `MLFLOW_DSVER_CLARIFAI_WAIT` (600).
     """
 
     name = "clarifai"
@@ -89,15 +90,24 @@ class ClarifaiProvider(Provider):
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else `latest`; waits for a version that is still being made.
 
-        Raises ProviderError for a version that failed, and ProviderUnavailable for one that does not become ready.
+        All of it ends within `MLFLOW_DSVER_PROVIDER_TIMEOUT`. Raises ProviderError for a version that failed, and
+        ProviderUnavailable for one that does not become ready in that time.
         """
+        deadline = Deadline(settings.provider_timeout())
+        signed, place, found = self._lookup(ref, deadline)
+        return self._ready(signed, place, found, deadline)
+
+    def find(self, ref: DatasetRef) -> DatasetVersion:
+        """The version that a reference names, also one that is not ready or failed; without waiting for it."""
+        signed, place, found = self._lookup(ref, Deadline(settings.provider_timeout()))
+        return words.version(signed, place, found)
+
+    def _lookup(self, ref: DatasetRef, deadline: Deadline) -> tuple[Account, DatasetPlace, WireVersion]:
         signed, place = self._place(ref.dataset)
-        with self._client(signed, place, ref) as client:
+        with self._client(signed, place, ref, deadline) as client:
             if ref.selector in (None, LATEST):
-                found = self._latest(client, place, ref)
-            else:
-                found = self._by_id_or_tag(client, place, ref)
-        return self._ready(signed, place, found)
+                return signed, place, self._latest(client, place, ref)
+            return signed, place, self._by_id_or_tag(client, place, ref)
 
     def datasets(self) -> Iterator[str]:
         """`user/app/dataset` of every dataset of the app in the settings, sorted."""
@@ -237,8 +247,10 @@ class ClarifaiProvider(Provider):
         signed = self._signed()
         return signed, signed.place(dataset)
 
-    def _client(self, signed: Account, place: DatasetPlace, ref: DatasetRef | None) -> Client:
-        return Client(signed, place.user, place.app, reference=ref)
+    def _client(
+        self, signed: Account, place: DatasetPlace, ref: DatasetRef | None, deadline: Deadline | None = None
+    ) -> Client:
+        return Client(signed, place.user, place.app, reference=ref, deadline=deadline)
 
     def _listed(self, found: WireVersion) -> bool:
         if self._all_origins is not None:
@@ -291,12 +303,17 @@ class ClarifaiProvider(Provider):
         near = ", ".join(str(ref.at(name)) for name in nearest(selector, known)) or None
         raise self._not_found(ref, "no version of that id and no such tag", tip=near)
 
-    def _ready(self, signed: Account, place: DatasetPlace, found: WireVersion) -> DatasetVersion:
-        """The version once it is ready; see `waiting.wait` for what is raised when it does not become so."""
+    def _ready(
+        self, signed: Account, place: DatasetPlace, found: WireVersion, deadline: Deadline | None = None
+    ) -> DatasetVersion:
+        """The version once it is ready; see `waiting.wait` for what is raised when it does not become so.
+
+        deadline: of the whole operation; None waits as long as a version may take to be made.
+        """
         ref = words.version(signed, place, found).ref
 
         def ask() -> WireVersion:
-            with self._client(signed, place, ref) as client:
+            with self._client(signed, place, ref, deadline) as client:
                 return client.get_dataset_version(place.dataset, found.id)
 
         ready = wait(
@@ -304,7 +321,8 @@ class ClarifaiProvider(Provider):
             found,
             ask,
             lambda version: version.status,
-            deadline=bound(self._wait_seconds),
+            deadline=deadline or bound(self._wait_seconds),
+            setting="CLARIFAI_WAIT" if deadline is None else "PROVIDER_TIMEOUT",
             reference=ref,
             progress=self.progress,
         )

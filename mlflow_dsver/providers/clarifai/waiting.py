@@ -22,6 +22,8 @@ client waits as long for a version's counts.
 """
 FIRST_PAUSE, LAST_PAUSE = 0.25, 5.0
 """Seconds between two questions: soon at first, then less and less often; 15 requests a second are allowed."""
+SHORTEST_PAUSE = 0.02
+"""Seconds; when less is left, no further question is asked."""
 
 Thing = TypeVar("Thing")
 
@@ -60,9 +62,11 @@ def wait(
     deadline: Deadline,
     reference: object,
     progress: Progress = SILENT,
+    setting: str = "CLARIFAI_WAIT",
 ) -> Thing:
     """Ask until the thing is made, and hand back what was answered last; `thing` is what is known at first.
 
+    setting: which one bounds the wait, for the message. `ask` may be bound by the same deadline.
     Raises ProviderError for a status that means failure, UnexpectedResponse for one that is nowhere in the course,
     and ProviderUnavailable when the deadline comes first.
     """
@@ -76,20 +80,31 @@ def wait(
                 told = str(status)
                 percent = f", {status.percent_completed} %" if status and status.percent_completed else ""
                 log.info("%s: waiting for %s: %s%s", reference, course.what, told, percent)
-            if deadline.left() <= 0:
-                raise ProviderUnavailable(
-                    f"{course.what} is not ready after {deadline.seconds:g} seconds",
-                    got=status,
-                    done="It goes on at Clarifai",
-                    tip="again later, or MLFLOW_DSVER_CLARIFAI_WAIT=1800 to wait longer",
-                    **_parts(course, reference),
-                )
-            deadline.sleep(pause)
+            if deadline.left() <= SHORTEST_PAUSE:
+                raise _too_late(course, status, deadline, setting, reference)
+            deadline.sleep(min(pause, deadline.left() * 0.8))  # leaves time for an answer to the last question
             pause = min(pause * 1.5, LAST_PAUSE)
-            thing = ask()
+            try:
+                thing = ask()
+            except ProviderUnavailable as error:
+                if deadline.left() > SHORTEST_PAUSE:
+                    raise
+                raise _too_late(course, status, deadline, setting, reference) from error
             status = status_of(thing)
             if _is_made(course, status, reference):
                 return thing
+
+
+def _too_late(
+    course: Course, status: Status | None, deadline: Deadline, setting: str, reference: object
+) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"{course.what} is not ready after {deadline.seconds:g} seconds",
+        got=status,
+        done="It goes on at Clarifai",
+        tip=f"again later, or {settings.PREFIX}{setting}=1800 to wait longer",
+        **_parts(course, reference),
+    )
 
 
 def _is_made(course: Course, status: Status | None, reference: object) -> bool:

@@ -14,6 +14,7 @@ from mlflow_dsver.providers.clarifai.codes import Origin, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.tags import tags_of, without_tags
 from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
 
 PORTAL = "https://clarifai.com"
@@ -38,10 +39,19 @@ def version(account: Account, place: DatasetPlace, found: WireVersion) -> Datase
         created=found.created_at,
         modified=found.modified_at,
         immutable=None if found.code is None else found.code == VersionStatus.READY,
+        state=state(found.code),
         web_url=web_url(account, ref),
         counts=found.counts(),
         raw=found.raw,
     )
+
+
+def state(code: int | str | None) -> str:
+    """A status as a word: `ready`, `pending`, `in progress`, `failure`, …; `unknown (…)` for any other code."""
+    names = {each.value: each.name.lower().replace("_", " ") for each in VersionStatus}
+    if isinstance(code, int) and code in names:
+        return names[code]
+    return "unknown" if code is None else one_line(f"unknown ({code})", 60)
 
 
 def web_url(account: Account, ref: DatasetRef) -> str | None:

@@ -114,6 +114,14 @@ class PaperspaceProvider(Provider):
             self._uncommitted(ref, version)
         return self._with_bytes(version) if self._hash_files else version
 
+    def find(self, ref: DatasetRef) -> DatasetVersion:
+        """The version that a reference names, committed or not; its files are not looked at."""
+        if ref.selector in (None, LATEST):
+            return self.resolve(ref)
+        with self._connected() as client:
+            dataset = finding.dataset_id(client, ref.dataset)
+            return words.to_version(dataset, finding.selected(client, dataset, ref))
+
     def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
         if not self._allow_uncommitted:
             raise ProviderError(

@@ -47,6 +47,7 @@ def to_version(dataset: str, version: Version) -> DatasetVersion:
         modified=version.dtModified,
         creator=version.userId,
         immutable=version.isCommitted,
+        state="committed" if version.isCommitted else "uncommitted",
         web_url=page_of(dataset, version.version),
         raw=version.raw,
     )

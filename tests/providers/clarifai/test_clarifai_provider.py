@@ -130,6 +130,43 @@ def test_version_that_never_becomes_ready_ends_with_the_bound(emulator: Clarifai
     assert time.monotonic() - began < 5
 
 
+def test_resolving_waits_no_longer_than_a_provider_may_take(
+    emulator: ClarifaiEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only `create` has the longer bound for a version that is made."""
+    emulator.switch("outcome", "never")
+    made = emulator.add_version("cats", ready=False)
+    monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "0.4")
+    with pytest.raises(ProviderUnavailable, match=r"not ready after 0\.4 seconds.*MLFLOW_DSVER_PROVIDER_TIMEOUT"):
+        with_(emulator, wait_seconds=600).resolve(parse(f"clarifai://cats@{made}"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        ("never", "in progress"),
+        ("failure", "failure"),
+        ("unexpected-error", "unexpected error"),
+        ("conflict", "conflict"),
+        ("unknown", "unknown (64999)"),
+        ("no-status", "unknown"),
+    ],
+)
+def test_version_in_any_state_is_found_changed_and_deleted(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, outcome: str, state: str
+) -> None:
+    """Nobody who looks at a version, changes or deletes it waits for it or is refused."""
+    emulator.add_version("cats", id="odd", outcome=outcome, metadata={"tags": ["odd one"]})
+    assert {each.id: each.state for each in provider.versions(CATS)} == {"odd": state, "v2": "ready", "v1": "ready"}
+    for selector in ("odd", "odd one"):
+        found = provider.find(DatasetRef("clarifai", CATS, selector))
+        assert (found.id, found.state) == ("odd", state)
+    changed = provider.update(found, message="kept for the record", add_tags=("second",))
+    assert (changed.state, changed.message, changed.tags) == (state, "kept for the record", ("odd one", "second"))
+    provider.delete(changed)
+    assert [each.id for each in provider.versions(CATS)] == ["v2", "v1"]
+
+
 def test_waiting_is_bounded_when_the_service_hangs(
     emulator: ClarifaiEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
