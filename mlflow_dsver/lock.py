@@ -21,7 +21,7 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, LockConflict, SettingsError
 from mlflow_dsver.files import atomic_write
-from mlflow_dsver.refs import LATEST, DatasetRef, check_role, parse
+from mlflow_dsver.refs import LATEST, DatasetRef, check_role, parse, parse_recorded
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.versions import DatasetVersion
 
@@ -57,7 +57,7 @@ class Locked:
 
     def __post_init__(self) -> None:
         check_role(self.role)
-        asked = parse(self.requested)
+        asked = parse_recorded(self.requested)
         if self.requested != self.requested.strip(BLANKS):
             raise InvalidArgument("blanks around what was requested", got=ascii(self.requested)[:80])
         if self.version.selector in (None, LATEST):
@@ -174,7 +174,7 @@ def compared(entry: Locked, now: DatasetVersion) -> bool:
 def same_words(entry: Locked, requested: str) -> bool:
     """Whether somebody asks for what was locked: the same words, however they are spelled, or the locked version."""
     asked = parse(requested)
-    return asked == entry.version or _spelled_out(asked) == _spelled_out(parse(entry.requested))
+    return asked == entry.version or _spelled_out(asked) == _spelled_out(parse_recorded(entry.requested))
 
 
 def ambiguities(entries: Mapping[str, Locked]) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ def ambiguities(entries: Mapping[str, Locked]) -> list[tuple[str, str]]:
     first: dict[DatasetRef, Locked] = {}
     digests: dict[DatasetRef, Locked] = {}
     for role, entry in sorted(entries.items()):
-        other = first.setdefault(_spelled_out(parse(entry.requested)), entry)
+        other = first.setdefault(_spelled_out(parse_recorded(entry.requested)), entry)
         if other.version != entry.version:
             found.append((role, f"{entry.requested} is {entry.version} here and {other.version} for {other.role}"))
         if entry.content_digest is None:

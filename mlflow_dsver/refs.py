@@ -31,7 +31,9 @@ MAX_LENGTH = 400
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9+-]{0,31}\Z")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
-_PAPERSPACE_ID = re.compile(r"(?:[a-z0-9-]{1,39}/)?(ds[a-z0-9]{13})(?::([^:/@]+))?\Z")
+_PAPERSPACE_ID = re.compile(r"(?:([a-z0-9-]{1,39})/)?(ds[a-z0-9]{13})(?::([^:/@]+))?\Z")
+_PAPERSPACE_OWN = ("paperspace", "gradient")
+"""What its notebooks and workflows write in a namespace's place for the team's own datasets."""
 _CLARIFAI_PAGE = re.compile(
     r"https://clarifai\.com/([^/?#]+)/([^/?#]+)/datasets/([^/?#]+)(?:/versions/([^/?#]+))?/?\Z"
 )
@@ -78,8 +80,9 @@ class DatasetRef:
 def parse(text: str | DatasetRef) -> DatasetRef:
     """Read a reference; one that is parsed already is handed back.
 
-    Well-known vendor spellings are understood: `dst364npcw6ccok:fo5rp4m` (also behind a team's name, and behind
-    `paperspace://`) and Clarifai's page of a dataset or version. Raises InvalidReference for any other text.
+    Well-known vendor spellings are understood: `dst364npcw6ccok:fo5rp4m` (also behind a namespace, and behind
+    `paperspace://`; without a selector only as `paperspace/dst364npcw6ccok`, since any word may look like an id) and
+    Clarifai's page of a dataset or version. Raises InvalidReference for any other text.
     """
     if isinstance(text, DatasetRef):
         return text
@@ -110,6 +113,17 @@ def parse(text: str | DatasetRef) -> DatasetRef:
         dataset="/".join(_decoded(segment) for segment in dataset.split("/")),
         selector=_decoded(selector) if at else None,
     )
+
+
+def parse_recorded(text: str) -> DatasetRef:
+    """Read a reference that a run or a lock file recorded: as `parse`, and a Paperspace id that stands alone.
+
+    Earlier versions of this package took such an id for a reference, and wrote it down as it was.
+    """
+    alone = _PAPERSPACE_ID.match(text.strip(" \t\r\n")) if isinstance(text, str) else None
+    if alone and alone[1] is None and alone[3] is None:
+        return DatasetRef("paperspace", alone[2])
+    return parse(text)
 
 
 def check_name(name: str, what: str) -> str:
@@ -169,15 +183,18 @@ def _vendor_spelling(text: str) -> DatasetRef | None:
     if page := _CLARIFAI_PAGE.match(text):
         user, app, dataset, version = (None if part is None else _decoded(part) for part in page.groups())
         return DatasetRef("clarifai", f"{user}/{app}/{dataset}", version)
-    scheme, separator, body = text.rpartition("paperspace://")
-    if scheme or (separator and ":" not in body):  # a canonical reference never has a bare colon in its body
-        return None
-    if found := _PAPERSPACE_ID.match(body):
-        return DatasetRef("paperspace", found[1], found[2])
-    if separator and "@" not in body and body.count(":") == 1:
+    scheme, separator, body = text.partition("://")
+    if separator:
+        # a canonical reference never has a bare colon in its body
+        if scheme.lower() != "paperspace" or "@" in body or body.count(":") != 1:
+            return None
         dataset, _, selector = body.partition(":")
-        return DatasetRef("paperspace", _decoded(dataset), _decoded(selector))
-    return None
+        return DatasetRef("paperspace", "/".join(map(_decoded, dataset.split("/"))), _decoded(selector))
+    found = _PAPERSPACE_ID.match(text)
+    if not found or (found[3] is None and found[1] not in _PAPERSPACE_OWN):
+        return None
+    namespace = "" if found[1] in (None, *_PAPERSPACE_OWN) else f"{found[1]}/"
+    return DatasetRef("paperspace", namespace + found[2], None if found[3] is None else _decoded(found[3]))
 
 
 def _decoded(text: str) -> str:
@@ -191,6 +208,8 @@ def _not_a_reference(text: str) -> InvalidReference:
     tip = None
     if re.fullmatch(r"[\w./-]+(@[\w.-]+)?", text, re.ASCII) and not text.startswith((".", "/")):
         tip = f"local://{text} for a dataset of the local store"
+        if _PAPERSPACE_ID.match(text):
+            tip += f", paperspace://{text} for one of Paperspace"
     return InvalidReference("not a reference", expected=_FORM, got=_shown(text), tip=tip)
 
 

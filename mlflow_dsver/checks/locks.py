@@ -17,7 +17,7 @@ from mlflow_dsver.errors import DsverError, InvalidReference, LockConflict, NotF
 from mlflow_dsver.lock import Locked
 from mlflow_dsver.manifests import Difference, Manifest, difference
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.refs import DatasetRef, parse_recorded
 from mlflow_dsver.text import human_count
 from mlflow_dsver.versions import DatasetVersion
 
@@ -248,7 +248,7 @@ def _fits(entry: Locked) -> bool:
 
 def _asked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion]) -> Checked:
     try:
-        now = ask(parse(entry.requested))
+        now = ask(parse_recorded(entry.requested))
     except (NotFound, InvalidReference) as error:
         if _is_gone(entry):
             return Checked(entry, State.GONE, f"{entry.version} does not exist any more")

@@ -24,7 +24,7 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.refs import DatasetRef, parse_recorded
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.queries import RunFacts, Tracking
 from mlflow_dsver.versions import Letter, date_text, now
@@ -224,7 +224,7 @@ def _files(run: RunFacts, manifests: bool) -> Mapping[str, bytes]:
 def _alias(record: Record) -> DatasetRef | None:
     """What was asked for, when that may mean something else by now; None when it named the version itself."""
     try:
-        ref = parse(record.requested or "")
+        ref = parse_recorded(record.requested or "")
     except InvalidReference:
         return None
     return None if ref == record.version.ref or ref.provider != record.version.ref.provider else ref

@@ -13,7 +13,7 @@ from typing import Literal
 from mlflow_dsver.errors import InvalidReference, NotFound
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import LATEST, parse
+from mlflow_dsver.refs import LATEST, parse_recorded
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.answers import OFFLINE
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
@@ -71,7 +71,7 @@ def _difference(then: DatasetVersion, now: DatasetVersion) -> str | None:
 def _meaning(provider: Provider, link: Link) -> DatasetVersion | None:
     """What the reference means now; None when it names the version itself, or means nothing any more."""
     try:
-        asked = parse(link.requested)
+        asked = parse_recorded(link.requested)
         if asked == link.version.ref or asked.provider != provider.name:
             return None
         return provider.resolve(asked)
@@ -89,7 +89,7 @@ def _timely(link: Link, grade: Grade, meaning: DatasetVersion | None) -> Judgeme
         return Judgement("confirmed", grade, f"{confirmed}; {moved}, made at a time that its provider does not tell")
     if meaning.created >= link.linked:
         return Judgement("confirmed", grade, f"{confirmed}; {moved}, made later")
-    moving = parse(link.requested).selector or LATEST
+    moving = parse_recorded(link.requested).selector or LATEST
     certain = "" if moving == LATEST else f", as far as is known: nobody tells when the tag {moving} moved"
     text = (
         f"the run used {link.version.ref}, and {moved}, made {date_text(meaning.created)}, "

@@ -207,7 +207,7 @@ def test_a_provider_that_cannot_be_asked_is_no_pass(run: Run, file: Path, unused
         'schema = 1\n[inputs.training]\nrequested = "dst364npcw6ccok"\nversion = "paperspace://dst364npcw6ccok@fo5rp4m"\n'
         '[inputs.test]\nrequested = "nobody://x"\nversion = "nobody://x@1"\n'
     )
-    down = {"PAPERSPACE_API_KEY": "Geheimnis", "PAPERSPACE_API_BASE": f"http://127.0.0.1:{unused_port}/v1"}
+    down = {"PAPERSPACE_API_KEY": "Geheimnis", "PAPERSPACE_API_URL": f"http://127.0.0.1:{unused_port}/v1"}
     done = run("lock", "--check", MLFLOW_DSVER_PROVIDER_TIMEOUT="3", **down)
     assert done.returncode == 3, done.stdout
     assert "training: unknown: could not be asked: " in done.stdout

@@ -244,7 +244,7 @@ def test_where_the_lock_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_words_mean_the_same_however_they_are_spelled() -> None:
     have = entry("paperspace://dst364npcw6ccok", "paperspace://dst364npcw6ccok@fo5rp4m")
     assert same_words(have, "paperspace://dst364npcw6ccok@latest")
-    assert same_words(have, "dst364npcw6ccok")
+    assert same_words(have, "paperspace/dst364npcw6ccok")
     assert same_words(have, "dst364npcw6ccok:fo5rp4m")  # the locked version itself
     assert not same_words(have, "paperspace://dst364npcw6ccok@clean")
     assert not same_words(have, "paperspace://dst364npcw6ccok@other")

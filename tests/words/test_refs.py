@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.refs import DatasetRef, check_name, check_role, check_tag, nearest, parse
+from mlflow_dsver.refs import DatasetRef, check_name, check_role, check_tag, nearest, parse, parse_recorded
 
 names = st.text(
     st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="/\\"), min_size=1, max_size=12
@@ -62,8 +62,11 @@ def test_text_is_read_to_a_fixed_point_or_refused(text: str) -> None:
         ("local://a/b%20c@d%40e", "local", "a/b c", "d@e"),
         ("local://größe@ä", "local", "größe", "ä"),
         ("dst364npcw6ccok:fo5rp4m", "paperspace", "dst364npcw6ccok", "fo5rp4m"),
-        ("dst364npcw6ccok", "paperspace", "dst364npcw6ccok", None),
-        ("my-team/dst364npcw6ccok:fo5rp4m", "paperspace", "dst364npcw6ccok", "fo5rp4m"),
+        ("paperspace/dst364npcw6ccok", "paperspace", "dst364npcw6ccok", None),
+        ("paperspace/dst364npcw6ccok:latest", "paperspace", "dst364npcw6ccok", "latest"),
+        ("my-team/dst364npcw6ccok:fo5rp4m", "paperspace", "my-team/dst364npcw6ccok", "fo5rp4m"),
+        ("PAPERSPACE://dst364npcw6ccok:fo5rp4m", "paperspace", "dst364npcw6ccok", "fo5rp4m"),
+        ("Paperspace://my-team/cats:fo5rp4m", "paperspace", "my-team/cats", "fo5rp4m"),
         ("paperspace://dst364npcw6ccok:fo5rp4m", "paperspace", "dst364npcw6ccok", "fo5rp4m"),
         ("paperspace://dst364npcw6ccok@fo5rp4m", "paperspace", "dst364npcw6ccok", "fo5rp4m"),
         ("https://clarifai.com/me/app/datasets/cats", "clarifai", "me/app/cats", None),
@@ -92,6 +95,21 @@ def test_refused_with_one_helpful_line(text: str) -> None:
     message = str(caught.value)
     assert message.isprintable()
     assert len(message) < 300
+
+
+@pytest.mark.parametrize("text", ["dst364npcw6ccok", "dsotmcollection", "images/dst364npcw6ccok"])
+def test_a_word_that_only_looks_like_an_id_is_no_reference(text: str) -> None:
+    """It may be a folder or a local dataset; the message offers both."""
+    with pytest.raises(InvalidReference, match=rf"local://{text} for .*, paperspace://{text} for one of Paperspace"):
+        parse(text)
+
+
+def test_an_id_alone_that_was_recorded_is_read() -> None:
+    """Runs and lock files of earlier versions have it as what was requested; all else is as for `parse`."""
+    assert parse_recorded("dst364npcw6ccok") == DatasetRef("paperspace", "dst364npcw6ccok")
+    assert parse_recorded("local://digits@v1") == DatasetRef("local", "digits", "v1")
+    with pytest.raises(InvalidReference):
+        parse_recorded("images/dst364npcw6ccok")
 
 
 def test_a_tip_for_who_forgot_the_provider() -> None:

@@ -26,16 +26,21 @@ log = logging.getLogger(__name__)
 _ID = re.compile(r"ds[a-z0-9]{13}\Z")
 """What ids have looked like so far; used to spare a request, never to refuse."""
 Refusal = (NotFound, PermissionDenied)
+OWN_NAMESPACES = ("paperspace", "gradient")
+"""What the vendor's notebooks and workflows write in a namespace's place, also for the team's own datasets."""
 
 
 def dataset_id(client: PaperspaceClient, dataset: str) -> str:
     """The id of a dataset that is named by its id or its name, with or without a namespace before it.
 
-    Raises NotFound with near names, and ProviderError when several datasets have the name.
+    Raises NotFound with near names, and for a namespace that is not that of the key's team; ProviderError when
+    several datasets have the name.
     """
     *namespace, name = dataset.split("/")
     if len(namespace) > 1:
         raise InvalidReference("not a dataset of Paperspace", expected="an id or a name", got=one_line(dataset, 80))
+    if namespace and namespace[0] not in OWN_NAMESPACES:
+        _check_namespace(client, namespace[0], dataset)
     if _ID.match(name):
         return name
     known = list(client.datasets())
@@ -51,6 +56,19 @@ def dataset_id(client: PaperspaceClient, dataset: str) -> str:
     if not found:
         _raise_no_dataset(dataset, {each.name: each.id for each in known if each.name})
     return found[0]
+
+
+def _check_namespace(client: PaperspaceClient, namespace: str, dataset: str) -> None:
+    """A key sees its own team alone, so what is said to be another's is never answered with one's own."""
+    team = client.session().team
+    if namespace not in (team.namespace, team.id):
+        raise _not_found(
+            DatasetRef("paperspace", dataset),
+            "the dataset is said to be of another team than the key",
+            expected=f"the namespace {one_line(team.namespace, 60)}, or none",
+            got=one_line(namespace, 60),
+            tip="a key of that team, or without the namespace where your own is meant",
+        )
 
 
 def newest(client: PaperspaceClient, dataset: str, ref: DatasetRef, *, uncommitted: bool) -> Version:

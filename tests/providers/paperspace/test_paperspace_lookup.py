@@ -28,22 +28,42 @@ def resolve(provider: PaperspaceProvider, text: str) -> DatasetVersion:
         (f"paperspace://{CATS}@latest", "1rn19s2", 1),
         (f"{CATS}:latest", "1rn19s2", 1),
         (f"paperspace/{CATS}:latest", "1rn19s2", 1),
-        (f"t40f5ou8vp/{CATS}", "1rn19s2", 1),
+        (f"gradient/{CATS}", "1rn19s2", 1),
+        (f"t40f5ou8vp/{CATS}:latest", "1rn19s2", 2),
+        (f"PAPERSPACE://{CATS}:fo5rp4m", "fo5rp4m", 1),
         (f"paperspace://{CATS}@fo5rp4m", "fo5rp4m", 1),
         (f"{CATS}:fo5rp4m", "fo5rp4m", 1),
         (f"paperspace://{CATS}@clean", "fo5rp4m", 2),
         ("paperspace://cats", "1rn19s2", 2),
         ("paperspace://cats@fo5rp4m", "fo5rp4m", 2),
         ("paperspace://cats:clean", "fo5rp4m", 3),
-        ("paperspace://t40f5ou8vp/cats@clean", "fo5rp4m", 3),
+        ("paperspace://t40f5ou8vp/cats@clean", "fo5rp4m", 4),
+        ("paperspace://paperspace/cats@clean", "fo5rp4m", 3),
     ],
 )
 def test_forms_of_a_reference_and_their_cost(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, text: str, version: str, requests: int
 ) -> None:
-    """At most two requests for an id or a version, one for `latest` of an id; a name costs a listing of datasets."""
+    """At most two requests for an id or a version, one for `latest` of an id; a name costs a listing of datasets.
+
+    A namespace costs the question whose the key is.
+    """
     assert str(resolve(provider, text)) == f"paperspace://{CATS}@{version}"
     assert len(emulator.requests) == requests
+
+
+@pytest.mark.parametrize("text", ["paperspace://someone-else/cats", f"someone-else/{CATS}:fo5rp4m"])
+def test_namespace_of_another_team_is_refused(provider: PaperspaceProvider, text: str) -> None:
+    """One's own dataset of that name is another one; by every way of asking."""
+    ref = parse(text)
+    for ask in (
+        lambda: provider.resolve(ref),
+        lambda: provider.get(ref.dataset, "fo5rp4m"),
+        lambda: next(provider.versions(ref.dataset)),
+        lambda: provider.create(ref.dataset),
+    ):
+        with pytest.raises(NotFound, match=r"another team.*t40f5ou8vp.*someone-else"):
+            ask()
 
 
 def test_version_in_our_words(provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +83,7 @@ def test_page_template_is_checked(
 ) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PAGE", template)
     with pytest.raises(ValueError, match="PAPERSPACE_PAGE"):
-        resolve(provider, CATS)
+        resolve(provider, f"paperspace://{CATS}")
 
 
 def test_uncommitted_version_is_refused(provider: PaperspaceProvider) -> None:
@@ -82,7 +102,7 @@ def test_uncommitted_version_is_linked_when_asked_for(
     found = resolve(provider, f"{CATS}:8ngwr2a")
     assert str(provider.grade(found)) == "D (uncommitted)"
     assert "IS NOT COMMITTED" in caplog.text
-    assert resolve(provider, CATS).id == "1rn19s2"
+    assert resolve(provider, f"paperspace://{CATS}").id == "1rn19s2"
 
 
 def test_latest_without_a_committed_version(emulator: PaperspaceEmulator, provider: PaperspaceProvider) -> None:
@@ -161,7 +181,7 @@ def test_bad_key_is_told_apart_from_a_missing_dataset(emulator: PaperspaceEmulat
     """Whichever status the service has for a bad key, the error is about the key."""
     emulator.switch("bad-key", status)
     provider = PaperspaceProvider(key="another-key", base=emulator.base, timeout=10, roots=Roots((), ()))
-    for text in (CATS, f"{CATS}:fo5rp4m", f"{CATS}:clean", "paperspace://cats"):
+    for text in (f"paperspace://{CATS}", f"{CATS}:fo5rp4m", f"{CATS}:clean", "paperspace://cats"):
         if status != "401" and text == "paperspace://cats":
             continue  # the listing of datasets is refused as such
         with pytest.raises(AuthenticationFailed, match="PAPERSPACE_API_KEY"):
@@ -187,7 +207,7 @@ def test_refusal_for_something_that_is_there_stays_a_refusal(
         provider.get(CATS, "fo5rp4m")
     emulator.inject("403:on=/versions")
     with pytest.raises(PermissionDenied):
-        resolve(provider, CATS)
+        resolve(provider, f"paperspace://{CATS}")
 
 
 def test_ten_thousand_versions_in_pages_with_flat_memory(
