@@ -28,7 +28,8 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.tracking.bounded import shown_address
-from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.tracking.model_origins import Origins, origins
+from mlflow_dsver.tracking.queries import ModelVersion, RunFacts, Tracking
 from mlflow_dsver.tracking.record import manifest_name
 from mlflow_dsver.versions import date_text
 
@@ -41,19 +42,23 @@ ALL_AFTER = 3600.0
 _OVERLAP = 86_400.0
 """Seconds that a look at runs begun lately reaches back behind the one before: runs are linked after they begin."""
 
-_LINKED = "tags.`dsver.schema` LIKE '%'"
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A content that has the file. versions: references. models: of the runs, run id to model versions."""
+    """A content that has the file.
+
+    versions: references. models: of the runs, run id to model versions. orphans: model versions that were made from
+    it by a run that is gone.
+    """
 
     content_digest: str
     files: tuple[FileEntry, ...]
     versions: tuple[str, ...]
     uses: tuple[IndexedUse, ...]
     models: dict[str, tuple[str, ...]]
+    orphans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,53 +110,53 @@ def contains(
 
 def _looked_up(asked: str, by_content: bool, refresh: Refresh) -> ContainsReport:
     with default_index() as index:
-        failures = tuple(bring_up_to_date(index, refresh))
+        tracking = Tracking()
+        server = shown_address(tracking.address)
+        failures = tuple(bring_up_to_date(index, refresh, tracking))
         entries = index.by_content(asked.removeprefix(DIGEST_PREFIX)) if by_content else index.by_path(asked)
-        holdings = _holdings(index, entries)
+        holdings = _holdings(index, server, entries)
         manifests, files = index.size()
-        return ContainsReport(asked, holdings, manifests, files, tuple(index.unlisted()), failures, _as_of(index))
+        unlisted = tuple(index.unlisted(server))
+        return ContainsReport(asked, holdings, manifests, files, unlisted, failures, _as_of(index, server))
 
 
-def _holdings(index: Index, found: Iterable[tuple[str, FileEntry]]) -> tuple[Holding, ...]:
+def _holdings(index: Index, server: str, found: Iterable[tuple[str, FileEntry]]) -> tuple[Holding, ...]:
     files: dict[str, list[FileEntry]] = {}
     for digest, entry in found:
         files.setdefault(digest, []).append(entry)
     holdings = []
     for digest, entries in files.items():
-        uses = tuple(index.uses(digest))
+        uses = tuple(index.uses(digest, server))
+        versions = tuple(index.versions(digest, server))
+        orphans = dict.fromkeys(model for each in versions for model in index.models_without_run(each, server))
         runs = dict.fromkeys(use.run_id for use in uses)
-        models = {run: tuple(made) for run in runs if (made := index.models(run))}
-        holdings.append(Holding(digest, tuple(entries), tuple(index.versions(digest)), uses, models))
+        models = {run: tuple(made) for run in runs if (made := index.models(run, server))}
+        holdings.append(Holding(digest, tuple(entries), versions, uses, models, tuple(orphans)))
     return tuple(sorted(holdings, key=lambda each: each.versions))
 
 
-def bring_up_to_date(index: Index, refresh: Refresh) -> Iterator[str]:
+def bring_up_to_date(index: Index, refresh: Refresh, tracking: Tracking) -> Iterator[str]:
     """Fill the index with what is new; gives what could not be looked at. Nothing is raised for that."""
     if refresh == "none":
         return
-    tracking = Tracking()
     server = shown_address(tracking.address)
     row = index.connection.execute("SELECT everything, lately FROM refreshed WHERE server = ?", (server,)).fetchone()
     now = time.time()
     everything = refresh == "all" or row is None or now - row[0] > ALL_AFTER
     since = None if everything else datetime.fromtimestamp(row[1] - _OVERLAP, UTC)
     try:
-        runs = list(tracking.runs(filter_text=_LINKED, since=since))
+        runs = list(tracking.linked_runs(since=since))
         models = list(tracking.model_versions()) if everything else []
+        gone = _deleted_runs(tracking, models, runs)
     except DsverError as error:
         yield f"the tracking server: {one_line(error, 300)}"
-        runs, models, everything = [], [], False
+        runs, gone = [], []
     else:
         _note_runs(index, server, runs, everything, now)
         if everything:
-            with index.connection:
-                index.connection.execute("DELETE FROM models WHERE server = ?", (server,))
-                index.connection.executemany(
-                    "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
-                    ((server, model.name, model.version, model.run_id) for model in models if model.run_id),
-                )
+            _note_models(index, server, models, runs, gone)
     yield from _take_store(index)
-    yield from _take_runs(index, tracking, runs)
+    yield from _take_runs(index, tracking, [*runs, *gone])
 
 
 def contains_lines(report: ContainsReport, limit: int = 20) -> Iterator[str]:
@@ -173,6 +178,10 @@ def contains_lines(report: ContainsReport, limit: int = 20) -> Iterator[str]:
                 yield f"    model {one_line(model, 200)}"
         if len(each.uses) > limit:
             yield f"  {len(each.uses) - limit:,} more runs"
+        for model in each.orphans[:limit]:
+            yield f"  model {one_line(model, 200)}, whose run is gone"
+        if len(each.orphans) > limit:
+            yield f"  {len(each.orphans) - limit:,} more models whose run is gone"
     searched = f"{human_count(report.manifests, 'manifest')} with {human_count(report.files, 'file')}"
     yield f"looked through {searched}; all runs as of {date_text(report.as_of) or 'never'}"
     if report.unlisted:
@@ -203,6 +212,7 @@ def contains_json(report: ContainsReport) -> dict[str, Any]:
                     }
                     for use in each.uses
                 ],
+                "models_without_run": list(each.orphans),
             }
             for each in report.holdings
         ],
@@ -237,6 +247,43 @@ def _note_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: 
             "INSERT INTO refreshed VALUES (?, ?, ?) ON CONFLICT (server) DO UPDATE SET lately = excluded.lately, "
             "everything = iif(?, excluded.everything, everything)",
             (server, now, now, everything),
+        )
+
+
+def _deleted_runs(tracking: Tracking, models: Iterable[ModelVersion], runs: Iterable[RunFacts]) -> list[RunFacts]:
+    """The deleted runs that made models; MLflow is asked for them only where a model's run is not there."""
+    here = {run.run_id for run in runs}
+    wanted = {model.run_id for model in models if model.run_id and model.run_id not in here}
+    return list(tracking.deleted_runs(wanted)) if wanted else []
+
+
+def _used(run: RunFacts) -> Origins:
+    return {each.record.role: each.record.version.ref for each in records_of(run, {}, manifests=False)}
+
+
+def _note_models(
+    index: Index, server: str, models: list[ModelVersion], runs: Iterable[RunFacts], gone: list[RunFacts]
+) -> None:
+    made_from = origins(models, {run.run_id: _used(run) for run in (*runs, *gone)})
+    records = [each.record.version for run in gone for each in records_of(run, {}, manifests=False)]
+    with index.connection:
+        for name in ("models", "origins", "gone"):
+            index.connection.execute(f"DELETE FROM {name} WHERE server = ?", (server,))  # noqa: S608  (constants)
+        index.connection.executemany(
+            "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
+            ((server, model.name, model.version, model.run_id) for model in models if model.run_id),
+        )
+        index.connection.executemany(
+            "INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?, ?)",
+            (
+                (server, name, version, role, str(ref))
+                for (name, version), told in made_from.items()
+                for role, ref in told.items()
+            ),
+        )
+        index.connection.executemany(
+            "INSERT OR REPLACE INTO gone VALUES (?, ?, ?)",
+            ((server, str(each.ref), each.content_digest) for each in records if each.content_digest),
         )
 
 
@@ -303,6 +350,6 @@ def _take(index: Index, content: bytes | None, digest: str | None, ref: DatasetR
     return None
 
 
-def _as_of(index: Index) -> datetime | None:
-    row = index.connection.execute("SELECT min(everything) FROM refreshed").fetchone()
-    return datetime.fromtimestamp(row[0], UTC) if row[0] is not None else None
+def _as_of(index: Index, server: str) -> datetime | None:
+    row = index.connection.execute("SELECT everything FROM refreshed WHERE server = ?", (server,)).fetchone()
+    return datetime.fromtimestamp(row[0], UTC) if row is not None else None

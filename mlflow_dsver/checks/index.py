@@ -25,7 +25,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.checks.manifest_lines import ManifestLines, parse_line
 from mlflow_dsver.manifests import FileEntry
 
-SCHEMA = 1
+SCHEMA = 2
 BLOCK = 256
 """Lines in a block."""
 
@@ -58,6 +58,14 @@ CREATE TABLE models (
     PRIMARY KEY (server, name, version)
 ) WITHOUT ROWID;
 CREATE INDEX models_by_run ON models (server, run);
+CREATE TABLE origins (
+    server TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, role TEXT NOT NULL, dataset TEXT NOT NULL,
+    PRIMARY KEY (server, name, version, role)
+) WITHOUT ROWID;
+CREATE INDEX origins_by_dataset ON origins (server, dataset);
+CREATE TABLE gone (
+    server TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (server, version, digest)
+) WITHOUT ROWID;
 CREATE TABLE refreshed (server TEXT PRIMARY KEY, everything REAL NOT NULL, lately REAL NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA};
 """
@@ -133,33 +141,49 @@ class Index:
         """(content digest, file) of every manifest with a file under exactly that path."""
         return self._found(_BY_PATH, _path_key(path), lambda entry: entry.path == path)
 
-    def uses(self, content_digest: str) -> list[IndexedUse]:
-        """The runs that used a content, the latest first."""
+    def uses(self, content_digest: str, server: str) -> list[IndexedUse]:
+        """The runs on a tracking server that used a content, the latest first."""
         rows = self.connection.execute(
-            "SELECT run, role, name, experiment, started, version FROM uses WHERE digest = ? "
+            "SELECT run, role, name, experiment, started, version FROM uses WHERE digest = ? AND server = ? "
             "ORDER BY started DESC, run, role",
-            (content_digest,),
+            (content_digest, server),
         )
         return [IndexedUse(*row) for row in rows]
 
-    def versions(self, content_digest: str) -> list[str]:
-        """The versions that have a content: those in the local store, and those that runs used."""
+    def versions(self, content_digest: str, server: str) -> list[str]:
+        """The versions that have a content: in the local store, or used by runs or by deleted runs of models."""
         rows = self.connection.execute(
-            "SELECT version FROM stored WHERE digest = ? UNION SELECT version FROM uses WHERE digest = ? ORDER BY 1",
-            (content_digest, content_digest),
+            "SELECT version FROM stored WHERE digest = ?1 "
+            "UNION SELECT version FROM uses WHERE digest = ?1 AND server = ?2 "
+            "UNION SELECT version FROM gone WHERE digest = ?1 AND server = ?2 ORDER BY 1",
+            (content_digest, server),
         )
         return [row[0] for row in rows]
 
-    def models(self, run_id: str) -> list[str]:
+    def models(self, run_id: str, server: str) -> list[str]:
         """The versions of registered models that came from a run."""
-        rows = self.connection.execute("SELECT name, version FROM models WHERE run = ? ORDER BY 1, 2", (run_id,))
+        rows = self.connection.execute(
+            "SELECT name, version FROM models WHERE run = ? AND server = ? ORDER BY 1, 2", (run_id, server)
+        )
         return [f"{name} version {version}" for name, version in rows]
 
-    def unlisted(self) -> list[str]:
+    def models_without_run(self, version: str, server: str) -> list[str]:
+        """The versions of registered models that were made from a dataset version, by a run that is gone."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT o.name, o.version FROM origins o LEFT JOIN models m "
+            "ON m.server = o.server AND m.name = o.name AND m.version = o.version "
+            "WHERE o.dataset = ?1 AND o.server = ?2 "
+            "AND (m.run IS NULL OR m.run NOT IN (SELECT run FROM uses WHERE server = ?2)) ORDER BY 1, 2",
+            (version, server),
+        )
+        return [f"{name} version {version}" for name, version in rows]
+
+    def unlisted(self, server: str) -> list[str]:
         """Versions that runs used and whose files nobody listed, so that a search cannot see them."""
         rows = self.connection.execute(
-            "SELECT DISTINCT version FROM uses WHERE digest IS NULL OR digest NOT IN (SELECT digest FROM manifests) "
-            "ORDER BY 1"
+            "SELECT DISTINCT version FROM uses WHERE server = ? "
+            "AND (digest IS NULL OR digest NOT IN (SELECT digest FROM manifests)) ORDER BY 1",
+            (server,),
         )
         return [row[0] for row in rows]
 

@@ -12,7 +12,7 @@ import click
 
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.counting import counting
-from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.cli.output import complain, emit, json_option
 from mlflow_dsver.cli.render import Lines
 from mlflow_dsver.text import one_line
 
@@ -47,8 +47,9 @@ def inputs(run: str, as_json: bool) -> None:
 def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     """Show which runs used a version.
 
-    The newest runs first, over all experiments. A REFERENCE without a selector means every version of the
-    dataset; with a tag or latest, the version that this means now.
+    The newest runs first, over all experiments, however they were linked. A REFERENCE without a selector means every
+    version of the dataset; with a tag or latest, the version that this means now. Where the provider cannot say what
+    it means, the runs that asked for the same words are shown, and a line on standard error says so.
 
     \b
     Examples:
@@ -58,8 +59,15 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     """
     from mlflow_dsver.tracking.history import runs_using
 
-    found = list(islice(runs_using(reference, role=role), limit))
-    emit(as_json, {"reference": reference, "runs": [each.to_json() for each in found]}, render.runs(found))
+    uses = runs_using(reference, role=role)
+    found = list(islice(uses, limit))
+    more = next(uses, None) is not None
+    told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
+    emit(as_json, told, render.runs(found))
+    if uses.note:
+        complain(uses.note)
+    if more:
+        complain(f"there are more: these are the newest {limit:,}; --limit shows others")
 
 
 @click.command()

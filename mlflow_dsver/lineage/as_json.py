@@ -33,6 +33,13 @@ def render(report: Report) -> str:
             }
             for ref, rows in report.datasets
         ],
+        "models_without_run": [
+            {
+                **_model(each.model),
+                "made_from": [{"role": role, "reference": str(ref)} for role, ref in each.made_from],
+            }
+            for each in report.orphans
+        ],
         "graph": {
             "nodes": [
                 {"kind": node.id.kind.value, "key": node.id.key, "title": node.title, "detail": node.detail}

@@ -81,6 +81,17 @@ class Run:
     models: tuple[Model, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOrigin:
+    """A registered model whose run is not there, and what it was made from, as (role, version) in order.
+
+    By its tags, by those of the model that it is a copy of, or by its deleted run.
+    """
+
+    model: Model
+    made_from: tuple[tuple[str, DatasetRef], ...]
+
+
 def version_of(text: str) -> DatasetRef | None:
     """A recorded reference of a version; None for text that is none, since a tag may say anything."""
     try:

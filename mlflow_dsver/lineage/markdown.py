@@ -22,6 +22,8 @@ def render(report: Report, mlflow: MLflow) -> str:
         lines += [markdown(report.subtitle), ""]
     lines += ["## Lineage", "", *_lineage(report), "", "## Datasets and their versions", "", *_versions(report)]
     lines += ["", "## Runs", "", *_runs(report, mlflow)]
+    if report.orphans:
+        lines += ["", "## Models whose run is gone", "", *_orphans(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,6 +64,14 @@ def _runs(report: Report, mlflow: MLflow) -> Iterator[str]:
         models = "<br>".join(markdown(model.key.removeprefix("models:/")) for model in run.models)
         cells = [_name(run, mlflow), markdown(run.experiment), _date(run.started), used]
         yield "| " + " | ".join([*cells, markdown((run.verdict or "").lower()), models]) + " |"
+
+
+def _orphans(report: Report) -> Iterator[str]:
+    yield "| model | made from |"
+    yield "|---" * 2 + "|"
+    for each in report.orphans:
+        told = "<br>".join(f"{markdown(role)} {markdown_code(ref)}" for role, ref in each.made_from)
+        yield f"| {markdown(each.model.key.removeprefix('models:/'))} | {told} |"
 
 
 def _name(run: Run, mlflow: MLflow) -> str:

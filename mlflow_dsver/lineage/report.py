@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlflow_dsver.lineage.facts import Run, Use
+from mlflow_dsver.lineage.facts import ModelOrigin, Run, Use
 from mlflow_dsver.lineage.graph import Graph, build
 from mlflow_dsver.lineage.views import VersionRow
 from mlflow_dsver.refs import DatasetRef
@@ -19,6 +19,7 @@ class Report:
     """What was made from which data. runs: newest first. graph: what is drawn, not necessarily all of it.
 
     datasets: sorted by reference; the versions of each, the newest first (by first use).
+    orphans: registered models whose run is not there.
     """
 
     title: str
@@ -26,16 +27,19 @@ class Report:
     runs: tuple[Run, ...]
     graph: Graph
     datasets: tuple[tuple[DatasetRef, tuple[VersionRow, ...]], ...]
+    orphans: tuple[ModelOrigin, ...] = ()
 
 
-def report(runs: Iterable[Run], title: str = "Data lineage", subtitle: str = "") -> Report:
-    """The report on these runs, which are expected newest first."""
+def report(
+    runs: Iterable[Run], title: str = "Data lineage", subtitle: str = "", orphans: Iterable[ModelOrigin] = ()
+) -> Report:
+    """The report on these runs, which are expected newest first, and on models whose run is not there."""
     all_runs = tuple(runs)
     grouped: dict[DatasetRef, list[VersionRow]] = {}
     for row in version_rows(all_runs):
         grouped.setdefault(row.use.dataset, []).append(row)
     datasets = tuple((ref, tuple(rows)) for ref, rows in sorted(grouped.items(), key=lambda item: str(item[0])))
-    return Report(title, subtitle, all_runs, build(all_runs).first(), datasets)
+    return Report(title, subtitle, all_runs, build(all_runs).first(), datasets, tuple(orphans))
 
 
 def version_rows(runs: Iterable[Run]) -> list[VersionRow]:
@@ -48,10 +52,6 @@ def version_rows(runs: Iterable[Run]) -> list[VersionRow]:
     return sorted(
         rows, key=lambda row: (row.last_used is not None, row.last_used, str(row.use.version)), reverse=True
     )
-
-
-def _age(row: VersionRow) -> tuple[bool, float, str]:
-    return row.first_used is not None, row.first_used.timestamp() if row.first_used else 0.0, str(row.use.version)
 
 
 def _row(pairs: list[tuple[Run, Use]]) -> VersionRow:

@@ -25,7 +25,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import bounded, clients
 from mlflow_dsver.tracking.history import inputs_of
-from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, run_facts, with_models
+from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_facts, with_models
 from mlflow_dsver.tracking.queries import Tracking
 from mlflow_dsver.versions import Link
 
@@ -107,7 +107,8 @@ def export_run(run_id: str, format_: Format | str, *, role: str | None = None, s
 def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
     """The linked runs of these experiments (none means all), newest first.
 
-    Raises NotFound for an experiment that does not exist.
+    With all experiments and without a filter, the registered models whose run is gone as well. Raises NotFound for
+    an experiment that does not exist, and TrackingError.
     """
     client = clients.new_client()
     known = experiments(client)
@@ -122,8 +123,9 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
     told = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
     if len(runs) == limit:
         told += ", the newest"
+    orphans = [] if chosen or wanted else list(models_without_run(client, known, runs))
     title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
-    return report(runs, title, told)
+    return report(runs, title, told, orphans)
 
 
 def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:

@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.refs import DatasetRef, check_role, parse
+from mlflow_dsver.errors import DsverError, InvalidReference, NotFound
+from mlflow_dsver.refs import LATEST, DatasetRef, check_role, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, clients, record, recorded
 from mlflow_dsver.tracking.resolving import RefLike, resolve
+from mlflow_dsver.tracking.run_search import RunSearch
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
-
-PAGE = 500
-"""Runs or experiments asked for at a time."""
 
 MAX_LINK_JSON = 32 << 20
 """Bytes of `dsver/R.json` from which on it is not read."""
@@ -69,97 +68,106 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     """
     client, until = clients.new_client(tracking_uri), bounded.deadline()
     run: Any = bounded.read_run(client, until, run_id)
-    links = recorded.links_of(run)
+    links = recorded.all_links_of(run)
     if not links:
         return []
+    ours = [role for role in links if recorded.version_text(run, role) is not None]
     what = f"show the artifacts of run {run_id}"
-    whole = bounded.within(client, until, what, lambda: _artifacts(client, run, list(links)))
+    whole = bounded.within(client, until, what, lambda: _artifacts(client, run, ours))
     return [_agreed(run, link, whole.get(role)) for role, link in links.items()]
 
 
-def runs_using(ref: RefLike, *, role: str | None = None) -> Iterator[RunUse]:
-    """Runs that used a version, over all experiments that the user may see, newest first.
+class RunsFound(Iterator[RunUse]):
+    """Uses of a version, newest run first, fetched while they are asked for.
 
-    The order holds within every 500 experiments, which are searched together.
+    note: how they were found where that is not by the version itself, in one sentence; None otherwise.
+    """
+
+    def __init__(self, uses: Iterable[RunUse], note: str | None = None) -> None:
+        self._uses = iter(uses)
+        self.note = note
+
+    def __next__(self) -> RunUse:
+        return next(self._uses)
+
+
+def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
+    """Runs that used a version, over all experiments that the user may see, newest first, however they were linked.
 
     ref: with a version id, a tag or `latest`, that version; without a selector, every version of the dataset.
-    role: only runs that used it in that role. Pages are fetched as they are needed.
-    Raises the provider's errors when a tag cannot be resolved, and TrackingError.
+    role: only runs that used it in that role. What MLflow has under these very words needs no provider. Else the
+    provider says what they mean; where it cannot, the runs count whose record says that they asked for the same
+    words, or that the dataset has that name, and `note` says so. What it costs is told in `tracking.run_search`.
+    Raises the provider's errors when there is no such run either, and TrackingError.
     """
     if role is not None:
         check_role(role)
     target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)
-    if target.selector is not None:
-        target = resolve(ref).ref
-    return _uses(clients.new_client(), target, role)
+    search = RunSearch(clients.new_client())
+    searched: DatasetRef | None = None
+    if not isinstance(ref, DatasetVersion) and target.selector != LATEST:
+        searched = target
+        found = _uses(search.using(target), partial(_is_of, target), role)
+        first = next(found, None)
+        if first is not None:
+            return RunsFound(chain([first], found))
+    try:
+        meant = resolve(ref).ref
+    except DsverError as error:
+        found = _uses(search.linked(), partial(_says, target), role)
+        first = next(found, None)
+        if first is not None:
+            return RunsFound(chain([first], found), _as_recorded(target, error))
+        if target.selector is None and isinstance(error, NotFound):
+            return RunsFound(())
+        raise
+    if target.selector is None:
+        meant = meant.at(None)
+    return RunsFound(_uses(search.using(meant), partial(_is_of, meant), role) if meant != searched else ())
 
 
-def _uses(client: MlflowClient, target: DatasetRef, role: str | None) -> Iterator[RunUse]:
-    comparison = f"= '{target}'" if target.selector is not None else f"LIKE '{target}@%'"
-    without_inputs = f"tags.`{record.ERROR_TAG}` LIKE '{record.NO_INPUTS}%'"
-    for experiments in _experiments(client):
-        seen = set()
-        for condition in (f"dataset.name {comparison}", without_inputs):
-            for run in _runs(client, experiments, condition):
-                if run.info.run_id not in seen:
-                    seen.add(run.info.run_id)
-                    yield from _uses_in(run, target, role)
+def _is_of(target: DatasetRef, link: Link) -> bool:
+    ref = link.version.ref
+    return ref == target if target.selector is not None else ref.at(None) == target
 
 
-def _uses_in(run: Any, target: DatasetRef, role: str | None) -> Iterator[RunUse]:
-    """What the run used of the target: the search found it by a pattern, in which `_` and `%` stand for anything."""
-    links = recorded.links_of(run)
-    uses = [(link.role, link.version.ref, link.grade) for link in links.values()]
-    uses += [("", ref, Grade("D")) for ref in _roleless(run)]
-    for used_as, ref, grade in uses:
-        same = ref == target if target.selector is not None else ref.at(None) == target
-        if same and role in (None, used_as):
-            yield RunUse(
-                run_id=run.info.run_id,
-                run_name=run.info.run_name or "",
-                experiment_id=run.info.experiment_id,
-                status=run.info.status,
-                started=datetime.fromtimestamp(run.info.start_time / 1000, UTC) if run.info.start_time else None,
-                role=used_as,
-                ref=ref,
-                grade=grade,
-            )
+def _says(target: DatasetRef, link: Link) -> bool:
+    """Whether a record asked for these words, or has the dataset under this name."""
+    named = link.version.dataset_name is not None and link.version.dataset_name == target.dataset
+    if named and link.version.ref.provider == target.provider and target.selector in (None, link.version.id):
+        return True
+    try:
+        asked = parse(link.requested)
+    except InvalidReference:
+        return False
+    same = target.selector is None or (asked.selector or LATEST) == target.selector
+    return same and asked.at(None) == target.at(None)
 
 
-def _roleless(run: Any) -> Iterator[DatasetRef]:
-    """Versions that were logged as inputs without a role, such as by `mlflow.log_input` alone."""
-    for name, _, role in record.inputs_present(run):
-        if role is None:
-            try:
-                yield parse(name)
-            except InvalidReference:
-                continue
+def _as_recorded(target: DatasetRef, error: DsverError) -> str:
+    what = "this dataset" if target.selector is None else f"{one_line(target, 400)}"
+    return (
+        f"{target.provider} could not say what {what} is ({one_line(error, 300)}); "
+        "these runs say that they asked for it"
+    )
 
 
-def _experiments(client: MlflowClient) -> Iterator[list[str]]:
-    """Ids of the experiments that the user may see, in pages."""
-    for page in _pages(client, "list experiments", client.search_experiments):
-        yield [experiment.experiment_id for experiment in page]
-
-
-def _runs(client: MlflowClient, experiments: list[str], condition: str) -> Iterator[Any]:
-    newest_first = ["attributes.start_time DESC"]
-    search = partial(client.search_runs, experiments, condition, order_by=newest_first)
-    for page in _pages(client, "search runs", search):
-        yield from page
-
-
-def _pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterator[Any]:
-    """Pages of a search, until one is empty, has no mark of a next one, or the mark of the page before."""
-    token: str | None = None
-    while True:
-        ask = partial(search, max_results=PAGE, page_token=token)
-        page: Any = bounded.within(client, bounded.deadline(), what, ask)
-        if page:
-            yield page
-        if not page or not page.token or page.token == token:
-            return
-        token = page.token
+def _uses(runs: Iterable[Any], wanted: Callable[[Link], bool], role: str | None) -> Iterator[RunUse]:
+    """What the runs used of what is wanted: a search finds too much, as in a pattern `_` and `%` are anything."""
+    for run in runs:
+        started = run.info.start_time
+        for used_as, link in recorded.all_links_of(run).items():
+            if wanted(link) and (role is None or recorded.is_role(used_as, role, run)):
+                yield RunUse(
+                    run_id=run.info.run_id,
+                    run_name=run.info.run_name or "",
+                    experiment_id=run.info.experiment_id,
+                    status=run.info.status,
+                    started=datetime.fromtimestamp(started / 1000, UTC) if started else None,
+                    role=used_as,
+                    ref=link.version.ref,
+                    grade=link.grade,
+                )
 
 
 def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str, Link]:

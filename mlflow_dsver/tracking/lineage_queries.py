@@ -12,23 +12,27 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, Run, Use
+from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
 from mlflow_dsver.lineage.links import dataset_filter
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.recorded import links_of
+from mlflow_dsver.tracking.model_origins import origins
+from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.recorded import all_links_of
+from mlflow_dsver.tracking.run_search import RunSearch
 from mlflow_dsver.tracking.source import SOURCE_TYPE
 from mlflow_dsver.versions import date_value
 
-LINKED = "tags.`dsver.schema` LIKE '%'"
-"""MLflow's filter for runs that have any dataset version on their record."""
-
 PAGE = 50
+MOST = 1000
+"""Experiments or models that are asked of MLflow at a time."""
 MOST_PAGES = 8
 """Pages that are asked of MLflow at most to fill one of ours, where a filter leaves out what MLflow found."""
 
@@ -58,20 +62,30 @@ class Reader(Protocol):
     def get_run(self, run_id: str) -> Any:
         """One run."""
 
-    def search_model_versions(self, filter_string: str, *, max_results: int) -> Any:
-        """Versions of registered models."""
+    def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
+        """Versions of registered models, a page of them."""
+
+
+def every(search: Callable[..., Any], *what: Any) -> Iterator[Any]:
+    """All that a search of a reader finds, page after page.
+
+    Raises MlflowException when a page is named as its own next one: what follows would be left out.
+    """
+    token: str | None = None
+    while True:
+        page = search(*what, max_results=MOST, page_token=token)
+        yield from page
+        following = getattr(page, "token", None) or None
+        if following is not None and following == token:
+            raise MlflowException("MLflow names a page as its own next one")
+        token = following
+        if token is None:
+            return
 
 
 def experiments(reader: Reader) -> dict[str, str]:
     """Id to name of all active experiments that the reader may see."""
-    found: dict[str, str] = {}
-    token = None
-    while True:
-        page = reader.search_experiments(max_results=1000, page_token=token)
-        found.update((str(each.experiment_id), each.name) for each in page)
-        token = getattr(page, "token", None)
-        if not token or not page:
-            return found
+    return {str(each.experiment_id): each.name for each in every(reader.search_experiments)}
 
 
 def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
@@ -90,7 +104,7 @@ def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) 
             created.get(role),
             link.version.web_url,
         )
-        for role, link in links_of(run).items()
+        for role, link in all_links_of(run).items()
         if link.version.ref.selector is not None
     )
     experiment_id = str(run.info.experiment_id)
@@ -151,24 +165,51 @@ def runs_of(
 ) -> tuple[tuple[Run, ...], str | None]:
     """A page of the runs that used a version, or any version of a dataset; each with those uses alone, no models."""
 
-    def keep(use: Use) -> bool:
-        return use.version == ref or (ref.selector is None and use.dataset == ref)
-
-    return runs_page(reader, names, dataset_filter(ref), wanted, keep=keep, token=token)
+    return runs_page(reader, names, dataset_filter(ref), wanted, keep=partial(is_use_of, ref), token=token)
 
 
-def all_runs(reader: Reader, names: Mapping[str, str], limit: int, wanted: Filter = EVERYTHING) -> Iterator[Run]:
-    """Linked runs of these experiments with their models, newest first, `limit` at most."""
+def all_runs(
+    client: MlflowClient, names: Mapping[str, str], limit: int, wanted: Filter = EVERYTHING
+) -> Iterator[Run]:
+    """Linked runs of these experiments with their models, newest first, `limit` at most. Raises TrackingError."""
+    chosen = [each for each in names if wanted.experiment in (None, "", each)]
+    found = RunSearch(client, chosen).linked(_conditions(wanted))
+    runs = islice(wanted.apply(run_facts(run, names) for run in found), limit)
+    while some := list(islice(runs, 500)):
+        yield from with_models(client, some, list(names))
 
-    def pages() -> Iterator[Run]:
-        token = None
-        while True:
-            runs, token = runs_page(reader, names, LINKED, wanted, token=token, size=min(limit, 500))
-            yield from with_models(reader, runs, list(names))
-            if token is None:
-                return
 
-    return islice(pages(), limit)
+def runs_of_version(
+    client: MlflowClient, names: Mapping[str, str], ref: DatasetRef, *, deleted: bool = False
+) -> Iterator[Run]:
+    """All runs that used a version or any version of a dataset, with those uses alone and without models.
+
+    However they were linked, newest first. deleted: the deleted runs, and no others. Raises TrackingError.
+    """
+    found = RunSearch(client, list(names), deleted=deleted).using(ref)
+    return EVERYTHING.apply((run_facts(run, names) for run in found), partial(is_use_of, ref))
+
+
+def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Iterable[Run]) -> Iterator[ModelOrigin]:
+    """Registered models of which it is known what they were made from, and whose run is not there.
+
+    names: all experiments. runs: some that are there. Raises TrackingError.
+    """
+    models = list(Tracking().model_versions())
+    here = {run.run_id for run in runs}
+    others = {model.run_id for model in models if model.run_id and model.run_id not in here}
+    here |= {run.info.run_id for run in RunSearch(client, list(names)).of_ids(others)}
+    gone = map(partial(run_facts, names=names), RunSearch(client, list(names), deleted=True).of_ids(others - here))
+    used = {run.run_id: {use.role: use.version for use in run.uses} for run in gone}
+    run_of = {(model.name, model.version): model.run_id for model in models}
+    for key, made_from in sorted(origins(models, used).items()):
+        if run_of[key] not in here:
+            yield ModelOrigin(Model(*key), tuple(sorted(made_from.items())))
+
+
+def is_use_of(ref: DatasetRef, use: Use) -> bool:
+    """Whether a use is of a version, or of any version of a dataset where the reference names none."""
+    return use.version == ref or (ref.selector is None and use.dataset == ref)
 
 
 def with_models(reader: Reader, runs: Sequence[Run], experiment_ids: Sequence[str]) -> tuple[Run, ...]:
@@ -203,7 +244,7 @@ def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
 
 def _registered(reader: Reader, condition: str) -> Iterator[tuple[str, Model]]:
     try:
-        found = reader.search_model_versions(f"run_id {condition}", max_results=1000)
+        found = list(every(reader.search_model_versions, f"run_id {condition}"))
     except MlflowException as error:
         _logger.info("registered models could not be searched: %s", error)
         return
@@ -223,7 +264,7 @@ def _logged(reader: Any, condition: str, experiment_ids: Sequence[str]) -> Itera
     if search is None:  # MLflow 2 has none
         return
     try:
-        found = search(list(experiment_ids), f"source_run_id {condition}", max_results=1000)
+        found = list(every(search, list(experiment_ids), f"source_run_id {condition}"))
     except MlflowException as error:
         _logger.info("logged models could not be searched: %s", error)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from mlflow import MlflowClient
@@ -16,13 +17,16 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.lineage.facts import Model, Run
+from mlflow_dsver.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.clients import new_client
-from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of, with_models
-from mlflow_dsver.tracking.recorded import links_of
+from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of_version, with_models
+from mlflow_dsver.tracking.model_origins import Origins, origins
+from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.recorded import all_links_of
 from mlflow_dsver.tracking.resolving import RefLike, resolve
-from mlflow_dsver.versions import Link
+from mlflow_dsver.versions import DatasetVersion, Link
 
 DATASETS_TAG = "dsver.datasets"
 """On a registered model: the references that its newest version was made from, separated by blanks."""
@@ -58,7 +62,7 @@ def tag_model(name: str, version: str) -> dict[str, str]:
     try:
         found = client.get_model_version(name, version)
         run_id = found.run_id or _logged_run(client, found)
-        links = links_of(client.get_run(run_id)) if run_id else {}
+        links = all_links_of(client.get_run(run_id)) if run_id else {}
         tags = _tags(list(links.values()))
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
@@ -76,44 +80,58 @@ def tag_model(name: str, version: str) -> dict[str, str]:
 def models_using(ref: RefLike) -> Iterator[ModelUse]:
     """Models that were made from a version, newest run first, each once.
 
-    A moving selector means the version that it means now. Found through the runs that used the version, with the
-    models that they logged or registered, and through the tags of models whose run is gone. Raises the provider's
+    A moving selector means the version that it means now; what MLflow has under these very words needs no provider.
+    Found through the runs that used the version, deleted ones too, with the models that they logged or registered;
+    and through the tags of all model versions, in any role, and those that they are copies of. Raises the provider's
     errors when the reference must be resolved, TrackingError when MLflow cannot be asked.
     """
-    target = resolve(ref).ref
     client = new_client()
+    target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)
+    if isinstance(ref, DatasetVersion) or target.selector in (None, LATEST):
+        yield from _models_of(client, resolve(ref).ref)
+        return
+    found = _models_of(client, target)
+    first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+        return
+    meant = resolve(ref).ref
+    if meant != target:
+        yield from _models_of(client, meant)
+
+
+def _models_of(client: MlflowClient, target: DatasetRef) -> Iterator[ModelUse]:
     seen: set[str] = set()
     try:
-        names, token = experiments(client), None
-        while True:
-            runs, token = runs_of(client, names, target, token=token)
-            for run in with_models(client, runs, list(names)):
-                for use in _uses(run):
+        names = experiments(client)
+        used: dict[str, Origins] = {}
+        for deleted in (False, True):
+            runs = runs_of_version(client, names, target, deleted=deleted)
+            while some := list(islice(runs, 100)):
+                used.update((run.run_id, {use.role: use.version for use in run.uses}) for run in some)
+                for use in chain.from_iterable(map(_uses, with_models(client, some, list(names)))):
                     if use.model.key not in seen:
                         seen.add(use.model.key)
                         yield use
-            if token is None:
-                break
-        for use in _tagged(client, str(target)):
-            if use.model.key not in seen:
-                seen.add(use.model.key)
-                yield use
     except MlflowException as error:
         raise TrackingError("models could not be searched", reference=target) from error
+    models = {(each.name, each.version): each for each in Tracking().model_versions()}
+    for (name, version), made_from in origins(models.values(), used).items():
+        use = ModelUse(
+            Model(name, version),
+            models[name, version].run_id or "",
+            tuple(sorted(role for role, used_ref in made_from.items() if used_ref == target)),
+        )
+        if use.roles and use.model.key not in seen:
+            seen.add(use.model.key)
+            yield use
 
 
 def _uses(run: Run) -> Iterator[ModelUse]:
     roles = tuple(sorted(use.role for use in run.uses))
     for model in run.models:
         yield ModelUse(model, run.run_id, roles)
-
-
-def _tagged(client: MlflowClient, reference: str) -> Iterator[ModelUse]:
-    """Model versions whose tags name a version in the usual roles."""
-    for role in ("training", "validation", "test", "eval"):
-        found = client.search_model_versions(f"tags.`{record.key(role, 'version')}` = '{reference}'")
-        for each in found:
-            yield ModelUse(Model(each.name, str(each.version)), each.run_id or "", (role,))
 
 
 def _tags(links: Sequence[Link]) -> dict[str, str]:

@@ -5,11 +5,11 @@ Nothing here judges what it reads. Each question is bounded in time; MLflow's ow
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,9 @@ from mlflow_dsver.errors import NotFound, TrackingError
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients, record
 from mlflow_dsver.tracking.bounded import deadline, read_run, within
-from mlflow_dsver.tracking.source import SOURCE_TYPE
+from mlflow_dsver.tracking.recorded import sources_of
+from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
 from mlflow_dsver.tracking.writing import put_tags
-
-PAGE = 1000
-"""Runs asked for at a time."""
-
-MAX_SOURCE = 65_536
-"""Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
 MAX_FILE = 1 << 30
 """Bytes of one file of a record at most."""
@@ -37,7 +32,7 @@ class RunFacts:
     """A run as MLflow has it.
 
     experiment: its name. started, ended: with time zone; None when MLflow does not say. metrics: last values.
-    sources: role to the source JSON of each input that is a dataset version, as far as it is a JSON object.
+    sources: role to the source JSON of each input that is a dataset version; see `recorded.sources_of` for the roles.
     """
 
     run_id: str
@@ -56,11 +51,17 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a registered model, and the run it came from; None when MLflow does not know the run."""
+    """A version of a registered model.
+
+    run_id: the run it came from; None when MLflow does not know it. source: where its files came from, such as
+    `models:/name/3` of a copy. tags: as they are on this version.
+    """
 
     name: str
     version: str
     run_id: str | None
+    source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
@@ -91,16 +92,30 @@ class Tracking:
         Raises NotFound for an experiment that does not exist, TrackingError for a filter that MLflow refuses.
         """
         ids = [self._experiment_id(name) for name in experiments] or self._all_experiments()
+        if not ids:
+            return
         clauses = [filter_text] if filter_text else []
         if since is not None:
-            clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
-        token = None
-        while ids:
-            page = self._page(ids, " AND ".join(clauses), token)
+            clauses.append(_begun(since))
+        search = partial(self._client.search_runs, ids, " AND ".join(clauses))
+        for page in pages(self._client, "search runs", search):
             yield from map(self._facts, page)
-            token = page.token
-            if not token:
-                return
+
+    def linked_runs(self, *, since: datetime | None = None) -> Iterator[RunFacts]:
+        """Runs with any link, however it was made, newest first; see `run_search`. since: begun then or later.
+
+        Raises TrackingError.
+        """
+        search = RunSearch(self._client, self._all_experiments())
+        return filter(_is_linked, map(self._facts, search.linked(_begun(since))))
+
+    def deleted_runs(self, run_ids: Iterable[str]) -> Iterator[RunFacts]:
+        """Those of these runs that are deleted and can still be read, as far as they have a link.
+
+        Raises TrackingError.
+        """
+        search = RunSearch(self._client, self._all_experiments(), deleted=True)
+        return filter(_is_linked, map(self._facts, search.of_ids(run_ids)))
 
     def record_files(self, run: RunFacts, *, manifests: bool = True) -> dict[str, bytes]:
         """The files of the record by their name in the folder `dsver`; those that do not exist are left out.
@@ -150,30 +165,16 @@ class Tracking:
 
     def model_versions(self) -> Iterator[ModelVersion]:
         """All versions of all registered models, a page at a time; none where there is no registry."""
-        token = None
-        while True:
-            try:
-                page = within(self._client, deadline(), "list models", lambda: self._models(token))  # noqa: B023
-            except TrackingError as error:
-                if "not" in str(error.__cause__).lower() and "support" in str(error.__cause__).lower():
-                    return
-                raise
-            for each in page:
-                yield ModelVersion(each.name, str(each.version), each.run_id or None)
-            token = page.token
-            if not token:
+        try:
+            for page in pages(self._client, "list models", self._client.search_model_versions):
+                for each in page:
+                    yield ModelVersion(
+                        each.name, str(each.version), each.run_id or None, each.source or "", dict(each.tags or {})
+                    )
+        except TrackingError as error:
+            if "not" in str(error.__cause__).lower() and "support" in str(error.__cause__).lower():
                 return
-
-    def _models(self, token: str | None) -> Any:
-        return self._client.search_model_versions(max_results=PAGE, page_token=token)
-
-    def _page(self, ids: list[str], filter_text: str, token: str | None) -> Any:
-        return within(
-            self._client,
-            deadline(),
-            "search runs",
-            lambda: self._client.search_runs(ids, filter_text, max_results=PAGE, page_token=token),
-        )
+            raise
 
     def _experiment_id(self, name: str) -> str:
         def work() -> Any:
@@ -194,19 +195,9 @@ class Tracking:
         return str(found.experiment_id)
 
     def _all_experiments(self) -> list[str]:
-        def work() -> list[Any]:
-            found: list[Any] = []
-            token = None
-            while True:
-                page = self._client.search_experiments(max_results=PAGE, page_token=token)
-                found += page
-                token = page.token
-                if not token:
-                    return found
-
-        found = within(self._client, deadline(), "list experiments", work)
-        self._experiments.update({each.experiment_id: each.name for each in found})
-        return [each.experiment_id for each in found]
+        found = experiment_names(self._client)
+        self._experiments.update(found)
+        return list(found)
 
     def _facts(self, run: Any) -> RunFacts:
         return facts_of(run, self._experiment_name(run.info.experiment_id))
@@ -221,6 +212,14 @@ class Tracking:
             )
             self._experiments[experiment_id] = found.name
         return self._experiments[experiment_id]
+
+
+def _begun(since: datetime | None) -> str:
+    return "" if since is None else f"attributes.start_time >= {int(since.timestamp() * 1000)}"
+
+
+def _is_linked(run: RunFacts) -> bool:
+    return bool(run.sources) or record.SCHEMA_TAG in run.tags
 
 
 def facts_of(run: Any, experiment: str) -> RunFacts:
@@ -238,7 +237,7 @@ def facts_of(run: Any, experiment: str) -> RunFacts:
         params=dict(run.data.params),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
-        sources=_sources(run),
+        sources=sources_of(run),
     )
 
 
@@ -254,20 +253,6 @@ def _content(repository: Any, path: str, scratch: str) -> bytes:
     if local.stat().st_size > MAX_FILE:
         raise TrackingError(f"the artifact {one_line(path, 200)} is larger than {MAX_FILE} bytes")
     return local.read_bytes()
-
-
-def _sources(run: Any) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for each in run.inputs.dataset_inputs if run.inputs else []:
-        role = record.context_of(each)
-        if each.dataset.source_type != SOURCE_TYPE or role is None or len(each.dataset.source) > MAX_SOURCE:
-            continue
-        try:
-            fields = json.loads(each.dataset.source)
-        except (ValueError, RecursionError):
-            fields = None
-        found[role] = fields if isinstance(fields, dict) else {}
-    return found
 
 
 def _time(milliseconds: int | None) -> datetime | None:

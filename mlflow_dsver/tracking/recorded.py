@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from mlflow_dsver.errors import InvalidReference
@@ -21,14 +22,31 @@ from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.source import SOURCE_TYPE, DatasetVersionSource
 from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
+UNKNOWN_ROLE = "unknown"
+"""The role of an input that was logged without a context."""
+ROLE_LENGTH = 60
+"""Characters of a context that its role keeps; a role has 64 at most."""
+MAX_SOURCE = 65_536
+"""Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
+
 _logger = logging.getLogger(__name__)
 _ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 
 
 def links_of(run: Any) -> dict[str, Link]:
-    """Role to link of MLflow's run entity, sorted by role."""
-    sources = _sources(run)
+    """Role to link of MLflow's run entity, sorted by role: what was declared in a role, one version each.
+
+    Parents, resumed runs and new records go by these. `all_links_of` has further inputs besides.
+    """
+    declared = _declared(run)
+    return {role: link for role, link in all_links_of(run).items() if role in declared}
+
+
+def all_links_of(run: Any) -> dict[str, Link]:
+    """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles."""
+    sources = {role: DatasetVersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
     keys = [*run.data.params, *run.data.tags]
     roles = {found[1] for found in map(_ROLE_KEY.match, keys) if found} | set(sources)
     links = {}
@@ -38,6 +56,64 @@ def links_of(run: Any) -> dict[str, Link]:
         except (InvalidReference, ValueError) as error:
             _logger.warning("run %s: its %s input is not a link: %s", run.info.run_id, role, one_line(error))
     return links
+
+
+def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
+    """Role to the source JSON of each dataset input that is a dataset version; {} where it is no JSON object.
+
+    The role is MLflow's context. `mlflow.log_input` asks for none and takes any text, and several inputs in one: an
+    input without a context has the role `unknown`; what cannot stand in a role's name becomes `-`; and a further
+    version in a role that is taken stands as `training-2`. An input that repeats a version which the run has
+    already in that role (without a context: in any) is told once.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    further: list[tuple[str | None, Mapping[str, Any]]] = []
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        if each.dataset.source_type != SOURCE_TYPE:
+            continue
+        context, fields = record.context_of(each), _object(each.dataset.source)
+        role = _role(context)
+        text = version_text(run, role) if context else None
+        if text is not None and text == fields.get("reference"):
+            found[role] = fields
+        else:
+            further.append((context, fields))
+    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
+    recorded = {version_text(run, key[1]) for key in keys if key}
+    for context, fields in sorted(further, key=lambda one: not one[0]):
+        role, reference = _role(context), fields.get("reference")
+        told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
+        if not isinstance(reference, str) or reference not in (told if context else told | recorded):
+            found[_free(role, found, run)] = fields
+    return found
+
+
+def is_role(key: str, role: str, run: Any) -> bool:
+    """Whether what `all_links_of` has under a key was used in a role: under its name or as a further version."""
+    return key == role or (_stands_for(key, role) and key not in _declared(run))
+
+
+def _declared(run: Any) -> set[str]:
+    """The roles that the run has under their own name."""
+    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
+    contexts = {record.context_of(each) for each in (run.inputs.dataset_inputs if run.inputs else ())}
+    return {key[1] for key in keys if key} | {each for each in contexts if each}
+
+
+def _role(context: str | None) -> str:
+    return _UNFIT.sub("-", context or UNKNOWN_ROLE).lstrip("-_")[:ROLE_LENGTH] or UNKNOWN_ROLE
+
+
+def _stands_for(key: str, role: str) -> bool:
+    return key == role or key.removeprefix(f"{role}-").isdecimal()
+
+
+def _free(role: str, taken: Mapping[str, object], run: Any) -> str:
+    """The role itself, or the next number of it that nothing on the run has."""
+    if role not in taken:
+        return role
+    numbered = (f"{role}-{number}" for number in count(2))
+    return next(name for name in numbered if name not in taken and version_text(run, name) is None)
 
 
 def version_text(run: Any, role: str) -> str | None:
@@ -85,17 +161,9 @@ def _started(run: Any) -> datetime:
     return datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
 
 
-def _sources(run: Any) -> dict[str, DatasetVersionSource]:
-    """Role to source of the run's dataset inputs that are dataset versions."""
-    sources = {}
-    for each in run.inputs.dataset_inputs if run.inputs else []:
-        role = record.context_of(each)
-        if each.dataset.source_type != SOURCE_TYPE or not role or not _ROLE_KEY.match(record.key(role, "version")):
-            continue
-        try:
-            fields = json.loads(each.dataset.source)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(fields, dict):
-            sources[role] = DatasetVersionSource.from_dict(fields)
-    return sources
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(text) if len(text) <= MAX_SOURCE else None
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {}

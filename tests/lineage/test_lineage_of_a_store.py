@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.lineage.facts import Filter
 from mlflow_dsver.refs import parse
+from mlflow_dsver.tracking import lineage_queries
 from mlflow_dsver.tracking.exporting import record_of, report_of
-from mlflow_dsver.tracking.lineage_queries import LINKED, experiments, run_facts, runs_of, runs_page
+from mlflow_dsver.tracking.lineage_queries import experiments, run_facts, runs_of, runs_page
 from mlflow_dsver.tracking.models import DATASETS_TAG, models_using, register_model, tag_model
+from mlflow_dsver.tracking.run_search import LINKED
+from mlflow_dsver.tracking.source import DatasetVersionSource
 
 
 @pytest.fixture
@@ -115,6 +120,75 @@ def test_a_model_whose_run_is_gone_is_found_by_its_tags(linked: dict[str, Any]) 
     tag_model("classifier", register(linked["runs"][0]))
     MlflowClient().delete_run(linked["runs"][0])
     assert [use.model.name for use in models_using(linked["first"])] == ["classifier"]
+
+
+@pytest.mark.parametrize("is_tagged", [True, False])
+def test_a_model_whose_run_is_gone_is_found_whatever_its_role_and_so_is_its_copy(
+    linked: dict[str, Any], is_tagged: bool, capsys: Any
+) -> None:
+    """By its tags, else by its deleted run: from the version, in the report, and by a file."""
+    client = MlflowClient()
+    with dsver.start_run(inputs={"train": linked["first"]}) as run:
+        pass
+    version = register(run.info.run_id)
+    if is_tagged:
+        tag_model("classifier", version)
+    copied = client.copy_model_version(f"models:/classifier/{version}", "shipped")
+    later = client.create_model_version("shipped", f"models:/classifier/{version}")
+    client.delete_run(run.info.run_id)
+    keys = {f"models:/classifier/{version}", *(f"models:/shipped/{each.version}" for each in (copied, later))}
+    assert {use.model.key for use in models_using(linked["first"])} == keys
+    assert {use.roles for use in models_using(str(linked["first"]))} == {("train",)}
+    assert {each.model.key for each in report_of().orphans} == keys
+    capsys.readouterr()
+    assert command(["contains", "digits/0/0.txt", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {each for found in told["found"] for each in found["models_without_run"]} == {
+        f"classifier version {version}",
+        "shipped version 1",
+        "shipped version 2",
+    }
+
+
+def test_models_are_found_beyond_the_first_page(linked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage_queries, "MOST", 2)
+    made = {f"models:/classifier/{register(linked['runs'][0])}" for _ in range(5)}
+    (run,) = [run for run in report_of().runs if run.run_id == linked["runs"][0]]
+    assert {model.key for model in run.models} == made
+    assert not report_of().orphans, "their run is there"
+
+
+def test_runs_that_mlflow_linked_in_its_own_way_are_in_the_report_and_found_by_a_file(
+    linked: dict[str, Any], capsys: Any
+) -> None:
+    source = json.dumps(DatasetVersionSource.of(linked["first"]).to_dict())
+    MlflowClient().log_inputs(
+        linked["runs"][2], [DatasetInput(Dataset("frame", "d1", "dataset_version", source), [])]
+    )
+    (run,) = [run for run in report_of().runs if run.run_id == linked["runs"][2]]
+    assert [(use.role, use.version) for use in run.uses] == [("unknown", linked["first"].ref)]
+    made = register(linked["runs"][2])
+    assert f"models:/classifier/{made}" in [use.model.key for use in models_using(linked["first"])]
+    capsys.readouterr()
+    assert command(["contains", "digits/0/0.txt", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {use["run_id"] for found in told["found"] for use in found["runs"]} == set(linked["runs"])
+
+
+def test_what_runs_of_another_tracking_server_did_is_not_told(
+    linked: dict[str, Any], capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index serves several servers, and each is asked about itself."""
+    assert command(["contains", "digits/0/0.txt", "--json"]) == 0
+    capsys.readouterr()
+    shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "other.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
+    for run_id in linked["runs"]:
+        MlflowClient().delete_run(run_id)
+    assert command(["contains", "digits/0/0.txt", "--json"]) == 0
+    (found, *others) = json.loads(capsys.readouterr().out)["found"]
+    assert [each["runs"] for each in (found, *others)] == [[]] * (1 + len(others))
+    assert str(linked["first"]) in found["versions"], "the local store has it, whoever used it"
 
 
 @pytest.mark.filterwarnings("ignore")  # importing mlflow.pyfunc warns, and so does logging a model

@@ -24,7 +24,7 @@ from tracking_proxy import Proxy
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import InputConflict, RunNotFound, TrackingError
 from mlflow_dsver.manifests import FileEntry, Manifest, read
-from mlflow_dsver.tracking import history, record, recording
+from mlflow_dsver.tracking import record, recording, run_search
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_a_record_that_comes_late_takes_back_that_it_failed(proxy, digits):
 
 
 def test_runs_are_found_page_by_page(server, fake, monkeypatch):
-    monkeypatch.setattr(history, "PAGE", 2)
+    monkeypatch.setattr(run_search, "PAGE", 2)
     name = f"pages-{secrets.token_hex(4)}"
     fake.has(version(name))
     run_ids = []

@@ -25,7 +25,8 @@ from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking.app import catalogue, contents
 from mlflow_dsver.tracking.app.catalogue import VERSIONS, Catalogue
 from mlflow_dsver.tracking.app.visitor import Visitor
-from mlflow_dsver.tracking.lineage_queries import LINKED, registered_model, run_facts, runs_of, runs_page, with_models
+from mlflow_dsver.tracking.lineage_queries import registered_model, run_facts, runs_of, runs_page, with_models
+from mlflow_dsver.tracking.run_search import LINKED
 
 ROLES = ("training", "validation", "test", "eval")
 SIBLINGS = 4

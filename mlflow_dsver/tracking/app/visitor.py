@@ -80,11 +80,12 @@ class Visitor:
             raise MlflowException("no such run")
         return run
 
-    def search_model_versions(self, filter_string: str, *, max_results: int) -> Any:
-        """Versions of registered models that the visitor may read."""
-        body = {"filter": filter_string, "max_results": max_results}
+    def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
+        """A page of the versions of registered models that the visitor may read."""
+        body = {"filter": filter_string, "max_results": max_results, "page_token": page_token}
         answer = self._ask("GET", "model-versions/search", body, model_registry_pb2.SearchModelVersions.Response())
-        return [ModelVersion.from_proto(each) for each in answer.model_versions]
+        found = [ModelVersion.from_proto(each) for each in answer.model_versions]
+        return PagedList(found, answer.next_page_token or None)
 
     def get_model_version(self, name: str, version: str) -> Any:
         """One version of a registered model."""
@@ -92,16 +93,23 @@ class Visitor:
         answer = self._ask("GET", "model-versions/get", body, model_registry_pb2.GetModelVersion.Response())
         return ModelVersion.from_proto(answer.model_version)
 
-    def search_logged_models(self, experiment_ids: list[str], filter_string: str, *, max_results: int) -> Any:
-        """Logged models of experiments that the visitor may read; none on MLflow 2."""
+    def search_logged_models(
+        self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
+    ) -> Any:
+        """A page of the logged models of experiments that the visitor may read; none on MLflow 2."""
         message = getattr(service_pb2, "SearchLoggedModels", None)
         if message is None:
-            return []
+            return PagedList([], None)
         from mlflow.entities import LoggedModel
 
-        body = {"experiment_ids": experiment_ids, "filter": filter_string, "max_results": max_results}
+        body = {
+            "experiment_ids": experiment_ids,
+            "filter": filter_string,
+            "max_results": max_results,
+            "page_token": page_token,
+        }
         answer = self._ask("POST", "logged-models/search", body, message.Response())
-        return [LoggedModel.from_proto(each) for each in answer.models]
+        return PagedList([LoggedModel.from_proto(each) for each in answer.models], answer.next_page_token or None)
 
     def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
         """An artifact of a run; None when it is not there or larger than `limit` bytes.

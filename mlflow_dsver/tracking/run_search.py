@@ -1,0 +1,206 @@
+"""Which runs used a dataset version: the searches of MLflow that find all of them, whatever way they were linked.
+
+Our own records name the dataset input after the version, so MLflow finds those by name. Two kinds need more:
+
+- A run linked in MLflow's own way (`mlflow.log_input` of a dataset whose source is a reference) has an input of any
+  name, and MLflow cannot search sources. The names in use that are not ours are asked for first (MLflow's dataset
+  summaries: one request for 20 experiments, none where the tracking store is opened directly), and the runs with
+  such an input are read, up to 1,000 a request. Where MLflow does not tell all names, all runs with an input are.
+- A run whose record is incomplete (a server without dataset inputs, a write that failed) says so in a tag.
+
+What is found is a candidate: the caller reads the links of each run. Runs come newest first, pages as they are
+needed, each request within MLFLOW_DSVER_TRACKING_TIMEOUT.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import chain
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
+from mlflow_dsver.lineage.links import dataset_filter
+from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import bounded, record
+
+PAGE = 1000
+"""Runs or experiments asked for at a time."""
+
+SUMMARIES, SUMMARY_EXPERIMENTS = 1000, 20
+"""Summaries that MLflow gives at most, without saying that there are more; experiments it takes in one request."""
+
+NAMES = 100
+"""Names of datasets in one search at most; with more of them, all runs with an input are read."""
+
+IDS = 200
+"""Ids of runs in one search at most."""
+
+LINKED = f"tags.`{record.SCHEMA_TAG}` LIKE '%'"
+"""MLflow's filter for runs that have a record of ours."""
+
+_INCOMPLETE = f"tags.`{record.ERROR_TAG}` LIKE '%'"
+_ANY_INPUT = "dataset.name LIKE '%'"
+_RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
+_OUR_DIGEST = re.compile(r"[0-9a-f]{16}\Z")
+_QUOTABLE = re.compile(r"[^'\"\\`%\x00-\x1f]{1,500}\Z")
+_logger = logging.getLogger(__name__)
+
+
+class RunSearch:
+    """The runs of some experiments; what MLflow says of these is asked for once.
+
+    experiments: ids; None means all that the user may see. deleted: the deleted runs, and not those that are there.
+    """
+
+    def __init__(
+        self, client: MlflowClient, experiments: Sequence[str] | None = None, *, deleted: bool = False
+    ) -> None:
+        self._client = client
+        self._chosen = experiments
+        self._view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+
+    def using(self, ref: DatasetRef) -> Iterator[Any]:
+        """Candidates for a version, or for any version of a dataset. Raises TrackingError."""
+        return self._found((dataset_filter(ref), _INCOMPLETE), "")
+
+    def linked(self, condition: str = "") -> Iterator[Any]:
+        """Candidates for runs with any link. condition: in MLflow's words, on top. Raises TrackingError."""
+        return self._found((LINKED,), condition)
+
+    def of_ids(self, run_ids: Iterable[str]) -> Iterator[Any]:
+        """The runs of these ids, deleted or not as the search says, in no order. Raises TrackingError."""
+        known = sorted(each for each in set(run_ids) if _RUN_ID.match(each))
+        for start in range(0, len(known), IDS) if self._experiments else ():
+            quoted = ", ".join(f"'{run_id}'" for run_id in known[start : start + IDS])
+            yield from self._runs(self._experiments, f"attributes.run_id IN ({quoted})")
+
+    @cached_property
+    def _experiments(self) -> list[str]:
+        return list(experiment_names(self._client) if self._chosen is None else self._chosen)
+
+    @cached_property
+    def _other_inputs(self) -> list[str]:
+        return _conditions(other_names(self._client, self._experiments))
+
+    def _found(self, own: Sequence[str], condition: str) -> Iterator[Any]:
+        """Runs that match any condition, or have an input of a name that is not ours: once each, newest first."""
+        size, every = PAGE, self._experiments
+        if not every:
+            return
+        batches = [every[start : start + size] for start in range(0, len(every), size)]
+        wanted = [*own, *self._other_inputs]
+        streams = [self._runs(some, each, condition) for some in batches for each in wanted]
+        seen: set[str] = set()
+        for run in heapq.merge(*streams, key=lambda run: -(run.info.start_time or 0)):
+            if run.info.run_id not in seen:
+                seen.add(run.info.run_id)
+                yield run
+
+    def _runs(self, experiments: list[str], *conditions: str) -> Iterator[Any]:
+        search = partial(
+            self._client.search_runs,
+            experiments,
+            " AND ".join(each for each in conditions if each),
+            run_view_type=self._view,
+            order_by=["attributes.start_time DESC"],
+        )
+        return chain.from_iterable(pages(self._client, "search runs", search))
+
+
+def experiment_names(client: MlflowClient) -> dict[str, str]:
+    """Id to name of the experiments that the user may see. Raises TrackingError."""
+    found: dict[str, str] = {}
+    for page in pages(client, "list experiments", client.search_experiments):
+        found.update((str(each.experiment_id), each.name) for each in page)
+    return found
+
+
+def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterator[Any]:
+    """Pages of a search that takes `max_results` and `page_token`, up to the one that names no next page.
+
+    Raises TrackingError, also when MLflow names a page as its own next one: what follows would be left out.
+    """
+    token: str | None = None
+    while True:
+        ask = partial(search, max_results=PAGE, page_token=token)
+        page: Any = bounded.within(client, bounded.deadline(), what, ask)
+        if page:
+            yield page
+        following = page.token or None
+        if following is not None and following == token:
+            raise TrackingError(
+                f"MLflow at {bounded.shown_address(client.tracking_uri)} repeats a page when asked to {what}",
+                done="Stopped: what comes after that page is not known",
+            )
+        token = following
+        if token is None:
+            return
+
+
+def other_names(client: MlflowClient, experiments: Sequence[str]) -> frozenset[str] | None:
+    """Names of datasets in these experiments that are not a record of ours; None when MLflow does not tell all.
+
+    A name is ours when it is a version's reference with a digest as we make them.
+    """
+    store = client._tracking_client.store
+    size = SUMMARY_EXPERIMENTS
+    found: set[str] = set()
+    for start in range(0, len(experiments), size):
+        some = list(experiments[start : start + size])
+        try:
+            summaries = bounded.within(client, bounded.deadline(), "list datasets", partial(_summaries, store, some))
+        except DsverError as error:
+            _logger.info("dataset summaries: %s", one_line(error, 300))
+            return None
+        if summaries is None or len(summaries) >= SUMMARIES:
+            return None
+        found.update(name for name, digest in summaries if not _is_ours(name, digest))
+    return frozenset(found)
+
+
+def _summaries(store: Any, experiments: list[str]) -> list[tuple[str, str]] | None:
+    """Name and digest of each dataset; None where the server has no such question.
+
+    MLflow's client has no public call for it: the stores that it opens directly have a method, and servers answer
+    their own pages.
+    """
+    if hasattr(store, "_search_datasets"):
+        return [(each.name, each.digest) for each in store._search_datasets(experiments)]
+    if not hasattr(store, "get_host_creds"):
+        return None
+    from mlflow.utils.rest_utils import http_request
+
+    answer = http_request(
+        store.get_host_creds(),
+        "/ajax-api/2.0/mlflow/experiments/search-datasets",
+        "POST",
+        json={"experiment_ids": experiments},
+    )
+    content = answer.json() if answer.status_code == 200 else None
+    summaries = content.get("dataset_summaries", []) if isinstance(content, dict) else None
+    return None if summaries is None else [(str(each["name"]), str(each["digest"])) for each in summaries]
+
+
+def _is_ours(name: str, digest: str) -> bool:
+    try:
+        return bool(_OUR_DIGEST.match(digest)) and parse(name).selector is not None
+    except InvalidReference:
+        return False
+
+
+def _conditions(names: Iterable[str] | None) -> list[str]:
+    known = None if names is None else sorted(names)
+    if known is None or len(known) > NAMES or not all(map(_QUOTABLE.match, known)):
+        return [_ANY_INPUT]
+    if len(known) < 2:  # one value in brackets is no list to older servers
+        return [f"dataset.name = '{name}'" for name in known]
+    quoted = ", ".join(f"'{name}'" for name in known)
+    return [f"dataset.name IN ({quoted})"]
