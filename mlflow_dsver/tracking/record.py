@@ -2,10 +2,10 @@
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
 `.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a
-person put another version in place of the script's, and `dsver.R.created` where the version was made for the run;
-one dataset input with R as its context; and the artifacts `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and
-`dsver/card.md`. All of it can be read without this package. It is a promise to users: what it says changes only
-together with the schema number.
+person put another version in place of the script's, `dsver.R.created` where the version was made for the run, and
+`dsver.R.artifacts` with the sums of the role's artifacts; one dataset input with R as its context; and the artifacts
+`dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read without this package. It is a
+promise to users: what it says changes only together with the schema number.
 
 MLflow cuts long values without a word, so they are cut here first, with a mark that can be seen.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.manifests import Manifest
@@ -42,6 +42,10 @@ PROFILE_LINE, PROFILE_LINES = 80, 10
 UNKNOWN = "unknown"
 MORE = "… "
 """Starts the mark of what was cut off."""
+
+MANIFEST_SUM = "manifest_sha256"
+"""Key of a link's artifact: SHA-256 of the artifact with the manifest, as it is compressed."""
+_SUM = re.compile(r"([0-9a-f]{64}) ([A-Za-z0-9_.-]{1,100})\Z")
 
 Input = tuple[str, str, str | None]
 """Name, digest and role of a dataset input."""
@@ -175,10 +179,40 @@ def file_count(version: DatasetVersion, manifest: Manifest | None = None) -> int
     return len(manifest) if manifest is not None else version.counts.get("files")
 
 
-def link_json(link: Link) -> bytes:
-    """The artifact `dsver/R.json`: the whole link, with the provider's untouched answer."""
-    text = json.dumps(link.to_json(), indent=2, ensure_ascii=False, default=str)
+def link_json(link: Link, manifest: bytes | None = None) -> bytes:
+    """The artifact `dsver/R.json`: the whole link, with the provider's untouched answer.
+
+    manifest: the artifact with the manifest, whose sum is told as `manifest_sha256`; None where there is none.
+    """
+    told = link.to_json()
+    if manifest is not None:
+        told[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
+    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
     return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def artifacts(link: Link, manifest: Manifest | None = None) -> dict[str, bytes]:
+    """The artifacts of a role by their name inside FOLDER: the link, and the manifest where there is one."""
+    content = manifest.to_bytes() if manifest is not None else None
+    files = {json_name(link.role): link_json(link, content)}
+    if content is not None:
+        files[manifest_name(link.role)] = content
+    return files
+
+
+def artifacts_text(files: Mapping[str, bytes], before: str = "") -> str:
+    """The tag `dsver.R.artifacts`: SHA-256 and name of each artifact of a role; `parse_artifacts` reads it back.
+
+    before: the tag of an earlier attempt; artifacts of it that are not among the files stay as they are.
+    """
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return "; ".join(f"{found} {name}" for name, found in ((parse_artifacts(before) or {}) | sums).items())
+
+
+def parse_artifacts(text: str) -> dict[str, str] | None:
+    """Name to SHA-256 of what `artifacts_text` wrote; None for anything else."""
+    found = [_SUM.match(part) for part in text[:VALUE_LIMIT].split("; ")]
+    return {each[2]: each[1] for each in found if each} if all(found) else None
 
 
 def json_name(role: str) -> str:

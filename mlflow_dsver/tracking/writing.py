@@ -92,17 +92,19 @@ def write(
     the same versions and whose child this is: a sweep asks its server for nothing else. Raises InputConflict before
     anything is written, MlflowException and DeadlineExceeded at any point.
     """
-    known = _log_batch(client, info.run_id, known, wanted, deadline)
+    files = {each.link.role: record.artifacts(each.link, each.manifest) for each in _fresh(known, wanted)}
+    known = _log_batch(client, info.run_id, known, wanted, deadline, files)
     no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
     run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
         run = _complete_inputs(client, run, wanted, deadline)
     _check(run, wanted, inputs=no_inputs is None)
-    fresh = [each for each in wanted if not _complete(known, each.link)]
+    fresh = [each for each in _fresh(known, wanted) if each.link.role in files]
     if fresh:
         company = _company(info, others, [each.link for each in wanted])
         earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
-        _log_artifacts(client, info, fresh, run, earlier, no_inputs is not None, company, deadline)
+        contents = {name: content for each in fresh for name, content in files[each.link.role].items()}
+        _log_artifacts(client, info, fresh, contents, run, earlier, no_inputs is not None, company, deadline)
     _clear_errors(client, run, wanted, no_inputs, deadline)
     links = [each.link for each in wanted]
     return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
@@ -147,10 +149,12 @@ def _log_batch(
     known: Any,
     wanted: Sequence[Wanted],
     deadline: Deadline,
+    files: Mapping[str, Mapping[str, bytes]],
     limit: int = record.VALUE_LIMIT,
 ) -> Any:
     """Write params and tags that are not there; hand back the run as known, which a refusal may have changed.
 
+    files: role to the artifacts that are about to be written, whose sums replace those of an earlier attempt.
     limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
     what was refused is written once more with short ones.
     """
@@ -162,6 +166,9 @@ def _log_batch(
     params = {k: v for link in links for k, v in record.params(link, limit).items() if k not in have_params}
     told = {k: v for each in wanted for k, v in record.tags(each.link, each.overridden, limit).items()}
     tags = {key: value for key, value in told.items() if key not in have_tags}
+    for role in {each.link.role for each in _fresh(known, wanted)} & files.keys():
+        name = record.key(role, "artifacts")
+        tags[name] = record.artifacts_text(files[role], have_tags.get(name, ""))
     if not params and not tags:
         return known
     deadline.check("log params and tags")
@@ -173,12 +180,12 @@ def _log_batch(
         if known is None:
             current = client.get_run(run_id)
             if any(recorded.version_text(current, link.role) for link in links):
-                return _log_batch(client, run_id, current, wanted, deadline)
+                return _log_batch(client, run_id, current, wanted, deadline, files)
         longest = max(map(len, [*params.values(), *tags.values()]))
         if min(longest, limit) <= record.SHORT_LIMIT:
             raise
         _logger.info("run %s: labels are cut, since the server refuses long values: %s", run_id, one_line(error))
-        return _log_batch(client, run_id, known, wanted, deadline, record.SHORT_LIMIT)
+        return _log_batch(client, run_id, known, wanted, deadline, files, record.SHORT_LIMIT)
     return known
 
 
@@ -279,21 +286,22 @@ def _complete(run: Any, link: Link) -> bool:
     return record.key(link.role, "version") in run.data.params and not _missing_inputs(run, [Wanted(link)])
 
 
+def _fresh(run: Any, wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Those of which the run does not have the whole record yet, so that their artifacts are to be written."""
+    return [each for each in wanted if not _complete(run, each.link)]
+
+
 def _log_artifacts(
     client: MlflowClient,
     info: Any,
     wanted: Sequence[Wanted],
+    contents: Mapping[str, bytes],
     run: Any,
     earlier: card.Earlier | None,
     fallen_back: bool,
     company: card.Company,
     deadline: Deadline,
 ) -> None:
-    files = {}
-    for each in wanted:
-        files[record.json_name(each.link.role)] = record.link_json(each.link)
-        if each.manifest is not None:
-            files[record.manifest_name(each.link.role)] = each.manifest.to_bytes()
     links = {**recorded.links_of(run), **{each.link.role: each.link for each in wanted}}
     counts = {each.link.role: record.file_count(each.link.version, each.manifest) for each in wanted}
     text = card.render(
@@ -304,7 +312,7 @@ def _log_artifacts(
         company,
         {role: run.data.tags[name] for role in links if (name := record.key(role, "overridden")) in run.data.tags},
     )
-    files[record.CARD_NAME] = text.encode("utf-8", "backslashreplace")
+    files = {**contents, record.CARD_NAME: text.encode("utf-8", "backslashreplace")}
     deadline.check("log artifacts")
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
         for name, content in files.items():
