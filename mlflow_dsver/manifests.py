@@ -19,10 +19,14 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from typing import IO, Any, NamedTuple
 
+from mlflow_dsver.deadlines import Deadline
+
 SCHEMA = 1
 DIGEST_PREFIX = "blake3:"
 MAX_LINE = 64 * 1024
 MAX_SIZE = 1 << 63
+MAX_UNPACKED = 1 << 33
+"""Uncompressed bytes from which on any manifest is refused."""
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -40,6 +44,51 @@ class FileEntry(NamedTuple):
 
 class InvalidManifest(ValueError):
     """A text is not a manifest, or a damaged or hostile one; says which line and why."""
+
+
+class ManifestTooLarge(InvalidManifest):
+    """A manifest has more than its reader takes, so that nothing is known of it; says which limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestLimits:
+    """How much of a manifest is read before it is given up, as anybody may have written it.
+
+    compressed, unpacked: bytes. files: entries. seconds: wall clock for the whole; None for no limit.
+    """
+
+    compressed: int = 1 << 28
+    unpacked: int = 1 << 30
+    files: int = 8_000_000
+    seconds: float | None = 600.0
+
+    def meter(self) -> Meter:
+        """What counts the reading of one manifest."""
+        return Meter(self, Deadline(self.seconds))
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what was read of one manifest, against its limits."""
+
+    limits: ManifestLimits
+    deadline: Deadline
+    unpacked: int = 0
+    files: int = -1  # the header is a line as well
+
+    def count(self, unpacked: int, lines: int, stream: IO[bytes]) -> None:
+        """Add bytes and lines; stream: the compressed one. Raises ManifestTooLarge."""
+        self.unpacked += unpacked
+        self.files += lines
+        limits = self.limits
+        if self.unpacked > limits.unpacked:
+            raise ManifestTooLarge(f"more than {limits.unpacked:,} bytes when unpacked")
+        if self.files > limits.files:
+            raise ManifestTooLarge(f"more than {limits.files:,} files")
+        if self.deadline.left() <= 0:
+            raise ManifestTooLarge(f"not read within {limits.seconds:g} seconds")
+        if stream.seekable() and stream.tell() > limits.compressed:
+            raise ManifestTooLarge(f"more than {limits.compressed:,} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +149,15 @@ def content_digest(entries: Iterable[FileEntry]) -> str:
     return DIGEST_PREFIX + hasher.hexdigest()
 
 
-def read(stream: IO[bytes], *, max_bytes: int = 1 << 33) -> Manifest:
+def read(
+    stream: IO[bytes], *, max_bytes: int = MAX_UNPACKED, limits: ManifestLimits | None = None
+) -> Manifest:
     """Read what `Manifest.write` wrote; raises InvalidManifest for all else.
 
-    max_bytes: uncompressed size from which on the text is refused.
+    max_bytes: uncompressed size from which on the text is refused. limits: for one that does not come from a
+    store of ours; raises ManifestTooLarge.
     """
-    lines = _lines(stream, max_bytes)
+    lines = _lines(stream, max_bytes, limits)
     header = _object(next(lines, b""), 1)
     if header.get("schema") != SCHEMA:
         raise InvalidManifest(f"a manifest of schema {header.get('schema')!r}; this version reads {SCHEMA}")
@@ -213,11 +265,14 @@ def _blocks(entries: Iterable[FileEntry], size: int = 2000) -> Iterator[bytes]:
     yield "".join(lines).encode()
 
 
-def _lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes]:
+def _lines(stream: IO[bytes], max_bytes: int, limits: ManifestLimits | None) -> Iterator[bytes]:
     total = 0
+    meter = limits.meter() if limits is not None else None
     try:
         with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
             while line := unzipped.readline(MAX_LINE):
+                if meter is not None:
+                    meter.count(len(line), 1, stream)
                 total += len(line)
                 if total > max_bytes:
                     raise InvalidManifest(f"larger than {max_bytes} bytes")

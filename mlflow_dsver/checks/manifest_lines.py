@@ -18,17 +18,16 @@ from typing import IO, Any
 from mlflow_dsver.manifests import (
     DIGEST_PREFIX,
     MAX_LINE,
+    MAX_UNPACKED,
     SCHEMA,
     Difference,
     FileEntry,
     InvalidManifest,
+    ManifestLimits,
     check_path,
     renamings,
 )
 from mlflow_dsver.memory import no_collection
-
-MAX_BYTES = 1 << 33
-"""Uncompressed size from which on a manifest is refused."""
 
 _BLOCK = 1 << 20
 _HEX = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -42,11 +41,12 @@ class ManifestLines:
     InvalidManifest raised if it differs; the same error tells of any other damage.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], limits: ManifestLimits | None = None) -> None:
+        """limits: for a manifest that does not come from a store of ours; raises ManifestTooLarge here and later."""
         from blake3 import blake3
 
         self._hasher = blake3()
-        self._blocks = _blocks(stream)
+        self._blocks = _blocks(stream, limits)
         self.header = _header(self._first_line())
 
     @property
@@ -143,14 +143,17 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+def _blocks(stream: IO[bytes], limits: ManifestLimits | None) -> Iterator[bytes]:
     total = 0
+    meter = limits.meter() if limits is not None else None
     try:
         with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
             while block := unzipped.read(_BLOCK):
+                if meter is not None:
+                    meter.count(len(block), block.count(b"\n"), stream)
                 total += len(block)
-                if total > MAX_BYTES:
-                    raise InvalidManifest(f"larger than {MAX_BYTES} bytes")
+                if total > MAX_UNPACKED:
+                    raise InvalidManifest(f"larger than {MAX_UNPACKED} bytes")
                 yield block
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidManifest(f"not readable as gzip: {error}") from error

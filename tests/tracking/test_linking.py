@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import threading
@@ -36,11 +37,9 @@ def test_the_whole_record_key_by_key(tracking, digits):
         "dsver.training.usage_bytes": str(digits.usage_bytes),
         "dsver.training.content_digest": digits.content_digest,
     }
-    assert dsver_part(found.data.tags) == {
-        "dsver.schema": "1",
-        "dsver.training.version": str(digits),
-        "dsver.training.grade": "A",
-    }
+    tags = dsver_part(found.data.tags)
+    sums = record.parse_artifacts(tags.pop("dsver.training.artifacts"))
+    assert tags == {"dsver.schema": "1", "dsver.training.version": str(digits), "dsver.training.grade": "A"}
     (each,) = found.inputs.dataset_inputs
     assert each.dataset.name == str(digits)
     assert each.dataset.digest == record.digest(digits)
@@ -71,6 +70,25 @@ def test_the_whole_record_key_by_key(tracking, digits):
     assert json.loads(lines[0])["content_digest"] == digits.content_digest
     assert len(lines) == 1 + 5
     assert str(digits) in artifact(run.info.run_id, "card.md").decode()
+    names = ("training.json", "training.manifest.jsonl.gz")
+    assert sums == {name: hashlib.sha256(artifact(run.info.run_id, name)).hexdigest() for name in names}
+    assert whole["manifest_sha256"] == sums["training.manifest.jsonl.gz"]
+
+
+def test_artifacts_that_are_written_again_get_their_sums_again(tracking, digits):
+    """A second attempt at an incomplete record writes the artifacts anew, with another date."""
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        pass
+    run_id = run.info.run_id
+    before = artifact(run_id, "training.json")
+    mlflow.MlflowClient().set_tag(run_id, "dsver.error", "something was missing")
+    with dsver.start_run(run_id=run_id, inputs={"training": "local://digits"}):
+        pass
+    after = artifact(run_id, "training.json")
+    assert after != before
+    sums = record.parse_artifacts(run_of(run_id).data.tags["dsver.training.artifacts"])
+    assert sums["training.json"] == hashlib.sha256(after).hexdigest()
+    assert set(sums) == {"training.json", "training.manifest.jsonl.gz"}
 
 
 def test_what_a_provider_does_not_know_is_said_or_left_out(tracking, fake):
