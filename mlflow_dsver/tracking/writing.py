@@ -168,7 +168,9 @@ def _log_batch(
     tags = {key: value for key, value in told.items() if key not in have_tags}
     for role in {each.link.role for each in _fresh(known, wanted)} & files.keys():
         name = record.key(role, "artifacts")
-        tags[name] = record.artifacts_text(files[role], have_tags.get(name, ""))
+        sums = record.artifacts_text(files[role], have_tags.get(name, ""))
+        if have_tags.get(name) != sums:
+            tags[name] = sums
     if not params and not tags:
         return known
     deadline.check("log params and tags")
