@@ -149,9 +149,7 @@ def content_digest(entries: Iterable[FileEntry]) -> str:
     return DIGEST_PREFIX + hasher.hexdigest()
 
 
-def read(
-    stream: IO[bytes], *, max_bytes: int = MAX_UNPACKED, limits: ManifestLimits | None = None
-) -> Manifest:
+def read(stream: IO[bytes], *, max_bytes: int = MAX_UNPACKED, limits: ManifestLimits | None = None) -> Manifest:
     """Read what `Manifest.write` wrote; raises InvalidManifest for all else.
 
     max_bytes: uncompressed size from which on the text is refused. limits: for one that does not come from a
