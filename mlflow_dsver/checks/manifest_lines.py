@@ -98,13 +98,20 @@ def parse_line(line: bytes) -> FileEntry:
     return FileEntry(path, size, digest)
 
 
-def diff_streams(before: IO[bytes], after: IO[bytes]) -> Difference:
-    """The difference of two compressed manifests; raises InvalidManifest when one is damaged."""
+class TooManyDifferences(ValueError):
+    """Two manifests differ in more files than the caller takes."""
+
+
+def diff_streams(before: IO[bytes], after: IO[bytes], *, most: int | None = None) -> Difference:
+    """The difference of two compressed manifests; raises InvalidManifest when one is damaged.
+
+    most: files that may differ, None for any number. Raises TooManyDifferences before more are held in memory.
+    """
     with no_collection():
-        return _merged(before, after)
+        return _merged(before, after, most)
 
 
-def _merged(before: IO[bytes], after: IO[bytes]) -> Difference:
+def _merged(before: IO[bytes], after: IO[bytes], most: int | None) -> Difference:
     old, new = iter(ManifestLines(before)), iter(ManifestLines(after))
     left, right = next(old, None), next(new, None)
     removed: list[FileEntry] = []
@@ -116,6 +123,8 @@ def _merged(before: IO[bytes], after: IO[bytes]) -> Difference:
             equal += 1
             left, right = next(old, None), next(new, None)
             continue
+        if most is not None and len(removed) + len(added) + len(changed) >= most:
+            raise TooManyDifferences(f"more than {most} files differ")
         first, second = parse_line(left), parse_line(right)
         if first.path == second.path:
             changed.append((first, second))
@@ -126,8 +135,11 @@ def _merged(before: IO[bytes], after: IO[bytes]) -> Difference:
         else:
             added.append(second)
             right = next(new, None)
-    removed += map(parse_line, _from(left, old))
-    added += map(parse_line, _from(right, new))
+    for some, rest in ((removed, _from(left, old)), (added, _from(right, new))):
+        for line in rest:
+            if most is not None and len(removed) + len(added) + len(changed) >= most:
+                raise TooManyDifferences(f"more than {most} files differ")
+            some.append(parse_line(line))
     renamed, added, removed = renamings(added, removed)
     return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), equal)
 

@@ -105,18 +105,21 @@ def check_runs(
     progress: Progress = SILENT,
     providers: Callable[[str], Provider] = get_provider,
     files: RecordFiles | None = None,
+    aliases: bool = True,
 ) -> Report:
     """The verdicts on runs that were read already.
 
     providers: how one is found by name. files: how a run's record is read; None for MLflow at its tracking address.
+    aliases: False when what was asked for is not asked again, so that no report says what it means now.
     """
     checked = now()
     desk = Desk(providers)
-    check = _Check(effort, desk, progress, files or _files)
+    check = _Check(effort, desk, progress, files or _files, aliases=aliases)
     with ThreadPoolExecutor(_WAITING_THREADS, "mlflow-dsver-verify") as pool:
         gathered = list(pool.map(check.gather, runs))
         wanted = [each.record for inputs in gathered for each in inputs.recorded]
-        list(pool.map(desk.resolved, dict.fromkeys(filter(None, map(_alias, wanted)))))
+        if aliases:
+            list(pool.map(desk.resolved, dict.fromkeys(filter(None, map(_alias, wanted)))))
         list(pool.map(desk.version, dict.fromkeys(record.version.ref for record in wanted)))
     reports = tuple(check.report(inputs, demands, checked) for inputs in gathered)
     return Report(reports, effort.depth, checked, desk.resolutions)
@@ -144,8 +147,9 @@ class _Inputs:
 class _Check:
     """One pass over runs: what was read once is kept until the end."""
 
-    def __init__(self, effort: Effort, desk: Desk, progress: Progress, files: RecordFiles) -> None:
+    def __init__(self, effort: Effort, desk: Desk, progress: Progress, files: RecordFiles, *, aliases: bool) -> None:
         self._effort = effort
+        self._aliases = aliases
         self._files = files
         self._desk = desk
         self._progress = progress
@@ -183,7 +187,7 @@ class _Check:
         )
 
     def _evidence(self, record: Record) -> Evidence:
-        alias = _alias(record)
+        alias = _alias(record) if self._aliases else None
         answer = self._desk.version(record.version.ref)
         return Evidence(
             record=replace(record, vouched=self._desk.vouches(record.version)),

@@ -53,15 +53,27 @@ class Site:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def post(self, path: str, who: tuple[str, str], body: dict[str, Any]) -> tuple[int, str]:
+        """Status and text of MLflow's answer to a JSON body."""
+        return self._send("POST", path, who, json.dumps(body).encode(), "application/json")
+
+    def put(self, path: str, who: tuple[str, str], content: bytes) -> int:
+        """Status of MLflow's answer to an artifact."""
+        return self._send("PUT", path, who, content, "application/octet-stream")[0]
+
     def admin(self, path: str, body: dict[str, str]) -> int:
-        request = urllib.request.Request(self.address + path, data=json.dumps(body).encode())
-        request.add_header("Content-Type", "application/json")
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode())
+        """Status of MLflow's answer to a JSON body of the admin."""
+        return self.post(path, ADMIN, body)[0]
+
+    def _send(self, method: str, path: str, who: tuple[str, str], content: bytes, kind: str) -> tuple[int, str]:
+        request = urllib.request.Request(self.address + path, data=content, method=method)
+        request.add_header("Content-Type", kind)
+        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(who).encode()).decode())
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
-                return int(answer.status)
+                return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code
+            return error.code, error.read().decode()
 
 
 @pytest.fixture(scope="module", params=["mlflow 3", "mlflow 2.22"])

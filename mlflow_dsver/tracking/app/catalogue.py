@@ -92,18 +92,22 @@ class Catalogue:
         earlier = [(use[1], name) for name, use in uses.items() if use[1] is not None and use[1] < mine]
         return version_of(max(earlier)[1]) if earlier else None
 
-    def contents(self, skip: int) -> Iterator[tuple[str, str | None, int]]:
-        """Name and content digest of all versions from a place on, the one used last first; and how many are left.
-
-        The digest is None where it was not recorded.
+    def contents(self, skip: int) -> Iterator[tuple[str, tuple[str, str] | None, int]]:
+        """Name of all versions from a place on, the one used last first, with a readable experiment that has it and
+        the content digest that is recorded there; and how many are left. None where no digest was recorded.
         """
         names = [version for versions in self._names("").values() for version in versions]
         uses = self._uses(names)
         order = sorted(names, key=lambda name: (uses.get(name, _NEVER)[2] or 0, name), reverse=True)
         for start in range(skip, len(order), _BATCH):
-            said = self._rows(order[start : start + _BATCH])
-            for place, name in enumerate(order[start : start + _BATCH], start):
-                yield name, said.get(name, {}).get("content_digest"), len(order) - place - 1
+            some = order[start : start + _BATCH]
+            known: dict[str, tuple[str, str]] = {}
+            for experiment_id, name, source, profile in self._select(_ROWS, some):
+                digest = use_of_dataset(source, profile)["content_digest"]
+                if digest is not None:
+                    known[name] = (str(experiment_id), digest)
+            for place, name in enumerate(some, start):
+                yield name, known.get(name), len(order) - place - 1
 
     def _names(self, wanted: str) -> dict[str, list[str]]:
         """Dataset's reference to its versions' references, of readable experiments, whose text contains `wanted`."""
@@ -165,6 +169,12 @@ def engine() -> Any | None:
     from mlflow.server.handlers import _get_tracking_store
 
     return getattr(_get_tracking_store(), "engine", None)
+
+
+def store_address() -> str:
+    """Which tracking store this server has, without a password; empty when it keeps its runs elsewhere."""
+    found = engine()
+    return "" if found is None else found.url.render_as_string(hide_password=True)
 
 
 def _dataset_row(dataset: str, names: list[str], uses: Mapping[str, Uses]) -> DatasetRow | None:

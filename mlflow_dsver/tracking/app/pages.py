@@ -47,6 +47,7 @@ def index(visitor: Visitor, wanted: str, after: str | None) -> IndexPage:
     if known is None:
         runs, _ = runs_page(visitor, visitor.experiments, LINKED)
         return IndexPage(tuple(_datasets_of(runs, wanted)), wanted)
+    visitor.check_may_read_runs()
     rows, mark = known.datasets(wanted, after)
     return IndexPage(tuple(rows), wanted, mark, before=after is not None)
 
@@ -132,6 +133,7 @@ def search(visitor: Visitor, wanted: str, skip: int) -> SearchPage:
     known = _catalogue(visitor)
     if not wanted or known is None:
         return SearchPage(wanted)
+    visitor.check_may_read_runs()
     return contents.search(visitor, known, wanted, skip)
 
 

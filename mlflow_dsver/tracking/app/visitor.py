@@ -18,6 +18,7 @@ from mlflow.protos import model_registry_pb2, service_pb2
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.proto_json_utils import parse_dict
 
+from mlflow_dsver.tracking.app.bounds import TooLarge
 from mlflow_dsver.tracking.app.serving import prefixed
 
 _OWN = {"host", "content-length", "content-type", "transfer-encoding", "origin", "referer", "connection"}
@@ -72,6 +73,13 @@ class Visitor:
         answer = self._ask("POST", "runs/search", body, service_pb2.SearchRuns.Response())
         return PagedList([Run.from_proto(each) for each in answer.runs], answer.next_page_token or None)
 
+    def check_may_read_runs(self) -> None:
+        """Raise RestException for a visitor who may read experiments and not their runs, as MLflow 3 can be told.
+
+        For pages that ask the database directly, which knows of experiments only.
+        """
+        self.search_runs(list(self.experiments), max_results=1)
+
     def get_run(self, run_id: str) -> Any:
         """A run of an experiment that the visitor may read; MlflowException for every other."""
         answer = self._ask("GET", "runs/get", {"run_id": run_id}, service_pb2.GetRun.Response())
@@ -112,7 +120,7 @@ class Visitor:
         return PagedList([LoggedModel.from_proto(each) for each in answer.models], answer.next_page_token or None)
 
     def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
-        """An artifact of a run; None when it is not there or larger than `limit` bytes.
+        """An artifact of a run; None when it is not there. Raises TooLarge for more than `limit` bytes.
 
         The caller has found the run with this visitor's eyes: MLflow 2.22 hands out artifacts of any run.
         """
@@ -120,12 +128,12 @@ class Visitor:
         try:
             if answer.status_code != 200:
                 return None
-            content = b""
+            content = bytearray()
             for part in answer.iter_encoded():
                 content += part
                 if len(content) > limit:
-                    return None
-            return content
+                    raise TooLarge(f"{path} has more than {limit:,} bytes")
+            return bytes(content)
         finally:
             answer.close()
 
