@@ -2,7 +2,7 @@
 
 A message tells what failed, for which reference, what was expected, what came, what was done about it and
 what to try; each part is also an attribute, so that programs need not parse text. No error carries a secret:
-whoever raises one for a provider passes text that went through `mlflow_dsver.secrets.redact`.
+its parts go through `mlflow_dsver.secrets.redacted`, and whoever holds a key takes that out before (`redact`).
 
 A mismatch found by a check is a value in a report and never an error.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from mlflow_dsver.secrets import redacted
 
 
 class DsverError(Exception):
@@ -31,13 +33,13 @@ class DsverError(Exception):
         done: str | None = None,
         tip: str | None = None,
     ) -> None:
-        self.what = what
+        self.what = redacted(what)
         self.reference = None if reference is None else str(reference)
-        self.expected = None if expected is None else str(expected)
-        self.got = None if got is None else str(got)
-        self.done = done
-        self.tip = tip
-        super().__init__(what)
+        self.expected = None if expected is None else redacted(str(expected))
+        self.got = None if got is None else redacted(str(got))
+        self.done = None if done is None else redacted(done)
+        self.tip = None if tip is None else redacted(tip)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         parts = [self.what if self.reference is None else f"{self.reference}: {self.what}"]

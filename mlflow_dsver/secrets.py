@@ -1,13 +1,44 @@
 """Secrets that cannot be printed by accident, and their removal from texts of others.
 
-A key is a `Secret` from the moment it is read; only the line that puts it into a header says `reveal`.
+A key is a `Secret` from the moment it is read; only the line that puts it into a header says `reveal`. Texts of other
+libraries' errors, which may quote a whole request, go through `redacted` before anybody sees them: every error of this
+package does that with its parts, and `told` for those that are logged or shown as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 HIDDEN = "[hidden]"
+MAX_TEXT = 20_000
+"""Characters of a text that are looked through; what follows is left out."""
+LEAST = 4
+"""Characters of a secret from which on it is replaced; shorter ones are words."""
+
+_AUTHORITY = re.compile(r"://([^\s/?#'\"<>]{1,500}@)")
+"""User and password of a URL; a reference such as `local://digits@latest` looks alike, so the scheme decides."""
+_SQL = re.compile(r"(sql[A-Za-z0-9+]{0,20}://)[^\s'\"<>]{0,500}@", re.IGNORECASE)
+"""As SQLAlchemy reads it: a password may have slashes and more than one @."""
+_NETWORK = re.compile(
+    r"(?<![A-Za-z0-9.+-])(?:https?|wss?|ftps?|sftp|ssh|git|svn|s3[an]?|gs|wasbs?|abfss?|hdfs|rediss?|amqps?|mongodb|ldaps?|smb|socks[45]h?"
+    r"|oracle|databricks|snowflake|clickhouse|trino|cockroachdb)(?:\+[a-z0-9+]{1,20})?\Z",
+    re.IGNORECASE,
+)
+_QUERY = re.compile(r"\?[^\s?'\"<>)=]{1,200}=[^\s'\"<>)]*")
+_HEADER = re.compile(
+    r"""(authorization|cookie|api[_-]key|apikey|x-amz-security-token)(["']?\s{0,3}[:=]\s{0,3}["']?)"""
+    r"""((?:(?:Bearer|Basic|Key|Token)\s)?[^\s"',;&)]+)""",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"""(api_?key|access_?key|secret|signature|password|passwd|credential|token)(["']\s{0,3}:\s{0,3}["']?|["']?=["']?)"""
+    r"""([^\s"',;&)]+)""",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(Bearer|Basic|Key|Token) (?=[A-Za-z._~+/-]{0,200}[0-9=])[A-Za-z0-9._~+/=-]{8,}")
+
+_sources: list[Callable[[], Iterable[str]]] = []
 
 
 class Secret:
@@ -47,6 +78,42 @@ def redact(text: str, secrets: Iterable[Secret | None]) -> str:
     """The text with every secret in it replaced; secrets shorter than 4 characters are left, as they are words."""
     values = {secret.reveal() for secret in secrets if secret is not None}
     for value in sorted(values, key=len, reverse=True):  # else one that another begins with would show the rest of it
-        if len(value) >= 4:
+        if len(value) >= LEAST:
             text = text.replace(value, HIDDEN)
     return text
+
+
+def know(source: Callable[[], Iterable[str]]) -> None:
+    """Have `redacted` ask this for values that must not be shown, such as those of variables named as secrets."""
+    _sources.append(source)
+
+
+def redacted(text: str) -> str:
+    """The text without what looks like a secret or is known to be one.
+
+    Taken out: user and password of a URL, the query of an address, values behind names such as `Authorization:` or
+    `password=`, keys behind `Bearer` and its kin, and what the sources of `know` give. References stay as
+    they are. Takes time in proportion to the text's length; what is beyond 20,000 characters is left out.
+    """
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + "…"
+    values = {value for source in _sources for value in source() if len(value) >= LEAST}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    text = _SQL.sub(rf"\1{HIDDEN}@", text)
+    text = _AUTHORITY.sub(_without_user, text)
+    text = _QUERY.sub(f"?{HIDDEN}", text)
+    for named in (_HEADER, _NAMED):
+        text = named.sub(rf"\1\2{HIDDEN}", text)
+    return _BEARER.sub(rf"\1 {HIDDEN}", text)
+
+
+def told(error: BaseException) -> str:
+    """What another library's exception says, for a log or a message of ours; its kind where it says nothing."""
+    return redacted(str(error)) or type(error).__name__
+
+
+def _without_user(found: re.Match[str]) -> str:
+    before = found.string[max(0, found.start() - 31) : found.start()]
+    network = _NETWORK.search(before)
+    return f"://{HIDDEN}@" if network or ":" in found[1] else found[0]

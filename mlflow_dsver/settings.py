@@ -9,13 +9,14 @@ Vendors' own variables (`PAPERSPACE_API_KEY`, …) are read through `text` and `
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.secrets import Secret
+from mlflow_dsver.secrets import Secret, know
 
 PREFIX = "MLFLOW_DSVER_"
 KNOWN = {
@@ -49,6 +50,9 @@ KNOWN = {
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
+_SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?|ACCESS_KEY_ID)\Z", re.IGNORECASE)
+_LEAST_SECRET = 8
+"""Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
 OnError = Literal["raise", "warn", "offline"]
 
 
@@ -186,6 +190,18 @@ def toml_file(path: Path) -> Mapping[str, Any] | None:
         return tomllib.loads(content.decode())
     except ValueError as error:
         raise SettingsError(f"{path} is not TOML") from error
+
+
+def _secret_values() -> Iterator[str]:
+    """Values of the variables whose names say that they are secret, of whatever program they are."""
+    return (
+        value
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and len(value) >= _LEAST_SECRET and not value.isdigit()
+    )
+
+
+know(_secret_values)
 
 
 def _file() -> Mapping[str, Any]:

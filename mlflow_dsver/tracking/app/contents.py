@@ -30,8 +30,8 @@ from mlflow_dsver.tracking.lineage_queries import runs_of
 
 SEARCH_SECONDS = 4.0
 """How long one search may read manifests; it says how far it came, and goes on from there."""
-COMPARE_SECONDS = 8.0
-"""How long a comparison may read manifests."""
+COMPARE_SECONDS = 20.0
+"""How long a comparison may take; gunicorn ends a worker that does not answer within 30 s."""
 MOST_HITS = 200
 MOST_DIFFERENCES = 100_000
 """Files that differ, up to which a page compares two versions."""
