@@ -1,8 +1,8 @@
 """Secrets that cannot be printed by accident, and their removal from texts of others.
 
 A key is a `Secret` from the moment it is read; only the line that puts it into a header says `reveal`. Texts of other
-libraries' errors, which may quote a whole request, go through `redacted` before anybody sees them: every error of this
-package does that with its parts, and `told` for those that are logged or shown as they are.
+libraries' errors, which may quote a whole request, go through `redacted` before anybody sees them: every error of
+this package does that with its parts, and `told` does it for exceptions that are logged or shown as they are.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ KNOWN = {
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
-_SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?|ACCESS_KEY_ID)\Z", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?)\Z", re.IGNORECASE)
 _LEAST_SECRET = 8
 """Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
 OnError = Literal["raise", "warn", "offline"]

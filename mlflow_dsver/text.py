@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from mlflow_dsver.secrets import redacted, told
+
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
 
 
@@ -31,12 +33,22 @@ def human_count(count: int, one: str, many: str | None = None) -> str:
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """The text on one line, control, format and direction-changing characters shown as escapes, cut at `limit`."""
+    """The text on one line, control, format and direction-changing characters shown as escapes, cut at `limit`.
+
+    An exception is shown without the secrets that its text may quote.
+    """
+    if isinstance(text, BaseException):
+        text = told(text)
     safe = "".join(
         character if character.isprintable() and unicodedata.category(character) != "Cf" else ascii(character)[1:-1]
         for character in str(text)[: limit + 1]
     )
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def error_line(error: BaseException, limit: int = 300) -> str:
+    """The kind of an exception and what it says, on one line and without secrets."""
+    return one_line(redacted(f"{type(error).__name__}: {error}"), limit)
 
 
 def markdown(text: object, limit: int = 200) -> str:

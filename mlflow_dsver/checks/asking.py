@@ -22,7 +22,7 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.versions import DatasetVersion
 
 REASON_LIMIT = 600
@@ -101,5 +101,5 @@ class Desk:
                 self._down[ref.provider] = Answer(verdict=answer.verdict, reason=told)
             return answer
         except Exception as error:  # noqa: BLE001  (a plugin may raise anything; that is no match either)
-            told = f"the provider failed with {type(error).__name__}: {error}"
+            told = f"the provider failed with {error_line(error, REASON_LIMIT)}"
             return Answer(verdict=Verdict.UNVERIFIABLE, reason=one_line(told, REASON_LIMIT))

@@ -16,7 +16,7 @@ from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.files import safe_join
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.text import human_count, one_line
+from mlflow_dsver.text import error_line, human_count, one_line
 from mlflow_dsver.versions import DatasetVersion
 
 MAX_BYTES = 1 << 30
@@ -96,7 +96,7 @@ def table_differences(before: DatasetVersion, after: DatasetVersion, found: Diff
             tables = _read(pandas, safe_join(old_folder, old.path)), _read(pandas, safe_join(new_folder, new.path))
             yield compare_tables(pandas, new.path, *tables)
         except Exception as error:  # noqa: BLE001  (pandas raises whatever its parsers raise)
-            yield TableDifference(new.path, failure=one_line(f"{type(error).__name__}: {error}"))
+            yield TableDifference(new.path, failure=error_line(error))
 
 
 def compare_tables(pandas: Any, path: str, old: Any, new: Any) -> TableDifference:

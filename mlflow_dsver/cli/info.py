@@ -18,7 +18,7 @@ from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.registry import GROUP, get_provider, names
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import error_line, one_line
 
 SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"
 NOT_SET = "not set"
@@ -156,7 +156,7 @@ def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
     except DsverError as error:
         ok, seen = False, str(error)
     except Exception as error:  # noqa: BLE001  (a provider of others may raise anything; the rest is still looked at)
-        ok, seen = False, f"{type(error).__name__}: {error}"
+        ok, seen = False, error_line(error)
     return Check(name, ok, seen)
 
 

@@ -34,9 +34,12 @@ from mlflow_dsver.cli import (
     sync,
     versions,
 )
+from mlflow_dsver.cli.failures import explained
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.secrets import redacted
+from mlflow_dsver.text import error_line
 
 COULD_NOT = 3
 STOPPED = 130
@@ -117,16 +120,21 @@ def guarded(work: Callable[[], object]) -> int:
         complain(error.format_message())
         return error.exit_code
     except DsverError as error:
-        if debug:
-            traceback.print_exc()
+        _show_trace(debug)
         complain(str(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
-        if debug:
-            traceback.print_exc()
-        what = f"{type(error).__name__}: {error}"
-        complain(f"unexpected {what}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it")
+        _show_trace(debug)
+        ordinary = explained(error)
+        what = f"unexpected {error_line(error, 1000)}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it"
+        complain(ordinary or what)
         return COULD_NOT
+
+
+def _show_trace(debug: bool) -> None:
+    """Where the exception that is being handled came from, when that was asked for; without secrets it may quote."""
+    if debug:
+        print(redacted(traceback.format_exc()), file=sys.stderr)
 
 
 def prepare(debug: bool) -> None:

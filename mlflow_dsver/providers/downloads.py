@@ -1,22 +1,20 @@
 """Fetches one file from an address that a provider handed out, which is held to be hostile.
 
 Only https to public addresses is followed (to this machine when the service itself is here), at most three
-redirects, each judged anew; the key goes along only to hosts that the provider's own rule names. What is read is
-bounded in bytes and in time. Nothing is unpacked here.
+redirects, each judged anew; the connection goes to the number that was judged. The key goes along only to hosts that
+the provider's own rule names. What is read is bounded in bytes and in time. Nothing is unpacked here.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers import session, wire
-from mlflow_dsver.providers.bounded import within
+from mlflow_dsver.providers.addresses import NotPublic
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.text import one_line
 
@@ -48,12 +46,14 @@ def download(
     """
     parts: dict[str, Any] = {"provider": provider, "operation": operation, "reference": reference}
     for _ in range(MAX_REDIRECTS + 1):
-        refusal = _why_not(address, local, deadline)
+        refusal = _why_not(address, local)
         if refusal:
             raise UnexpectedResponse(f"the address of the data {refusal}", got=one_line(_host(address), 80), **parts)
         host = _host(address)
         try:
             answer = session.fetch(address, target, signing(host), max_bytes=max_bytes, deadline=deadline)
+        except NotPublic as error:
+            raise UnexpectedResponse(f"the address of the data {error}", got=one_line(host, 80), **parts) from error
         except wire.Nonsense as error:
             raise UnexpectedResponse(f"no data from {host}", got=str(error), **parts) from error
         except session.NoAnswer as error:
@@ -85,11 +85,11 @@ def _joined(address: str, location: str) -> str:
         return location
 
 
-def _why_not(address: str, local: bool, deadline: Deadline) -> str | None:
-    """Why an address is not followed; None when it may be."""
+def _why_not(address: str, local: bool) -> str | None:
+    """Why an address is not followed, as far as its text says; None when it may be asked for."""
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port or 443
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return "cannot be read"
     if not address.isascii() or not address.isprintable() or set(address) & set(" \\"):
@@ -98,16 +98,4 @@ def _why_not(address: str, local: bool, deadline: Deadline) -> str | None:
         return "has a user or password in it"
     if wire.is_loopback(host):
         return None if local and parts.scheme in ("http", "https") else "is on this machine"
-    if parts.scheme != "https":
-        return "is not https"
-    try:
-        found = within(deadline, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError):
-        return None  # connecting gives the error, with its reason
-    return None if all(_is_public(str(each[4][0])) for each in found) else "is in a private network"
-
-
-def _is_public(number: str) -> bool:
-    found = ip_address(number.partition("%")[0])
-    inner = getattr(found, "ipv4_mapped", None)
-    return bool((inner or found).is_global)
+    return None if parts.scheme == "https" else "is not https"

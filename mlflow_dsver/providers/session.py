@@ -1,4 +1,4 @@
-"""The only importer of requests: one conversation with a REST provider, signed, bounded, retried and judged.
+"""One conversation with a REST provider, signed, bounded, retried and judged; with `public_http` all of requests.
 
 A `Session` keeps to one base address and ends within its bound whatever the other side does: hang, drip, cut,
 redirect, or answer nonsense. A key goes to the base address alone, in `Authorization` alone, and is taken out of
@@ -34,7 +34,9 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers import wire
+from mlflow_dsver.providers.addresses import NotPublic
 from mlflow_dsver.providers.bounded import within
+from mlflow_dsver.providers.public_http import PublicOnly
 from mlflow_dsver.providers.wire import Complaint, Dialect
 from mlflow_dsver.secrets import HIDDEN, Secret, redact
 from mlflow_dsver.text import one_line
@@ -258,7 +260,8 @@ def fetch(
 ) -> Fetched:
     """One GET whose data goes into `target`; pair: scheme and key to sign with, None for no key; no redirects.
 
-    Raises NoAnswer for failures of the network and wire.Nonsense for more than max_bytes; judges no status.
+    Goes to this machine where the address says so, else to public numbers only, those that were judged. Raises
+    NoAnswer for failures of the network, wire.Nonsense for more than max_bytes, NotPublic; judges no status.
     """
     scheme, key = pair or ("", None)
 
@@ -272,7 +275,10 @@ def fetch(
         words = redact(_read(answer, deadline, MAX_BODY)[:10_000].decode("utf-8", "replace"), [key])
         return Fetched(answer.status_code, media_type, words=words)
 
-    with _open(local=wire.is_loopback(urlsplit(address).hostname or "")) as http:
+    local = wire.is_loopback(urlsplit(address).hostname or "")
+    with _open(local=local) as http:
+        if not local:
+            http.mount("https://", PublicOnly())
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         request = requests.Request("GET", address, headers=headers, auth=_Authorization(scheme, key))
         return _exchange(http, request, deadline, take, secrets=[key])
@@ -334,7 +340,7 @@ def _exchange(
     try:
         deadline.check("the request")
         return within(deadline, work)
-    except wire.Nonsense:
+    except (wire.Nonsense, NotPublic):
         raise
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         words, late = redact(_words(error), secrets), isinstance(error, DeadlineExceeded)

@@ -9,7 +9,6 @@ are daemons, so none holds up the end of the program.
 from __future__ import annotations
 
 import contextvars
-import re
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -21,13 +20,11 @@ from mlflow.exceptions import MlflowException
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import DsverError, RunNotFound, TrackingError
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import error_line, one_line
 
 TIMEOUT = 60.0
 """Seconds that linking waits for the tracking server, unless MLFLOW_DSVER_TRACKING_TIMEOUT says otherwise."""
 
-_CREDENTIALS = re.compile(r"\b((?:https?|\w*sql)(?:\+\w+)?://)[^/@\s]+@")
-_QUERY = re.compile(r"\?[^\s'\")]+")
 T = TypeVar("T")
 
 
@@ -124,5 +121,4 @@ def shown_address(tracking_uri: str) -> str:
 
 
 def _told(error: Exception) -> str:
-    text = str(error) if isinstance(error, MlflowException) else f"{type(error).__name__}: {error}"
-    return one_line(_QUERY.sub("?[hidden]", _CREDENTIALS.sub(r"\1[hidden]@", text)), 500)
+    return one_line(error, 500) if isinstance(error, MlflowException) else error_line(error, 500)

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from mlflow_dsver import settings
 from mlflow_dsver.files import atomic_write, make_folder, sync_folder
+from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import Link, date_text, date_value
 
@@ -45,8 +46,6 @@ _ERROR_LIMIT = 1000
 _SQL_LOGIN = re.compile(
     r"([\w+.-]+://)[^:/]*(?::[^@]*)?@(?:[^/]*@)?"
 )  # as SQLAlchemy reads it: a password may have slashes
-_LOGIN = re.compile(r"://[^/@\s]+@")
-_QUERY = re.compile(r"\?[^\s'\")]+")
 _logger = logging.getLogger(__name__)
 _held: set[int] = set()
 _warned = False
@@ -138,7 +137,7 @@ class Ticket:
     def fail(self, text: str) -> None:
         """Keep the entry, say why in it, and leave it to `sync`."""
         if self._mine():
-            told = one_line(_LOGIN.sub("://", _QUERY.sub("?[hidden]", text)), _ERROR_LIMIT)
+            told = one_line(redacted(text), _ERROR_LIMIT)
             try:
                 _unlock(_write(self.path, replace(self._entry, error=told)))
             except OSError as error:  # then without the reason

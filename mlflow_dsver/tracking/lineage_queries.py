@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
 from mlflow_dsver.lineage.links import dataset_filter
 from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.model_origins import origins
 from mlflow_dsver.tracking.queries import Tracking
@@ -246,7 +247,7 @@ def _registered(reader: Reader, condition: str) -> Iterator[tuple[str, Model]]:
     try:
         found = list(every(reader.search_model_versions, f"run_id {condition}"))
     except MlflowException as error:
-        _logger.info("registered models could not be searched: %s", error)
+        _logger.info("registered models could not be searched: %s", one_line(error))
         return
     for each in found:
         yield each.run_id, registered_model(each)
@@ -266,7 +267,7 @@ def _logged(reader: Any, condition: str, experiment_ids: Sequence[str]) -> Itera
     try:
         found = list(every(search, list(experiment_ids), f"source_run_id {condition}"))
     except MlflowException as error:
-        _logger.info("logged models could not be searched: %s", error)
+        _logger.info("logged models could not be searched: %s", one_line(error))
         return
     for each in found:
         yield each.source_run_id, Model(each.name, None, each.model_id)

@@ -108,7 +108,8 @@ def login_file(folder: Path) -> dict[str, str]:
 
 def _environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
-    return {**kept, "MLFLOW_DSVER_HOME": str(folder / "home"), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    variables = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {**kept, **variables, "MLFLOW_DSVER_HOME": str(folder / "home")}
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path, seconds: float = 120) -> None:

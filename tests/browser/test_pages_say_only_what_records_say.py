@@ -1,8 +1,9 @@
 """The lineage pages are no confused deputy: who may edit one experiment learns nothing of others from any page.
 
-A real server behind MLflow's own login. Its store has a dataset that only runs of a private experiment used. Mallory
-may edit an experiment of her own and reads no other. She makes records up, with guessed names and with ids and digests
-that she somehow came by, presses the check button and opens every page: no answer has anything that she did not write.
+A real server behind MLflow's own login. Its store has a dataset that only runs of a private experiment used.
+Mallory may edit an experiment of her own and reads no other. She makes records up, with guessed names and with ids
+and digests that she came by, presses the check button and opens every page: no answer has anything that she did not
+write.
 """
 
 from __future__ import annotations
@@ -269,7 +270,9 @@ def bomb() -> tuple[str, bytes]:
     from blake3 import blake3
 
     hasher = blake3()
-    block = b"".join(b'{"path":"%07d","bytes":1,"digest":"%s"}\n' % (number, b"0" * 64) for number in range(1_200_000))
+    block = b"".join(
+        b'{"path":"%07d","bytes":1,"digest":"%s"}\n' % (number, b"0" * 64) for number in range(1_200_000)
+    )
     hasher.update(block)
     header = Manifest((FileEntry("a", 1, "0" * 64),)).to_bytes()
     first = json.loads(gzip.decompress(header).split(b"\n")[0])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import AuthenticationFailed, NotFound, ProviderError, ProviderUnavailable, UnexpectedResponse
-from mlflow_dsver.providers import downloads
 from mlflow_dsver.providers.downloads import download
 from mlflow_dsver.secrets import Secret
 
@@ -148,11 +150,143 @@ def test_addresses_that_are_not_followed(address: str) -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_public_number_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        downloads.socket, "getaddrinfo", lambda *each, **more: [(0, 0, 0, "", ("93.184.215.14", 443))]
+class Names:
+    """A name server in place of the system's: name to its answers, one after another, the last for ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: list[str]) -> None:
+        self.answers = {name.replace("_", "."): list(numbers) for name, numbers in answers.items()}
+        self.asked: list[str] = []
+        self.connected: list[str] = []
+        self.elsewhere: tuple[str, int] | None = None
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+        monkeypatch.setattr(socket, "socket", self._socket_class())
+
+    def _look_up(self, host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        if host in self.answers:
+            self.asked.append(host)
+            answers = self.answers[host]
+            host = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    def _socket_class(self) -> type[socket.socket]:
+        names = self
+
+        class Socket(socket.socket):
+            def connect(self, address: Any) -> None:
+                names.connected.append(address[0])
+                if names.elsewhere is None:
+                    raise ConnectionRefusedError("nobody is there")
+                super().connect(names.elsewhere)
+
+        return Socket
+
+
+def test_connection_goes_to_the_number_that_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that means another host at the second look-up (DNS rebinding) is looked up once."""
+    names = Names(monkeypatch, data_example=["93.184.215.14", "127.0.0.1"])
+    with pytest.raises(ProviderUnavailable, match=r"no data from data\.example"):
+        fetch("https://data.example/x", local=False)
+    assert names.asked == ["data.example"]
+    assert names.connected == ["93.184.215.14"]
+
+
+@pytest.mark.parametrize("number", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1"])
+def test_a_name_of_a_private_number_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    names = Names(monkeypatch, data_example=[number])
+    with pytest.raises(UnexpectedResponse, match="in a private network"):
+        fetch("https://data.example/x", local=False)
+    assert names.connected == []
+
+
+def test_a_redirect_to_a_name_of_a_private_number_is_not_connected_to(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers["/a"] = redirect("https://data.example/x")
+    names = Names(monkeypatch, data_example=["10.0.0.1"])
+    names.elsewhere = ("127.0.0.1", int(server.host.rpartition(":")[2]))
+    with pytest.raises(UnexpectedResponse, match="in a private network"):
+        fetch(f"http://{server.host}/a")
+    assert names.connected == ["127.0.0.1"]
+
+
+def test_behind_a_proxy_a_private_name_is_refused_and_the_rest_is_the_proxys(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy is asked for the host by its name; a name that nobody here knows may be known to it."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{server.host}")
+    server.answers["data.example:443"] = b"HTTP/1.1 403 no\r\n\r\n"
+    names = Names(monkeypatch, data_example=["93.184.215.14"], inner_example=["10.0.0.1"])
+    names.elsewhere = ("127.0.0.1", int(server.host.rpartition(":")[2]))
+    with pytest.raises(UnexpectedResponse, match="in a private network"):
+        fetch("https://inner.example/x", local=False)
+    assert server.requests == []
+    with pytest.raises(ProviderUnavailable):
+        fetch("https://data.example/x", local=False)
+    assert server.requests[0].startswith("CONNECT data.example:443 ")
+
+
+def test_the_certificate_is_that_of_the_name_and_not_of_the_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The name is sent in SNI and in Host, and a certificate of another name is refused."""
+    certificate = self_signed(tmp_path, "data.example")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    sent, listener = tls_server(certificate)
+    names = Names(monkeypatch, data_example=["93.184.215.14"], other_example=["93.184.215.14"])
+    names.elsewhere = listener.getsockname()
+    assert fetch("https://data.example/x", local=False)[1] == b"data"
+    assert sent["sni"] == "data.example"
+    assert "Host: data.example\r\n" in sent["request"]
+    with pytest.raises(ProviderUnavailable, match="certificate"):
+        fetch("https://other.example/x", local=False)
+    listener.close()
+
+
+def self_signed(folder: Path, name: str) -> Path:
+    """A file with a new key and a certificate for a name, good for a day."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+        key, hashes.SHA256()
     )
-    assert downloads._why_not("https://example.org/x", False, Deadline(5)) is None
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "server.pem"
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def tls_server(certificate: Path) -> tuple[dict[str, str], socket.socket]:
+    """A server on loopback that answers `data` to whoever accepts its certificate, and what it was sent."""
+    sent: dict[str, str] = {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.sni_callback = lambda connection, name, _: sent.update(sni=name or "")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+                with context.wrap_socket(connection, server_side=True) as wrapped:
+                    sent["request"] = wrapped.recv(65536).decode()
+                    wrapped.sendall(ok(b"data"))
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return sent, listener
 
 
 @pytest.mark.parametrize(
