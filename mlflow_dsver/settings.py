@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,10 +51,18 @@ KNOWN = {
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
+MAX_SETTINGS = 64 << 10
+"""Bytes of a file of settings at most: parsers of TOML and YAML take minutes for a megabyte of the right kind."""
 _SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?)\Z", re.IGNORECASE)
 _LEAST_SECRET = 8
 """Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
+_YOUNG = 2.0
+"""Seconds in which a file may be written twice without its times telling."""
 OnError = Literal["raise", "warn", "offline"]
+
+
+_read: dict[Path, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
+"""Settings files that were read, by what their stat was then."""
 
 
 def text(variable: str) -> str | None:
@@ -167,29 +176,68 @@ def provider_timeout() -> float:
     return seconds("PROVIDER_TIMEOUT", 60.0)
 
 
-def user_file(path: Path) -> bytes | None:
-    """A vendor's or our own configuration file; None when there is none. Raises SettingsError when unreadable."""
+def user_file(path: Path, limit: int = MAX_FILE) -> bytes | None:
+    """A vendor's or our own configuration file; None when there is none.
+
+    Raises SettingsError when it is unreadable or has more than `limit` bytes.
+    """
     try:
         with path.expanduser().open("rb") as stream:
-            content = stream.read(MAX_FILE + 1)
+            content = stream.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE:
-        raise SettingsError(f"{path} is larger than a settings file may be", expected=f"at most {MAX_FILE} bytes")
+    if len(content) > limit:
+        raise SettingsError(f"{path} is larger than a settings file may be", expected=f"at most {limit} bytes")
     return content
 
 
 def toml_file(path: Path) -> Mapping[str, Any] | None:
-    """A TOML file as a mapping; None when there is none. Raises SettingsError when it is not TOML."""
-    content = user_file(path)
+    """A TOML file as a mapping; None when there is none. Raises SettingsError when it is not TOML.
+
+    Read once, and again when its stat differs; one that was just written is not remembered.
+    """
+    path = path.expanduser()
+    try:
+        status = path.stat()
+    except OSError:
+        status = None  # reading tells what is wrong with it
+    seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
+    known = _read.get(path)
+    if known is not None and known[0] == seen:
+        return known[1]
+    content = user_file(path, MAX_SETTINGS)
     if content is None:
         return None
     try:
-        return tomllib.loads(content.decode())
-    except ValueError as error:
+        found = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not TOML") from error
+    if status is not None and seen is not None and abs(time.time() - status.st_mtime) > _YOUNG:
+        _read[path] = (seen, found)
+    return found
+
+
+def yaml_file(path: Path) -> Any:
+    """What a YAML file holds; None when there is none. Raises SettingsError when it is not YAML.
+
+    Merge keys (`<<`) are refused: a few lines of them become gigabytes.
+    """
+    content = user_file(path, MAX_SETTINGS)
+    if content is None:
+        return None
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise yaml.YAMLError("a merge key")
+
+    try:
+        return yaml.load(content, Loader)  # noqa: S506  (a SafeLoader that takes less)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not YAML") from error
 
 
 def _secret_values() -> Iterator[str]:

@@ -17,6 +17,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.errors import AuthenticationFailed, InvalidReference, SettingsError
 from mlflow_dsver.refs import check_name
 from mlflow_dsver.secrets import Secret
+from mlflow_dsver.text import one_line
 
 BASE = "https://api.clarifai.com"
 PAT, API_KEY = "CLARIFAI_PAT", "CLARIFAI_API_KEY"
@@ -161,24 +162,21 @@ def _name(value: str | Secret | None, name: str) -> str | None:
 
 def _context(name: str | None) -> Mapping[str, Any]:
     """The settings of a context of the vendor's file; {} when there is no file and none was named."""
-    content = settings.user_file(CONFIG_FILE)
-    if content is None:
+    if settings.user_file(CONFIG_FILE) is None:
         if name is not None:
             raise SettingsError(f"there is no context {name!r}, as there is no {CONFIG_FILE}")
         return {}
-    import yaml
-
-    try:
-        read = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{CONFIG_FILE} is not YAML") from error
+    read = settings.yaml_file(CONFIG_FILE)
     contexts = read.get("contexts") if isinstance(read, dict) else None
     if not isinstance(contexts, dict):
         raise SettingsError(f"{CONFIG_FILE} has no contexts", expected="what `clarifai config` writes")
     chosen = name if name is not None else read.get("current_context")
-    found = contexts.get(chosen)
+    found = contexts.get(chosen) if isinstance(chosen, str) else None
     if found is None and name is None:
         return {}
     if not isinstance(found, dict):
-        raise SettingsError(f"{CONFIG_FILE} has no context {chosen!r}", expected=", ".join(map(str, contexts)))
+        raise SettingsError(
+            f"{CONFIG_FILE} has no context {one_line(repr(chosen), 60)}",
+            expected=one_line(", ".join(map(str, contexts))),
+        )
     return found

@@ -103,15 +103,7 @@ def _below(roots: Roots, name: str) -> Path | None:
 
 def _integrations(path: Path) -> Mapping[str, str]:
     """Name of each dataset that a settings file mounts, and its reference."""
-    content = settings.user_file(path)
-    if content is None:
-        return {}
-    import yaml
-
-    try:
-        document = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML") from error
+    document = settings.yaml_file(path)
     integrations = document.get("integrations") if isinstance(document, dict) else None
     found = {}
     for name, entry in integrations.items() if isinstance(integrations, dict) else ():
