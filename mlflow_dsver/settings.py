@@ -56,6 +56,11 @@ MAX_SETTINGS = 64 << 10
 _SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?)\Z", re.IGNORECASE)
 _LEAST_SECRET = 8
 """Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
+_PART = r"""(?:[A-Za-z0-9_-]{1,300}|"[^"\n]{0,300}"|'[^'\n]{0,300}')"""
+_DEEP_KEY = re.compile(rf"(?m)(?:^|[\[{{,])[ \t]{{0,9}}(?:{_PART}[ \t]{{0,9}}\.[ \t]{{0,9}}){{40}}")
+"""A key of more than 40 parts, with a dot behind each."""
+_BRACKETS = 1000
+"""Opening brackets of a YAML file at most; nesting takes seconds before it fails."""
 _YOUNG = 2.0
 """Seconds in which a file may be written twice without its times telling."""
 OnError = Literal["raise", "warn", "offline"]
@@ -211,12 +216,22 @@ def toml_file(path: Path) -> Mapping[str, Any] | None:
     if content is None:
         return None
     try:
-        found = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
+        found = parse_toml(content.decode())
+    except ValueError as error:
         raise SettingsError(f"{path} is not TOML") from error
     if status is not None and seen is not None and abs(time.time() - status.st_mtime) > _YOUNG:
         _read[path] = (seen, found)
     return found
+
+
+def parse_toml(content: str) -> dict[str, Any]:
+    """TOML as a mapping. Raises ValueError for anything else, also for keys of very many parts, which take hours."""
+    if _DEEP_KEY.search(content):
+        raise ValueError("a key of too many parts")
+    try:
+        return tomllib.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def yaml_file(path: Path) -> Any:
@@ -235,6 +250,8 @@ def yaml_file(path: Path) -> Any:
                 raise yaml.YAMLError("a merge key")
 
     try:
+        if content.count(b"[") + content.count(b"{") > _BRACKETS:
+            raise ValueError("nested too deeply")
         return yaml.load(content, Loader)  # noqa: S506  (a SafeLoader that takes less)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not YAML") from error

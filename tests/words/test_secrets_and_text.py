@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_dsver.secrets import HIDDEN, Secret, redact
-from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code, one_line
+from mlflow_dsver import settings  # noqa: F401  (tells which variables are secret)
+from mlflow_dsver.errors import DsverError, NotFound
+from mlflow_dsver.secrets import HIDDEN, MAX_TEXT, Secret, redact, redacted
+from mlflow_dsver.text import error_line, human_bytes, human_count, markdown, markdown_code, one_line
 
 
 class TestSecrets:
@@ -43,6 +45,88 @@ class TestSecrets:
 
     def test_words_are_left(self) -> None:
         assert redact("a key of abc", [Secret("abc"), Secret(""), None]) == "a key of abc"
+
+
+class TestTextsOfOthers:
+    """What other libraries' errors quote is taken out before it is shown, and references are not mistaken for it."""
+
+    SECRET = "Hq3-very.secret_Value9"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "error sending request for url (http://{}@10.0.0.1:9000/bucket)",
+            "cannot connect to https://user:{}@host/path",
+            "postgresql+psycopg2://mlflow:{}@db/mlflow: refused",
+            "mysql://mlflow:with/slash@and{}@db/mlflow",
+            "acme://user:{}@host",
+            "Max retries exceeded with url: /data?X-Amz-Signature={}&x=1 (Caused by y)",
+            "GET https://host/x?token={}",
+            "{'Authorization': 'Key {}', 'Accept': '*/*'}",
+            "Authorization: Bearer {}",
+            "header b'x-api-key: {}'",
+            "Cookie: session={}",
+            "connection string: host=db password={} user=x",
+            '{"secret": "{}"}',
+            "AWS_SECRET_ACCESS_KEY={}",
+            "sent Basic {}== to the server",
+        ],
+    )
+    def test_secrets_are_taken_out(self, text: str) -> None:
+        quoted = text.replace("{}", self.SECRET)
+        for shown in (
+            redacted(quoted),
+            one_line(ValueError(quoted)),
+            error_line(OSError(quoted)),
+            str(DsverError(quoted)),
+        ):
+            assert self.SECRET not in shown
+            assert HIDDEN in shown
+        error = NotFound("x", got=quoted, expected=quoted, tip=quoted, done=quoted)
+        assert self.SECRET not in str(error)
+        assert self.SECRET not in f"{error.got}{error.expected}{error.tip}{error.done}"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "local://digits@latest: no version of that id and no such tag",
+            "paperspace://dst364npcw6ccok@fo5rp4m",
+            "dst364npcw6ccok:fo5rp4m",
+            "clarifai://me/app/cats@v3; expected a token, got none",
+            "acme://data@v1",
+            "no key is set. Try: set PAPERSPACE_API_KEY",
+            "is the name right? No: it is not",
+            "https://docs.example.org/a/b#c",
+            "the header promises blake3:00; the lines give blake3:11",
+            "Bearer authentication failed",
+            "no such tag: secret",
+        ],
+    )
+    def test_what_is_no_secret_stays(self, text: str) -> None:
+        assert redacted(text) == text
+
+    def test_values_of_variables_named_as_secrets_are_taken_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of whatever program they are; words such as `none` are left."""
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", self.SECRET)
+        monkeypatch.setenv("SOME_TOOLS_TOKEN", "other-" + self.SECRET)
+        monkeypatch.setenv("OTHER_TOKEN", "none")
+        shown = redacted(f"no {self.SECRET}, other-{self.SECRET}, none")
+        assert shown == f"no {HIDDEN}, {HIDDEN}, none"
+
+    @pytest.mark.parametrize(
+        "piece", ["a", "://", "sql://", "sql", "x://a", "?", "?a", "?a=", "token", "Key a1", "Bearer a", "api-", "a@",
+                  "http://a@", "authorization ", "cookie: ", "token=", '"secret" : ', "https://a", " ", "@"],
+    )  # fmt: skip
+    @pytest.mark.timeout(30)
+    def test_long_texts_are_looked_through_in_no_time(self, piece: str) -> None:
+        """Only their beginning is, and no pattern goes back and forth in it: a few milliseconds."""
+        shown = redacted(piece * (1_000_000 // len(piece)))
+        assert len(shown) < 6 * MAX_TEXT
+
+    @given(st.text())
+    def test_any_text_is_taken(self, text: str) -> None:
+        assert isinstance(redacted(text), str)
+        assert isinstance(one_line(ValueError(text)), str)
 
 
 class TestNumbers:

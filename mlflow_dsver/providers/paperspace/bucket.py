@@ -31,7 +31,7 @@ from mlflow_dsver.files import atomic_write, make_folder, safe_join
 from mlflow_dsver.manifests import InvalidManifest, Manifest
 from mlflow_dsver.manifests import read as read_manifest
 from mlflow_dsver.providers.paperspace.places import new_folder
-from mlflow_dsver.secrets import Secret, redact
+from mlflow_dsver.secrets import Secret, redact, redacted
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import DatasetVersion
 
@@ -204,7 +204,7 @@ class _meanings:  # noqa: N801 (used as a statement)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or kind is None:
             return
-        words = one_line(redact(str(error), self.keys.values()), 300)
+        words = one_line(redacted(redact(str(error), self.keys.values())), 300)
         if kind.__module__.startswith("obstore"):
             raise ProviderUnavailable(
                 "the bucket cannot be read",

@@ -176,6 +176,19 @@ def test_bucket_that_does_not_answer_or_is_empty(
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__) + caplog.text
 
 
+def test_user_and_password_of_the_endpoint_are_in_no_error(
+    keys: None, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The object store's own error quotes the whole address."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://endpoint-user:endpoint-password@127.0.0.1:1")
+    with pytest.raises(ProviderUnavailable, match="bucket cannot be read") as caught:
+        provider.path(provider.get(CATS, "klfoyy9"))
+    told = str(caught.value) + repr(caught.value.__cause__) + caplog.text
+    assert "endpoint-user" not in told
+    assert "endpoint-password" not in told
+
+
 def test_missing_library_is_named(
     keys: None, provider: PaperspaceProvider, version: DatasetVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
