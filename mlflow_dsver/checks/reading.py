@@ -1,18 +1,18 @@
 """Reads the bytes of a version, as far as they can be had and as deep as was asked, and says what it saw.
 
 Where bytes are at hand they are read in place, damaged or not. By default an untouched file is not read again: the
-stat cache, or a ctime that is not later than the moment when a store hashed its objects, stands in for it (a disk
-that rots in silence is therefore found by `full` alone). `full` and `sample` read now and believe no cache; what is
+stat cache, or the stat that a store remembers of each object from when it hashed it, stands in for it (a disk that
+rots in silence is therefore found by `full` alone). `full` and `sample` read now and believe no cache; what is
 not at hand they fetch into a temporary folder first. Nothing else is written, and a failure is a value.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,9 @@ from mlflow_dsver.manifests import Difference, FileEntry, InvalidManifest, Manif
 from mlflow_dsver.providers.interface import Capability, Place, Provider
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.versions import DatasetVersion
+
+Unchanged = Callable[[str, os.stat_result], bool]
+"""As of `Place.unchanged`."""
 
 _TAIL = len(b',"digest":""}') + 64
 """Bytes of a manifest's line behind the size."""
@@ -114,7 +117,7 @@ def _at_hand(
             return seen
         statement = f"{sampling.statement(len(lines))}; files that were added are not looked for"
         return replace(seen, proof=Proof.SAMPLED, digest=None, statement=statement)
-    seen = _by_line(place, lines, place.hashed if effort.depth is Depth.DEFAULT else None, progress)
+    seen = _by_line(place, lines, place.unchanged if effort.depth is Depth.DEFAULT else None, progress)
     return replace(seen, digest=version.content_digest) if seen.seen is Seen.READ else seen
 
 
@@ -184,29 +187,28 @@ def _recorded(manifest: bytes | None, version: DatasetVersion) -> _Recorded | No
     return _Recorded(manifest, Rules(**texts))
 
 
-def _by_line(place: Place, lines: Sequence[bytes], hashed: datetime | None, progress: Progress) -> ByteEvidence:
-    """Look at each listed file by itself. hashed: what was not touched since is not read; None reads everything.
+def _by_line(place: Place, lines: Sequence[bytes], unchanged: Unchanged | None, progress: Progress) -> ByteEvidence:
+    """Look at each listed file by itself. unchanged: says which need not be read; None reads everything.
 
     Lines stay unparsed and lists hold nothing but texts and numbers, as there may be a million of them.
     """
     addresses = [_address(place, line) for line in lines]
     sizes = [int(line[line.rindex(b":", 0, -_TAIL) + 1 : -_TAIL]) for line in lines]
     known = dict(zip(addresses, range(len(lines)), strict=True))
-    trusted = None if hashed is None else int(hashed.timestamp() * 1e9)
     missing, damaged, todo = set(), set(), []
     root = os.open(place.folder, os.O_RDONLY)
     try:
         for address, number in known.items():
             try:
-                status = os.stat(address, dir_fd=root)
+                status = os.stat(address, dir_fd=root, follow_symlinks=not place.by_digest)
             except (FileNotFoundError, NotADirectoryError):
                 missing.add(address)
                 continue
             except OSError as error:
                 return ByteEvidence(Seen.FAILED, reason=reason(error), paths=(parse_line(lines[number]).path,))
-            if status.st_size != sizes[number]:
+            if status.st_size != sizes[number] or (place.by_digest and not stat.S_ISREG(status.st_mode)):
                 damaged.add(address)
-            elif trusted is None or status.st_ctime_ns > trusted:
+            elif unchanged is None or not unchanged(address, status):
                 todo.append((number, address, sizes[number]))
     finally:
         os.close(root)
@@ -219,8 +221,8 @@ def _by_line(place: Place, lines: Sequence[bytes], hashed: datetime | None, prog
     if missing or damaged:
         return _harmed(lines, addresses, missing, damaged)
     proof = Proof.HASHED if len(todo) == len(known) else Proof.CACHED
-    unchanged = Difference(unchanged=len(lines))
-    return ByteEvidence(Seen.READ, proof=proof, files=len(lines), bytes=sum(sizes), difference=unchanged)
+    same = Difference(unchanged=len(lines))
+    return ByteEvidence(Seen.READ, proof=proof, files=len(lines), bytes=sum(sizes), difference=same)
 
 
 def _address(place: Place, line: bytes) -> str:

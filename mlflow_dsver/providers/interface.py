@@ -9,11 +9,11 @@ All methods raise errors of `mlflow_dsver.errors` only, and end within the provi
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -64,15 +64,15 @@ class Place:
     """Where the bytes of a version lie now, for whoever compares them with a record; nothing of it was checked.
 
     folder: holds the files under their paths; or, where `by_digest`, each content once, as `ab/<64 hex digits>`.
-    hashed: when these bytes were hashed on their way in, by the clock of this machine; None when unknown. What has
-    a ctime not later than that is as it was then, short of a damaged disk.
+    unchanged: says of a file's address below `folder` and its stat (that of a link itself, not of what it points to)
+    whether nothing can have changed the file since its bytes were hashed; None when that is unknown of all files.
     manifest: the provider's own copy of the manifest; None when it keeps none.
     given: the folder that `path` gave out, where that is another one; None when it did not, or not lately.
     """
 
     folder: Path
     by_digest: bool = False
-    hashed: datetime | None = None
+    unchanged: Callable[[str, os.stat_result], bool] | None = None
     manifest: Path | None = None
     given: Path | None = None
 

@@ -23,6 +23,7 @@ from mlflow_dsver.providers.local.log import State, parse
 from mlflow_dsver.providers.local.objects import object_state
 from mlflow_dsver.providers.local.provider import file_sum, manifest_of
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
+from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import is_intact
 from mlflow_dsver.refs import DatasetRef
 
@@ -163,12 +164,15 @@ def collect(
     with locked(store.root / "lock", exclusive=not dry_run):
         digests, objects = _needed(store)
         sweep = _Sweep(store, dry_run, time.time() - min_age, progress)
+        verified = VerifiedObjects(store)
         with meanings(f"the store {store.root} cannot be cleaned"):
             sweep.trees("views", digests)
             manifests = sweep.files(_children(store.root / "manifests"), {f"{each}.jsonl.gz" for each in digests})
             removed = 0
             for prefix in _children(store.root / "objects"):
                 removed += sweep.files(_children(prefix), objects)
+                if not dry_run:
+                    verified.forget(prefix.name, objects)
             sweep.trees("tmp", set())
         return Collection(
             store=str(store.root),

@@ -3,8 +3,10 @@
 Coming in, a file is read a single time: hashed and written in the same pass, to a scratch folder of the creating
 process. Nothing of it counts before `publish`, which makes all of it durable, renames it to its names, and makes
 these durable: for many objects with one flush of the file system, because a flush for each of 50,000 small files
-takes minutes. Going out, bytes are hashed while they are copied, and a copy that is not what its name promises is
-never handed on. Where the file system shares blocks between files (reflink), copies of large files cost nothing.
+takes minutes. An object that the store has already is believed when it is untouched since it was hashed (see
+`verified`), else read; a damaged one is replaced by the bytes that come. Going out, bytes are hashed while they are
+copied, and a copy that is not what its name promises is never handed on. Where the file system shares blocks between
+files (reflink), copies of large files cost nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.files import flush, safe_join, sync_file_system, sync_folder
 from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
+from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock, read_if_right
 
 SMALL = 1 << 20
 """Bytes up to which a file is read whole, so that nothing is written when the store has its content already."""
@@ -52,6 +55,11 @@ class Arrival:
         self._numbers = itertools.count()
         self._pending: dict[str, int] = {}  # digest to the number of its file in the scratch folder
         self._found: set[str] = set()  # folders with objects that others brought, perhaps just now
+        self._sound: set[str] = set()  # objects of the store that were looked at
+        self._verified = VerifiedObjects(store)
+        self._read: list[tuple[str, os.stat_result]] = []  # objects that had to be read, and are right
+        with meanings("the store cannot be written"):
+            self._clock = file_system_clock(scratch)
         self._reflink = True
 
     def take(self, descriptor: int, status: os.stat_result, path: str) -> str:
@@ -62,7 +70,7 @@ class Arrival:
             return self._stream(descriptor, status, path)
         content = _read_small(descriptor, status.st_size, path)
         digest: str = blake3(content).hexdigest()
-        if not self._known(digest, len(content)):
+        if not self._known(digest):
             with meanings(f"{path} cannot be kept"):
                 number = next(self._numbers)
                 target = os.open(self._file(number), _WRITE, 0o444)
@@ -74,9 +82,14 @@ class Arrival:
         return digest
 
     def complete(self, folder: Path, manifest: Manifest) -> None:
-        """Fetch from the folder what the store has not yet; raises ContentError when a file is not what it was."""
+        """Fetch from the folder what the store has not yet, or not any more.
+
+        Raises ContentError when a file is not what it was.
+        """
+        wanted = {entry.digest for entry in manifest.entries} - self._pending.keys() - self._sound
+        self._sound |= self._verified.untouched(wanted)
         for entry in manifest.entries:
-            if self._known(entry.digest, entry.bytes):
+            if self._known(entry.digest):
                 continue
             address = safe_join(folder, entry.path)
             try:
@@ -100,6 +113,7 @@ class Arrival:
             for digest, number in self._pending.items():
                 os.rename(self._file(number), self._store.object(digest))  # noqa: PTH104  (50,000 of them)
             self._flush_names(folders | self._found, bool(made))
+            self._remember()
         self._pending.clear()
 
     def _stream(self, descriptor: int, status: os.stat_result, path: str) -> str:
@@ -120,21 +134,38 @@ class Arrival:
                     flush(target)
         finally:
             os.close(target)
-        if self._known(digest, None):
+        if self._known(digest, read=False):  # to keep the copy costs less than to read the object
             os.unlink(self._file(number))  # noqa: PTH108
         else:
             self._keep(digest, number)
         return digest
 
-    def _known(self, digest: str, size: int | None) -> bool:
-        if digest in self._pending:
+    def _known(self, digest: str, *, read: bool = True) -> bool:
+        """Whether the store has this content. read: an object that was touched since it was hashed is read."""
+        if digest in self._pending or digest in self._sound:
             return True
         try:
-            found = os.stat(self._store.object(digest)).st_size  # noqa: PTH116  (a Path for each file is slow)
+            status = os.lstat(self._store.object(digest))
         except OSError:
             return False
+        if not self._verified.unchanged(f"{digest[:2]}/{digest}", status):
+            found = read_if_right(self._store.object(digest), digest) if read else None
+            if found is None:
+                return False
+            self._read.append((digest, found))
         self._found.add(digest[:2])
-        return size is None or found == size
+        self._sound.add(digest)
+        return True
+
+    def _remember(self) -> None:
+        """Note that the objects hold the right bytes, so that they need not be read until they are touched."""
+        self._verified.remember(self._read, self._clock)
+        self._read.clear()
+        if not self._pending:
+            return
+        newest = next(reversed(self._pending))
+        clock = file_system_clock(Path(self._scratch), os.lstat(self._store.object(newest)).st_ctime_ns)
+        self._verified.remember(((digest, os.lstat(self._store.object(digest))) for digest in self._pending), clock)
 
     def _keep(self, digest: str, number: int) -> None:
         if self._pending.setdefault(digest, number) != number:  # another thread had the same content meanwhile

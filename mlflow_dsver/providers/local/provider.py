@@ -25,6 +25,7 @@ from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_state
 from mlflow_dsver.providers.local.objects import Arrival
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
+from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at, view_of
 from mlflow_dsver.providers.local.words import creator, utf8, words_of
 from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
@@ -123,14 +124,14 @@ class LocalProvider(Provider):
                 folder, cache=default_cache(), progress=self.progress, take=None if reference else arrival.take
             )
             known = self._known(dataset, manifest, reference)
-            if known is None and not reference:
+            if not reference:
                 arrival.complete(folder, manifest)
                 arrival.publish()
             facts = {
                 "digest": manifest.digest,
                 "files": len(manifest),
                 "bytes": manifest.total_bytes,
-                "manifest": _keep_manifest(self.store, manifest) if known is None else known.manifest,
+                "manifest": _keep_manifest(self.store, manifest, known.manifest if known else None),
                 "kept": not reference,
                 **source,
             }
@@ -184,7 +185,8 @@ class LocalProvider(Provider):
         if record.kept:
             view = self.store.view(record.digest) / "files"
             given = view if view.is_dir() else None
-            return Place(self.store.root / "objects", True, date_value(record.created), manifest, given)
+            unchanged = VerifiedObjects(self.store).unchanged
+            return Place(self.store.root / "objects", True, unchanged, manifest, given)
         return Place(Path(record.source or ""), manifest=manifest)
 
     def path(self, version: DatasetVersion) -> Path:
@@ -263,7 +265,7 @@ class LocalProvider(Provider):
         return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
 
     def _known(self, dataset: str, manifest: Manifest, reference: bool) -> Record | None:
-        """The dataset's version of this content, if its objects and manifest are known to be there."""
+        """The dataset's version of this content, if its bytes were kept, or need not be."""
         state = read_state(self.store, dataset)
         record = state.versions.get(_id_of(state, manifest.digest)) if state else None
         return record if record and (record.kept or reference) else None
@@ -280,11 +282,13 @@ class LocalProvider(Provider):
             )
 
 
-def _keep_manifest(store: Store, manifest: Manifest) -> str:
-    """Write the manifest, unless it is there and right; the sum of its file."""
+def _keep_manifest(store: Store, manifest: Manifest, known: str | None) -> str:
+    """Write the manifest, unless it is there and right; the sum of its file. known: the sum that it should have."""
     path = store.manifest(manifest.digest)
     with meanings("the manifest cannot be kept"):
         try:
+            if known is not None and path.is_file() and file_sum(path) == known:
+                return known
             manifest_of(store, manifest.digest, "")
             sync_folder(path.parent)  # another process may have put it there just now
             return file_sum(path)
@@ -349,7 +353,11 @@ def _creation(state: State, facts: Operation, words: Operation) -> Operation | N
     _check_free(state, words["add_tags"], version)
     known = state.versions.get(version)
     if known is not None and version == next(reversed(state.versions)):
-        new_facts = (facts["kept"] and not known.kept) or facts.get("source") not in (None, known.source)
+        new_facts = (
+            (facts["kept"] and not known.kept)
+            or facts.get("source") not in (None, known.source)
+            or facts["manifest"] != known.manifest  # it was lost and is written anew
+        )
         new_tags = any(state.tags.get(tag) != version for tag in words["add_tags"])
         new_words = any(words[key] is not None for key in ("message", "metadata"))
         if not (new_facts or new_tags or new_words):

@@ -6,6 +6,7 @@
     manifests/<digest>.jsonl.gz named by the content digest
     datasets/<hash>/log         what happened to a dataset, one line an operation; see `log`
     views/<digest>/files        folders given out by `path`, copies that can be made again
+    verified/ab                 stat of objects right after they were hashed; for speed, see `verified`
     tmp/                        unfinished work of living or killed processes
 
 A store that does not exist yet is an empty one for all who read. Locks are the kernel's: they end with the process

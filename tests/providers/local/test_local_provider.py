@@ -87,12 +87,12 @@ def test_each_content_is_kept_once(local: LocalProvider, folder: Path) -> None:
 def test_unchanged_content_gives_the_same_version_and_costs_its_walk(
     local: LocalProvider, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is read, no object is looked at and nothing is written when nothing changed."""
+    """Nothing is read and nothing is written when nothing changed: objects are stat-ed, no more."""
     monkeypatch.setattr(stat_cache, "YOUNG", 0)
     first = local.create("digits", folder, tags=("clean",))
     before = state_of(local.store.root)
-    for forbidden in ("take", "complete", "publish"):
-        monkeypatch.setattr(objects.Arrival, forbidden, lambda *_: pytest.fail("work for nothing"))
+    monkeypatch.setattr(objects.Arrival, "take", lambda *_: pytest.fail("a file is read for nothing"))
+    monkeypatch.setattr(objects, "read_if_right", lambda *_: pytest.fail("an object is read for nothing"))
     assert local.create("digits", folder) == first
     assert local.create("digits", folder, tags=("clean",)) == first
     assert state_of(local.store.root) == before
