@@ -7,6 +7,11 @@ handed down, and asked at every step.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_whole: ContextVar[Deadline | None] = ContextVar("mlflow_dsver_deadline", default=None)
 
 
 class DeadlineExceeded(TimeoutError):
@@ -32,3 +37,19 @@ class Deadline:
     def sleep(self, seconds: float) -> None:
         """Sleep that long, or as long as is left."""
         time.sleep(min(seconds, self.left()))
+
+
+@contextmanager
+def at_latest(deadline: Deadline) -> Iterator[None]:
+    """What is begun in this block, also in threads that get a copy of its context, shall end by this deadline."""
+    token = _whole.set(deadline)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+def bounded(seconds: float | None) -> Deadline:
+    """A deadline so many seconds from now (None: never), or that of the block `at_latest`, where it is earlier."""
+    own, whole = Deadline(seconds), _whole.get()
+    return whole if whole is not None and whole.left() < own.left() else own

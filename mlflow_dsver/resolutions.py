@@ -1,9 +1,9 @@
 """Answers of providers, kept on this host: for a stated short time, for when a provider is away, and for one job.
 
-An answer is found by what was asked and by where: the store's folder, the user, and every variable and setting of
-the provider (`PAPERSPACE_…`, `MLFLOW_DSVER_PAPERSPACE_…`), so that an emulator's answer is never taken for the
+An answer is found by what was asked and by where: the store's folder, the user, and what the provider says its
+answers depend on (`Provider.cache_key`: address, account, key), so that an emulator's answer is never taken for the
 vendor's. Of those only one hash is kept, together with the words of the question, so no key can be read from a file
-or its name. A key in a vendor's own file is not part of it. What is missing, corrupt, foreign or cannot be written
+or its name. What is missing, corrupt, foreign or cannot be written
 is as if it were not there; no file here is ever the reason for an error. Files are small, readable by their owner
 alone, not flushed to the disk, and bounded in number and age.
 """
@@ -13,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from pathlib import Path
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.files import atomic_write, make_folder
+from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.versions import DatasetVersion, date_text, date_value, now
 
@@ -35,7 +35,6 @@ JOB_SECONDS = 600.0
 """How long an answer is good for all processes of one job."""
 
 MAX_FILES, MAX_AGE_SECONDS, MAX_BYTES = 2000, 30 * 86_400.0, 1 << 20
-_EMBEDDED = "local"  # its place is the folder alone, and LOCAL_RANK is a variable of others
 _JOB = "job-"
 _POLL, _WRITING = 0.02, 5.0
 
@@ -51,7 +50,9 @@ class Kept:
 
 def keep(requested: str, version: DatasetVersion) -> None:
     """Keep an answer that the provider gave just now. Raises InvalidReference for words that are no reference."""
-    _write(_folder() / f"{_key(requested)}.json", requested, version)
+    key = _key(requested)
+    if key is not None:
+        _write(_folder() / f"{key}.json", requested, version)
 
 
 def kept(requested: str, seconds: float | None) -> Kept | None:
@@ -59,7 +60,8 @@ def kept(requested: str, seconds: float | None) -> Kept | None:
 
     Raises InvalidReference for words that are no reference.
     """
-    return _read(_folder() / f"{_key(requested)}.json", requested, seconds)
+    key = _key(requested)
+    return None if key is None else _read(_folder() / f"{key}.json", requested, seconds)
 
 
 def forget(dataset: DatasetRef) -> None:
@@ -163,26 +165,33 @@ def _files(suffix: str = "") -> list[Path]:
         return []
 
 
-def _key(requested: str, job: str = "") -> str:
-    """One hash over the question, who asks, and where the answer comes from."""
+def _key(requested: str, job: str = "") -> str | None:
+    """One hash over the question, who asks, and where the answer comes from; None when the last is not known.
+
+    The processes of a job have the same settings, so their answers need not be told apart by those.
+    """
     ref = _spelled_out(requested)
+    provider = _provider_key(ref.provider)
+    if provider is None and not job:
+        return None
     user = os.getuid() if hasattr(os, "getuid") else None
-    place = [str(settings.home()), user, {} if ref.provider == _EMBEDDED else _of_provider(ref.provider)]
+    place = [str(settings.home()), user, provider or {}]
     return hashlib.sha256(json.dumps([str(ref), job, place], sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _provider_key(name: str) -> Mapping[str, object] | None:
+    try:
+        key = get_provider(name).cache_key()
+        json.dumps(key, sort_keys=True)
+        return key
+    except Exception:  # noqa: BLE001  (a plug-in may raise anything; then nothing is kept)
+        return None
 
 
 def _spelled_out(requested: str) -> DatasetRef:
     """What the words mean; a dataset without a selector and its latest version are the same."""
     ref = parse(requested)
     return ref.at(ref.selector or LATEST)
-
-
-def _of_provider(provider: str) -> dict[str, str | None]:
-    """Its variables, such as PAPERSPACE_API_KEY, and its settings, such as PAPERSPACE_UNCOMMITTED, by their names."""
-    name = re.sub(r"[^A-Z0-9]", "_", provider.upper())
-    found = {key: text for key, text in settings.variables(name).items() if key[len(name) :][:1] in ("", "_")}
-    own = (key for key in settings.KNOWN if key.startswith(f"{name}_"))
-    return found | {settings.PREFIX + key: settings.setting(key) for key in own}
 
 
 def _read(path: Path, requested: str, seconds: float | None) -> Kept | None:

@@ -134,9 +134,20 @@ def whole_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return dict(os.environ) | dict(variables)
 
 
-def variables(prefix: str) -> dict[str, str]:
-    """All variables of the environment whose names begin so, as they are; meant to be compared, never shown."""
-    return {name: value for name, value in os.environ.items() if name.startswith(prefix)}
+def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """What a provider is told: its variables, such as PAPERSPACE_API_KEY, its settings, such as
+    MLFLOW_DSVER_PAPERSPACE_HASH, from the environment or the file, and variables that begin with one of `prefixes`.
+
+    As they are, secrets too: meant to be compared, never shown.
+    """
+    name = re.sub(r"[^A-Z0-9]", "_", provider.upper())
+    own = (f"{name}_", f"{PREFIX}{name}_", *prefixes)
+    in_file = {PREFIX + key.upper(): str(value) for key, value in _file().items()}
+    return {
+        variable: value
+        for variable, value in (in_file | dict(os.environ)).items()
+        if variable == name or variable.startswith(own)
+    }
 
 
 def tell_children(name: str, value: str) -> None:

@@ -6,6 +6,7 @@ process alive, and it should look at the deadline itself so that it ends and wri
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -26,7 +27,8 @@ def within(deadline: Deadline, work: Callable[[], Result]) -> Result:
         except BaseException as error:  # noqa: BLE001 (handed over to the thread that waits)
             outcome.put((None, error))
 
-    threading.Thread(target=run, name="mlflow-dsver-http", daemon=True).start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="mlflow-dsver-http", daemon=True).start()
     left = deadline.left()
     try:
         result, error = outcome.get(timeout=None if left == float("inf") else left)

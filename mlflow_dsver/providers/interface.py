@@ -19,10 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mlflow_dsver import settings
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.secrets import Secret
 from mlflow_dsver.versions import DatasetVersion, Grade
 
 SUGGESTION_LIMIT = 200
@@ -85,6 +87,10 @@ class Provider(ABC):
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     remote: ClassVar[bool] = True
     """Whether an answer costs a request over a network, so that one may be kept for a short time."""
+    settings_prefixes: ClassVar[tuple[str, ...]] = ()
+    """How environment variables begin that it reads beside those that begin with its name, such as `AWS_`."""
+    settings_files: ClassVar[tuple[Path, ...]] = ()
+    """Files that it reads an address, an account or a key from; `~` is the home folder."""
     progress: Progress = SILENT
     """Told of long work (hashing, copying, fetching); whoever wants to see it sets another on the instance."""
 
@@ -214,6 +220,24 @@ class Provider(ABC):
     def health(self) -> Health:
         """Whether the provider can be used now; for `doctor`. Never raises, never shows a secret."""
         return Health(True, "ready", {})
+
+    def cache_key(self) -> Mapping[str, object] | None:
+        """What its answers depend on beside the reference: address, account, key, options, as JSON values.
+
+        An answer kept on this host is taken only where all of this is the same, so that two servers never share one.
+        It is hashed, and never written or shown. None: answers are not kept. By default it is the variables and
+        settings of the provider's name and of `settings_prefixes`, the content of `settings_files`, and the plain
+        values that the instance holds; override it where answers depend on anything else.
+        """
+        files = {str(path): settings.user_file(path) for path in self.settings_files}
+        plain = str, int, float, Path
+        held = {name: str(value) for name, value in vars(self).items() if isinstance(value, plain)}
+        secret = {name: value.reveal() for name, value in vars(self).items() if isinstance(value, Secret)}
+        return {
+            "variables": settings.of_provider(self.name, self.settings_prefixes),
+            "files": {path: content and content.hex() for path, content in files.items()},
+            "instance": held | secret,
+        }
 
     def _unsupported(self, what: str) -> Unsupported:
         able = ", ".join(sorted(self.capabilities)) or "resolve and list"

@@ -23,7 +23,7 @@ import urllib3
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, bounded
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     NotFound,
@@ -139,7 +139,7 @@ class Session:
             headers={} if body is None else {"Content-Type": "application/json"},
             auth=_Authorization(self.dialect.scheme, self._key),
         )
-        deadline = self.deadline or Deadline(self.timeout)
+        deadline = self.deadline or bounded(self.timeout)
         attempt = 0
         while True:
             attempt += 1

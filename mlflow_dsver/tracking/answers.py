@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from mlflow_dsver import inputs, resolutions, settings
+from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError, InvalidArgument
 from mlflow_dsver.new_versions import NewVersion, parse_new
 from mlflow_dsver.providers.asking import Answer, ask
@@ -45,8 +46,12 @@ def answer(
     policy: settings.OnError = "raise",
     pinned: Mapping[str, Link] | None = None,
     reuse: bool = False,
+    until: Deadline | None = None,
 ) -> Answer:
-    """The version that a reference means for a run. pinned: the parent's links by role. Raises as `resolve` does."""
+    """The version that a reference means for a run. pinned: the parent's links by role. Raises as `resolve` does.
+
+    until: shared by the questions of one run; None gives this one MLFLOW_DSVER_PROVIDER_TIMEOUT seconds.
+    """
     if isinstance(ref, DatasetVersion):
         return Answer(ref)
     text = as_written(ref)
@@ -56,7 +61,9 @@ def answer(
     handed = inputs.handed_down().get(text)
     if handed is not None:
         return Answer(handed, text in inputs.handed_down_offline())
-    return _once_per_process(text, lambda: _kept_or_asked(text, policy)) if reuse else _asked(text, policy)
+    return (
+        _once_per_process(text, lambda: _kept_or_asked(text, policy, until)) if reuse else _asked(text, policy, until)
+    )
 
 
 def made(new: NewVersion, *, pinned: Mapping[str, Link] | None = None, reuse: bool = False) -> Answer:
@@ -131,11 +138,11 @@ def _tell_children() -> None:
     settings.tell_children("RESOLVED", text)
 
 
-def _kept_or_asked(text: str, policy: settings.OnError) -> Answer:
+def _kept_or_asked(text: str, policy: settings.OnError, until: Deadline | None) -> Answer:
     keep = settings.seconds("KEEP", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
     kept = resolutions.kept(text, keep) if worth else None
-    return Answer(kept.version) if kept is not None else _asked(text, policy)
+    return Answer(kept.version) if kept is not None else _asked(text, policy, until)
 
 
 def _made(new: NewVersion) -> Answer:
@@ -144,8 +151,8 @@ def _made(new: NewVersion) -> Answer:
     return Answer(version)
 
 
-def _asked(text: str, policy: settings.OnError) -> Answer:
-    found = ask(text, offline=policy == "offline")
+def _asked(text: str, policy: settings.OnError, until: Deadline | None) -> Answer:
+    found = ask(text, offline=policy == "offline", until=until)
     if found.since is not None:
         _logger.warning(
             "%s is taken as it was last known, on %s: %s", found.version.ref, found.since.date(), found.unreached

@@ -16,16 +16,17 @@ from mlflow import MlflowClient
 
 from mlflow_dsver import inputs as outside
 from mlflow_dsver import lock, settings
-from mlflow_dsver.errors import DsverError, InputConflict, InvalidReference, LockConflict
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError, InputConflict, InvalidReference, LockConflict, NotFound
 from mlflow_dsver.new_versions import NewVersion
-from mlflow_dsver.providers.asking import Answer
+from mlflow_dsver.providers.asking import Answer, in_time, time_for_asking
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import check_role
+from mlflow_dsver.refs import DatasetRef, check_role
 from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
-from mlflow_dsver.tracking.resolving import InputLike, as_written, input_of, manifest_of
+from mlflow_dsver.tracking.resolving import InputLike, RefLike, as_written, input_of, manifest_of
 from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import Link, now
+from mlflow_dsver.versions import DatasetVersion, Link, now
 
 _logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ def find(
     final = {role: overrides.get(role, original) for role, original in asked.items()}
     if frozen:
         _refuse_new(final)
+    until = time_for_asking()
     on_record = recorded.links_of(known) if known is not None else own or {}
     for role in sorted(final, key=lambda each: isinstance(final[each], NewVersion)):
         ref, original, have = final[role], asked[role], on_record.get(role)
@@ -144,8 +146,8 @@ def find(
             if isinstance(ref, NewVersion):
                 found = _new(role, ref, have, pinned, reuse=reuse)
             else:
-                found = answers.answer(ref, policy=policy, pinned=pinned, reuse=reuse)
-            wanted[role] = _wanted(role, ref, found, have if known is not None else None, replaced)
+                found = _found(ref, have, until, policy=policy, pinned=pinned, reuse=reuse)
+            wanted[role] = _wanted(role, ref, found, have if known is not None else None, replaced, until)
             if found.offline:
                 offline.append(role)
         except InvalidReference:
@@ -201,7 +203,35 @@ def _new(role: str, new: NewVersion, have: Link | None, pinned: Mapping[str, Lin
     return Answer(have.version)
 
 
-def _wanted(role: str, ref: InputLike, found: Answer, have: Link | None, replaced: str | None) -> Wanted:
+def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Answer:
+    """What a reference means for a run. have: the run's link in the role. how: as `answers.answer` takes it.
+
+    A tag may be deleted as it may be moved: a run that is resumed with the same words goes on with the version that
+    it has. Raises NotFound when that version is gone.
+    """
+    try:
+        return answers.answer(ref, until=until, **how)
+    except NotFound as error:
+        if have is None or as_written(ref) != have.requested or have.requested == str(have.version.ref):
+            raise
+        version = _recorded_version(have, until)
+        _logger.warning("%s means nothing any more; the run goes on with %s: %s", ref, version.ref, error)
+        return Answer(version)
+
+
+def _recorded_version(have: Link, until: Deadline) -> DatasetVersion:
+    """What the provider says now of the version that is on the record."""
+    provider = get_provider(have.version.ref.provider)
+
+    def get(ref: DatasetRef) -> DatasetVersion:
+        return provider.get(ref.dataset, ref.selector or "")
+
+    return in_time(provider, have.version.ref, get, until)
+
+
+def _wanted(
+    role: str, ref: InputLike, found: Answer, have: Link | None, replaced: str | None, until: Deadline
+) -> Wanted:
     requested, version = as_written(ref), found.version
     created = None
     if isinstance(ref, NewVersion):
@@ -211,7 +241,7 @@ def _wanted(role: str, ref: InputLike, found: Answer, have: Link | None, replace
     provider = get_provider(version.ref.provider)
     if have is not None and have.requested == requested and have.version.ref != version.ref:
         _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
-        version = provider.get(have.version.ref.dataset, have.version.ref.selector or "")
+        version = _recorded_version(have, until)
     grade = provider.grade(version)
     if found.offline:
         grade = grade.noting(answers.OFFLINE)

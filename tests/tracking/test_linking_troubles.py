@@ -84,6 +84,23 @@ def test_resuming_with_a_selector_that_moved_goes_on_with_what_the_run_started_w
         dsver.start_run(inputs={"training": str(moved)}, run_id=run.info.run_id)
 
 
+def test_resuming_with_a_tag_that_was_deleted_goes_on_with_what_the_run_started_with(tracking, fake, caplog):
+    """Its version is on the record, and the tag was resolved once, at the start of the run."""
+    fake.has(version())
+    with dsver.start_run(inputs={"training": "fake://cats@clean"}) as run:
+        pass
+    fake.has(version(tags=()))
+    with dsver.start_run(inputs={"training": "fake://cats@clean"}, run_id=run.info.run_id) as again:
+        assert str(again.datasets["training"]) == "fake://cats@v1"
+    assert "fake://cats@clean means nothing any more; the run goes on with fake://cats@v1" in caplog.text
+    assert "dsver.training.error" not in run_of(run.info.run_id).data.tags
+    with pytest.raises(NotFound, match="no such tag"):
+        dsver.start_run(inputs={"training": "fake://cats@dirty"}, run_id=run.info.run_id)
+    fake.known.clear()
+    with pytest.raises(NotFound, match="no such version"):
+        dsver.start_run(inputs={"training": "fake://cats@clean"}, run_id=run.info.run_id)
+
+
 def test_resuming_may_add_a_role(tracking, digits):
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         pass

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from mlflow_dsver import resolutions
+from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.resolutions import forget, keep, kept, once
+from mlflow_dsver.secrets import Secret
 from mlflow_dsver.versions import DatasetVersion, date_text, date_value
 
 ASKED = "paperspace://cats@latest"
@@ -134,6 +136,67 @@ def test_a_setting_in_the_file_counts_as_one_in_the_environment(
     monkeypatch.setenv("MLFLOW_DSVER_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").write_text('paperspace_uncommitted = "link"\n')
     assert kept(ASKED, None) is None
+
+
+class Elsewhere(Provider):
+    """A provider of somebody else, which answers for the server that `OTHER_ENDPOINT` or its file names."""
+
+    name = "elsewhere"
+    settings_prefixes = ("OTHER_",)
+    settings_files = (Path("~/elsewhere.ini"),)
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        raise NotImplementedError
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Elsewhere]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(resolutions, "get_provider", lambda _: Elsewhere())
+    return Elsewhere
+
+
+OURS = "elsewhere://cats@latest"
+OF_ONE = DatasetVersion(DatasetRef("elsewhere", "cats", "v1"))
+
+
+@pytest.mark.parametrize("variable", ["ELSEWHERE_URL", "MLFLOW_DSVER_ELSEWHERE_URL", "OTHER_ENDPOINT"])
+def test_two_servers_of_a_third_partys_provider_never_share_an_answer(
+    elsewhere: type[Elsewhere], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(OURS, OF_ONE)
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, "https://other.example")
+        assert kept(OURS, None) is None
+    assert kept(OURS, None) is not None
+
+
+def test_an_address_in_a_providers_own_file_or_on_the_instance_tells_answers_apart(
+    elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keep(OURS, OF_ONE)
+    (tmp_path / "elsewhere.ini").write_text("url = https://other.example")
+    assert kept(OURS, None) is None
+    (tmp_path / "elsewhere.ini").unlink()
+    assert kept(OURS, None) is not None
+    for held in ("https://other.example", Path("/mnt/other"), Secret("a key")):
+        monkeypatch.setattr(elsewhere, "__init__", lambda self, held=held: setattr(self, "_where", held))
+        assert kept(OURS, None) is None, held
+
+
+@pytest.mark.parametrize("key", [lambda self: None, lambda self: {"a": object()}, lambda self: 1 / 0])
+def test_a_provider_that_cannot_say_what_its_answers_depend_on_has_none_kept_but_a_job_has_one(
+    elsewhere: type[Elsewhere], key: Callable[[Elsewhere], object], monkeypatch: pytest.MonkeyPatch, answers: Path
+) -> None:
+    monkeypatch.setattr(elsewhere, "cache_key", key)
+    keep(OURS, OF_ONE)
+    assert kept(OURS, None) is None
+    assert not answers.exists()
+    assert once(OURS, "job 1", lambda: OF_ONE, 1.0) == OF_ONE
+    assert once(OURS, "job 1", lambda: pytest.fail("asked twice"), 1.0) == OF_ONE
 
 
 def test_no_key_can_be_read_and_only_the_owner_reads_at_all(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.deadlines import Deadline, bounded
 from mlflow_dsver.errors import (
     DsverError,
     NotFound,
@@ -23,7 +23,7 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.clarifai import creation, exports, overwriting, words
-from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace, account
+from mlflow_dsver.providers.clarifai.accounts import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
@@ -56,6 +56,7 @@ class ClarifaiProvider(Provider):
 
     name = "clarifai"
     capabilities = frozenset(Capability)
+    settings_files = (CONFIG_FILE,)
 
     def __init__(
         self,
@@ -93,13 +94,13 @@ class ClarifaiProvider(Provider):
         All of it ends within `MLFLOW_DSVER_PROVIDER_TIMEOUT`. Raises ProviderError for a version that failed, and
         ProviderUnavailable for one that does not become ready in that time.
         """
-        deadline = Deadline(settings.provider_timeout())
+        deadline = bounded(settings.provider_timeout())
         signed, place, found = self._lookup(ref, deadline)
         return self._ready(signed, place, found, deadline)
 
     def find(self, ref: DatasetRef) -> DatasetVersion:
         """The version that a reference names, also one that is not ready or failed; without waiting for it."""
-        signed, place, found = self._lookup(ref, Deadline(settings.provider_timeout()))
+        signed, place, found = self._lookup(ref, bounded(settings.provider_timeout()))
         return words.version(signed, place, found)
 
     def _lookup(self, ref: DatasetRef, deadline: Deadline) -> tuple[Account, DatasetPlace, WireVersion]:

@@ -52,6 +52,10 @@ class LocalProvider(Provider):
         self.store = Store.default() if store is None else Store(store.absolute())
         self.progress = progress
 
+    def cache_key(self) -> Mapping[str, object]:
+        """Nothing: the store's folder is told apart anyway, and LOCAL_RANK and its kin are others' variables."""
+        return {}
+
     def get(self, dataset: str, version: str) -> DatasetVersion:
         """The version of that id; tags and beginnings of ids are for `resolve`."""
         state = self._state(dataset)

@@ -22,6 +22,7 @@ BASE = "https://api.paperspace.com/v1"
 BASE_NAME = "PAPERSPACE_API_URL"
 KEY_NAME = "PAPERSPACE_API_KEY"
 FOLDER = Path("~/.paperspace")
+KEY_FILES = tuple(FOLDER / name for name in ("credentials.toml", "config.toml", "config.json"))
 
 
 @dataclass(frozen=True, slots=True)

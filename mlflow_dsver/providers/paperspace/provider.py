@@ -26,7 +26,7 @@ from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, Settin
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.paperspace import bucket, finding, mounts, places, words, writing
-from mlflow_dsver.providers.paperspace.account import Account
+from mlflow_dsver.providers.paperspace.account import KEY_FILES, Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.providers.paperspace.places import Found
@@ -57,6 +57,7 @@ class PaperspaceProvider(Provider):
 
     name = "paperspace"
     capabilities = frozenset(Capability)
+    settings_files = KEY_FILES
 
     def __init__(
         self,
