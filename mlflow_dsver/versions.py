@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from mlflow_dsver.refs import DatasetRef, check_role, parse
 
 Letter = Literal["A", "B", "C", "D"]
+_LEAP_SECOND = re.compile(r"(.+T\d\d:\d\d):60(.*)\Z", re.IGNORECASE | re.ASCII)
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
@@ -210,8 +211,18 @@ def date_text(date: datetime | None) -> str | None:
 
 
 def date_value(text: str | None) -> datetime | None:
-    """Read an ISO 8601 date; one without a zone is UTC; fractions beyond microseconds are cut off."""
+    """Read a date of ISO 8601 or RFC 3339; one without a zone is UTC; fractions beyond microseconds are cut off.
+
+    Lower-case `t` and `z` are read, and second 60, a leap second, as the moment after second 59. None for None and
+    empty text. Raises ValueError for anything else.
+    """
     if not text:
         return None
-    date = datetime.fromisoformat(text)
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    leap = _LEAP_SECOND.match(text)
+    try:
+        date = datetime.fromisoformat((f"{leap[1]}:59{leap[2]}" if leap else text).upper())
+        date = (date if date.tzinfo else date.replace(tzinfo=UTC)) + timedelta(seconds=1 if leap else 0)
+        date.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a date outside the years 1 to 9999") from error
+    return date

@@ -1,4 +1,4 @@
-"""`mlflow-dsver clarifai …`: what Clarifai has beyond versions: datasets, filters, exports, counts by part.
+"""`mlflow-dsver clarifai …`: datasets, filters, exports, counts by part, and versions as the service has them.
 
 The family `versions` does the everyday things for all providers. `--json` gives the service's answers as they came.
 """
@@ -14,22 +14,25 @@ import click
 
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
-from mlflow_dsver.refs import DatasetRef, parse, tag_list
+from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.refs import LATEST, DatasetRef, parse, tag_list
 from mlflow_dsver.resolutions import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
+    from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
     from mlflow_dsver.providers.clarifai.client import Client
-    from mlflow_dsver.providers.clarifai.models import Model
+    from mlflow_dsver.providers.clarifai.models import DatasetVersion, Model
     from mlflow_dsver.providers.clarifai.provider import ClarifaiProvider
 
 FORMATS = ("json", "protobuf", "coco")
 VISIBILITIES = ("private", "org", "public")
+ORIGINS = ("manual", "training", "eval-ground-truth", "eval-predictions")
 
 
 @click.group()
 def clarifai() -> None:
-    """Clarifai: datasets, annotation filters, exports and counts.
+    """Clarifai: datasets, annotation filters, versions, exports and counts.
 
     The key is read from CLARIFAI_PAT or CLARIFAI_API_KEY, user and app from CLARIFAI_USER_ID and CLARIFAI_APP_ID, or
     all of them from the current context of Clarifai's own tools.
@@ -167,6 +170,87 @@ def metrics(reference: str, limit: int | None, as_json: bool) -> None:
     emit(as_json, _raw(found), render.table("PATH TYPE VALUE COUNTS", rows, empty="no counts, or not counted yet"))
 
 
+@clarifai.group("versions")
+def raw_versions() -> None:
+    """The service's own versions of a dataset: listed with their status, shown and deleted, in any state.
+
+    \b
+    Examples:
+      mlflow-dsver clarifai versions list cats
+      mlflow-dsver clarifai versions show clarifai://me/app/cats@v3
+    """
+
+
+@raw_versions.command("list")
+@click.argument("dataset")
+@click.option("--page", type=click.IntRange(min=1), help="That page only; all pages by default.")
+@click.option("--per-page", type=click.IntRange(1, 1000), help="Versions in a page; 128 by default. With --page.")
+@click.option("--origin", "origins", type=click.Choice(ORIGINS), multiple=True, help="What asked for them; all.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most that many.")
+@json_option
+def list_versions(
+    dataset: str, page: int | None, per_page: int | None, origins: tuple[str, ...], limit: int | None, as_json: bool
+) -> None:
+    """List a dataset's versions with their status, in the service's order, whoever asked for them.
+
+    \b
+    Examples:
+      mlflow-dsver clarifai versions list cats
+      mlflow-dsver clarifai versions list cats --origin training --limit 10
+      mlflow-dsver clarifai versions list cats --page 2 --per-page 50 --json
+    """
+    if per_page is not None and page is None:
+        raise click.UsageError("--per-page is for one page: give --page as well.")
+    names = [origin.replace("-", "_").upper() for origin in origins]
+    client, place = _client_of(_ref(dataset))
+    with client:
+        if page is None:
+            found = list(islice(client.dataset_versions(place.dataset, names), limit))
+        else:
+            found = client.dataset_versions_page(place.dataset, page, per_page or 128, names)[:limit]
+    rows = ((each.id, _status(each), each.created_at, _origin(each), each.description) for each in found)
+    emit(as_json, _raw(found), render.table("ID STATUS CREATED ORIGIN DESCRIPTION", rows, empty="no versions"))
+
+
+@raw_versions.command("show")
+@click.argument("reference")
+@json_option
+def show_version(reference: str, as_json: bool) -> None:
+    """Show a version as the service has it, whatever its state. REFERENCE names it by its id.
+
+    \b
+    Examples:
+      mlflow-dsver clarifai versions show clarifai://me/app/cats@v3 --json
+    """
+    ref, version = _named(reference)
+    client, place = _client_of(ref)
+    with client:
+        found = client.get_dataset_version(place.dataset, version)
+    told = {name: getattr(found, name) for name in type(found).model_fields if name not in ("status", "metrics")}
+    shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in told.items() if value}
+    shown["request_origin"] = _origin(found)
+    emit(as_json, dict(found.raw), render.fields(status=_status(found), **shown, counts=_counted(found.counts())))
+
+
+@raw_versions.command("delete")
+@click.argument("reference")
+@click.option("--yes", is_flag=True, required=True, help="Really delete it.")
+@json_option
+def delete_version(reference: str, yes: bool, as_json: bool) -> None:
+    """Delete a version, whatever its state. REFERENCE names it by its id; JSON has the service's answer.
+
+    \b
+    Examples:
+      mlflow-dsver clarifai versions delete clarifai://me/app/cats@v3 --yes
+    """
+    ref, version = _named(reference)
+    client, place = _client_of(ref)
+    with client:
+        answer = client.delete_dataset_versions(place.dataset, [version])
+    forget(ref)
+    emit(as_json, answer, render.line(f"deleted {render.cell(ref)}"))
+
+
 COMMANDS = (clarifai,)
 
 
@@ -177,6 +261,16 @@ def _client() -> Client:
     signed = account()
     place = signed.place("any")
     return Client(signed, place.user, place.app)
+
+
+def _client_of(ref: DatasetRef) -> tuple[Client, DatasetPlace]:
+    """A client for the app of a dataset, and where the dataset is."""
+    from mlflow_dsver.providers.clarifai.accounts import account
+    from mlflow_dsver.providers.clarifai.client import Client
+
+    signed = account()
+    place = signed.place(ref.dataset)
+    return Client(signed, place.user, place.app, reference=ref), place
 
 
 def _provider() -> ClarifaiProvider:
@@ -191,6 +285,36 @@ def _ref(text: str) -> DatasetRef:
     if ref.provider != "clarifai":
         raise click.UsageError(f"{render.cell(text)} is no dataset at Clarifai.")
     return ref
+
+
+def _named(reference: str) -> tuple[DatasetRef, str]:
+    """A reference that names a version by its id, and that id."""
+    ref = _ref(reference)
+    if ref.selector in (None, LATEST):
+        raise InvalidReference(
+            "names no version by its id", reference=ref, expected=str(ref.at("id")), tip="clarifai versions list"
+        )
+    assert ref.selector is not None
+    return ref, ref.selector
+
+
+def _status(version: DatasetVersion) -> str:
+    """`64010 in progress, 40 %`; the service's details as well, where it gives some."""
+    from mlflow_dsver.providers.clarifai.words import state
+
+    told = version.status
+    if told is None:
+        return state(None)
+    percent = f", {told.percent_completed} %" if told.percent_completed else ""
+    return " ".join(part for part in (str(told.code), state(told.code) + percent, told.details) if part)
+
+
+def _origin(version: DatasetVersion) -> object:
+    from mlflow_dsver.providers.clarifai.codes import ORIGIN_NAMES
+
+    names = {number: name.replace("_", "-").lower() for name, number in ORIGIN_NAMES.items()}
+    origin = version.request_origin
+    return names.get(origin, origin) if isinstance(origin, int) else origin
 
 
 def _counted(found: dict[str, int]) -> str:

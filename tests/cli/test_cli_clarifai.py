@@ -56,3 +56,36 @@ def test_everyday_commands_take_a_version_in_any_state(
     assert answer(capsys, "versions", "tag", odd, "broken")["tags"] == ["broken"]
     assert answer(capsys, "versions", "update", odd, "-m", "why it failed")["message"] == "why it failed"
     assert answer(capsys, "versions", "delete", odd, "--yes") == {"deleted": "clarifai://demo-user/demo-app/cats@odd"}
+
+
+def test_versions_of_the_service_are_listed_with_status_in_pages(
+    emulator: ClarifaiEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asked for them, in any state, in the service's own JSON."""
+    emulator.add_version("cats", id="odd", outcome="failure")
+    found = answer(capsys, "clarifai", "versions", "list", "cats")["items"]
+    assert [(each["id"], each["status"]["code"]) for each in found] == [
+        ("odd", 64020), ("auto-generated-1", 64015), ("v2", 64015), ("v1", 64015),
+    ]  # fmt: skip
+    page = answer(capsys, "clarifai", "versions", "list", "cats", "--page", "2", "--per-page", "3")["items"]
+    assert [each["id"] for each in page] == ["v1"]
+    made = answer(capsys, "clarifai", "versions", "list", "cats", "--origin", "training")["items"]
+    assert [each["id"] for each in made] == ["auto-generated-1"]
+    assert run(["clarifai", "versions", "list", "cats", "--limit", "1"]) == 0
+    assert "64020 failure" in capsys.readouterr().out
+    for words in (["--page", "0"], ["--page", "1", "--per-page", "0"], ["--per-page", "5"], ["--limit", "0"]):
+        assert run(["clarifai", "versions", "list", "cats", *words]) == 2
+        assert "per-page" in (said := capsys.readouterr().err) or "--page" in said or "--limit" in said
+
+
+def test_version_of_the_service_is_shown_and_deleted_in_any_state(
+    emulator: ClarifaiEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emulator.add_version("cats", id="odd", outcome="failure")
+    assert answer(capsys, "clarifai", "versions", "show", "cats@odd")["status"]["code"] == 64020
+    assert run(["clarifai", "versions", "show", "cats@odd"]) == 0
+    assert "64020 failure" in capsys.readouterr().out
+    told = answer(capsys, "clarifai", "versions", "delete", "cats@odd", "--yes")
+    assert told["status"]["details"] == "Dataset version 'odd' deleted"
+    assert run(["clarifai", "versions", "show", "cats@odd"]) == 2
+    assert run(["clarifai", "versions", "delete", "cats@latest", "--yes"]) == 2

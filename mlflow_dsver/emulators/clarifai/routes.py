@@ -214,6 +214,11 @@ class Call:
             "id": lambda each: each["id"],
         }
         ordered = sorted(found, key=orders[self.switches["order"]])
+        page, size = self._window()
+        done = self.state.records.get("deleted_meanwhile", 0)
+        if page == 2 and len(ordered) > size > 1 and done < int(self.switches["deleted-meanwhile"]):
+            del held["versions"][ordered.pop(0)["id"]]
+            self.state.records["deleted_meanwhile"] = done + 1
         return [self._printed(held, each) for each in self._page(ordered)]
 
     def _get_version(self, held: Record, version: str) -> Record:
@@ -312,14 +317,18 @@ class Call:
         return storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
 
     def _page(self, items: list[Record]) -> list[Record]:
+        page, size = self._window()
+        return items[(page - 1) * size : page * size]
+
+    def _window(self) -> tuple[int, int]:
+        """The page that is asked for, and how many items it has."""
         try:
             page, size = int(self.request.first("page") or 1), int(self.request.first("per_page") or 128)
         except ValueError:
             raise Refused(400, 11102, "page and per_page are whole numbers") from None
         if page < 1 or size < 1 or (size > MAX_PER_PAGE and self.switches["per-page"] == "refuse"):
             raise Refused(400, 11102, f"page and per_page are at least 1, per_page at most {MAX_PER_PAGE}")
-        size = min(size, MAX_PER_PAGE)
-        return items[(page - 1) * size : page * size]
+        return page, min(size, MAX_PER_PAGE)
 
 
 def storage(address: str) -> str:

@@ -28,6 +28,12 @@ SWITCHES = (
         ("data-host", "signed", "redirect"),
     ),
     Switch("order", "In which order are versions listed?", ("newest", "oldest", "id")),
+    Switch(
+        "deleted-meanwhile",
+        "How many times is a version deleted between two pages of a listing?",
+        ("0",),
+        (0, 10_000),
+    ),
     Switch("per-page", "What becomes of per_page above 1000?", ("clamp", "refuse")),
     Switch("duplicate", "Which code has an id that exists?", ("40010", "30100")),
     Switch("mixed", "Under which HTTP status comes mixed success?", ("200", "207")),

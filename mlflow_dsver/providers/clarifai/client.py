@@ -1,8 +1,8 @@
 """Clarifai's addresses: each call of its API on datasets and their versions, one method a call, in its own words.
 
-Success is status 10000 inside the answer and nothing else; what the HTTP status says is not enough. Listings are
-generators over numbered pages that end with an empty page, as there is neither a total nor a mark. Deletions and
-changes are calls on the collection and carry a body. Nothing is retried here that makes or changes something.
+Success is status 10000 inside the answer and nothing else; what the HTTP status says is not enough. Listings fetch
+their numbered pages as they are needed (see `paging`). Deletions and changes are calls on the collection and carry a
+body; deletions give the answer as it came. Nothing is retried here that makes or changes something.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import UnexpectedResponse
-from mlflow_dsver.providers import wire
 from mlflow_dsver.providers.clarifai import codes
 from mlflow_dsver.providers.clarifai.accounts import API_BASE, API_KEY, PAT, Account
 from mlflow_dsver.providers.clarifai.models import (
@@ -27,13 +26,12 @@ from mlflow_dsver.providers.clarifai.models import (
     Model,
     Status,
 )
+from mlflow_dsver.providers.clarifai.paging import Item, Listing
 from mlflow_dsver.providers.session import Session
 from mlflow_dsver.providers.wire import Complaint, Dialect
 
 log = logging.getLogger(__name__)
 
-PER_PAGE = 500
-"""Items asked for in a page; the documents allow up to 1,000."""
 GOING_WELL = (
     codes.SUCCESS,
     codes.VersionStatus.PENDING,
@@ -103,7 +101,7 @@ class Client:
 
     def datasets(self) -> Iterator[Dataset]:
         """All datasets of the app, in the service's order."""
-        return self._pages(("datasets",), "datasets", Dataset, "list datasets")
+        return self._all(("datasets",), "datasets", Dataset, "list datasets")
 
     def get_dataset(self, dataset: str) -> Dataset:
         """One dataset. Raises NotFound."""
@@ -118,13 +116,13 @@ class Client:
         body = {"datasets": list(datasets), "action": action}
         return self._batch("PATCH", ("datasets",), "datasets", Dataset, body)
 
-    def delete_datasets(self, datasets: Sequence[str]) -> None:
-        """Delete datasets by id."""
-        self._call("DELETE", ("datasets",), "delete datasets", body={"dataset_ids": list(datasets)})
+    def delete_datasets(self, datasets: Sequence[str]) -> dict[str, Any]:
+        """Delete datasets by id; gives the answer."""
+        return self._call("DELETE", ("datasets",), "delete datasets", body={"dataset_ids": list(datasets)})
 
     def dataset_inputs(self, dataset: str) -> Iterator[DatasetInput]:
         """The inputs that the dataset has now; a version keeps those that it was made of."""
-        return self._pages(("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, "list the inputs")
+        return self._all(("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, "list the inputs")
 
     def get_dataset_input(self, dataset: str, input_id: str) -> DatasetInput:
         """One input of a dataset. Raises NotFound."""
@@ -136,19 +134,32 @@ class Client:
         body = {"dataset_inputs": [{"input": {"id": input_id}} for input_id in input_ids]}
         return self._batch("POST", ("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, body)
 
-    def delete_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> None:
-        """Take inputs out of a dataset; the app keeps them."""
+    def delete_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> dict[str, Any]:
+        """Take inputs out of a dataset; the app keeps them. Gives the answer."""
         body = {"input_ids": list(input_ids)}
-        self._call("DELETE", ("datasets", dataset, "inputs"), "take inputs out", body=body)
+        return self._call("DELETE", ("datasets", dataset, "inputs"), "take inputs out", body=body)
 
     def dataset_versions(self, dataset: str, request_origins: Sequence[str] = ()) -> Iterator[DatasetVersion]:
         """All versions of a dataset in the service's order, which its documents do not tell.
 
         request_origins: names of `codes.Origin`; the service leaves out all others. None are named: all are listed.
+        Raises ListingChanged when the listing moved while it was read.
         """
+        return iter(self._versions(dataset, request_origins))
+
+    def dataset_versions_page(
+        self, dataset: str, page: int = 1, per_page: int = 128, request_origins: Sequence[str] = ()
+    ) -> list[DatasetVersion]:
+        """One page of a dataset's versions; page from 1 on, per_page from 1 to 1000. Empty behind the last page.
+
+        Raises InvalidArgument for other numbers.
+        """
+        return self._versions(dataset, request_origins).page(page, per_page)
+
+    def _versions(self, dataset: str, request_origins: Sequence[str]) -> Listing[DatasetVersion]:
         query = {"request_origins": list(request_origins)} if request_origins else {}
         path = ("datasets", dataset, "versions")
-        return self._pages(path, "dataset_versions", DatasetVersion, "list versions", query)
+        return self._listing(path, "dataset_versions", DatasetVersion, "list versions", query)
 
     def get_dataset_version(self, dataset: str, version: str) -> DatasetVersion:
         """One version. Raises NotFound."""
@@ -167,10 +178,10 @@ class Client:
         body = {"dataset_versions": [today(version) for version in versions], "action": OVERWRITE}
         return self._batch("PATCH", ("datasets", dataset, "versions"), "dataset_versions", DatasetVersion, body)
 
-    def delete_dataset_versions(self, dataset: str, versions: Sequence[str]) -> None:
-        """Delete versions by id."""
+    def delete_dataset_versions(self, dataset: str, versions: Sequence[str]) -> dict[str, Any]:
+        """Delete versions by id; gives the answer."""
         body = {"dataset_version_ids": list(versions)}
-        self._call("DELETE", ("datasets", dataset, "versions"), "delete versions", body=body)
+        return self._call("DELETE", ("datasets", dataset, "versions"), "delete versions", body=body)
 
     def put_dataset_version_exports(
         self, dataset: str, version: str, formats: Sequence[codes.Format]
@@ -187,11 +198,11 @@ class Client:
         query = {"parent_paths": list(parent_paths), "types": list(types)}
         path = ("datasets", dataset, "versions", version, "metrics")
         key = "dataset_version_metrics_groups"
-        return self._pages(path, key, MetricsGroup, "list metrics", {k: v for k, v in query.items() if v})
+        return self._all(path, key, MetricsGroup, "list metrics", {k: v for k, v in query.items() if v})
 
     def annotation_filters(self) -> Iterator[AnnotationFilter]:
         """All annotation filters of the app."""
-        return self._pages(("annotation_filters",), "annotation_filters", AnnotationFilter, "list filters")
+        return self._all(("annotation_filters",), "annotation_filters", AnnotationFilter, "list filters")
 
     def get_annotation_filter(self, filter_id: str) -> AnnotationFilter:
         """One annotation filter. Raises NotFound."""
@@ -208,10 +219,10 @@ class Client:
         body = {"annotation_filters": list(filters), "action": OVERWRITE}
         return self._batch("PATCH", ("annotation_filters",), "annotation_filters", AnnotationFilter, body)
 
-    def delete_annotation_filters(self, filter_ids: Sequence[str]) -> None:
-        """Delete annotation filters by id."""
+    def delete_annotation_filters(self, filter_ids: Sequence[str]) -> dict[str, Any]:
+        """Delete annotation filters by id; gives the answer."""
         body = {"annotation_filter_ids": list(filter_ids)}
-        self._call("DELETE", ("annotation_filters",), "delete filters", body=body)
+        return self._call("DELETE", ("annotation_filters",), "delete filters", body=body)
 
     def _call(
         self,
@@ -249,29 +260,32 @@ class Client:
             raise self._unexpected("another number of items came than was sent", operation, answer, asked, got)
         return [model.read(item) for item in items]
 
-    def _pages(
+    def _all(
         self,
         path: tuple[str, ...],
         key: str,
-        model: type[Made],
+        model: type[Item],
         operation: str,
         query: Mapping[str, str | int | list[str] | None] | None = None,
-    ) -> Iterator[Made]:
-        former: object = None
+    ) -> Iterator[Item]:
+        return iter(self._listing(path, key, model, operation, query))
 
-        def fetch(mark: str | None) -> tuple[list[Made], str | None]:
-            nonlocal former
-            page = int(mark or 1)
-            answer = self._call("GET", path, operation, query={**(query or {}), "page": page, "per_page": PER_PAGE})
+    def _listing(
+        self,
+        path: tuple[str, ...],
+        key: str,
+        model: type[Item],
+        operation: str,
+        query: Mapping[str, str | int | list[str] | None] | None = None,
+    ) -> Listing[Item]:
+        def fetch(page: int, per_page: int) -> list[Any]:
+            answer = self._call("GET", path, operation, query={**(query or {}), "page": page, "per_page": per_page})
             items = answer.get(key, [])
             if not isinstance(items, list):
                 raise self._unexpected(f"{key} is no list", operation, answer)
-            if items and items == former:
-                raise self._unexpected("the same page came twice", operation, {}, f"page {page}")
-            former = items
-            return [model.read(item) for item in items], str(page + 1)
+            return items
 
-        return wire.walk_pages(fetch, operation, DIALECT.provider)
+        return Listing(fetch, model, operation, self._reference)
 
     def _unexpected(
         self, what: str, operation: str, answer: Mapping[str, Any], expected: object = None, got: object = None

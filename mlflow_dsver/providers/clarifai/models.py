@@ -7,11 +7,20 @@ nine digits, enumerations are numbers or names: all of that is read, and nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from mlflow_dsver.errors import UnexpectedResponse
 from mlflow_dsver.providers.clarifai.codes import FORMAT_NAMES, ORIGIN_NAMES, STATUS_NAMES, Format, number, whole
@@ -62,6 +71,34 @@ class Model(BaseModel):
         return self._raw
 
 
+class Listed(Model):
+    """What listings are made of: a field that cannot be read counts as not sent, so that one item spoils no listing.
+
+    `unread` names such fields; the raw answer has them. Only an item that is no object, or whose id is no text, is
+    refused.
+    """
+
+    _unread: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _pass_over(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            bad = {str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"]}
+            if not isinstance(value, dict) or not bad or "id" in bad:
+                raise
+        made = handler({name: each for name, each in value.items() if name not in bad})
+        made._unread = tuple(sorted(bad))
+        return made
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Names of the fields that could not be read, sorted."""
+        return self._unread
+
+
 class Status(Model):
     """A status, of an answer or of an item in it."""
 
@@ -84,7 +121,7 @@ class Export(Model):
     size: Whole = None
 
 
-class DatasetVersion(Model):
+class DatasetVersion(Listed):
     """A snapshot of a dataset."""
 
     id: str = ""
@@ -116,14 +153,17 @@ class DatasetVersion(Model):
 
     def counts(self) -> dict[str, int]:
         """Whole numbers of the version by name: those of the metrics of its root, and `export_bytes.<format>`."""
-        return counts(self.metrics.get("/")) | {
-            f"export_bytes.{format_.value}": export.size
-            for format_ in Format
-            if (export := self.export(format_)) is not None and export.size is not None
-        }
+        found = counts(self.metrics.get("/"))
+        for format_ in Format:
+            export = self.export_info.get(format_.value)
+            with suppress(ValueError):
+                size = whole(export.get("size")) if isinstance(export, Mapping) else None
+                if size is not None and size >= 0:
+                    found[f"export_bytes.{format_.value}"] = size
+        return found
 
 
-class Dataset(Model):
+class Dataset(Listed):
     """A dataset of an app."""
 
     id: str = ""
@@ -136,7 +176,7 @@ class Dataset(Model):
     version: Mapping[str, Any] | None = None
 
 
-class MetricsGroup(Model):
+class MetricsGroup(Listed):
     """Counts of a part of a version: inputs of one type, with one concept, …"""
 
     parent_path: str | None = None
@@ -145,14 +185,14 @@ class MetricsGroup(Model):
     metrics: Object = {}
 
 
-class AnnotationFilter(Model):
+class AnnotationFilter(Listed):
     """Which annotations a version is made of."""
 
     id: str = ""
     search: Mapping[str, Any] | None = None
 
 
-class DatasetInput(Model):
+class DatasetInput(Listed):
     """An input that belongs to a dataset now (a version keeps those it was made of)."""
 
     created_at: Date = None

@@ -12,7 +12,9 @@ from mlflow_dsver.errors import UnexpectedResponse
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.paging import settled
 from mlflow_dsver.providers.clarifai.tags import cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.refs import DatasetRef
 
 
 def overwrite(
@@ -20,8 +22,16 @@ def overwrite(
 ) -> WireVersion:
     """Give a version this message (None: the former one) and metadata, tags included.
 
-    Raises UnexpectedResponse when the answer has other metadata, and the service's errors.
+    Raises UnexpectedResponse when the former values cannot be read, as they would be lost then, or when the answer
+    has other metadata; and the service's errors.
     """
+    if lost := {"metadata", "description", "visibility"} & set(found.unread):
+        raise UnexpectedResponse(
+            f"not changed, because what it has cannot be read and would be lost: {', '.join(sorted(lost))}",
+            provider="clarifai",
+            reference=DatasetRef("clarifai", str(place), found.id),
+            payload=found.raw,
+        )
     body: dict[str, Any] = {"id": found.id, "metadata": metadata}
     body["description"] = message if message is not None else found.description or ""
     if found.visibility is not None:
@@ -39,11 +49,11 @@ def overwrite(
 
 def take_tags_from_others(client: Client, place: DatasetPlace, holder: str, tags: set[str]) -> None:
     """Take tags off every version of the dataset but one."""
-    others = [
-        found
-        for found in client.dataset_versions(place.dataset)
-        if found.id != holder and tags & set(tags_of(found.metadata))
-    ]
-    for found in others:
+
+    def look() -> list[WireVersion]:
+        listing = client.dataset_versions(place.dataset)
+        return [found for found in listing if found.id != holder and tags & set(tags_of(found.metadata))]
+
+    for found in settled(look):
         left = set(tags_of(found.metadata)) - tags
         overwrite(client, place, found, None, with_tags(without_tags(found.metadata), left))

@@ -28,6 +28,7 @@ from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
+from mlflow_dsver.providers.clarifai.paging import settled
 from mlflow_dsver.providers.clarifai.tags import tags_of, with_tags, without_tags
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
@@ -275,10 +276,12 @@ class ClarifaiProvider(Provider):
         return exports.Wanted(signed, place, version.ref, format_, self._wait_seconds, self.progress)
 
     def _latest(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
-        usable = (
-            found for found in client.dataset_versions(place.dataset) if words.is_ready(found) and self._listed(found)
-        )
-        newest = max(usable, key=words.age, default=None)
+        def look() -> WireVersion | None:
+            listing = client.dataset_versions(place.dataset)
+            usable = (found for found in listing if words.is_ready(found) and self._listed(found))
+            return max(usable, key=words.age, default=None)
+
+        newest = settled(look)
         if newest is None:
             raise self._not_found(
                 ref,
@@ -291,14 +294,19 @@ class ClarifaiProvider(Provider):
         selector = ref.selector or ""
         with suppress(NotFound):
             return client.get_dataset_version(place.dataset, selector)
-        best: WireVersion | None = None
-        known: list[str] = []
-        for found in client.dataset_versions(place.dataset):
-            tags = tags_of(found.metadata)
-            if selector in tags and (best is None or _preference(found) > _preference(best)):
-                best = found
-            if len(known) < SUGGESTION_LIMIT:
-                known += [found.id, *tags]
+
+        def look() -> tuple[WireVersion | None, list[str]]:
+            best: WireVersion | None = None
+            known: list[str] = []
+            for found in client.dataset_versions(place.dataset):
+                tags = tags_of(found.metadata)
+                if selector in tags and (best is None or _preference(found) > _preference(best)):
+                    best = found
+                if len(known) < SUGGESTION_LIMIT:
+                    known += [found.id, *tags]
+            return best, known
+
+        best, known = settled(look)
         if best is not None:
             return best
         near = ", ".join(str(ref.at(name)) for name in nearest(selector, known)) or None

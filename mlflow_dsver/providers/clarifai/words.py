@@ -12,6 +12,7 @@ from mlflow_dsver.errors import InvalidReference, SettingsError, UnexpectedRespo
 from mlflow_dsver.providers.clarifai.accounts import APP, BASE, USER, Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.codes import Origin, VersionStatus
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.paging import PER_PAGE
 from mlflow_dsver.providers.clarifai.tags import tags_of, without_tags
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.text import one_line
@@ -21,6 +22,8 @@ PORTAL = "https://clarifai.com"
 UI = "CLARIFAI_UI"
 ME = "me"
 """The API's word for the user whose token it is; answers name that user."""
+REMEMBERED = 2 * PER_PAGE
+"""Ids that a listing is compared with to find those that come twice."""
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -86,26 +89,38 @@ def age(found: WireVersion) -> tuple[datetime, str]:
 
 
 def newest_first(listing: Iterable[WireVersion], look_ahead: int = 100) -> Iterator[WireVersion]:
-    """The versions, newest first, whatever the order of the listing, which is not documented.
+    """The versions, newest first, whatever the order of the listing, which is not documented; each once.
 
     A listing that begins newest first is handed on as it comes, without keeping it; raises UnexpectedResponse when it
-    turns out to be in another order after all. Any other is read whole and sorted.
+    turns out to be in another order after all. Any other is read whole and sorted. Versions without a date stand
+    where they were listed, or last.
     """
     rest = iter(listing)
     first = list(islice(rest, look_ahead))
-    if first != sorted(first, key=age, reverse=True):
-        yield from sorted(chain(first, rest), key=age, reverse=True)
+    dated = [found for found in first if found.created_at is not None]
+    if dated != sorted(dated, key=age, reverse=True):
+        yield from _each_once(sorted(chain(first, rest), key=age, reverse=True))
         return
     former: WireVersion | None = None
-    for found in chain(first, rest):
-        if former is not None and found.id == former.id:
-            continue  # a version that was made meanwhile has moved the pages by one
-        if former is not None and age(found) > age(former):
-            raise UnexpectedResponse(
-                "the listing began newest first and did not go on so", got=found.id, provider="clarifai"
-            )
+    for found in _each_once(chain(first, rest)):
+        if found.created_at is not None:
+            if former is not None and age(found) > age(former):
+                raise UnexpectedResponse(
+                    "the listing began newest first and did not go on so", got=found.id, provider="clarifai"
+                )
+            former = found
         yield found
-        former = found
+
+
+def _each_once(listing: Iterable[WireVersion]) -> Iterator[WireVersion]:
+    """Without those that came before: versions that are made meanwhile move the pages."""
+    latest: dict[str, None] = {}
+    for found in listing:
+        if found.id not in latest:
+            yield found
+        latest[found.id] = None
+        if len(latest) > REMEMBERED:
+            del latest[next(iter(latest))]
 
 
 def _reference(place: DatasetPlace, found: WireVersion) -> DatasetRef:

@@ -11,6 +11,7 @@ import responses
 
 from mlflow_dsver.errors import (
     AuthenticationFailed,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     ProviderError,
@@ -235,11 +236,34 @@ def test_another_number_of_items_than_sent_is_unexpected(wire: Any, items: objec
 
 
 def test_listing_ends_with_an_empty_page_and_a_missing_list_is_one(wire: Any) -> None:
-    for body in ({"dataset_versions": [{"id": "a"}]}, {"dataset_versions": [{"id": "b"}]}, {}):
+    """Between two pages the last entry of the first is looked at once more, as a deletion would move the second."""
+    a, b = {"dataset_versions": [{"id": "a"}]}, {"dataset_versions": [{"id": "b"}]}
+    for body in (a, b, a, {}):
         answer(wire, "GET", f"{LONG}/datasets/d/versions", {"status": OK, **body})
     with client() as asked:
         assert [each.id for each in asked.dataset_versions("d")] == ["a", "b"]
-    assert [call.request.params["page"] for call in wire.calls] == ["1", "2", "3"]
+    asked_for = [(call.request.params["page"], call.request.params["per_page"]) for call in wire.calls]
+    assert asked_for == [("1", "500"), ("2", "500"), ("1", "1"), ("3", "500")]
+
+
+def test_one_page_of_a_listing_has_the_size_that_was_asked_for(wire: Any) -> None:
+    answer(wire, "GET", f"{LONG}/datasets/d/versions", {"status": OK, "dataset_versions": [{"id": "a"}]})
+    with client() as asked:
+        assert [each.id for each in asked.dataset_versions_page("d", 3, 7)] == ["a"]
+    assert (wire.calls[0].request.params["page"], wire.calls[0].request.params["per_page"]) == ("3", "7")
+
+
+@pytest.mark.parametrize(("page", "per_page"), [(0, 5), (-1, 5), (1, 0), (1, -5), (1, 1001)])
+def test_page_that_cannot_be_is_refused_before_it_is_asked_for(page: int, per_page: int) -> None:
+    with client() as asked, pytest.raises(InvalidArgument, match="per_page from 1 to 1000"):
+        asked.dataset_versions_page("d", page, per_page)
+
+
+def test_deletion_gives_the_answer_as_it_came(wire: Any) -> None:
+    told = {"status": {**OK, "details": "Dataset version 'v' deleted"}, "more": [1]}
+    answer(wire, "DELETE", f"{LONG}/datasets/d/versions", told)
+    with client() as asked:
+        assert asked.delete_dataset_versions("d", ["v"]) == told
 
 
 def test_listing_that_gives_the_same_page_for_ever_is_unexpected(wire: Any) -> None:

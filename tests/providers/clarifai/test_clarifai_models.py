@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,25 +55,56 @@ def test_unknown_name_of_a_status_stays_a_name() -> None:
     assert Status.read({"code": "SOMETHING_NEW"}).code == "SOMETHING_NEW"
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        [],
-        "text",
-        None,
-        {"id": 5},
-        {"created_at": "yesterday"},
-        {"created_at": 5},
-        {"metadata": [1]},
-        {"status": "ready"},
-        {"request_origin": 1.5},
-        {"request_origin": True},
-    ],
-)
-def test_other_shapes_are_unexpected_and_kept(bad: Any) -> None:
+@pytest.mark.parametrize("bad", [[], "text", None, {"id": 5}])
+def test_what_is_no_object_or_has_no_id_is_unexpected_and_kept(bad: Any) -> None:
     with pytest.raises(UnexpectedResponse) as caught:
         DatasetVersion.read(bad)
     assert caught.value.payload == bad
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("created_at", "yesterday"),
+        ("created_at", 5),
+        ("created_at", "9999-12-31T23:59:60Z"),
+        ("metadata", [1]),
+        ("status", "ready"),
+        ("status", {"code": [1]}),
+        ("request_origin", 1.5),
+        ("request_origin", True),
+        ("export_info", "none"),
+        ("description", {"a": 1}),
+        ("visibility", 10),
+    ],
+)
+def test_field_of_another_shape_counts_as_not_sent_and_is_named(field: str, bad: object) -> None:
+    """The rest is read, the raw answer has it, and a status that cannot be read is never taken for ready."""
+    read = DatasetVersion.read({**FULL, field: bad})
+    assert read.unread == (field,)
+    assert getattr(read, field) == getattr(DatasetVersion.read({}), field)
+    assert read.raw[field] == bad
+    others = set(FULL) - {field, "added_later"}
+    assert {name: getattr(read, name) for name in others} == {
+        name: getattr(DatasetVersion.read(FULL), name) for name in others
+    }
+
+
+@pytest.mark.parametrize(
+    "export", [5, "x", {"size": "many"}, {"size": -1}, {"format": [1], "size": None}, {"status": "ok"}]
+)
+def test_export_of_another_shape_spoils_no_counts(export: object) -> None:
+    info = {"export_info": {"clarifai_data_json": export}}
+    assert DatasetVersion.read({**FULL, **info}).counts() == {"inputs_count": 3, "regions_count": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "second"), [("2024-06-30t23:59:59z", 59), ("2024-06-30T23:59:60Z", 60), ("2024-06-30T23:59:60.5Z", 60.5)]
+)
+def test_dates_of_rfc_3339_are_read(text: str, second: float) -> None:
+    """Letters of either case, and a leap second."""
+    expected = datetime(2024, 6, 30, 23, 59, tzinfo=UTC) + timedelta(seconds=second)
+    assert DatasetVersion.read({"created_at": text}).created_at == expected
 
 
 def test_counts_that_are_none_are_left_out() -> None:

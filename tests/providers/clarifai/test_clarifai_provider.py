@@ -7,10 +7,12 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
+from mlflow_dsver.emulators.clarifai.routes import Call
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     InvalidArgument,
@@ -21,9 +23,10 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
     Unsupported,
 )
-from mlflow_dsver.providers.clarifai import ClarifaiProvider, account
+from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, paging
 from mlflow_dsver.providers.clarifai.codes import Format, Origin
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.paging import ListingChanged
 from mlflow_dsver.providers.clarifai.words import newest_first
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
@@ -203,13 +206,106 @@ def test_short_trouble_is_got_over(emulator: ClarifaiEmulator) -> None:
         assert with_(emulator).resolve(parse("clarifai://cats@v1")).id == "v1"
 
 
-@pytest.mark.parametrize("version", ["../up", "a/b", "line\nbreak", ".hidden"])
-def test_id_that_can_be_none_is_an_unexpected_answer(
-    emulator: ClarifaiEmulator, provider: ClarifaiProvider, version: str
+MALFORMED: list[dict[str, object]] = [
+    {"id": "../up"},
+    {"id": "a/b"},
+    {"id": "line\nbreak"},
+    {"id": ".hidden"},
+    {"id": "long" * 100},
+    {"id": 7},
+    {"metadata": None},
+    {"metadata": ["clean"]},
+    {"metadata": {"tags": None}},
+    {"metadata": {"tags": "clean"}},
+    {"created_at": "yesterday"},
+    {"created_at": "2024-06-30t23:59:60z"},
+    {"status": {"code": 1e300}},
+    {"status": []},
+    {"export_info": {"coco": "none"}},
+    {"metrics": {"/": "none"}},
+    {"user_id": None, "app_id": None, "dataset_id": None},
+]
+
+
+@pytest.mark.parametrize("odd", MALFORMED, ids=str)
+def test_malformed_version_hides_no_other(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, odd: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emulator.add_version("cats", id=version)
-    with pytest.raises(UnexpectedResponse, match="id that can be none"):
-        provider.resolve(parse("clarifai://cats"))
+    """The listing, tags and `latest` go on; a version that cannot be named is left out."""
+    emulator.add_version("cats", id="odd", ready=False)
+    good = Call._printed
+
+    def answer(call: Call, held: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+        return {**good(call, held, record), **(odd if record["id"] == "odd" else {})}
+
+    monkeypatch.setattr(Call, "_printed", answer)
+    listed = [each.id for each in provider.versions(CATS)]
+    assert [each for each in listed if each != "odd"] == ["v2", "v1"]
+    assert ("odd" in listed) == ("id" not in odd)
+    assert provider.resolve(parse("clarifai://cats")).id == "v2"
+    assert provider.resolve(parse("clarifai://cats@clean")).id == "v1"
+
+
+def test_metadata_that_cannot_be_read_is_not_overwritten(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = Call._printed
+    monkeypatch.setattr(Call, "_printed", lambda *them: {**good(*them), "metadata": ["somebody's"]})
+    with pytest.raises(UnexpectedResponse, match="metadata"):
+        provider.update(provider.get(CATS, "v1"), message="new")
+    assert "PATCH" not in [request.verb for request in emulator.requests]
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PER_PAGE", 2)
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_listing_that_a_deletion_moves_never_ends_early(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, count: int
+) -> None:
+    """A version that slipped to a page which was read already is not left out without a word."""
+    for number in range(count):
+        emulator.add_version("digits", id=f"d{number}", metadata={"tags": ["first"]} if number == 0 else {})
+    emulator.switch("deleted-meanwhile", "1")
+    with pytest.raises(ListingChanged, match="changed while it was read"):
+        list(provider.versions("demo-user/demo-app/digits"))
+    assert [each.id for each in provider.versions("demo-user/demo-app/digits")] == [
+        f"d{number}" for number in reversed(range(count - 1))
+    ]
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("selector", [None, "first", "unknown"])
+def test_resolving_asks_again_when_the_listing_moved(
+    emulator: ClarifaiEmulator, provider: ClarifaiProvider, selector: str | None
+) -> None:
+    for number in range(8):
+        emulator.add_version("digits", id=f"d{number}", metadata={"tags": ["first"]} if number == 0 else {})
+    ref = DatasetRef("clarifai", "digits", selector)
+    emulator.switch("deleted-meanwhile", "2")
+    if selector == "unknown":
+        with pytest.raises(NotFound):
+            provider.resolve(ref)
+    else:
+        assert provider.resolve(ref).id == {None: "d5", "first": "d0"}[selector]
+    emulator.switch("deleted-meanwhile", "100")
+    emulator.add_version("digits")
+    with pytest.raises(ListingChanged):
+        provider.resolve(ref)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_versions_made_meanwhile_are_no_error(emulator: ClarifaiEmulator, provider: ClarifaiProvider) -> None:
+    """They move entries to later pages, where those come a second time; each is given once."""
+    made = [emulator.add_version("digits") for _ in range(6)]
+    listing = provider.versions("demo-user/demo-app/digits")
+    seen = [next(listing).id]
+    emulator.add_version("digits")
+    seen += [each.id for each in listing]
+    assert seen == made[::-1]
 
 
 def test_create_sends_what_was_said_and_waits(emulator: ClarifaiEmulator, provider: ClarifaiProvider) -> None:
@@ -427,7 +523,7 @@ def test_five_thousand_versions_are_listed_in_pages(emulator: ClarifaiEmulator, 
         if number % 1000 == 999:
             alive.append(sum(type(each) is WireVersion for each in gc.get_objects()))
     assert max(alive) < most
-    assert len(emulator.requests) == 11
+    assert len(emulator.requests) == 11 + 10  # each page but the empty one is looked at once more
 
 
 def test_latest_of_many_is_found_whatever_the_order(emulator: ClarifaiEmulator) -> None:
