@@ -103,7 +103,11 @@ class ContentError(DsverError, OSError):
 
 
 class ProviderError(DsverError):
-    """A provider could not do what was asked: which provider, which operation, which HTTP status if any."""
+    """A provider could not do what was asked: which provider, which operation, which HTTP status if any.
+
+    code, details: the provider's own error code, and what it says of fields or parameters, as it sent it; None where
+    it says none. payload: the answer as it came, as far as it could be read; None where there was none.
+    """
 
     def __init__(
         self,
@@ -112,12 +116,18 @@ class ProviderError(DsverError):
         provider: str | None = None,
         operation: str | None = None,
         status: int | None = None,
+        code: str | None = None,
+        details: object = None,
+        payload: object = None,
         **parts: Any,
     ) -> None:
         super().__init__(what, **parts)
         self.provider = provider
         self.operation = operation
         self.status = status
+        self.code = code
+        self.details = details
+        self.payload = payload
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -154,11 +164,7 @@ class ProviderUnavailable(ProviderError, ConnectionError):
 
 
 class UnexpectedResponse(ProviderError):
-    """An answer that the contract does not know; `payload` keeps it as it came, as far as it could be read."""
-
-    def __init__(self, what: str, *, payload: object = None, **parts: Any) -> None:
-        super().__init__(what, **parts)
-        self.payload = payload
+    """An answer that the contract does not know; `payload` keeps it."""
 
 
 class Unsupported(ProviderError, NotImplementedError):

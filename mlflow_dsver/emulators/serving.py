@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -215,7 +217,11 @@ class Emulator(ABC):
                     status, body, media_type, headers = fault.instead()
                     complaint = self.complaint(status) if body is None else Reply(status, body, media_type)
                     return Reply(complaint.status, complaint.body, complaint.media_type, headers), fault
-            reply = self.answer(request)
+            try:
+                reply = self.answer(request)
+            except Exception:  # a defect of the emulator is an answer as well, and not a connection that is cut
+                log.exception("%s emulator: %s", self.name, request)
+                reply = self.complaint(500)
             if request.verb != "GET" and reply.status < 300:
                 self._keep()
             return reply, fault
@@ -268,11 +274,21 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._wrongly(reply, fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 (names of the base class)
+    def __getattr__(self, name: str) -> Any:
+        """Every method is the vendor's to answer, unknown ones too; the base class looks for `do_` and its name."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What is no request of HTTP is answered with the vendor's error body instead of a page."""
+        self.close_connection = True
+        self.request_version = self.protocol_version  # without a version in the request, headers would be left out
+        self._send(self.server.emulator.complaint(code))
 
     def _request(self) -> Request | None:
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY or "Transfer-Encoding" in self.headers:
+        body = self._body()
+        if body is None:
             return None
         address = urlsplit(self.path)
         return Request(
@@ -280,9 +296,19 @@ class _Handler(BaseHTTPRequestHandler):
             path=tuple(unquote(part) for part in address.path.strip("/").split("/")),
             query=parse_qs(address.query, keep_blank_values=True),
             headers={name.lower(): value for name, value in self.headers.items() if name.lower() != "authorization"},
-            body=self.rfile.read(int(length)),
+            body=body,
             authorization=self.headers.get("Authorization"),
         )
+
+    def _body(self) -> bytes | None:
+        """The body, by its length or in chunks; None for one that cannot be read or is too large."""
+        encoding = self.headers.get("Transfer-Encoding")
+        if encoding is not None:
+            return _read_chunks(self.rfile) if encoding.strip().lower() == "chunked" else None
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            return None
+        return self.rfile.read(int(length))
 
     def _send(self, reply: Reply, *, length: int | None = None, encoding: str | None = None) -> bytes:
         """Send status, headers and, unless another length is claimed, the body; gives the body."""
@@ -332,3 +358,26 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(reply, encoding="gzip")
             case _:
                 self._send(reply)
+
+
+def _read_chunks(stream: BufferedIOBase) -> bytes | None:
+    """A body in chunks, put together; None for one that is malformed, cut or too large."""
+    pieces: list[bytes] = []
+    total = 0
+    while True:
+        size = stream.readline(1000).partition(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size):
+            return None
+        length = int(size, 16)
+        total += length
+        if total > MAX_BODY:
+            return None
+        if length == 0:
+            break
+        piece = stream.read(length)
+        if len(piece) != length or stream.readline(1000).strip():
+            return None
+        pieces.append(piece)
+    while stream.readline(1000).strip():
+        pass  # trailers say nothing here
+    return b"".join(pieces)

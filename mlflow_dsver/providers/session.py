@@ -149,6 +149,7 @@ class Session:
                 may = failed.passing and verb in wire.RETRIED_VERBS
                 wait = wire.wait_before(attempt, failed.asked) if may else None
                 if wait is None or wait >= deadline.left():
+                    failed.tell_wait(deadline)
                     raise failed.error from failed.cause
                 log.info("%s %s: %s; again in %.1f s", self.dialect.provider, operation, failed.error.what, wait)
                 deadline.sleep(wait)
@@ -210,15 +211,17 @@ class Session:
         else:
             what = f"answered {raw.status} without the API's own error"
             got = wire.excerpt(raw.text) or None
-        special: dict[str, Any] = {}
+        special: dict[str, Any] = {"payload": raw.text[:10_000] if value is None else value}
+        if complaint:
+            special |= {"code": complaint.code or None, "details": complaint.raw_details or complaint.details or None}
         if kind is RateLimited:
-            special = {"retry_after": raw.retry_after, "tip": "again later, or fewer requests"}
+            special |= {"retry_after": raw.retry_after, "tip": "again later, or fewer requests"}
         elif kind is UnexpectedResponse:
-            special = {"payload": raw.text[:10_000] if value is None else value, "tip": "is the base address right?"}
+            special |= {"tip": "is the base address right?"}
         elif kind is AuthenticationFailed:
-            special = {"tip": f"check {self.dialect.key_name}"}
+            special |= {"tip": f"check {self.dialect.key_name}"}
         elif kind is NotFound:
-            special = {"tip": "is the name right, and may this key see it?"}
+            special |= {"tip": "is the name right, and may this key see it?"}
         error = kind(what, got=got, status=raw.status, **special, **parts)
         return _Failed(error, asked=raw.retry_after, passing=status in wire.RETRIED_STATUSES)
 
@@ -239,8 +242,15 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
     def hide(self) -> None:
         """Keep nothing of the answer but that it failed."""
         self.error.got = HIDDEN
-        if isinstance(self.error, UnexpectedResponse):
-            self.error.payload = None
+        self.error.payload = self.error.details = None
+
+    def tell_wait(self, deadline: Deadline) -> None:
+        """Say how long the service asked to wait, where that is why it was not tried again."""
+        if self.asked is not None and self.error.done is None and self.asked > 0:
+            bound = min(wire.RETRY_AFTER_LIMIT, deadline.left())
+            if self.asked >= bound:
+                asked = f"It asks to wait {round(self.asked)} seconds"
+                self.error.done = f"{asked}, and {bound:.3g} are waited at most; not tried again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ ERRORS: Mapping[int, type[ProviderError]] = {
 
 RETRIED_VERBS = frozenset({"GET", "HEAD"})
 """Only what changes nothing is sent twice: a create whose answer was lost may well have happened."""
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TRIES = 4
 BACKOFF = (0.5, 1.0, 2.0)
 """Seconds before each further try, each time between half and the whole of it, so that clients spread out."""
@@ -73,13 +73,15 @@ class Complaint:
     """What a vendor's body says went wrong.
 
     status: the HTTP status that this means, where the vendor puts failures into a 200; None for the answer's own.
-    details: further text, such as which fields were refused; empty for none.
+    details: further text, such as which fields were refused; empty for none. raw_details: the same as it came, for
+    programs; None for none.
     """
 
     message: str
     code: str = ""
     details: str = ""
     status: int | None = None
+    raw_details: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 
 from mlflow_dsver.emulators.paperspace import SWITCHES, PaperspaceEmulator
 from mlflow_dsver.errors import ProviderError
-from mlflow_dsver.providers.paperspace import PaperspaceProvider, client
+from mlflow_dsver.providers.paperspace import PaperspaceProvider, paging
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.testing import Known, ProviderContract
 from mlflow_dsver.versions import DatasetVersion
@@ -39,7 +39,7 @@ class TestPaperspaceProvider(ProviderContract):
     @pytest.fixture(autouse=True)
     def small_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Two versions a page, so that every listing has several."""
-        monkeypatch.setattr(client, "PAGE", 2)
+        monkeypatch.setattr(paging, "PAGE", 2)
 
     @pytest.fixture
     def edits_refused(self, setting: tuple[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -100,7 +101,11 @@ def test_tags_are_written_as_text_and_read_as_a_list(emulator: PaperspaceEmulato
     [
         ("/nowhere", "GET", None, "", 404, "NOT_FOUND"),
         (CATS, "POST", {}, "", 405, "METHOD_NOT_SUPPORTED"),
-        (f"{CATS}/versions", "POST", b"{", "", 400, "BAD_REQUEST"),
+        (f"{CATS}/versions", "POST", b"{", "", 400, "PARSE_ERROR"),
+        (f"{CATS}/versions", "BREW", None, "", 405, "METHOD_NOT_SUPPORTED"),
+        ("/datasets/none/versions/x", "DELETE", None, "", 404, "NOT_FOUND"),
+        (f"{CATS}/versions/none", "DELETE", None, "", 404, "NOT_FOUND"),
+        (CATS, "PUT", {"name": "digits"}, "", 409, "CONFLICT"),
         (f"{CATS}/versions", "POST", b"[]", "", 400, "BAD_REQUEST"),
         (f"{CATS}/versions", "POST", {"tags": None}, "", 400, "BAD_REQUEST"),
         (f"{CATS}/versions", "POST", {"tags": ["a"]}, "", 400, "BAD_REQUEST"),
@@ -114,6 +119,84 @@ def test_errors(
 ) -> None:
     found = ask(emulator, path, verb, body, kind=kind)
     assert (found[0], found[1]["code"]) == (status, code)
+
+
+def test_methods_that_a_path_has_are_told(emulator: PaperspaceEmulator) -> None:
+    request = urllib.request.Request(
+        f"{emulator.base}{CATS}", method="PATCH", headers={"Authorization": "Bearer good"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    with caught.value as error:
+        assert (error.code, error.headers["Allow"]) == (405, "GET, PUT, DELETE")
+
+
+def test_dataset_keeps_its_own_name_when_it_is_updated(emulator: PaperspaceEmulator) -> None:
+    assert ask(emulator, CATS, "PUT", {"name": "cats", "description": "x"})[1]["description"] == "x"
+    assert ask(emulator, CATS, "PUT", {"name": "felines"})[1]["name"] == "felines"
+
+
+def said(emulator: PaperspaceEmulator, request: bytes) -> tuple[bytes, Any]:
+    """Status line and JSON of the answer to bytes as they are."""
+    with socket.create_connection(("127.0.0.1", int(emulator.address.rpartition(":")[2])), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.partition(b"\r\n")[0], json.loads(body)
+
+
+CREATE = (
+    b"POST /v1/datasets/dst364npcw6ccok/versions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n"
+    b"Content-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def test_body_in_chunks_is_read(emulator: PaperspaceEmulator) -> None:
+    line, made = said(emulator, CREATE + b'b\r\n{"message":\r\n4;x=y\r\n"m"}\r\n0\r\nTrailer: x\r\n\r\n')
+    assert (line, made["message"]) == (b"HTTP/1.1 200 OK", "m")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [CREATE + b"x\r\n", CREATE + b"ffffffff\r\n", CREATE + b"2\r\n{}}\r\n0\r\n\r\n", b"nonsense\r\n\r\n"],
+)
+def test_what_is_no_request_is_answered_with_json(emulator: PaperspaceEmulator, request_bytes: bytes) -> None:
+    line, error = said(emulator, request_bytes)
+    assert b" 400 " in line
+    assert error["message"]
+
+
+def test_defect_of_the_emulator_is_an_answer(emulator: PaperspaceEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not a connection that is cut."""
+    monkeypatch.setattr(emulator, "_routed", lambda request: {}["defect"])
+    assert ask(emulator, CATS)[0] == 500
+
+
+def test_version_gets_its_size_over_http(emulator: PaperspaceEmulator) -> None:
+    """It stands for the console or a workflow that fills a version, which the API has no path for."""
+
+    def fill(path: str) -> bytes:
+        request = b"POST /emulator/fill/%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path.encode()
+        return said(emulator, request)[0].split()[1]
+
+    assert fill("dst364npcw6ccok/8ngwr2a/1234") == b"200"
+    assert ask(emulator, f"{CATS}/versions/8ngwr2a", "PUT", {"isCommitted": True})[1]["usageBytes"] == "1234"
+    assert fill("dst364npcw6ccok/8ngwr2a/5") == b"404", "it is committed"
+    assert (fill("none/8ngwr2a/5"), fill("dst364npcw6ccok/8ngwr2a/x")) == (b"404", b"400")
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize(("setting", "status"), [("ends", 200), ("400", 400), ("goes-on", 200)])
+def test_cursor_of_a_version_that_is_gone(
+    emulator: PaperspaceEmulator, setting: str, status: int, order: str
+) -> None:
+    emulator.switch("gone-cursor", setting)
+    first = ask(emulator, f"{CATS}/versions?limit=2&order={order}")[1]
+    ask(emulator, f"{CATS}/versions/{first['items'][1]['version']}", "DELETE")
+    found = ask(emulator, f"{CATS}/versions?order={order}&after={first['nextPage']}")
+    rest = ask(emulator, f"{CATS}/versions?order={order}")[1]["items"][1:]
+    assert found[0] == status
+    assert found[1].get("items", []) == (rest if setting == "goes-on" else [])
 
 
 def test_keys(emulator: PaperspaceEmulator) -> None:
@@ -150,6 +233,7 @@ def _many_answers(emulator: PaperspaceEmulator) -> list[str]:
         (f"{cats}/versions?tags=x,none", "GET", None),
         (f"{cats}/versions", "GET", None),
         (f"{cats}/versions/latest", "GET", None),
+        (f"{cats}/versions?after=Z29uZSAyMDE5", "GET", None),
         (f"{version}", "PUT", {"tags": ""}),
         (f"{version}", "PUT", {"isCommitted": False}),
         (f"{version}", "PUT", {"tags": 7}),

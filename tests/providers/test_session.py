@@ -90,11 +90,10 @@ def test_connection_is_kept_over_calls(emulator: PaperspaceEmulator, session: Se
         ("403", PermissionDenied),
         ("404", NotFound),
         ("409", ProviderError),
-        ("500", ProviderUnavailable),
+        ("501", ProviderUnavailable),
         ("html", PermissionDenied),
         ("redirect", UnexpectedResponse),
         ("bomb", UnexpectedResponse),
-        ("ok-error", ProviderUnavailable),
     ],
 )
 def test_failure_that_stays_is_told_at_once(
@@ -118,7 +117,13 @@ def test_page_of_a_firewall_is_quoted(emulator: PaperspaceEmulator, session: Ses
         ask(session)
 
 
-@pytest.mark.parametrize("fault", ["429", "502", "503", "504", "cut", "cut-unsaid", "reset", "lost", "nonsense"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("408", "429", "500", "502", "503", "504"),
+        *("ok-error", "cut", "cut-unsaid", "reset", "lost", "nonsense"),
+    ],
+)
 def test_failure_that_passes_is_tried_again(emulator: PaperspaceEmulator, session: Session, fault: str) -> None:
     """Reading is tried up to four times."""
     emulator.inject(f"{fault}:times=2")
@@ -160,14 +165,35 @@ def test_long_retry_after_is_an_error_at_once(emulator: PaperspaceEmulator, sess
         ask(session)
     assert time.monotonic() - began < SLACK
     assert caught.value.retry_after == float(seconds)
+    assert f"asks to wait {seconds} seconds" in str(caught.value)
+    assert "are waited at most; not tried again" in str(caught.value)
 
 
 def test_retry_after_beyond_the_deadline_is_an_error_at_once(emulator: PaperspaceEmulator) -> None:
     emulator.inject("503:retry-after=30")
     began = time.monotonic()
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=5) as session, pytest.raises(ProviderUnavailable):
-        ask(session)
-    assert time.monotonic() - began < SLACK
+    with Session(emulator.base, DIALECT, Secret(KEY), timeout=5) as session:
+        with pytest.raises(ProviderUnavailable, match="asks to wait 30 seconds"):
+            ask(session)
+        assert time.monotonic() - began < SLACK
+        emulator.faults.clear()
+        emulator.inject("400:retry-after=0")
+        with pytest.raises(ProviderError) as caught:
+            ask(session)
+    assert caught.value.done is None
+
+
+def test_error_has_the_vendors_code_details_and_answer(emulator: PaperspaceEmulator, session: Session) -> None:
+    """For programs, as they came; whatever class of error it is."""
+    with pytest.raises(ProviderError) as caught:
+        session.call("GET", ("datasets",), "list", query={"limit": 0})
+    error = caught.value
+    assert (error.status, error.code) == (400, "BAD_REQUEST")
+    assert error.details == [{"message": "limit: Number must be from 1 to 120"}]
+    assert error.payload == {"message": error.what, "code": error.code, "issues": error.details}
+    with pytest.raises(NotFound) as not_found:
+        session.call("GET", ("datasets", "none"), "get")
+    assert (not_found.value.code, not_found.value.details) == ("NOT_FOUND", None)
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow:seconds=60", "drip:seconds=0.05", "drip-headers:seconds=0.05"])

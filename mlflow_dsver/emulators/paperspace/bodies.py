@@ -35,15 +35,25 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Refused(Exception):
-    """An answer that is an error: status, message and details."""
+    """An answer that is an error: status, message and details; code and headers where they are not the usual ones."""
 
-    def __init__(self, status: int, message: str, details: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        details: list[str] | None = None,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.details = status, details
+        self.code = code or CODES.get(status, "INTERNAL_SERVER_ERROR")
+        self.headers = headers or {}
 
     def body(self, switches: Mapping[str, str]) -> dict[str, Any]:
         """The vendor's error body."""
-        body: dict[str, Any] = {"message": str(self), "code": CODES.get(self.status, "INTERNAL_SERVER_ERROR")}
+        body: dict[str, Any] = {"message": str(self), "code": self.code}
         if self.details is not None:
             issues = [{"message": detail} for detail in self.details]
             body[switches["error-detail"]] = issues if switches["error-detail"] == "issues" else {"issues": issues}
@@ -89,11 +99,11 @@ def page(
     if request.first("order") not in (None, "asc", "desc"):
         raise invalid("order: Invalid enum value. Expected 'asc' | 'desc'")
     ordered = items if request.first("order") == "asc" else items[::-1]
-    start = _after(request.first("after"), ordered)
+    start = _after(request.first("after"), ordered, request.first("order") == "asc", switches)
     end = start + int(text)
     found: dict[str, Any] = {"hasMore": end < len(ordered), "items": [shown(each) for each in ordered[start:end]]}
     if found["hasMore"]:
-        found["nextPage"] = base64.urlsafe_b64encode(_id(ordered[end - 1]).encode()).decode()
+        found["nextPage"] = _mark(ordered[end - 1])
     elif switches["next-page"] != "missing":
         found["nextPage"] = None if switches["next-page"] == "null" else ""
     return found
@@ -108,7 +118,7 @@ def read_body(request: Request, known: Known, switches: Mapping[str, str]) -> di
     try:
         body = json.loads(request.body)
     except ValueError:
-        raise Refused(400, "Failed to parse request body") from None
+        raise Refused(400, "Failed to parse request body", code="PARSE_ERROR") from None
     if not isinstance(body, dict):
         raise invalid("Expected object")
     wrong = [key for key, value in body.items() if key in known and not isinstance(value, known[key])]
@@ -157,15 +167,26 @@ def invalid(*issues: str) -> Refused:
     return Refused(400, "Input validation failed", list(issues))
 
 
-def _after(mark: str | None, items: list[dict[str, Any]]) -> int:
-    """The index after the item that a cursor names; a cursor of an item that is gone starts over at the end."""
+def _mark(item: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(f"{_id(item)} {item.get('dtCreated', '')}".encode()).decode()
+
+
+def _after(mark: str | None, items: list[dict[str, Any]], ascending: bool, switches: Mapping[str, str]) -> int:
+    """The index after the item that a cursor names; a switch says what becomes of the cursor of one that is gone."""
     if not mark:
         return 0
     try:
-        last = base64.urlsafe_b64decode(mark).decode()
+        last, _, date = base64.urlsafe_b64decode(mark).decode().partition(" ")
     except ValueError:
         raise invalid("after: Invalid cursor") from None
-    return next((index + 1 for index, item in enumerate(items) if _id(item) == last), len(items))
+    for index, item in enumerate(items):
+        if _id(item) == last:
+            return index + 1
+    if switches["gone-cursor"] == "400":
+        raise invalid("after: Invalid cursor")
+    if switches["gone-cursor"] == "goes-on":
+        return sum((item["dtCreated"] < date) == ascending for item in items)
+    return len(items)
 
 
 def _id(item: Mapping[str, Any]) -> str:

@@ -3,7 +3,9 @@
 The faithful part follows the published reference and OpenAPI file: paths, methods, 200 for every success, the keys
 of each body and which may be null, cursor pages, tags that are written as one text and read as a list, and sizes
 as decimal text. What the documents leave open is a switch. There is no way to upload through the API, so `fill`
-stands for the console or a workflow that puts files into a version. It was not compared with the live service.
+stands for the console or a workflow that puts files into a version; over HTTP it is the path
+`POST /emulator/fill/DATASET/VERSION/BYTES`, which the service does not have. It was not compared with the live
+service.
 """
 
 from __future__ import annotations
@@ -89,6 +91,16 @@ class PaperspaceEmulator(Emulator):
                 raise NotFound("no uncommitted version of that id", reference=f"paperspace://{dataset}@{version}")
             self.sizes[f"{dataset}:{version}"] = size
 
+    def _filled(self, dataset: str, version: str, size: str) -> Any:
+        """`fill` over HTTP."""
+        if not size.isdecimal() or len(size) > 30:
+            raise bodies.invalid("bytes: Expected a whole number")
+        try:
+            self.fill(dataset, version, int(size))
+        except (NotFound, KeyError):
+            raise bodies.Refused(404, "No uncommitted version of that id") from None
+        return {"datasetId": dataset, "version": version, "bytes": size}
+
     def seed(self) -> None:
         """Two datasets, five versions: two tags, one version that is not committed."""
         cats = self.add_dataset("cats", dataset_id="dst364npcw6ccok")
@@ -119,9 +131,11 @@ class PaperspaceEmulator(Emulator):
         try:
             return Reply(200, bodies.dressed(self._routed(request), self.switches))
         except bodies.Refused as refused:
-            return Reply(refused.status, refused.body(self.switches))
+            return Reply(refused.status, refused.body(self.switches), headers=refused.headers)
 
     def _routed(self, request: Request) -> Any:
+        if request.path[:2] == ("emulator", "fill") and len(request.path) == 5 and request.verb == "POST":
+            return self._filled(*request.path[2:])
         if request.path[:1] != ("v1",):
             raise bodies.Refused(404, "Not found")
         path = request.path[1:]
@@ -166,7 +180,7 @@ class PaperspaceEmulator(Emulator):
             case _:
                 raise bodies.Refused(404, "Not found")
         if verb not in found:
-            raise bodies.Refused(405, "Method not supported")
+            raise bodies.Refused(405, "Method not supported", headers={"Allow": ", ".join(found)})
         return found[verb]
 
     # Datasets
@@ -184,10 +198,14 @@ class PaperspaceEmulator(Emulator):
         body = bodies.read_body(request, _DATASET_BODY, self.switches)
         if "name" not in body or (self.switches["missing-is-public"] == "400" and "isPublic" not in body):
             raise bodies.invalid(f"{'name' if 'name' not in body else 'isPublic'}: Required")
-        same = next((each for each in self.datasets.values() if each["name"] == body["name"]), None)
+        self._check_name(body["name"], None)
+        return self._new_dataset(body, None)
+
+    def _check_name(self, name: str, dataset: str | None) -> None:
+        """Refuse a name that another dataset has. dataset: the id of the one that gets it; None for a new one."""
+        same = next((each for each in self.datasets.values() if each["name"] == name and each["id"] != dataset), None)
         if same and self.switches["duplicate-name"] == "409":
             raise bodies.Refused(409, f"a dataset with this name exists: {same['id']}")
-        return self._new_dataset(body, None)
 
     def _new_dataset(self, body: Mapping[str, Any], dataset_id: str | None) -> dict[str, Any]:
         now = self._now()
@@ -213,6 +231,8 @@ class PaperspaceEmulator(Emulator):
     def _update_dataset(self, dataset: str, request: Request) -> Any:
         found = self._dataset(dataset)
         body = bodies.read_body(request, {"name": str, "description": (str, type(None))}, self.switches)
+        if "name" in body:
+            self._check_name(body["name"], dataset)
         found.update(body, dtModified=self._now())
         return found
 
@@ -292,8 +312,10 @@ class PaperspaceEmulator(Emulator):
         return self._shown(dataset, found)
 
     def _delete_version(self, dataset: str, version: str) -> Any:
-        del self.versions[dataset][self._version(dataset, version)["version"]]
-        return {"datasetId": dataset, "version": version}
+        found = self._version(dataset, version)["version"]
+        del self.versions[dataset][found]
+        self.sizes.pop(f"{dataset}:{found}", None)
+        return {"datasetId": dataset, "version": found}
 
     def _wanted_tags(self, text: str) -> list[str]:
         if not text and self.switches["empty-tags"] == "400":

@@ -6,6 +6,7 @@ from mlflow_dsver.emulators.serving import Switch
 
 SWITCHES = (
     Switch("next-page", "`nextPage` on the last page", ("missing", "null", "empty")),
+    Switch("gone-cursor", "`after` whose entry was deleted meanwhile", ("ends", "400", "goes-on")),
     Switch("default-limit", "entries a page without `limit`", ("20",), numbers=(1, 120)),
     Switch("bad-key", "status for a key that is no good", ("401", "403", "404")),
     Switch("unknown", "status for a dataset or version that does not exist", ("404", "403")),

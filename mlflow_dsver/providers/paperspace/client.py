@@ -4,8 +4,9 @@ takes; addresses, parameters and answers, and nothing of our own words.
     with connect(Account.from_settings()) as client:
         for version in client.versions("dst364npcw6ccok", tags=["clean"]): ...
 
-Listings are generators over pages of 120. Only what reads is sent again after a failure. A request that changes
-something is read back from its answer, because a misspelt or dropped field does not fail there.
+Listings are iterators over pages of 120; `client.versions(…).page(5)` gives some entries at once, with the mark of
+those that follow. Only what reads is sent again after a failure. A request that changes something is read back from
+its answer, because a misspelt or dropped field does not fail there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.errors import AuthenticationFailed, InvalidArgument, UnexpectedResponse
+from mlflow_dsver.errors import (
+    AuthenticationFailed,
+    InvalidArgument,
+    NotFound,
+    ProviderError,
+    SettingsError,
+    UnexpectedResponse,
+)
 from mlflow_dsver.providers.paperspace.account import BASE_NAME, KEY_NAME, Account
 from mlflow_dsver.providers.paperspace.models import (
     AnyModel,
@@ -29,13 +37,12 @@ from mlflow_dsver.providers.paperspace.models import (
     Utilization,
     Version,
 )
+from mlflow_dsver.providers.paperspace.paging import Listing, Page, read_page
 from mlflow_dsver.providers.session import Session
-from mlflow_dsver.providers.wire import Complaint, Dialect, walk_pages
-from mlflow_dsver.refs import check_tag
+from mlflow_dsver.providers.wire import Complaint, Dialect
+from mlflow_dsver.refs import tag_list
 from mlflow_dsver.text import one_line
 
-PAGE = 120
-"""Entries a page: the most that the service gives."""
 MAX_METADATA = 80_000
 """Bytes of metadata as JSON; the service is thought to refuse a body above 100 kB."""
 Order = Literal["asc", "desc"]
@@ -77,7 +84,7 @@ def complaint(status: int, body: Any) -> Complaint | None:
     if status < 400 and len(body) > 4:
         return None  # a version that happens to have such keys
     meant = STATUS_OF.get(body["code"], 500) if status < 400 else None
-    return Complaint(body["message"], body["code"], _details(body), meant)
+    return Complaint(body["message"], body["code"], _details(body), meant, body.get("issues") or body.get("details"))
 
 
 DIALECT = Dialect("paperspace", "Bearer", KEY_NAME, complaint)
@@ -104,7 +111,7 @@ class PaperspaceClient:
 
         The service answers such a key with 200 and null.
         """
-        answer = self._session.call("GET", ("auth", "session"), "check the key")
+        answer = self._call("GET", ("auth", "session"), "check the key")
         if answer is None:
             raise AuthenticationFailed(
                 "the key is not accepted", provider="paperspace", operation="check the key", tip=f"check {KEY_NAME}"
@@ -122,10 +129,13 @@ class PaperspaceClient:
         limit: int | None = None,
         order_by: str | None = None,
         order: Order | None = None,
-    ) -> Iterator[Dataset]:
-        """Datasets, newest first unless ordered otherwise. team: its id or namespace. after: a page's mark."""
-        query = {"teamId": team, "privacy": privacy, "limit": limit or PAGE, "orderBy": order_by, "order": order}
-        return self._listed(Dataset, ("datasets",), "list datasets", query, after)
+    ) -> Listing[Dataset]:
+        """Datasets, newest first unless ordered otherwise. team: its id or namespace. after: a page's mark.
+
+        limit: entries a page, 1 to 120. An entry without an id is left out with a warning.
+        """
+        query = {"teamId": team, "privacy": privacy, "orderBy": order_by, "order": order}
+        return self._listing(Dataset, ("datasets",), "list datasets", query, (after, limit))
 
     def create_dataset(
         self,
@@ -137,15 +147,13 @@ class PaperspaceClient:
     ) -> Dataset:
         """Make a dataset. `isPublic` is always sent, since sources disagree on whether it must be."""
         body = _given(name=name, isPublic=is_public, description=description, storageProviderId=storage_provider)
-        made = Dataset.read(
-            self._session.call("POST", ("datasets",), "create a dataset", body=body), "create a dataset"
-        )
+        made = Dataset.read(self._call("POST", ("datasets",), "create a dataset", body=body), "create a dataset")
         _check_kept("create a dataset", made.id, name=(name, made.name), isPublic=(is_public, made.isPublic))
         return made
 
     def dataset(self, dataset: str) -> Dataset:
         """One dataset."""
-        answer = self._session.call("GET", ("datasets", dataset), "get the dataset", reference=dataset)
+        answer = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset)
         found = Dataset.read(answer, "get the dataset", dataset)
         _check_kept("get the dataset", dataset, id=(dataset, found.id))
         return found
@@ -157,16 +165,16 @@ class PaperspaceClient:
         body: dict[str, Any] = _given(name=name)
         if not isinstance(description, _Keep):
             body["description"] = description
-        answer = self._session.call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
+        answer = self._call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
         found = Dataset.read(answer, "update the dataset", dataset)
         kept = {"name": found.name, "description": found.description}
         _check_kept("update the dataset", dataset, **{key: (value, kept[key]) for key, value in body.items()})
         return found
 
-    def delete_dataset(self, dataset: str) -> None:
-        """Delete a dataset; whether its versions go with it is the service's choice."""
-        answer = self._session.call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
-        DeletedDataset.read(answer, "delete the dataset", dataset)
+    def delete_dataset(self, dataset: str) -> DeletedDataset:
+        """Delete a dataset; whether its versions go with it is the service's choice. Gives what it answers."""
+        answer = self._call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
+        return DeletedDataset.read(answer, "delete the dataset", dataset)
 
     # Versions
 
@@ -174,26 +182,28 @@ class PaperspaceClient:
         self,
         dataset: str,
         *,
-        tags: Iterable[str] = (),
+        tags: str | Iterable[str] = (),
         after: str | None = None,
         limit: int | None = None,
         order_by: str | None = None,
         order: Order | None = None,
-    ) -> Iterator[Version]:
+    ) -> Listing[Version]:
         """A dataset's versions, newest first unless ordered otherwise, committed or not.
 
         tags: sent as the service's filter, whose meaning for several tags is not documented; look at `tags` of what
-        comes. after: a page's mark.
+        comes. after: a page's mark. limit: entries a page, 1 to 120. A version without an id is left out with a
+        warning.
         """
-        query = {"tags": joined(tags) or None, "limit": limit or PAGE, "orderBy": order_by, "order": order}
-        return self._listed(Version, ("datasets", dataset, "versions"), "list versions", query, after, dataset)
+        query = {"tags": joined(tags) or None, "orderBy": order_by, "order": order}
+        path = ("datasets", dataset, "versions")
+        return self._listing(Version, path, "list versions", query, (after, limit), dataset)
 
     def create_version(
         self,
         dataset: str,
         *,
         message: str | None = None,
-        tags: Iterable[str] = (),
+        tags: str | Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         reference: object = None,
     ) -> Version:
@@ -214,7 +224,7 @@ class PaperspaceClient:
         version: str,
         *,
         message: str | None = None,
-        tags: Iterable[str] | None = None,
+        tags: str | Iterable[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         is_committed: bool | None = None,
         reference: object = None,
@@ -232,61 +242,96 @@ class PaperspaceClient:
         path = ("datasets", dataset, "versions", version)
         return self._version("PUT", path, "update the version", reference or f"{dataset}:{version}", body)
 
-    def delete_version(self, dataset: str, version: str, *, reference: object = None) -> None:
-        """Delete a version."""
+    def delete_version(self, dataset: str, version: str, *, reference: object = None) -> DeletedVersion:
+        """Delete a version; gives what the service answers."""
         path, said = ("datasets", dataset, "versions", version), reference or f"{dataset}:{version}"
-        answer = self._session.call("DELETE", path, "delete the version", reference=said)
-        DeletedVersion.read(answer, "delete the version", said)
+        answer = self._call("DELETE", path, "delete the version", reference=said)
+        return DeletedVersion.read(answer, "delete the version", said)
 
     # Storage
 
-    def storage_providers(self, *, after: str | None = None, limit: int | None = None) -> Iterator[StorageProvider]:
+    def storage_providers(self, *, after: str | None = None, limit: int | None = None) -> Listing[StorageProvider]:
         """Where the team's datasets lie; the keys in these answers are dropped unread."""
-        return self._listed(
-            StorageProvider, ("storage-providers",), "list storage providers", {"limit": limit or PAGE}, after
-        )
+        path = ("storage-providers",)
+        return self._listing(StorageProvider, path, "list storage providers", {}, (after, limit))
 
     def storage_provider(self, provider: str) -> StorageProvider:
         """One storage provider, without its keys."""
         path = ("storage-providers", provider)
-        answer = self._session.call("GET", path, "get the storage provider", confidential=True)
+        answer = self._call("GET", path, "get the storage provider", confidential=True)
         return StorageProvider.read(answer, "get the storage provider", provider)
 
     def utilization(self) -> Utilization:
         """How much storage the team uses."""
-        answer = self._session.call("GET", ("storage-providers", "utilization"), "get the utilization")
+        answer = self._call("GET", ("storage-providers", "utilization"), "get the utilization")
         return Utilization.read(answer, "get the utilization")
 
     def _version(
         self, verb: str, path: tuple[str, ...], operation: str, reference: object, body: object = None
     ) -> Version:
-        answer = self._session.call(verb, path, operation, reference=reference, body=body)
+        answer = self._call(verb, path, operation, reference=reference, body=body)
         return Version.read(answer, operation, reference)
 
-    def _listed(
+    def _listing(
         self,
         model: type[AnyModel],
         path: tuple[str, ...],
         operation: str,
-        query: Mapping[str, str | int | None],
-        after: str | None,
+        query: Mapping[str, str | None],
+        place: tuple[str | None, int | None],
         reference: object = None,
-    ) -> Iterator[AnyModel]:
-        def fetch(mark: str | None) -> tuple[list[AnyModel], str | None]:
-            asked = {**query, "after": mark or after}
-            confidential = model.CONFIDENTIAL
-            page = self._session.call(
-                "GET", path, operation, reference=reference, query=asked, confidential=confidential
+    ) -> Listing[AnyModel]:
+        """place: after which mark to begin, and entries a page."""
+
+        def fetch(mark: str | None, size: int) -> Page[AnyModel]:
+            answer = self._call(
+                "GET",
+                path,
+                operation,
+                reference=reference,
+                query={**query, "limit": size, "after": mark},
+                confidential=model.CONFIDENTIAL,
             )
-            items, following = _page(page, operation, reference, confidential)
-            return [model.read(item, operation, reference) for item in items], following
+            return read_page(
+                answer,
+                lambda item: model.read_listed(item, operation, reference),
+                operation,
+                reference,
+                confidential=model.CONFIDENTIAL,
+            )
 
-        return walk_pages(fetch, operation, "paperspace")
+        return Listing(fetch, lambda item: item.key, operation, reference, after=place[0], page_size=place[1])
+
+    def _call(self, verb: str, path: tuple[str, ...], operation: str, **options: Any) -> Any:
+        """One request. Raises SettingsError where nothing at all is found because the address lacks the version."""
+        try:
+            return self._session.call(verb, path, operation, **options)
+        except (NotFound, UnexpectedResponse) as error:
+            if error.status == 404 and not self._session.base.endswith("/v1") and self._is_no_api():
+                raise SettingsError(
+                    f"the address of {BASE_NAME} lacks /v1: nothing of the API is there",
+                    expected=f"{self._session.base}/v1",
+                    got=self._session.base,
+                ) from error
+            raise
+
+    def _is_no_api(self) -> bool:
+        """Whether not even the session is there, which answers every key, good or bad."""
+        try:
+            self._session.call("GET", ("auth", "session"), "check the key")
+        except (NotFound, UnexpectedResponse) as error:
+            return error.status == 404
+        except ProviderError:
+            return False
+        return False
 
 
-def joined(tags: Iterable[str]) -> str:
-    """Tags as the service reads them, separated by commas; raises InvalidReference for one that has a comma."""
-    return ",".join(check_tag(tag) for tag in tags)
+def joined(tags: str | Iterable[str]) -> str:
+    """Tags as the service reads them, separated by commas, which one text of several tags has already.
+
+    Raises InvalidReference for what is no tag.
+    """
+    return ",".join(tag_list(tags))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -300,20 +345,6 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | Non
     if len(text) > MAX_METADATA:
         raise InvalidArgument("metadata is too large", expected=f"at most {MAX_METADATA} bytes", got=len(text))
     return dict(json.loads(text))
-
-
-def _page(page: Any, operation: str, reference: object, confidential: bool) -> tuple[list[Any], str | None]:
-    """A page's items, and the mark of the next page; None for none, whichever way the service says so."""
-    parts: dict[str, Any] = {"provider": "paperspace", "operation": operation, "reference": reference}
-    payload = None if confidential else page
-    if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-        raise UnexpectedResponse("not a page", expected="an object with items", payload=payload, **parts)
-    following = page.get("nextPage")
-    if page.get("hasMore") is False or following in (None, ""):
-        return page["items"], None
-    if not isinstance(following, str):
-        raise UnexpectedResponse("a page's mark that is no text", payload=payload, **parts)
-    return page["items"], following
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -74,9 +74,20 @@ def _check_namespace(client: PaperspaceClient, namespace: str, dataset: str) -> 
 def newest(client: PaperspaceClient, dataset: str, ref: DatasetRef, *, uncommitted: bool) -> Version:
     """The newest committed version; where none is and `uncommitted` ones will do, the newest of those."""
     first: Version | None = None
+    unknown: list[str] = []
     for version in listed(client, dataset):
         if version.isCommitted:
+            if unknown:
+                passed = one_line(", ".join(unknown[:5]), 200)
+                log.warning(
+                    "%s: %s is newer than %s and is passed over: the service does not say whether it is committed",
+                    ref,
+                    passed,
+                    version.version,
+                )
             return version
+        if version.isCommitted is None:
+            unknown.append(version.version)
         first = first or version
     if first is not None and uncommitted:
         return first

@@ -1,7 +1,8 @@
 """Paperspace's JSON, under the vendor's own names: the v1 reference of March 2026 and its OpenAPI file.
 
-Every model keeps the answer as it came in `raw` and takes keys that it does not know. What the documents call
-"required, nullable" may be null here; what they do not may not, since an answer without it is not what was asked for.
+Every model keeps the answer as it came in `raw` and takes keys that it does not know. An answer without the id that
+it is about is refused. Any other field may be missing or of a form that is not understood: it is None then, with a
+warning that names it, so that one odd entry does not take a whole listing away, and nothing is guessed.
 """
 
 # ruff: noqa: N815 (the vendor's names)
@@ -11,17 +12,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
 from mlflow_dsver.errors import UnexpectedResponse
+from mlflow_dsver.refs import check_name
 from mlflow_dsver.text import one_line
 from mlflow_dsver.versions import date_value
 
 log = logging.getLogger(__name__)
 _SIZE = re.compile(r"[0-9]{1,30}\Z", re.ASCII)
+_LEAP = re.compile(r"(.{10}.[0-9]{2}:[0-9]{2}):60(.*)", re.ASCII)
 
 
 def whole_bytes(value: object) -> int | None:
@@ -36,22 +39,33 @@ def whole_bytes(value: object) -> int | None:
     return None
 
 
-def _date(value: object) -> datetime:
+def _date(value: object) -> datetime | None:
+    """A date of RFC 3339, which allows lower case, and the second 60, taken for the next minute; null is None."""
+    if value is None:
+        return None
     if not isinstance(value, str):
         raise ValueError("not a date")
-    date = date_value(value)
-    if date is None:
-        raise ValueError("not a date")
-    return date
+    leap = _LEAP.fullmatch(value)
+    try:
+        date = date_value((leap[1] + ":59" + leap[2] if leap else value).upper())
+        return None if date is None else (date + timedelta(seconds=1) if leap else date).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("not a date") from None
 
 
-Date = Annotated[datetime, BeforeValidator(_date)]
-MaybeDate = Annotated[datetime | None, BeforeValidator(lambda value: value if value is None else _date(value))]
+Date = Annotated[datetime | None, BeforeValidator(_date)]
 Size = Annotated[int | None, BeforeValidator(whole_bytes)]
+Tags = Annotated[
+    list[str] | None, BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
+]
+"""As a list, or as the text that the service takes; None when it is neither."""
 
 
 class Model(BaseModel):
-    """Base of all models; `read` makes one of an answer, or raises UnexpectedResponse."""
+    """Base of all models; `read` makes one of an answer, or raises UnexpectedResponse.
+
+    Fields without a default are those that an answer must have.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     CONFIDENTIAL: ClassVar[bool] = False
@@ -66,16 +80,44 @@ class Model(BaseModel):
             kind = type(value).__name__ if value is not None else "null"
             payload = None if cls.CONFIDENTIAL else value
             raise UnexpectedResponse("not an object", expected=cls.__name__, got=kind, payload=payload, **parts)
+        kept = cls.kept(value)
         try:
-            made = cls.model_validate(cls.kept(value))
+            try:
+                made = cls.model_validate(kept)
+            except ValidationError as error:
+                odd = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+                if not odd or any(cls.model_fields[name].is_required() for name in odd & cls.model_fields.keys()):
+                    raise
+                made = cls.model_validate({name: each for name, each in kept.items() if name not in odd})
+                named = one_line(kept.get("version") or kept.get("id"), 60)
+                log.warning(
+                    "Paperspace: %s of %s %s not understood; taken as unknown",
+                    ", ".join(sorted(odd)),
+                    cls.__name__.lower(),
+                    named,
+                )
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
             text = one_line(wrong, 300)
             raise UnexpectedResponse(
-                f"an answer that is no {cls.__name__}", got=text, payload=cls.kept(value), **parts
+                f"an answer that is no {cls.__name__}", got=text, payload=kept, **parts
             ) from ValueError(text)
-        made._raw.update(cls.kept(value))
+        made._raw.update(kept)
         return made
+
+    @classmethod
+    def read_listed(cls, value: object, operation: str, reference: object = None) -> Self | None:
+        """As `read`; None, with a warning, for an entry of a listing that is none."""
+        try:
+            return cls.read(value, operation, reference)
+        except UnexpectedResponse as error:
+            log.warning("%s: an entry is left out: %s", operation, error)
+            return None
+
+    @property
+    def key(self) -> str:
+        """What tells this from others of its kind."""
+        return str(getattr(self, "id", ""))
 
     @classmethod
     def kept(cls, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,10 +138,10 @@ class Dataset(Model):
 
     id: str
     name: str | None = None
-    dtCreated: Date
-    dtModified: Date
-    isPublic: bool
-    teamId: str
+    dtCreated: Date = None
+    dtModified: Date = None
+    isPublic: bool | None = None
+    teamId: str | None = None
     storageProviderId: str | None = None
     description: str | None = None
 
@@ -107,20 +149,26 @@ class Dataset(Model):
 class Version(Model):
     """A version of a dataset. usageBytes: in bytes, None when the service does not say.
 
-    datasetId is not always the `ds…` handle that the version was asked for by.
+    datasetId is not always the `ds…` handle that the version was asked for by. isCommitted, tags: None when the
+    service does not say so in a form that is understood.
     """
 
-    version: str
-    datasetId: str
+    version: Annotated[str, AfterValidator(lambda value: check_name(value, "a version's id"))]
+    datasetId: str | None = None
     userId: str | None = None
     message: str | None = None
     metadata: dict[str, Any] | None = None
-    isCommitted: bool
+    isCommitted: bool | None = None
     url: str | None = None
-    dtCreated: Date
-    dtModified: Date
-    tags: list[str]
+    dtCreated: Date = None
+    dtModified: Date = None
+    tags: Tags = None
     usageBytes: Size = None
+
+    @property
+    def key(self) -> str:
+        """The version's id."""
+        return self.version
 
 
 class S3Config(Model):
@@ -139,9 +187,9 @@ class StorageProvider(Model):
     CONFIDENTIAL: ClassVar[bool] = True
 
     id: str
-    name: str
+    name: str | None = None
     isTeamDefault: bool | None = None
-    isManaged: bool
+    isManaged: bool | None = None
     s3Config: S3Config
 
     @classmethod
@@ -170,7 +218,7 @@ class User(Model):
     """Whom the key belongs to."""
 
     id: str
-    email: str
+    email: str | None = None
     firstName: str | None = None
     lastName: str | None = None
 
@@ -198,5 +246,5 @@ class DeletedDataset(Model):
 class DeletedVersion(Model):
     """What deleting a version answers."""
 
-    datasetId: str
+    datasetId: str | None = None
     version: str

@@ -126,7 +126,9 @@ class PaperspaceProvider(Provider):
     def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
         if not self._allow_uncommitted:
             raise ProviderError(
-                f"{version.ref} is not committed, so its files may still change",
+                f"{version.ref} is not committed, so its files may still change"
+                if version.immutable is False
+                else f"the service does not say whether {version.ref} is committed",
                 provider=self.name,
                 operation="resolve",
                 reference=ref,

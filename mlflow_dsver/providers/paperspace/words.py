@@ -23,6 +23,7 @@ from mlflow_dsver.versions import DatasetVersion
 OWN = "mlflow_dsver"
 PAGE = "PAPERSPACE_PAGE"
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+_STATES = {True: "committed", False: "uncommitted", None: "unknown"}
 
 
 def to_version(dataset: str, version: Version) -> DatasetVersion:
@@ -47,15 +48,17 @@ def to_version(dataset: str, version: Version) -> DatasetVersion:
         modified=version.dtModified,
         creator=version.userId,
         immutable=version.isCommitted,
-        state="committed" if version.isCommitted else "uncommitted",
+        state=_STATES[version.isCommitted],
         web_url=page_of(dataset, version.version),
         raw=version.raw,
     )
 
 
 def tags_of(version: Version) -> list[str]:
-    """A version's tags, without blanks around them and doubles, which other programs may have written."""
-    return list(dict.fromkeys(tag.strip() for tag in version.tags if tag.strip()))
+    """A version's tags, without blanks around them and doubles, which other programs may have written; [] where it is
+    not known which it has.
+    """
+    return list(dict.fromkeys(tag.strip() for tag in version.tags or () if tag.strip()))
 
 
 def own_section(version: Version) -> dict[str, Any]:

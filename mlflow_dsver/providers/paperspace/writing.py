@@ -15,9 +15,10 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderError, ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers.paperspace import finding, words
 from mlflow_dsver.providers.paperspace.account import Account
-from mlflow_dsver.providers.paperspace.client import PAGE, PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
 from mlflow_dsver.providers.paperspace.models import Version
-from mlflow_dsver.refs import DatasetRef, check_tag
+from mlflow_dsver.providers.paperspace.paging import PAGE
+from mlflow_dsver.refs import DatasetRef, tag_list
 from mlflow_dsver.text import one_line
 
 ASKING_SHARE = 0.6
@@ -29,8 +30,8 @@ class Changes:
     """What is to be changed; None and empty leave things as they are. metadata replaces people's whole metadata."""
 
     message: str | None = None
-    add_tags: tuple[str, ...] = ()
-    remove_tags: tuple[str, ...] = ()
+    add_tags: str | tuple[str, ...] = ()
+    remove_tags: str | tuple[str, ...] = ()
     metadata: Mapping[str, Any] | None = None
 
 
@@ -47,7 +48,7 @@ def create(
 
     metadata has our section with its token. When the version is there and the rest fails, the error says so.
     """
-    tags = tuple(check_tag(tag) for tag in tags)
+    tags = tag_list(tags)
     with connect(account, deadline=Deadline(account.timeout * ASKING_SHARE)) as client:
         found = finding.dataset_id(client, dataset)
         ref = DatasetRef("paperspace", found)
@@ -84,7 +85,7 @@ def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes:
     new_tags = None if set(tags) == set(words.tags_of(current)) else tags
     metadata = None if changes.metadata is None else words.full_metadata(changes.metadata, words.own_section(current))
     if changes.message is None and new_tags is None and metadata is None:
-        _take_over(client, ref, current, changes.add_tags)
+        _take_over(client, ref, current, tag_list(changes.add_tags))
         return current
     try:
         after = client.update_version(
@@ -99,7 +100,7 @@ def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes:
         _check(ref, "update the version", metadata=(dict(changes.metadata), words.peoples_metadata(after)))
     if changes.message is not None:
         _check(ref, "update the version", message=(changes.message or None, after.message or None))
-    _take_over(client, ref, after, changes.add_tags)
+    _take_over(client, ref, after, tag_list(changes.add_tags))
     _check(ref, "update the version", tags=(sorted(tags), sorted(words.tags_of(after))))
     return after
 
@@ -139,8 +140,17 @@ def _recognised(account: Account, ref: DatasetRef, token: str, lost: ProviderErr
 
 
 def _wanted_tags(current: Version, changes: Changes) -> list[str]:
-    kept = [tag for tag in words.tags_of(current) if tag not in changes.remove_tags]
-    return list(dict.fromkeys([*kept, *(check_tag(tag) for tag in changes.add_tags)]))
+    if current.tags is None and current.raw.get("tags") is not None and (changes.add_tags or changes.remove_tags):
+        raise UnexpectedResponse(
+            "its tags cannot be read, and all would be replaced",
+            provider="paperspace",
+            operation="update the version",
+            got=one_line(current.raw["tags"], 100),
+            payload=current.raw,
+        )
+    removed = tag_list(changes.remove_tags)
+    kept = [tag for tag in words.tags_of(current) if tag not in removed]
+    return list(dict.fromkeys([*kept, *tag_list(changes.add_tags)]))
 
 
 def _without_leftovers(

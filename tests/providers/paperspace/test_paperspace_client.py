@@ -105,24 +105,67 @@ def test_nullable_keys_may_be_missing(client: PaperspaceClient, http: responses.
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"version": None},
-        {"version": 7},
         {"isCommitted": "yes"},
         {"isCommitted": None},
         {"tags": None},
-        {"tags": "a,b"},
+        {"tags": {"a": 1}},
         {"tags": [1]},
         {"dtCreated": None},
         {"dtCreated": "yesterday"},
+        {"dtModified": "0001-01-01T00:00:00+14:00"},
         {"dtCreated": 0},
+        {"message": 7},
         {"metadata": []},
     ],
     ids=str,
 )
-def test_wrong_types_are_unexpected(
+def test_field_that_is_not_understood_is_unknown_and_kept_raw(
+    client: PaperspaceClient, http: responses.RequestsMock, wrong: dict[str, Any], caplog: Any
+) -> None:
+    """With a warning that names it, unless it is null; nothing is guessed, and the other fields are as they are."""
+    caplog.set_level(logging.WARNING)
+    http.get(f"{VERSIONS}/fo5rp4m", json={**VERSION, **wrong})
+    found = client.version("dst364npcw6ccok", "fo5rp4m")
+    name, value = next(iter(wrong.items()))
+    assert getattr(found, name) is None
+    assert (found.version, found.usageBytes, found.raw) == ("fo5rp4m", 12345678901234567890, {**VERSION, **wrong})
+    assert (name in caplog.text) == (value is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2019-08-24t14:15:22z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2019-08-24T14:15:60.5+02:00", datetime(2019, 8, 24, 12, 16, 0, 500000, tzinfo=UTC)),
+    ],
+)
+def test_dates_of_every_form_that_rfc_3339_allows(
+    client: PaperspaceClient, http: responses.RequestsMock, text: str, read: datetime
+) -> None:
+    http.get(f"{VERSIONS}/fo5rp4m", json={**VERSION, "dtCreated": text})
+    assert client.version("dst364npcw6ccok", "fo5rp4m").dtCreated == read
+
+
+@pytest.mark.parametrize("entry", [{}, {"version": None}, {"version": ".."}, None, "x"], ids=str)
+def test_one_malformed_entry_does_not_hide_the_others(
+    client: PaperspaceClient, http: responses.RequestsMock, entry: Any, caplog: Any
+) -> None:
+    """It is left out with a warning; a listing of which nothing can be read is an error and not empty."""
+    caplog.set_level(logging.WARNING)
+    http.get(VERSIONS, json=page([entry, {**VERSION, "tags": None}]))
+    assert [each.version for each in client.versions("dst364npcw6ccok")] == ["fo5rp4m"]
+    assert "an entry is left out" in caplog.text
+    http.upsert("GET", VERSIONS, json=page([entry]))
+    with pytest.raises(UnexpectedResponse, match="no entry of the listing can be read"):
+        list(client.versions("dst364npcw6ccok"))
+
+
+@pytest.mark.parametrize("wrong", [{"version": None}, {"version": 7}, {"version": "a/b"}], ids=str)
+def test_answer_without_the_id_is_unexpected(
     client: PaperspaceClient, http: responses.RequestsMock, wrong: dict[str, Any]
 ) -> None:
-    """An answer without what every version has is not guessed at; the error names the field and keeps the answer."""
+    """The error names the field and keeps the answer."""
     http.get(f"{VERSIONS}/fo5rp4m", json={**VERSION, **wrong})
     with pytest.raises(UnexpectedResponse, match=next(iter(wrong))) as caught:
         client.version("dst364npcw6ccok", "fo5rp4m")
@@ -153,7 +196,7 @@ def test_usage_bytes_is_whole_bytes_or_unknown(value: object, size: int | None, 
     assert bool(caplog.records) == (size is None and value is not None)
 
 
-@pytest.mark.parametrize("end", [{}, {"nextPage": None}, {"nextPage": ""}, {"nextPage": "b"}, {"hasMore": True}])
+@pytest.mark.parametrize("end", [{}, {"nextPage": None}, {"nextPage": ""}, {"nextPage": "b"}, {"hasMore": None}])
 def test_listing_ends_in_every_way_the_service_may_say_so(
     client: PaperspaceClient, http: responses.RequestsMock, end: dict[str, Any]
 ) -> None:
@@ -165,8 +208,43 @@ def test_listing_ends_in_every_way_the_service_may_say_so(
     assert {call.request.params["limit"] for call in http.calls} == {"120"}
 
 
+@pytest.mark.parametrize("mark", [{}, {"nextPage": None}, {"nextPage": ""}, {"nextPage": "a"}])
+def test_listing_that_cannot_go_on_does_not_end_silently(
+    client: PaperspaceClient, http: responses.RequestsMock, mark: dict[str, Any]
+) -> None:
+    """There is more, and no mark or the same again: what was read is given, then an error."""
+    http.get(VERSIONS, json={"hasMore": True, "items": [VERSION], "nextPage": "a"})
+    http.get(VERSIONS, json={"hasMore": True, "items": [{**VERSION, "version": "b"}], **mark})
+    listing, found = client.versions("dst364npcw6ccok"), []
+    with pytest.raises(UnexpectedResponse, match=r"does not say where|offered twice"):
+        found.extend(each.version for each in listing)
+    assert found == ["fo5rp4m", "b"]
+
+
+def test_page_says_where_the_next_one_begins(client: PaperspaceClient, http: responses.RequestsMock) -> None:
+    """The last page is asked for so that its mark is where the wanted entries end."""
+    for name, mark in (("a", "m1"), ("b", "m2"), ("c", "m3")):
+        http.get(VERSIONS, json={"hasMore": True, "items": [{**VERSION, "version": name}], "nextPage": mark})
+    found = client.versions("dst364npcw6ccok", limit=2).page(3)
+    assert [each.version for each in found.items] == ["a", "b", "c"]
+    assert (found.has_more, found.next_page) == (True, "m3")
+    assert [call.request.params["limit"] for call in http.calls] == ["2", "2", "1"]
+    http.get(f"{BASE}/datasets", json=page([DATASET], nextPage="x"))
+    last = client.datasets().page()
+    assert ([each.id for each in last.items], last.has_more, last.next_page) == ([DATASET["id"]], False, None)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 121, True, "5"])
+def test_size_that_is_none_is_refused_before_a_request(client: PaperspaceClient, limit: Any) -> None:
+    for ask in (client.datasets, client.storage_providers, lambda **size: client.versions("x", **size)):
+        with pytest.raises(InvalidArgument, match="entries a page"):
+            ask(limit=limit)
+    with pytest.raises(InvalidArgument, match="number of entries"):
+        client.datasets().page(0)
+
+
 def test_every_parameter_of_a_listing_is_sent(client: PaperspaceClient, http: responses.RequestsMock) -> None:
-    http.get(VERSIONS, json=page([]))
+    http.get(VERSIONS, json=page([VERSION]))
     list(client.versions("dst364npcw6ccok", tags=["a", "b c"], after="m", limit=7, order_by="dtCreated", order="asc"))
     sent = http.calls[0].request.params
     assert sent == {"tags": "a,b c", "after": "m", "limit": "7", "orderBy": "dtCreated", "order": "asc"}
@@ -215,6 +293,25 @@ def test_dropped_field_is_noticed(client: PaperspaceClient, http: responses.Requ
     http.put(f"{BASE}/datasets/dst364npcw6ccok", json=DATASET)
     assert client.update_dataset("dst364npcw6ccok", description=None).description is None
     assert json.loads(http.calls[1].request.body or b"") == {"description": None}
+
+
+def test_tags_may_be_one_text_as_the_service_has_them(client: PaperspaceClient, http: responses.RequestsMock) -> None:
+    """Separated by commas; never split into letters."""
+    http.get(VERSIONS, json=page([]))
+    list(client.versions("dst364npcw6ccok", tags="clean, raw"))
+    assert http.calls[0].request.params["tags"] == "clean,raw"
+    http.post(VERSIONS, json=VERSION)
+    client.create_version("dst364npcw6ccok", tags="clean")
+    http.put(f"{VERSIONS}/fo5rp4m", json=VERSION)
+    client.update_version("dst364npcw6ccok", "fo5rp4m", tags="")
+    assert [json.loads(call.request.body or b"")["tags"] for call in http.calls[1:]] == ["clean", ""]
+
+
+def test_answer_to_a_deletion_is_given(client: PaperspaceClient, http: responses.RequestsMock) -> None:
+    http.delete(f"{VERSIONS}/fo5rp4m", json={"datasetId": "dst364npcw6ccok", "version": "fo5rp4m"})
+    assert client.delete_version("dst364npcw6ccok", "fo5rp4m").version == "fo5rp4m"
+    http.delete(f"{BASE}/datasets/dst364npcw6ccok", json={"id": "dst364npcw6ccok"})
+    assert client.delete_dataset("dst364npcw6ccok").raw == {"id": "dst364npcw6ccok"}
 
 
 @pytest.mark.parametrize("tag", ["a,b", "", " a", "latest", "x\n"])

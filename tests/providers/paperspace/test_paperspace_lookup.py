@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
-from mlflow_dsver.errors import AuthenticationFailed, NotFound, PermissionDenied, ProviderError, UnexpectedResponse
+from mlflow_dsver.errors import (
+    AuthenticationFailed,
+    NotFound,
+    PermissionDenied,
+    ProviderError,
+    SettingsError,
+    UnexpectedResponse,
+)
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.refs import parse
@@ -234,15 +243,88 @@ def test_ten_thousand_versions_in_pages_with_flat_memory(
     assert peak < 8 << 20, f"{peak} bytes: server and client share this process"
 
 
+@pytest.mark.parametrize("setting", ["ends", "400", "goes-on"])
+def test_listing_misses_nothing_when_a_version_is_deleted_meanwhile(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    """Whatever the service does with the mark of what is gone: all that are left are listed, none twice."""
+    from mlflow_dsver.providers.paperspace import paging
+
+    monkeypatch.setattr(paging, "PAGE", 2)
+    emulator.switch("gone-cursor", setting)
+    listing = provider.versions(CATS)
+    listed = [next(listing).id, next(listing).id]
+    provider.delete(provider.get(CATS, listed[1]))
+    listed += [each.id for each in listing]
+    assert listed == ["8ngwr2a", "1rn19s2", "fo5rp4m", "klfoyy9"]
+
+
+def test_listing_that_never_comes_to_an_end_is_an_error(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second page is empty, although the first says that there is more."""
+    from mlflow_dsver.emulators.paperspace import bodies
+    from mlflow_dsver.providers.paperspace import paging
+
+    monkeypatch.setattr(paging, "PAGE", 2)
+    monkeypatch.setattr(bodies, "_mark", lambda item: "Z29uZSAyMDE5")
+    with pytest.raises(UnexpectedResponse, match="began again 3 times"):
+        list(provider.versions(CATS))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tags": None}, {"dtCreated": "2019-08-24t14:15:60z"}, {"isCommitted": "yes"}], ids=str
+)
+def test_one_odd_version_does_not_hide_the_others(
+    emulator: PaperspaceEmulator,
+    provider: PaperspaceProvider,
+    caplog: pytest.LogCaptureFixture,
+    wrong: dict[str, Any],
+) -> None:
+    """`latest`, tags and listings work; a version of which it is not known whether it is committed is not `latest`
+    and that is said.
+    """
+    shown = emulator._shown
+    emulator._shown = lambda dataset, version: {  # type: ignore[method-assign]
+        **shown(dataset, version),
+        **(wrong if version["version"] == "1rn19s2" else {}),
+    }
+    assert [each.id for each in provider.versions(CATS)] == ["8ngwr2a", "1rn19s2", "fo5rp4m", "klfoyy9"]
+    assert resolve(provider, f"{CATS}:clean").id == "fo5rp4m"
+    latest = resolve(provider, f"{CATS}:latest")
+    if "isCommitted" not in wrong:
+        assert latest.id == "1rn19s2"
+        return
+    assert latest.id == "fo5rp4m"
+    assert "1rn19s2 is newer than fo5rp4m and is passed over" in caplog.text
+    odd = provider.get(CATS, "1rn19s2")
+    assert (odd.immutable, odd.state, str(provider.grade(odd))) == (None, "unknown", "D (uncommitted)")
+    with pytest.raises(ProviderError, match="does not say whether"):
+        provider.resolve(odd.ref)
+
+
+def test_address_without_the_version_of_the_api_is_told(emulator: PaperspaceEmulator) -> None:
+    """And is no missing dataset; where something else answers there, a missing dataset is one."""
+    provider = PaperspaceProvider(key=emulator.good_key, base=emulator.address, timeout=10, roots=Roots((), ()))
+    for text in ("paperspace://cats", f"{CATS}:fo5rp4m", f"{CATS}:latest"):
+        with pytest.raises(SettingsError, match=r"lacks /v1.*expected .*/v1"):
+            resolve(provider, text)
+    real = emulator.answer
+    emulator.answer = lambda request: real(replace(request, path=("v1", *request.path)))  # type: ignore[method-assign]
+    assert resolve(provider, f"{CATS}:latest").id == "1rn19s2"
+    with pytest.raises(NotFound):
+        resolve(provider, f"{CATS}:none")
+
+
 def test_listing_outlasts_the_bound_of_one_operation(
     emulator: PaperspaceEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller who works between pages is not cut off: each page has the bound for itself."""
     import time
 
-    from mlflow_dsver.providers.paperspace import client
+    from mlflow_dsver.providers.paperspace import paging
 
-    monkeypatch.setattr(client, "PAGE", 1)
+    monkeypatch.setattr(paging, "PAGE", 1)
     provider = PaperspaceProvider(key=emulator.good_key, base=emulator.base, timeout=1.0)
     listed = []
     for version in provider.versions(CATS):

@@ -1,0 +1,161 @@
+"""Pages of Paperspace's listings: what one says, and how all of them are walked so that nothing is missed unnoticed.
+
+A page says whether there is more and gives a mark (`nextPage`) that the next request hands back (`after`). What the
+service does with the mark of an entry that was deleted meanwhile is not documented: it may refuse it, answer with an
+empty page, or begin again. So an empty page after one that said that there is more is not believed: the listing
+begins again, and entries that were given before are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from mlflow_dsver.errors import InvalidArgument, ProviderError, UnexpectedResponse
+from mlflow_dsver.providers.wire import MAX_PAGES
+
+Item = TypeVar("Item")
+PAGE = 120
+"""Entries a page: the most that the service gives."""
+RESTARTS = 3
+"""How often a listing that changes while it is read begins again."""
+_MARK_REFUSED = frozenset({400, 404, 410})
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of a listing. next_page: the mark that `after` takes; None for none.
+
+    unreadable: entries that were left out, because they have no id or are no objects; each was warned about.
+    """
+
+    items: list[Item]
+    has_more: bool
+    next_page: str | None
+    unreadable: int = 0
+
+
+class Listing(Iterator[Item]):
+    """All entries, none twice, each page fetched when it is needed; or some of them at once, by `page`.
+
+    fetch: takes a mark (None for the first page) and how many entries are wanted. key: what tells entries apart.
+    what, reference: the operation and what it is about, for errors. after: the mark to begin after. page_size:
+    entries a page; None takes the most. Raises InvalidArgument for a size that the service does not take.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str | None, int], Page[Item]],
+        key: Callable[[Item], str],
+        what: str,
+        reference: object = None,
+        *,
+        after: str | None = None,
+        page_size: int | None = None,
+    ) -> None:
+        self._fetch, self._key, self._what, self._reference = fetch, key, what, reference
+        self._after, self._size = after, _checked_size(page_size)
+        self._items = (item for page in self.pages() for item in page.items)
+
+    def __next__(self) -> Item:
+        return next(self._items)
+
+    def page(self, limit: int | None = None) -> Page[Item]:
+        """At most `limit` entries from the beginning (None for all), and whether and where there are more.
+
+        Raises InvalidArgument for a limit below 1.
+        """
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise InvalidArgument("not a number of entries", expected="1 or more", got=repr(limit)[:40])
+        items: list[Item] = []
+        page: Page[Item] = Page([], False, None)
+        for page in self.pages(limit):
+            items += page.items
+        if limit is not None and len(items) > limit:  # the service gave more than was asked for
+            return Page(items[:limit], True, None)
+        return Page(items, page.has_more, page.next_page if page.has_more else None)
+
+    def pages(self, limit: int | None = None) -> Iterator[Page[Item]]:
+        """The pages, without entries that were given before.
+
+        limit: how many entries are wanted; the last page is asked for so that its mark is where they end. Raises
+        UnexpectedResponse, after what was read, when the service says that there is more and not where, when a mark
+        comes again, when no entry can be read, and when the listing does not come to an end however often it begins
+        again.
+        """
+        seen, marks, restarts, unreadable, mark = set[str](), set[str](), 0, 0, self._after
+        for _ in range(MAX_PAGES):
+            page = self._page(mark, self._size if limit is None else min(self._size, limit - len(seen)))
+            if not isinstance(page, Page):
+                if restarts == RESTARTS:
+                    raise page
+                restarts, mark = restarts + 1, self._after
+                marks.clear()
+                continue
+            fresh = [item for item in page.items if self._key(item) not in seen]
+            seen.update(map(self._key, fresh))
+            unreadable += page.unreadable
+            yield Page(fresh, page.has_more, page.next_page)
+            if not page.has_more and unreadable and not seen:
+                raise self._wrong("no entry of the listing can be read")
+            if not page.has_more or (limit is not None and len(seen) >= limit):
+                return
+            if page.next_page is None:
+                raise self._wrong("the service says that there is more, and does not say where")
+            if page.next_page in marks:
+                raise self._wrong("the same page is offered twice")
+            marks.add(page.next_page)
+            mark = page.next_page
+        raise self._wrong(f"more than {MAX_PAGES} pages")
+
+    def _page(self, mark: str | None, size: int) -> Page[Item] | ProviderError:
+        """The page after a mark, or why the listing has to begin again."""
+        try:
+            page = self._fetch(mark, size)
+        except ProviderError as error:
+            if mark is None or mark == self._after or error.status not in _MARK_REFUSED:
+                raise
+            return error
+        if page.items or page.unreadable or page.has_more or mark is None:
+            return page
+        if mark == self._after:
+            raise self._wrong(
+                "nothing follows that mark, so its entry was probably deleted meanwhile",
+                tip="list from the beginning",
+            )
+        return self._wrong(f"the listing changed while it was read, and began again {RESTARTS} times")
+
+    def _wrong(self, what: str, **parts: Any) -> UnexpectedResponse:
+        return UnexpectedResponse(
+            what, provider="paperspace", operation=self._what, reference=self._reference, **parts
+        )
+
+
+def _checked_size(size: int | None) -> int:
+    """Entries a page, or InvalidArgument; None takes the most."""
+    if size is None:
+        return PAGE
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 120:
+        raise InvalidArgument("not a number of entries a page", expected="1 to 120", got=repr(size)[:40])
+    return size
+
+
+def read_page(
+    answer: Any, read: Callable[[Any], Item | None], what: str, reference: object, *, confidential: bool
+) -> Page[Item]:
+    """A page as the service sent it. read: makes an entry, None for one that cannot be told apart from others.
+
+    Where `hasMore` is missing, a mark says that there is more. Raises UnexpectedResponse for what is no page.
+    """
+    parts: dict[str, Any] = {"provider": "paperspace", "operation": what, "reference": reference}
+    payload = None if confidential else answer
+    if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
+        raise UnexpectedResponse("not a page", expected="an object with items", payload=payload, **parts)
+    mark = answer.get("nextPage")
+    if mark is not None and not isinstance(mark, str):
+        raise UnexpectedResponse("a page's mark that is no text", payload=payload, **parts)
+    said = answer.get("hasMore")
+    items = [item for item in map(read, answer["items"]) if item is not None]
+    has_more = said if isinstance(said, bool) else bool(mark)
+    return Page(items, has_more, mark or None, len(answer["items"]) - len(items))
