@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.versions import DatasetVersion, Link
 
@@ -108,6 +109,7 @@ def version(found: DatasetVersion) -> Fields:
     exact = f" ({human_count(found.usage_bytes, 'byte')})" if found.usage_bytes is not None else ""
     told = fields(
         version=found.ref,
+        dataset=found.dataset_name,
         message=found.message,
         tags=found.tags,
         size=size + exact,
@@ -121,6 +123,11 @@ def version(found: DatasetVersion) -> Fields:
         metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,
     )
     return Fields((*told.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
+
+
+def named(ref: DatasetRef, dataset_name: str | None) -> str:
+    """A version's reference, with its dataset's name behind it where the reference has an id."""
+    return f"{ref} ({one_line(dataset_name, 60)})" if dataset_name else str(ref)
 
 
 def files(manifest: Manifest) -> Lines:
@@ -138,7 +145,7 @@ def links(found: Iterable[Link]) -> Table:
         (
             (
                 each.role,
-                each.version.ref,
+                named(each.version.ref, each.version.dataset_name),
                 each.grade,
                 each.requested,
                 human_bytes(each.version.usage_bytes),
@@ -155,7 +162,18 @@ def runs(found: Iterable[RunUse]) -> Table:
     """Runs that used a version, in the order given."""
     return table(
         "RUN NAME STARTED STATUS ROLE VERSION GRADE",
-        ((each.run_id, each.run_name, each.started, each.status, each.role, each.ref, each.grade) for each in found),
+        (
+            (
+                each.run_id,
+                each.run_name,
+                each.started,
+                each.status,
+                each.role,
+                named(each.ref, each.dataset_name),
+                each.grade,
+            )
+            for each in found
+        ),
         empty="no run used this",
     )
 

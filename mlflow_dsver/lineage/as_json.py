@@ -76,6 +76,7 @@ def _run(run: Run) -> dict[str, Any]:
 def _use(use: Use) -> dict[str, Any]:
     return {
         "reference": str(use.version),
+        "dataset_name": use.dataset_name,
         "grade": use.grade,
         "tags": list(use.tags),
         "usage_bytes": use.usage_bytes,

@@ -22,6 +22,7 @@ class Use:
     usage_bytes: in bytes, as the provider stated it; None when it did not.
     content_digest: `blake3:<hex>`; None when the bytes were not known.
     created: when the version was made; None when that was not recorded.
+    dataset_name: the dataset's name for people, where its reference has an id; None elsewhere.
     """
 
     role: str
@@ -33,6 +34,7 @@ class Use:
     content_digest: str | None = None
     created: datetime | None = None
     web_url: str | None = None
+    dataset_name: str | None = None
 
     @property
     def dataset(self) -> DatasetRef:

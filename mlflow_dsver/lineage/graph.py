@@ -162,7 +162,8 @@ def build(runs: Iterable[Run]) -> Graph:
 
 def dataset_node(use: Use) -> Node:
     """The node of the dataset that a use belongs to."""
-    return Node(NodeId(Kind.DATASET, str(use.dataset)), use.version.dataset, use.version.provider)
+    detail = f"{use.version.provider} · {use.version.dataset}" if use.dataset_name else use.version.provider
+    return Node(NodeId(Kind.DATASET, str(use.dataset)), use.dataset_name or use.version.dataset, detail)
 
 
 def version_node(use: Use) -> Node:

@@ -159,9 +159,10 @@ def tone(verdict: object) -> str:
     return TONES.get(str(verdict), "unsure")
 
 
-def short_reference(ref: DatasetRef) -> str:
-    """A version's reference, as short as people still recognise it."""
-    dataset = ref.dataset if len(ref.dataset) <= 24 else "…" + ref.dataset[-23:]
+def short_reference(ref: DatasetRef, dataset_name: str | None = None) -> str:
+    """A version's reference, as short as people still recognise it: with the dataset's name, where there is one."""
+    name = dataset_name or ref.dataset
+    dataset = name if len(name) <= 24 else "…" + name[-23:]
     return f"{dataset}@{(ref.selector or '')[:12]}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from mlflow_dsver.lineage.facts import Run
+from mlflow_dsver.lineage.facts import Run, Use
 from mlflow_dsver.lineage.graph import outline
 from mlflow_dsver.lineage.links import MLflow
 from mlflow_dsver.lineage.report import Report
@@ -43,7 +43,7 @@ def _versions(report: Report) -> Iterator[str]:
     for _, rows in report.datasets:
         for row in rows:
             cells = [
-                markdown_code(row.use.version),
+                _version(row.use),
                 markdown(", ".join(row.use.tags)),
                 _date(row.first_used),
                 _date(row.last_used),
@@ -58,12 +58,15 @@ def _runs(report: Report, mlflow: MLflow) -> Iterator[str]:
     yield "| run | experiment | started | used | last check | models |"
     yield "|---" * 6 + "|"
     for run in report.runs:
-        used = "<br>".join(
-            f"{markdown(use.role)} {markdown_code(use.version)} {markdown(use.grade)}" for use in run.uses
-        )
+        used = "<br>".join(f"{markdown(use.role)} {_version(use)} {markdown(use.grade)}" for use in run.uses)
         models = "<br>".join(markdown(model.key.removeprefix("models:/")) for model in run.models)
         cells = [_name(run, mlflow), markdown(run.experiment), _date(run.started), used]
         yield "| " + " | ".join([*cells, markdown((run.verdict or "").lower()), models]) + " |"
+
+
+def _version(use: Use) -> str:
+    name = f"**{markdown(use.dataset_name, 80)}** " if use.dataset_name else ""
+    return name + markdown_code(use.version)
 
 
 def _orphans(report: Report) -> Iterator[str]:

@@ -119,10 +119,11 @@ def _row(link: Link, files: int | None) -> str:
 
 def _linked(version: DatasetVersion) -> str:
     address = web_address(version.web_url)
+    name = f"**{markdown(version.dataset_name, 80)}** " if version.dataset_name else ""
     code = markdown_code(version.ref)
     if address is None:
-        return code
-    return f"[{code}](<{address.replace('|', '%7C')}>)"
+        return name + code
+    return f"{name}[{code}](<{address.replace('|', '%7C')}>)"
 
 
 def _since(links: Sequence[Link], earlier: Earlier | None) -> list[str]:

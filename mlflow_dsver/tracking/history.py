@@ -35,6 +35,7 @@ class RunUse:
     """A run that used a version in a role.
 
     run_name: may be empty. status: MLflow's word, such as FINISHED. started: None when MLflow does not know.
+    dataset_name: the dataset's name as recorded, where the reference has an id; None elsewhere.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class RunUse:
     role: str
     ref: DatasetRef
     grade: Grade
+    dataset_name: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field; the date in ISO 8601, UTC."""
@@ -56,6 +58,7 @@ class RunUse:
             "started": date_text(self.started),
             "role": self.role,
             "reference": str(self.ref),
+            "dataset_name": self.dataset_name,
             "grade": str(self.grade),
         }
 
@@ -167,6 +170,7 @@ def _uses(runs: Iterable[Any], wanted: Callable[[Link], bool], role: str | None)
                     role=used_as,
                     ref=link.version.ref,
                     grade=link.grade,
+                    dataset_name=link.version.dataset_name,
                 )
 
 

@@ -104,6 +104,7 @@ def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) 
             link.version.content_digest,
             created.get(role),
             link.version.web_url,
+            link.version.dataset_name,
         )
         for role, link in all_links_of(run).items()
         if link.version.ref.selector is not None
@@ -232,11 +233,13 @@ def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
     """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
     said, shown = _object(source), _object(profile or "")
     size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
+    name = said.get("dataset_name")
     tags = shown.get("tags")
     return {
         "usage_bytes": size if type(size) is int and size >= 0 else None,
         "content_digest": digest if isinstance(digest, str) else None,
         "web_url": url if isinstance(url, str) else None,
+        "dataset_name": name if isinstance(name, str) and name else None,
         "grade": str(shown.get("grade") or "")[:40],
         "tags": record.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
         "created": _date(shown.get("created")),

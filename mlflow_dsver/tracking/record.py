@@ -2,8 +2,9 @@
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
 `.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a
-person put another version in place of the script's, `dsver.R.created` where the version was made for the run, and
-`dsver.R.artifacts` with the sums of the role's artifacts; one dataset input with R as its context; and the artifacts
+person put another version in place of the script's, `dsver.R.created` where the version was made for the run,
+`dsver.R.dataset_name` where the reference has an id in the place of a name, and `dsver.R.artifacts` with the sums of
+the role's artifacts; one dataset input with R as its context; and the artifacts
 `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read without this package. It is a
 promise to users: what it says changes only together with the schema number.
 
@@ -39,6 +40,8 @@ SHORT_LIMIT = 250
 ERROR_LIMIT = 1000
 PROFILE_LINE, PROFILE_LINES = 80, 10
 """Characters of a profile's value at most, as MLflow's pages show no more; and its lines."""
+NAME_LENGTH = 200
+"""Characters of a dataset's name for people at most."""
 UNKNOWN = "unknown"
 MORE = "… "
 """Starts the mark of what was cut off."""
@@ -82,6 +85,8 @@ def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) ->
     }
     if link.created is not None:
         told[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
+    if link.version.dataset_name:
+        told[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
     if overridden is not None:
         told[key(link.role, "overridden")] = one_line(overridden, limit)
     return told
@@ -157,6 +162,7 @@ def profile(
     """
     lines = {
         "provider": version.ref.provider,
+        "dataset_name": version.dataset_name,
         "version": version.id,
         "grade": grade.letter if grade else None,
         "size": human_bytes(version.usage_bytes),
@@ -169,8 +175,9 @@ def profile(
         "content_digest": version.content_digest,
     }
     known = {name: one_line(value, PROFILE_LINE) for name, value in lines.items() if value}
-    if len(known) > PROFILE_LINES:
-        del known["message"]
+    for least in ("message", "requested"):
+        if len(known) > PROFILE_LINES:
+            known.pop(least, None)
     return known
 
 

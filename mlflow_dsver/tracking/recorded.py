@@ -143,6 +143,7 @@ def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
         usage_bytes=int(size) if size and size.isascii() and size.isdigit() else (source and source.usage_bytes),
         content_digest=digest if digest and _DIGEST.match(digest) else None,
         web_url=source.url if source else None,
+        dataset_name=run.data.tags.get(record.key(role, "dataset_name")) or (source.dataset_name if source else None),
     )
     requested = said["requested"] or (source.requested if source else reference)
     tags: Mapping[str, str] = run.data.tags

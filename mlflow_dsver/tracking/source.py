@@ -24,6 +24,10 @@ SOURCE_TYPE = "dataset_version"
 MAX_JSON = 2047
 """Bytes of the JSON at most: MLflow hands out every run's sources in full with every search."""
 
+NAME_LENGTH = 200
+"""Characters of a dataset's name at most."""
+
+_TEXTS = ("reference", "requested", "content_digest", "url", "dataset_name")
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+-]{0,31})://")
 _WEB = re.compile(r"https?://[^\s\x00-\x20<>\"'`\\]+\Z", re.IGNORECASE)
 
@@ -34,6 +38,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
     reference: canonical reference of the version. requested: as it was asked for by the first run of the experiment
     that used the version, since MLflow keeps the first source it gets for a dataset; each run's own is in its params.
     usage_bytes: as the provider states it; None when it does not say. content_digest: `blake3:<hex>` or None.
+    dataset_name: the dataset's name for people where the reference has an id; None elsewhere.
     url: http or https address of the version's page; None when there is none.
     """
 
@@ -45,12 +50,14 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         usage_bytes: int | None = None,
         content_digest: str | None = None,
         url: str | None = None,
+        dataset_name: str | None = None,
     ) -> None:
         self.reference = reference
         self.requested = reference if requested is None else requested
         self.usage_bytes = usage_bytes
         self.content_digest = content_digest
         self.url = web_address(url)
+        self.dataset_name = dataset_name
 
     @classmethod
     def of(cls, version: DatasetVersion, requested: str | None = None) -> DatasetVersionSource:
@@ -61,6 +68,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
             usage_bytes=version.usage_bytes,
             content_digest=version.content_digest,
             url=version.web_url,
+            dataset_name=version.dataset_name,
         )
 
     def __repr__(self) -> str:
@@ -84,7 +92,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         return str(files_of(self.reference, self.content_digest, Path(dst_path) if dst_path is not None else None))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object on the run; `url` is there only when there is one, every other key always is."""
+        """The JSON object on the run; `url` and `dataset_name` are there when there is one, other keys always."""
         from mlflow_dsver.errors import InvalidReference
         from mlflow_dsver.refs import parse
 
@@ -104,6 +112,8 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         }
         if self.url is not None:
             fields["url"] = self.url
+        if self.dataset_name:
+            fields["dataset_name"] = self.dataset_name[:NAME_LENGTH]
         return _bounded(fields)
 
     @classmethod
@@ -112,7 +122,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
 
         A text that is not a reference is noticed by `load`, so that a record can be shown whatever it holds.
         """
-        fields = {key: source_dict.get(key) for key in ("reference", "requested", "content_digest", "url")}
+        fields = {key: source_dict.get(key) for key in _TEXTS}
         texts = {
             key: value if isinstance(value, str) and len(value) <= MAX_JSON else None for key, value in fields.items()
         }
@@ -123,6 +133,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
             usage_bytes=size if type(size) is int and size >= 0 else None,
             content_digest=texts["content_digest"],
             url=texts["url"],
+            dataset_name=texts["dataset_name"],
         )
 
     @staticmethod
@@ -158,8 +169,9 @@ def web_address(text: str | None) -> str | None:
 
 def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields, below MAX_JSON bytes: what people can do without goes first."""
-    if len(json.dumps(fields)) > MAX_JSON:
-        fields.pop("url", None)
+    for least in ("dataset_name", "url"):
+        if len(json.dumps(fields)) > MAX_JSON:
+            fields.pop(least, None)
     if len(json.dumps(fields)) > MAX_JSON:
         fields["requested"] = fields["reference"]
     return fields

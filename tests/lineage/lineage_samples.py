@@ -76,7 +76,15 @@ def hostile_runs() -> list[Run]:
             git_commit=text,
             verdict=text,
             uses=(
-                use("v1", "training", requested=text, grade=text, tags=(text,), content_digest=text, web_url=text),
+                use(
+                    "v1",
+                    requested=text,
+                    grade=text,
+                    tags=(text,),
+                    content_digest=text,
+                    web_url=text,
+                    dataset_name=text,
+                ),
             ),
             models=(Model(text, text), Model(text, None, text)),
         )

@@ -64,7 +64,7 @@ def test_short_labels_leave_the_version_and_its_digest_whole(role, tags, request
 
 @given(ROLES, st.lists(st.text(max_size=2000), max_size=5), st.text(max_size=9000), st.none() | st.integers(0, 2**70))
 def test_every_param_and_tag_is_one_that_mlflow_takes_uncut(role, tags, requested, size):
-    made = link(role, requested, tags=tuple(tags), usage_bytes=size)
+    made = link(role, requested, tags=tuple(tags), usage_bytes=size, dataset_name=requested)
     for key, value in record.params(made).items():
         assert _validate_param(key, value).value == value
         assert value.isprintable() or "\u00a0" in value
@@ -109,10 +109,16 @@ def test_an_input_that_somebody_logged_without_a_role_takes_the_plain_digest():
 
 def test_the_profile_is_short_and_flat():
     lines = record.profile(
-        version(message="x" * 500, tags=tuple(f"tag{i}" for i in range(100))),
+        version(
+            message="x" * 500,
+            tags=tuple(f"tag{i}" for i in range(100)),
+            dataset_name="cats\n" * 100,
+            content_digest="blake3:" + "ab" * 32,
+        ),
         "fake://cats@latest",
         Grade("B", ("offline",)),
         7,
+        "1 file added since v0",
     )
     assert len(lines) <= 10
     assert all(isinstance(value, str) and len(value) <= 80 for value in lines.values())
@@ -121,7 +127,12 @@ def test_the_profile_is_short_and_flat():
 
 def test_golden_record(golden):
     """The promise of schema 1, whole: params, tags, dataset input and link of one example."""
-    made = link(content_digest="blake3:" + "ab" * 32, message="relabelled 7s", metadata={"by": "round 3"})
+    made = link(
+        content_digest="blake3:" + "ab" * 32,
+        message="relabelled 7s",
+        metadata={"by": "round 3"},
+        dataset_name="Cats and dogs",
+    )
     entity = dataset_input(made, record.digest(made.version), files=3)
     told = {
         "params": record.params(made),
@@ -149,7 +160,13 @@ def test_golden_card(golden):
         (FileEntry("a.png", 1, "d" * 64), FileEntry("c.png", 3, "c" * 64), FileEntry("e.png", 5, "e" * 64))
     )
     links = [
-        link("training", name="v2", usage_bytes=9, message="[click](javascript:alert(1)) | <b>"),
+        link(
+            "training",
+            name="v2",
+            usage_bytes=9,
+            dataset_name="cats | **dogs**",
+            message="[click](javascript:alert(1)) | <b>",
+        ),
         link("validation", web_url="javascript:alert(1)", tags=("a|b", "c,d", "*bold*")),
         link("test", requested="fake://cats@`x`|<img>", name="v3"),
     ]

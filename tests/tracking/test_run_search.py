@@ -17,6 +17,8 @@ import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import NotFound, ProviderUnavailable, TrackingError
 from mlflow_dsver.tracking import run_search
+from mlflow_dsver.tracking.description import describe
+from mlflow_dsver.tracking.exporting import report_of
 from mlflow_dsver.tracking.recorded import all_links_of
 from mlflow_dsver.tracking.source import DatasetVersionSource
 
@@ -114,6 +116,27 @@ def test_a_run_whose_record_failed_half_way_is_found(tracking, digits):
         mlflow.log_param("dsver.training.version", str(digits))
         mlflow.set_tag("dsver.error", "training: the tracking server did not answer in time")
     assert users(digits) == [run.info.run_id]
+
+
+def test_the_name_of_a_dataset_stands_on_the_run_beside_its_id(tracking, fake, capsys):
+    """Where people look: tags, the dataset's profile and source, the card, the description, the lists of runs."""
+    fake.has(version("dst364npcw6ccok", dataset_name="cats | <b>\x1b[31m"))
+    run_id = linked("fake://dst364npcw6ccok")
+    run = MlflowClient().get_run(run_id)
+    shown = "cats | <b>\\x1b[31m"
+    assert run.data.tags["dsver.training.dataset_name"] == shown
+    (given,) = run.inputs.dataset_inputs
+    assert json.loads(given.dataset.profile)["dataset_name"] == shown
+    assert json.loads(given.dataset.source)["dataset_name"] == "cats | <b>\x1b[31m"
+    assert r"**cats \| \<b\>" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/dsver/card.md")
+    assert r"**cats \| \<b\>" in describe(run_id)
+    (use,) = dsver.runs_using("fake://dst364npcw6ccok@v1")
+    assert use.dataset_name == use.to_json()["dataset_name"] == shown
+    for words in (["runs", "fake://dst364npcw6ccok@v1"], ["inputs", run_id]):
+        assert command(words) == 0
+        assert f"fake://dst364npcw6ccok@v1 ({shown})" in " ".join(capsys.readouterr().out.split())
+    (told,) = report_of().runs
+    assert told.uses[0].dataset_name == shown
 
 
 @pytest.fixture

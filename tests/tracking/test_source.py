@@ -169,6 +169,7 @@ def test_the_json_stays_below_2_kilobytes(dataset, requested, size):
         usage_bytes=size,
         content_digest="blake3:" + "0" * 64,
         url="https://e.org/" + "x" * 450,
+        dataset_name=requested,
     )
     assert len(source.to_json().encode()) <= MAX_JSON
     assert json.loads(source.to_json())["dataset"] == dataset
