@@ -12,17 +12,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.errors import CorruptObject, InvalidArgument
 from mlflow_dsver.files import flush, make_folder, sync_folder
+from mlflow_dsver.providers.local.log_schema import read_operation
 from mlflow_dsver.providers.local.store import Store, locked, meanings
 
 MAX_LINE = 256 * 1024
 """Bytes of one operation at most."""
+
+MAX_LOG = 1 << 30
+"""Bytes of a log at most: some million operations."""
+
+UNKNOWN = "it says what this version does not understand"
 
 _HEADER = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{32}) \Z")
 _HEADER_BYTES = 51
@@ -55,7 +63,8 @@ class Record:
 class State:
     """What a log adds up to.
 
-    versions: living ones by id, the one created last at the end. tags: tag to version id. ids: every id ever given
+    versions: living ones by id, the one created last at the end. tags: tag to version id, and `tagged` the other way;
+    changed by `tag` and `untag` alone. ids: every id ever given
     out, with its content digest. size: bytes of whole lines; torn: bytes of a cut line behind them. sum: of the
     last line. lines: how many there are.
     """
@@ -63,6 +72,7 @@ class State:
     dataset: str
     versions: dict[str, Record] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    tagged: dict[str, set[str]] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     size: int = 0
     torn: int = 0
@@ -71,7 +81,19 @@ class State:
 
     def tags_of(self, version: str) -> tuple[str, ...]:
         """The tags of a version, sorted."""
-        return tuple(sorted(tag for tag, target in self.tags.items() if target == version))
+        return tuple(sorted(self.tagged.get(version, ())))
+
+    def tag(self, version: str, tag: str) -> None:
+        """Give a tag to a version, and take it from another that has it."""
+        self.untag(self.tags.get(tag, ""), tag)
+        self.tags[tag] = version
+        self.tagged.setdefault(version, set()).add(tag)
+
+    def untag(self, version: str, tag: str) -> None:
+        """Take a tag from a version, if it has it."""
+        if tag in self.tagged.get(version, ()):
+            del self.tags[tag]
+            self.tagged[version].remove(tag)
 
 
 def read_state(store: Store, dataset: str) -> State | None:
@@ -80,10 +102,10 @@ def read_state(store: Store, dataset: str) -> State | None:
     try:
         with meanings(f"the log of dataset {dataset!r} cannot be read"):
             try:
-                return parse(path.read_bytes(), dataset) if store.exists() else None
+                return parse(read_log(path), dataset) if store.exists() else None
             except CorruptObject:  # perhaps read while a writer cut a torn line and wrote its own
                 with locked(path, exclusive=False):
-                    return parse(path.read_bytes(), dataset)
+                    return parse(read_log(path), dataset)
     except OSError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
@@ -129,21 +151,24 @@ def parse(text: bytes, dataset: str | None) -> State | None:
     Raises CorruptObject, naming dataset and line.
     """
     state = State(dataset or "")
-    while state.size < len(text):
-        body, total, length = _line_at(text, state)
+    whole = _without_zeros(text)
+    while state.size < len(whole):
+        body, total, length = _line_at(whole, state)
         if body is None:
-            state.torn = len(text) - state.size
             break
         try:
-            operation = json.loads(body)
+            operation = read_operation(body)
             if dataset is None and state.lines == 0:
                 state.dataset = operation["dataset"]
             if operation["dataset"] != state.dataset:
                 raise _damaged(state, f"it is that of {operation['dataset']!r}")
             apply(state, operation)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise _damaged(state, "it says what this version does not understand") from error
+        except KeyError as error:
+            raise _damaged(state, "it is about a version that does not exist") from error
+        except ValueError as error:
+            raise _damaged(state, f"{UNKNOWN}: {error}") from error
         state.size, state.sum, state.lines = state.size + length, total, state.lines + 1
+    state.torn = len(text) - state.size
     return state if state.lines else None
 
 
@@ -152,17 +177,17 @@ def apply(state: State, operation: Operation) -> None:
     version = operation["version"]
     if operation["op"] == "delete":
         del state.versions[version]
-        state.tags = {tag: target for tag, target in state.tags.items() if target != version}
+        for tag in state.tagged.pop(version, ()):
+            del state.tags[tag]
         return
     known = state.versions.pop(version, None) if operation["op"] == "create" else state.versions[version]
     record = _changed(known, operation) if known else _new(operation)
     state.versions[version] = record
     state.ids[version] = record.digest
-    for tag in operation.get("remove_tags", ()):
-        if state.tags.get(tag) == version:
-            del state.tags[tag]
-    for tag in operation.get("add_tags", ()):
-        state.tags[tag] = version
+    for tag in operation.get("remove_tags") or ():
+        state.untag(version, tag)
+    for tag in operation.get("add_tags") or ():
+        state.tag(version, tag)
 
 
 def _new(operation: Operation) -> Record:
@@ -194,16 +219,22 @@ def _changed(record: Record, operation: Operation) -> Record:
     return replace(record, **changes)
 
 
+def _without_zeros(text: bytes) -> bytes:
+    """The log without the zeros that a cut write may leave where bytes should have come."""
+    stripped = text.rstrip(b"\0")
+    return stripped if len(stripped) < len(text) - 8 else text
+
+
 def _line_at(text: bytes, state: State) -> tuple[bytes | None, str, int]:
     """Body, sum and length of the line at `state.size`; the body is None for a line that was cut off."""
     start = state.size
-    if len(text.rstrip(b"\0")) < len(text) - 8:  # a cut write may leave zeros where bytes should have come
-        text = text.rstrip(b"\0")
     if len(text) - start < _HEADER_BYTES:
         return None, "", 0
     header = _HEADER.match(text[start : start + _HEADER_BYTES])
     if not header or _check(state.sum, header[1].decode(), header[3].decode()) != header[2].decode():
         raise _damaged(state, "its header is not what was written")
+    if int(header[1], 16) > MAX_LINE:
+        raise _damaged(state, "it is longer than a line may be")
     end = start + _HEADER_BYTES + int(header[1], 16)
     if len(text) <= end:
         return None, "", 0
@@ -228,11 +259,31 @@ def _write(descriptor: int, line: bytes, state: State) -> None:
         raise
 
 
+def read_log(path: Path) -> bytes:
+    """All bytes of a log. Raises CorruptObject for what is no file or larger than MAX_LOG; OSError passes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _read_all(descriptor: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LOG:
+        raise CorruptObject(
+            "the log of a dataset is no file, or too large",
+            expected=f"a file of at most {MAX_LOG:,} bytes",
+            got=f"{stat.filemode(status.st_mode)}, {status.st_size:,} bytes",
+            done="Nothing was served or changed",
+            tip="the file from a backup",
+        )
     os.lseek(descriptor, 0, os.SEEK_SET)
     parts = []
-    while part := os.read(descriptor, 1 << 20):
+    left = MAX_LOG
+    while left > 0 and (part := os.read(descriptor, min(left, 1 << 20))):
         parts.append(part)
+        left -= len(part)
     return b"".join(parts)
 
 

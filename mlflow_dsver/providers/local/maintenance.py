@@ -19,7 +19,7 @@ from typing import Any
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.manifests import FileEntry, Manifest
-from mlflow_dsver.providers.local.log import State, parse
+from mlflow_dsver.providers.local.log import State, parse, read_log
 from mlflow_dsver.providers.local.objects import object_state
 from mlflow_dsver.providers.local.provider import file_sum, manifest_of
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
@@ -259,7 +259,7 @@ def _states(store: Store, findings: list[Finding]) -> Iterator[tuple[Path, State
     for folder in _children(store.root / "datasets"):
         log = folder / "log"
         try:
-            state = parse(log.read_bytes(), None)
+            state = parse(read_log(log), None)
         except FileNotFoundError:
             continue  # made by a process that was killed before it had anything to say
         except CorruptObject:
@@ -278,7 +278,7 @@ def _read_again(log: Path, store: Store, findings: list[Finding]) -> State | Non
     """Read a log that looked damaged while nobody writes to it."""
     try:
         with locked(log, exclusive=False):
-            return parse(log.read_bytes(), None)
+            return parse(read_log(log), None)
     except (StoreError, OSError) as error:
         findings.append(Finding("log", _relative(store, log), str(error)))
         return None

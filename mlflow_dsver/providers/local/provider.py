@@ -22,7 +22,7 @@ from mlflow_dsver.files import atomic_write, sync_folder
 from mlflow_dsver.manifests import InvalidManifest, Manifest
 from mlflow_dsver.manifests import read as read_manifest
 from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
-from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_state
+from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
 from mlflow_dsver.providers.local.objects import Arrival
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects
@@ -229,7 +229,7 @@ class LocalProvider(Provider):
         with meanings(f"the store {self.store.root} cannot be read"):
             for log in (self.store.root / "datasets").glob("*/log"):
                 try:
-                    state = parse(log.read_bytes(), None)
+                    state = parse(read_log(log), None)
                 except CorruptObject as error:
                     if damaged:
                         continue

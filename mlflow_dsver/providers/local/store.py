@@ -151,7 +151,7 @@ def locked(path: Path, *, exclusive: bool, seconds: float | None = None, create:
         raise StoreError("the local store needs the file locks of Linux or macOS", got=f"the system {os.name!r}")
     flags = (os.O_RDWR | os.O_APPEND if exclusive else os.O_RDONLY) | (os.O_CREAT if create else 0)
     with meanings(f"the lock {path} cannot be had"):
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)  # a pipe would block
     try:
         with meanings(f"the lock {path} cannot be had"):
             _wait_for_lock(

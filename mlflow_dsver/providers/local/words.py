@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument
+from mlflow_dsver.providers.local.log_schema import MAX_DEPTH
 from mlflow_dsver.refs import check_tag
 
 MAX_METADATA = 64 * 1024
@@ -40,7 +41,7 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgument("metadata is not a mapping", expected=expected, got=type(metadata).__name__)
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
-        _check_keys(metadata)
+        _check_keys(metadata, MAX_DEPTH - 2)
         found: dict[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"metadata is not JSON: {error}", expected=expected) from error
@@ -49,15 +50,17 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_keys(value: object) -> None:
-    """Raise TypeError for keys that are no text: JSON would make text of them without saying so."""
+def _check_keys(value: object, depth: int) -> None:
+    """Raise TypeError for keys that are no text (JSON would make text of them), ValueError for more levels."""
+    if depth <= 0:
+        raise ValueError("it is nested too deep")
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("a key is not text")
         value = list(value.values())
     if isinstance(value, list | tuple):
         for each in value:
-            _check_keys(each)
+            _check_keys(each, depth - 1)
 
 
 def utf8(text: str) -> bytes:

@@ -1,0 +1,128 @@
+"""What an entry of a dataset's log may be: checked before anything is made of it.
+
+A right checksum says that the bytes are those that were written, not that they mean something: a bug, another program
+or an attacker may have written them. (A table, because pydantic would cost every start a tenth of a second.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.versions import date_text, date_value
+
+MAX_DEPTH = 200
+"""Objects and lists inside each other, at most."""
+
+_DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+_VERSION = re.compile(r"[0-9a-f]{6,64}\Z")
+_SUM = re.compile(r"[0-9a-f]{32}\Z")
+_MAX = 1 << 63
+
+
+def read_operation(body: bytes) -> dict[str, Any]:
+    """An entry's JSON, checked. Raises ValueError, with what is wrong in words, for everything else."""
+    try:
+        operation = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    if not isinstance(operation, dict):
+        raise ValueError("it is not an object")
+    if b"\\ud" in body.lower():
+        json.dumps(operation, ensure_ascii=False).encode()  # UnicodeEncodeError for half a character
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(operation)
+    kind = operation.get("op")
+    if not isinstance(kind, str) or kind not in _REQUIRED:
+        raise ValueError("its operation is unknown")
+    for name, test in _REQUIRED[kind].items():
+        if name not in operation or not test(operation[name]):
+            raise ValueError(f"its field {name!r} is missing or not what it should be")
+    for name, test in _OPTIONAL.items():
+        if operation.get(name) is not None and not test(operation[name]):
+            raise ValueError(f"its field {name!r} is not what it should be")
+    if kind == "create" and not operation["digest"].removeprefix("blake3:").startswith(operation["version"]):
+        raise ValueError("its version is not the beginning of its content digest")
+    return operation
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and pattern.match(value) is not None
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX
+
+
+def _date(value: object) -> bool:
+    """Whether a value is a date, one that can be told in UTC."""
+    if not isinstance(value, str) or not value or len(value) > 64:
+        return False
+    try:
+        return date_text(date_value(value)) is not None
+    except (ValueError, OverflowError):
+        return False
+
+
+def _dataset(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(DatasetRef("local", value))
+    except ValueError:
+        return False
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+_ANY: dict[str, Callable[[object], bool]] = {
+    "dataset": _dataset,
+    "version": _matches(_VERSION),
+    "at": _date,
+    "by": _text,
+}
+_REQUIRED = {
+    "create": _ANY
+    | {
+        "digest": _matches(_DIGEST),
+        "files": _number,
+        "bytes": _number,
+        "kept": lambda value: isinstance(value, bool),
+        "manifest": _matches(_SUM),
+    },
+    "update": _ANY,
+    "delete": _ANY,
+}
+_OPTIONAL: dict[str, Callable[[object], bool]] = {
+    "kept": lambda value: isinstance(value, bool),
+    "source": lambda value: isinstance(value, str) and "\0" not in value,
+    "manifest": _matches(_SUM),
+    "message": _text,
+    "metadata": lambda value: isinstance(value, dict),
+    "add_tags": _texts,
+    "remove_tags": _texts,
+}
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")
