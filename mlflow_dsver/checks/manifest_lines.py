@@ -102,17 +102,20 @@ class TooManyDifferences(ValueError):
     """Two manifests differ in more files than the caller takes."""
 
 
-def diff_streams(before: IO[bytes], after: IO[bytes], *, most: int | None = None) -> Difference:
+def diff_streams(
+    before: IO[bytes], after: IO[bytes], *, most: int | None = None, limits: ManifestLimits | None = None
+) -> Difference:
     """The difference of two compressed manifests; raises InvalidManifest when one is damaged.
 
-    most: files that may differ, None for any number. Raises TooManyDifferences before more are held in memory.
+    most: files that may differ, None for any number; raises TooManyDifferences before more are held in memory.
+    limits: of each, as of `ManifestLines`.
     """
     with no_collection():
-        return _merged(before, after, most)
+        return _merged(ManifestLines(before, limits), ManifestLines(after, limits), most)
 
 
-def _merged(before: IO[bytes], after: IO[bytes], most: int | None) -> Difference:
-    old, new = iter(ManifestLines(before)), iter(ManifestLines(after))
+def _merged(before: ManifestLines, after: ManifestLines, most: int | None) -> Difference:
+    old, new = iter(before), iter(after)
     left, right = next(old, None), next(new, None)
     removed: list[FileEntry] = []
     added: list[FileEntry] = []

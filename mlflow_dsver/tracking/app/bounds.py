@@ -6,66 +6,37 @@ meets more than it reads says so and names the command that has no such bounds; 
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 
+from mlflow_dsver.checks.manifest_lines import ManifestLines
 from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge
 
-_BLOCK = 1 << 18
+LISTING = ManifestLimits(compressed=32 << 20, unpacked=128 << 20, files=1_000_000)
+"""For pages that walk through manifests line by line."""
+CHECKING = ManifestLimits(compressed=16 << 20, unpacked=32 << 20, files=200_000)
+"""For the check button, which holds entries in memory."""
+LINK = 1 << 20
+"""Bytes of the JSON of one link; what providers answer takes a few kilobytes."""
 
 
 class TooLarge(ValueError):
     """An artifact is larger than a page reads; the text names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a page reads of one manifest at most. compressed, unpacked: bytes. files: entries."""
-
-    compressed: int
-    unpacked: int
-    files: int
+def until(limits: ManifestLimits, deadline: Deadline) -> ManifestLimits:
+    """The limits with no more time than is left."""
+    return replace(limits, seconds=deadline.left())
 
 
-LISTING = Bounds(compressed=32 << 20, unpacked=128 << 20, files=1_000_000)
-"""For pages that walk through manifests line by line."""
-CHECKING = Bounds(compressed=16 << 20, unpacked=32 << 20, files=200_000)
-"""For the check button, which holds entries in memory."""
-LINK = 1 << 20
-"""Bytes of the JSON of one link; what providers answer takes a few kilobytes."""
-
-
-def fits(content: bytes, bounds: Bounds, deadline: Deadline) -> bool:
-    """Whether a compressed manifest stays within the bounds, found out without keeping any of it.
-
-    Damaged content fits: whoever reads it further says what is wrong. Raises DeadlineExceeded.
-    """
-    if len(content) > bounds.compressed:
-        return False
-    size = lines = 0
+def fits(content: bytes, limits: ManifestLimits) -> bool:
+    """Whether a manifest stays within the limits; a damaged one does: whoever reads it further says what is wrong."""
     try:
-        with gzip.GzipFile(fileobj=BytesIO(content), mode="rb") as unzipped:
-            while block := unzipped.read(_BLOCK):
-                deadline.check("looking at a manifest")
-                size += len(block)
-                lines += block.count(b"\n")
-                if size > bounds.unpacked or lines > bounds.files + 1:  # the first line is the header
-                    return False
-    except (gzip.BadGzipFile, EOFError, zlib.error):
+        for _ in ManifestLines(BytesIO(content), limits):
+            pass
+    except ManifestTooLarge:
+        return False
+    except InvalidManifest:
         pass
     return True
-
-
-class Timed(BytesIO):
-    """Bytes that can be read until a deadline is over; then `read` raises DeadlineExceeded."""
-
-    def __init__(self, content: bytes, deadline: Deadline) -> None:
-        super().__init__(content)
-        self._deadline = deadline
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As of BytesIO, while there is time."""
-        self._deadline.check("reading a manifest")
-        return super().read(size)

@@ -23,7 +23,7 @@ from mlflow_dsver.lineage.views import Page
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.app import pages
-from mlflow_dsver.tracking.app.bounds import CHECKING, LINK, TooLarge, fits
+from mlflow_dsver.tracking.app.bounds import CHECKING, LINK, TooLarge, fits, until
 from mlflow_dsver.tracking.app.disclosure import disclosed
 from mlflow_dsver.tracking.app.visitor import Visitor
 from mlflow_dsver.tracking.queries import RunFacts, facts_of
@@ -129,7 +129,7 @@ def _files(visitor: Visitor, run: RunFacts, deadline: Deadline) -> dict[str, byt
             content = visitor.artifact(run.run_id, f"{record.FOLDER}/{name}", limit)
             if content is None:
                 continue
-            if limit != LINK and not fits(content, CHECKING, deadline):
-                raise TooLarge(f"{name} lists too many files")
+            if limit != LINK and not fits(content, until(CHECKING, deadline)):
+                raise TooLarge(f"{name} is too long a list of files")
             found[name] = content
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from mlflow_dsver.manifests import InvalidManifest
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.app import catalogue, kept
-from mlflow_dsver.tracking.app.bounds import LISTING, Timed, TooLarge, fits
+from mlflow_dsver.tracking.app.bounds import LISTING, TooLarge, until
 from mlflow_dsver.tracking.app.catalogue import Catalogue
 from mlflow_dsver.tracking.app.visitor import Visitor
 from mlflow_dsver.tracking.lineage_queries import runs_of
@@ -46,6 +47,7 @@ def manifest_of(visitor: Visitor, ref: DatasetRef, deadline: Deadline) -> bytes 
 
     Raises DeadlineExceeded.
     """
+    deadline.check("reading manifests")
     runs, _ = runs_of(visitor, visitor.experiments, ref)
     for run in runs[:5]:
         for use in run.uses:
@@ -69,14 +71,15 @@ def compare(visitor: Visitor, before: DatasetRef, after: DatasetRef) -> DiffPage
     deadline = Deadline(COMPARE_SECONDS)
     command = f"On a machine: mlflow-dsver diff {before} {after}"
     try:
-        streams: list[Timed] = []
+        streams: list[BytesIO] = []
         for ref in (before, after):
             content = manifest_of(visitor, ref, deadline)
             if content is None:
                 reason = f"No run that you may read has recorded the files of {ref}, or they are too many for a page."
                 return DiffPage(before, after, reason=reason)
-            streams.append(Timed(content, deadline))
-        return DiffPage(before, after, diff_streams(*streams, most=MOST_DIFFERENCES))
+            streams.append(BytesIO(content))
+        limits = until(LISTING, deadline)
+        return DiffPage(before, after, diff_streams(*streams, most=MOST_DIFFERENCES, limits=limits))
     except TooManyDifferences:
         reason = f"More than {MOST_DIFFERENCES:,} files differ, which are too many for a page. {command}"
     except (InvalidManifest, DeadlineExceeded):
@@ -114,7 +117,7 @@ def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> I
     digest = _DIGEST.match(wanted.strip().lower())
     part = json.dumps(wanted, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
     needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
-    for line in ManifestLines(Timed(content, deadline)):
+    for line in ManifestLines(BytesIO(content), until(LISTING, deadline)):
         if any(needle in line for needle in needles):
             entry = parse_line(line)
             if wanted in entry.path or (digest and entry.digest.startswith(digest[1])):
@@ -123,10 +126,8 @@ def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> I
 
 def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
     """Whether a manifest is within bounds and is the one of that content digest."""
-    if not fits(content, LISTING, deadline):
-        return False
     try:
-        lines = ManifestLines(Timed(content, deadline))
+        lines = ManifestLines(BytesIO(content), until(LISTING, deadline))
         for _ in lines:
             pass
         return lines.content_digest == digest

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,8 @@ from mlflow_dsver.lineage.facts import Filter
 from mlflow_dsver.lineage.links import MLflow, Pages
 from mlflow_dsver.lineage.views import MessagePage, Page
 from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.text import one_line
+from mlflow_dsver.secrets import redacted
+from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking.app import pages as made
 from mlflow_dsver.tracking.app.serving import ACTIONS, ROOT, prefixed
 from mlflow_dsver.tracking.app.visitor import Visitor
@@ -104,11 +106,20 @@ def read_filter(query: Query) -> Filter:
 def _respond(app: Any, answer: Answer) -> Any:
     from flask import request
 
-    status, page = _guarded(app, request, answer)
     nonce = secrets.token_urlsafe(16)
     addresses = Pages(prefixed(ROOT), prefixed(ACTIONS))
     root = prefixed("/").rstrip("/")
-    response = app.make_response(html.render(page, addresses, MLflow(root), nonce))
+    try:
+        status, page = _guarded(app, request, answer)
+        text = html.render(page, addresses, MLflow(root), nonce)
+    except Exception as error:  # noqa: BLE001  (the last resort: a page that says nothing, and the log)
+        _logger.error("%s: %s\n%s", request.path, error_line(error), redacted(traceback.format_exc()))
+        status, page = (
+            500,
+            MessagePage("Something went wrong", "The page could not be made; the server's log says why."),
+        )
+        text = html.render(page, addresses, MLflow(root), nonce)
+    response = app.make_response(text)
     response.status_code = status
     response.headers["Content-Security-Policy"] = html.policy(nonce)
     response.headers["X-Content-Type-Options"] = "nosniff"
