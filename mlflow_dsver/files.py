@@ -86,6 +86,15 @@ def sync_file_system(folder: Path) -> bool:
     One call for any number of files, which is many times faster than one fsync each. Linux only (5.8 or newer
     reports failed writes through it). OSError when the file system reports that a write has failed.
     """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return sync_open_file_system(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_open_file_system(descriptor: int) -> bool:
+    """`sync_file_system` of the file system of an open file or folder."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -93,11 +102,7 @@ def sync_file_system(folder: Path) -> bool:
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
         return False
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(descriptor)
+    if syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return True

@@ -44,6 +44,7 @@ KNOWN = {
     "OVERRIDE": "dataset versions in place of those that a script asks for: role=reference;role=reference",
     "RESOLVED": "answers that mlflow-dsver run hands to the processes below it; not for people",
     "KEEP": "seconds for which an answer kept on this host is taken for INPUTS; 0: never",
+    "TRUST_DATES": "folders on network, FUSE and memory file systems whose files' dates are believed, : between them",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }

@@ -22,7 +22,8 @@ from mlflow_dsver.checks.evidence import NOT_ASKED, ByteEvidence, Depth, Proof, 
 from mlflow_dsver.checks.manifest_lines import ManifestLines, parse_line
 from mlflow_dsver.checks.sampling import Sampling
 from mlflow_dsver.content.cache import default_cache
-from mlflow_dsver.content.hashing import Rules, hash_folder
+from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.patterns import IGNORE_FILE, Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.reading import LARGE, Reader, spread
 from mlflow_dsver.errors import ContentError, DsverError
@@ -100,7 +101,7 @@ def _at_hand(
     if next(place.folder.iterdir(), None) is None:
         return ByteEvidence(Seen.GONE, reason=f"the folder {one_line(place.folder)} is empty")
     if effort.depth is not Depth.SAMPLE and not place.by_digest:
-        return read_folder(place.folder, version, effort.depth, manifest, progress)
+        return read_folder(place.folder, version, effort.depth, manifest, progress, rules=place.rules)
     if place.manifest is not None:
         with place.manifest.open("rb") as stream:
             lines = _lines(stream, version)
@@ -133,21 +134,36 @@ def _lines(stream: IO[bytes], version: DatasetVersion) -> list[bytes] | None:
 
 
 def read_folder(
-    folder: Path, version: DatasetVersion, depth: Depth, manifest: bytes | None, progress: Progress = SILENT
+    folder: Path,
+    version: DatasetVersion,
+    depth: Depth,
+    manifest: bytes | None,
+    progress: Progress = SILENT,
+    *,
+    rules: Rules | None = None,
 ) -> ByteEvidence:
     """What all files of a folder are now, compared with a version's record. Raises ContentError.
 
-    depth: `default` believes the stat cache, anything else hashes now. manifest: as of `read_bytes`.
+    depth: `default` believes the stat cache, anything else hashes now. manifest: as of `read_bytes`; no digest covers
+    its header. rules: the patterns that the version was made by, from a source that is covered; None for unknown.
+
+    Patterns decide which files count, so nothing matches by patterns that anybody may have written: where they are
+    unknown and leave files out, the evidence has no proof. Where the header differs from `rules`, both must match.
     """
     recorded = _recorded(manifest, version)
+    claimed = recorded.rules if recorded else None
+    left_out: list[str] = []
+    first, second = (claimed or Rules(), None) if rules is None else (rules, claimed)
     cache = default_cache(read_only=True) if depth is Depth.DEFAULT else None
-    rules = recorded.rules if recorded else Rules()
-    found = hash_folder(folder, rules=rules, cache=cache, progress=progress)
+    found = hash_folder(folder, rules=first, cache=cache, progress=progress, passed_over=left_out.append)
+    if second not in (None, first) and found.digest == version.content_digest:
+        assert second is not None
+        found = hash_folder(folder, rules=second, cache=cache, progress=progress)
     same = found.digest == version.content_digest
     changes: Difference | None = Difference(unchanged=len(found)) if same else None
     if not same and recorded is not None:
         changes = difference(Manifest(tuple(recorded.entries())), found)
-    return ByteEvidence(
+    seen = ByteEvidence(
         Seen.READ,
         proof=Proof.HASHED if cache is None else Proof.CACHED,
         digest=found.digest,
@@ -155,6 +171,16 @@ def read_folder(
         bytes=found.total_bytes,
         difference=changes,
     )
+    hidden = sorted(path for path in left_out if path != IGNORE_FILE)
+    if not same or rules is not None or not hidden:
+        return seen
+    return replace(seen, proof=Proof.NONE, reason=_hidden(hidden))
+
+
+def _hidden(paths: list[str], limit: int = 5) -> str:
+    named = ", ".join(one_line(path, 80) for path in paths[:limit])
+    more = f" and {len(paths) - limit:,} more" if len(paths) > limit else ""
+    return f"patterns that the record does not vouch for leave out {named}{more}; all other files match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +188,7 @@ class _Recorded:
     """The recorded manifest, parsed only as far as is needed."""
 
     content: bytes
-    rules: Rules
+    rules: Rules | None
 
     def entries(self) -> list[FileEntry]:
         return [parse_line(line) for line in ManifestLines(BytesIO(self.content))]
@@ -177,14 +203,7 @@ def _recorded(manifest: bytes | None, version: DatasetVersion) -> _Recorded | No
         return None
     if lines.content_digest != version.content_digest:
         return None
-    made = lines.header.get("made")
-    patterns = {key: made.get(key) for key in ("include", "exclude")} if isinstance(made, dict) else {}
-    texts = {
-        key: tuple(each for each in value if isinstance(each, str))
-        for key, value in patterns.items()
-        if isinstance(value, list)
-    }
-    return _Recorded(manifest, Rules(**texts))
+    return _Recorded(manifest, Rules.from_made(lines.header.get("made")))
 
 
 def _by_line(place: Place, lines: Sequence[bytes], unchanged: Unchanged | None, progress: Progress) -> ByteEvidence:

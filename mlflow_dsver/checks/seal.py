@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Seen
+from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, Seen
 from mlflow_dsver.checks.phrases import difference_lines, path_lines
 from mlflow_dsver.checks.reading import Effort, read_bytes, read_folder
 from mlflow_dsver.checks.verdicts import difference_in_words, paths_of
+from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.providers.registry import get_provider
@@ -148,6 +149,8 @@ def _sealed(link: Link, depth: Depth) -> SealedInput:
         return SealedInput(link.role, version, link.grade, False, seen.reason, paths=seen.paths)
     if seen.seen is not Seen.READ:
         return SealedInput(link.role, version, link.grade, None, seen.reason or str(seen.seen), paths=seen.paths)
+    if seen.digest == version.content_digest and seen.proof is Proof.NONE:
+        return SealedInput(link.role, version, link.grade, None, seen.reason)
     if seen.digest == version.content_digest:
         return SealedInput(link.role, version, link.grade, True)
     paths = paths_of(seen.difference) if seen.difference else ()
@@ -161,5 +164,5 @@ def _look(version: DatasetVersion, depth: Depth) -> ByteEvidence:
         return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
     manifest = place.manifest.read_bytes() if place.manifest is not None else None
     if place.given is not None:
-        return read_folder(place.given, version, depth, manifest)
+        return read_folder(place.given, version, depth, manifest, rules=EVERYTHING)
     return read_bytes(provider, version, Effort(depth), manifest=manifest, fetch=False)

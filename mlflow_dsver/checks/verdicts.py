@@ -183,6 +183,8 @@ def _unproven(evidence: Evidence) -> Finding:
     recorded, seen = evidence.record.version, evidence.bytes
     if recorded.content_digest is None and (seen.seen is Seen.READ or evidence.depth in (Depth.FULL, Depth.SAMPLE)):
         what = "no content digest was recorded, so there is nothing to compare the files with"
+    elif seen.seen is Seen.READ:
+        what = "files are left out by patterns that the record does not vouch for"
     elif evidence.depth in (Depth.FULL, Depth.SAMPLE):
         what = "the files could not be had, and this depth takes no one's word"
     elif not evidence.record.vouched:

@@ -1,8 +1,9 @@
 """Remembers the digests of files that were hashed, so that an unchanged folder costs its stat calls and little more.
 
 An entry is believed when device, inode, size, mtime and ctime of the file are those that it was hashed with. An
-edit in place whose mtime was set back has changed ctime, which nobody can set. Files whose mtime or ctime was
-younger than `YOUNG` when their hashing began are not remembered: they could change again within the clock's grain.
+edit in place whose mtime was set back has changed ctime, which nobody can set. Not remembered are files whose mtime
+or ctime was younger than `YOUNG` when their hashing began, as they could change again within the clock's grain, and
+files on file systems where a change need not move them (`dirty_pages`), such as tmpfs.
 
 Each hashed folder has one file here, replaced whole: its files' paths, stamps and digests, sorted by path, in blocks
 with a checksum each. So nobody waits for a lock, reading writes nothing, a kill or a power cut leaves the former
@@ -36,7 +37,7 @@ UNUSED = 90 * 86_400
 Row = tuple[str, tuple[bytes, bytes]]
 """A file's path below its folder, and with it the stamp of its stat and its digest as 32 bytes."""
 
-_MAGIC = b"mlflow-dsver stat cache 1\n"
+_MAGIC = b"mlflow-dsver stat cache 2\n"  # 1 remembered files whose dirty pages had not been flushed
 _SUFFIX = ".stat"
 _HEAD = struct.Struct("<II16s")  # rows, bytes of the joined paths, checksum
 _ROW = struct.Struct("40s32s")

@@ -2,8 +2,10 @@
 
 In two steps: the folder is walked and the cache asked, which decides what must be read; then that is read, in
 batches, by as many threads as there are processors. A file is opened, its stat taken before and after it is read,
-and the whole fails, naming it, when the two differ: a manifest never describes a mixture of two states of a file.
-(Between files there is no such bond: whoever writes to a folder while it is hashed may get some of the changes.)
+and the whole fails, naming it, when the two differ: a manifest never describes a mixture of two states of a file,
+where a file system tells (`dirty_pages`). The folder is held open, and links to folders in it are looked at again at
+the end, so it never describes a mixture of two folders either. (Between the files of a folder there is no such bond:
+whoever writes to it while it is hashed may get some of the changes.)
 
 Memory: about 400 bytes a file for the manifest, and a buffer for each thread, however large the files are. Files
 are read, not mapped into memory: a mapped file that is cut short kills the process.
@@ -20,10 +22,12 @@ from typing import Any
 
 from mlflow_dsver._version import __version__
 from mlflow_dsver.content.cache import Row, StatCache, stamp
+from mlflow_dsver.content.dirty_pages import RECENT, DirtyPages, flush_many, trusted_device
+from mlflow_dsver.content.open_folder import OpenFolder, opened
 from mlflow_dsver.content.patterns import Rules, Selection, select
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.reading import LARGE, Reader, Take, Todo, spread
-from mlflow_dsver.content.walk import Found, check_folder, walk_selected
+from mlflow_dsver.content.walk import Found, PassedOver, walk_selected
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.memory import no_collection
@@ -49,34 +53,52 @@ def hash_folder(
     cache: StatCache | None = None,
     progress: Progress = SILENT,
     take: Take | None = None,
+    passed_over: PassedOver | None = None,
 ) -> Manifest:
     """The manifest of a folder's files; what counts as such is told in `mlflow_dsver.content.walk`.
 
     cache: spares reading files that were hashed before and are untouched; None reads everything.
     take: called, possibly from several threads, for each file whose digest the cache does not know.
+    passed_over: called with each path that patterns leave out, and with the ignore file's name if there is one.
     Raises ContentError for a folder that is missing, a file or without files, for what `walk` refuses, and for
     files that cannot be read or that change, grow, shrink or vanish meanwhile, naming them.
     """
-    selection = select(check_folder(folder), rules)
-    memory = _Memory(cache, os.fsencode(os.path.realpath(folder)))
-    with no_collection():
-        entries, todo, gone = _decide(walk_selected(folder, selection), memory.rows())
-    if not entries:
-        raise ContentError(
-            f"{one_line(folder)} has no files", expected="at least one file that no pattern leaves out"
-        )
+    with opened(folder) as held:
+        selection = select(held.descriptor, rules)
+        memory = _Memory(cache, os.fsencode(held.real))
+        with no_collection():
+            entries, todo, gone, recent = _decide(walk_selected(held, selection, passed_over), memory.rows())
+        if not entries:
+            raise ContentError(
+                f"{one_line(folder)} has no files", expected="at least one file that no pattern leaves out"
+            )
+        flush_many(held.descriptor, recent)
+        try:
+            _read(held, todo, entries, memory, take, progress)
+        finally:
+            memory.save(gone if selection.everything() else [])
+    return Manifest(tuple(entries), made=_made(selection))
+
+
+def _read(
+    held: OpenFolder,
+    todo: Todo,
+    entries: list[FileEntry],
+    memory: _Memory,
+    take: Take | None,
+    progress: Progress,
+) -> None:
+    """Read what is to be read into the entries and the cache. Raises ContentError."""
     progress.total(len(todo), sum(size for _, _, size in todo))
     large_files = sum(size >= LARGE for _, _, size in todo)
-    reader = Reader(folder, take, progress, large_files=large_files)
-    try:
-        for batch in spread(reader, todo):
-            for place, entry, fresh_stamp in batch:
-                entries[place] = entry
-                memory.keep(entry, fresh_stamp)
-    finally:
-        memory.save(gone if selection.everything() else [])
-    reader.problems.raise_any(folder)
-    return Manifest(tuple(entries), made=_made(selection))
+    pages = DirtyPages(trusted_device(held) if memory.used else None)
+    reader = Reader(held.path, take, progress, large_files=large_files, root=held.descriptor, pages=pages)
+    for batch in spread(reader, todo):
+        for place, entry, fresh_stamp in batch:
+            entries[place] = entry
+            memory.keep(entry, fresh_stamp)
+    held.check_links(reader.problems)
+    reader.problems.raise_any(held.path)
 
 
 def hash_file(path: Path) -> FileEntry:
@@ -88,14 +110,17 @@ def hash_file(path: Path) -> FileEntry:
     return read[0]
 
 
-def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str]]:
+def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str], int]:
     """Entries in order, what is to be read (whose entries have no digest yet), and known paths that are gone.
 
-    Both inputs are sorted by path, so they are merged without keeping either.
+    And how many of those to be read changed so recently that they may lie in memory alone. Both inputs are sorted by
+    path, so they are merged without keeping either.
     """
     entries: list[FileEntry] = []
     todo: Todo = []
     gone: list[str] = []
+    recent = 0
+    latest = time.time_ns() - RECENT
     known, (known_stamp, digest) = next(rows, _END)
     for path, status in chain.from_iterable(runs):
         while known is not None and known < path:
@@ -105,12 +130,13 @@ def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[File
             entries.append(_entry(FileEntry, (path, status.st_size, digest.hex())))
         else:
             todo.append((len(entries), path, status.st_size))
+            recent += status.st_ctime_ns > latest
             entries.append(_entry(FileEntry, (path, status.st_size, "")))
         if known == path:
             known, (known_stamp, digest) = next(rows, _END)
     if known is not None:
         gone += [known, *(path for path, _ in rows)]
-    return entries, todo, gone
+    return entries, todo, gone, recent
 
 
 class _Memory:
@@ -121,6 +147,7 @@ class _Memory:
         self._root = root
         self._fresh: list[Row] = []
         self._saved = time.monotonic()
+        self.used = cache is not None
 
     def rows(self) -> Iterator[Row]:
         return iter(()) if self._cache is None else self._cache.rows(self._root)
@@ -145,4 +172,4 @@ class _Memory:
 
 
 def _made(selection: Selection) -> dict[str, Any]:
-    return {"tool": f"mlflow-dsver {__version__}", "digest": "blake3", "links": "followed", **selection.made()}
+    return {"tool": f"mlflow-dsver {__version__}", "digest": "blake3", "links": "followed", **selection.rules.made()}

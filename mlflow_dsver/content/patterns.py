@@ -5,13 +5,16 @@ when it matches an include pattern (or there are none) and the last exclude patt
 negated one. The lines of `.dsverignore` in the folder's root come before the caller's exclude patterns; such a
 file deeper down has no meaning. As in git, nothing below an excluded folder can be included again.
 `.dsverignore` in the root is never content itself, so that changing it alone makes no new version.
+
+A manifest says by which patterns it was made. To compare a folder with it, the folder is walked by these again and
+not by the ignore file that lies there now: a new file with a pattern that hides it is a new file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlflow_dsver.errors import ContentError
@@ -25,22 +28,55 @@ Test = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Patterns as in a `.gitignore`. include: only these files; none means all. exclude: not these."""
+    """Patterns as in a `.gitignore`. include: only these files; none means all. exclude: not these.
+
+    recorded: these are the patterns of a manifest, and `ignored` (the lines of its ignore file, None for no such
+    file) is taken in place of the ignore file that the folder has now.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignored: tuple[str, ...] | None = None
+    recorded: bool = False
+
+    @classmethod
+    def from_made(cls, made: object) -> Rules | None:
+        """The patterns that a manifest's header, or the log of the store, says it was made by; None when it does not.
+
+        An older record without the key `ignore_file` had none.
+        """
+        if not isinstance(made, Mapping):
+            return None
+        lists = [made.get(key) for key in ("include", "exclude")]
+        ignored = made.get("ignore_file")
+        texts = [_texts(each) for each in (*lists, [] if ignored is None else ignored)]
+        include, exclude, lines = texts
+        if include is None or exclude is None or lines is None:
+            return None
+        return cls(include, exclude, None if ignored is None else lines, recorded=True)
+
+    def made(self) -> dict[str, Any]:
+        """The patterns as a manifest records them; of recorded rules the same that `from_made` was given."""
+        return {
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "ignore_file": None if self.ignored is None else list(self.ignored),
+        }
+
+
+EVERYTHING = Rules(recorded=True)
+"""All files count, whatever an ignore file says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Rules together with a folder's ignore file, ready to be asked.
 
-    ignored: the lines of `.dsverignore` that mean something; None when there is no such file.
+    rules: with the lines of `.dsverignore` that mean something.
     included, excluded: say so of a path below the folder, with a slash at the end for a folder; None for no patterns.
     """
 
     rules: Rules
-    ignored: tuple[str, ...] | None
     included: Test | None
     excluded: Test | None
 
@@ -54,28 +90,19 @@ class Selection:
         """Whether there are no patterns at all."""
         return self.included is None and self.excluded is None
 
-    def made(self) -> dict[str, Any]:
-        """The patterns as a manifest records them."""
-        return {
-            "include": list(self.rules.include),
-            "exclude": list(self.rules.exclude),
-            "ignore_file": None if self.ignored is None else list(self.ignored),
-        }
 
-
-def select(folder: Path, rules: Rules) -> Selection:
-    """Read the folder's ignore file and join it to the rules.
+def select(folder: int, rules: Rules) -> Selection:
+    """Read the ignore file of an open folder and join it to the rules, unless these are recorded ones.
 
     Raises ContentError for a pattern that is none, an ignore file that cannot be read, or patterns beyond
     MAX_CHARACTERS.
     """
-    ignored = _ignore_lines(folder / IGNORE_FILE)
-    patterns = (*rules.include, *(ignored or ()), *rules.exclude)
-    if sum(map(len, patterns)) > MAX_CHARACTERS:
+    if not rules.recorded:
+        rules = replace(rules, ignored=_ignore_lines(folder), recorded=True)
+    ignored = rules.ignored or ()
+    if sum(map(len, (*rules.include, *ignored, *rules.exclude))) > MAX_CHARACTERS:
         raise ContentError("too many patterns", expected=f"at most {MAX_CHARACTERS:,} characters in all")
-    return Selection(
-        rules, ignored, included=_test(rules.include), excluded=_test((*(ignored or ()), *rules.exclude))
-    )
+    return Selection(rules, included=_test(rules.include), excluded=_test((*ignored, *rules.exclude)))
 
 
 def _test(patterns: Iterable[str]) -> Test | None:
@@ -90,9 +117,11 @@ def _test(patterns: Iterable[str]) -> Test | None:
         raise ContentError(f"not a pattern: {error}", expected="patterns as in a .gitignore") from error
 
 
-def _ignore_lines(path: Path) -> tuple[str, ...] | None:
+def _ignore_lines(folder: int) -> tuple[str, ...] | None:
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(
+            os.open(IGNORE_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder), "rb"
+        ) as stream:
             text = stream.read(16 * MAX_CHARACTERS).decode()
     except FileNotFoundError:
         return None
@@ -100,3 +129,9 @@ def _ignore_lines(path: Path) -> tuple[str, ...] | None:
         raise ContentError(f"{IGNORE_FILE} cannot be read: {error}", paths=(IGNORE_FILE,)) from error
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return tuple(line for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        return None
+    return tuple(value)

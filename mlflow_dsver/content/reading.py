@@ -1,5 +1,8 @@
 """Opens files, has them taken, and makes sure that they held still meanwhile; spreads that over threads.
 
+A file that is written to meanwhile is noticed by its dates, for which `dirty_pages` sees to it that they move; on
+file systems where that cannot be proven, a write through a memory map may go unnoticed, and no digest is remembered.
+
 Small files that lie in memory are fastest in one thread, since Python runs one at a time; where each file is waited
 for (a cold disk, a network), several wait at once; large files occupy all processors, as hashing them needs no
 Python. Which of these it is, is found out while working.
@@ -19,6 +22,7 @@ from threading import Event
 from blake3 import blake3
 
 from mlflow_dsver.content.cache import is_young, stamp
+from mlflow_dsver.content.dirty_pages import DirtyPages
 from mlflow_dsver.content.problems import Problems, reason
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.manifests import FileEntry
@@ -54,12 +58,27 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Reader:
-    """Reads the files of one folder. take: what is done with each; None only hashes."""
+    """Reads the files of one folder. take: what is done with each; None only hashes.
 
-    def __init__(self, folder: Path, take: Take | None, progress: Progress, *, large_files: int = 1) -> None:
+    root: descriptor of the folder, so that its files are read even when its path leads elsewhere by now; None goes
+    by the path. pages: how changes by others are made to show.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        take: Take | None,
+        progress: Progress,
+        *,
+        large_files: int = 1,
+        root: int | None = None,
+        pages: DirtyPages | None = None,
+    ) -> None:
         self.problems = Problems()
         self.stopped = Event()
-        self._prefix = os.path.join(folder, "")  # noqa: PTH118  (text: a Path for each file is slow)
+        self._root = root
+        self._pages = pages or DirtyPages()
+        self._prefix = "" if root is not None else os.path.join(folder, "")  # noqa: PTH118  (a Path is slow)
         self._take = take or self._hash
         self._plain = take is None
         self._progress = progress
@@ -83,7 +102,7 @@ class Reader:
         After the first problem files are only opened, so that all that may not be read are soon known.
         """
         try:
-            descriptor = os.open(self._prefix + path, _OPEN)
+            descriptor = os.open(self._prefix + path, _OPEN, dir_fd=self._root)
         except OSError as error:
             self.problems.add(path, reason(error))
             return None
@@ -99,10 +118,13 @@ class Reader:
             return None
         if self.problems or self.stopped.is_set():
             return None
+        self._pages.wait_for_writer(descriptor, status.st_dev)
+        status = os.fstat(descriptor)
         now = time.time_ns()
         if 0 <= now - status.st_ctime_ns < TICK:  # a further write within the clock's grain would not show
             time.sleep(TICK / 1e9)
         before = stamp(status)
+        provable = not is_young(status, now) and self._pages.flush(descriptor, status.st_dev)
         try:
             digest = self._take(descriptor, status, path)
         except _ReadError as error:
@@ -111,7 +133,7 @@ class Reader:
         if before != stamp(os.fstat(descriptor)):
             self.problems.add(path, "changed while it was read")
             return None
-        return FileEntry(path, status.st_size, digest), None if is_young(status, now) else before
+        return FileEntry(path, status.st_size, digest), before if provable else None
 
     def _hash(self, descriptor: int, status: os.stat_result, path: str) -> str:
         size = status.st_size

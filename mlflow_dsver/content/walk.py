@@ -20,18 +20,17 @@ import logging
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain, islice
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from mlflow_dsver.content.open_folder import MOVED, OpenFolder, opened
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
 from mlflow_dsver.content.problems import Problems, reason
-from mlflow_dsver.errors import ContentError
-from mlflow_dsver.refs import nearest
-from mlflow_dsver.text import one_line
+from mlflow_dsver.os_names import os_text, text_of
 
 __all__ = ["Found", "Rules", "walk", "walk_selected"]
 
@@ -40,9 +39,10 @@ _EVERYTHING = Rules()
 _TYPE = 0o170000
 _found = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
 _RUN = 500
-_NEIGHBOURS = 1000  # folders that are looked through for one with nearly the same name
 _OPEN = 100  # folders kept open at a time; deeper ones are listed by path
-_Listing = list[tuple[str, os.DirEntry[str]]]  # name, with a slash for a folder, and entry
+_Listing = list[tuple[str, os.DirEntry[str]]]  # name as text, with a slash for a folder, and entry
+PassedOver = Callable[[str], object]
+"""Told of each path that patterns leave out, with a slash at the end for a folder, and of the ignore file."""
 
 
 class Found(NamedTuple):
@@ -53,9 +53,8 @@ class Found(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """A folder on the way down: where it is, what is left of it, and its descriptor if it is kept open."""
+    """A folder on the way down: its path below the root, what is left of it, and its descriptor if kept open."""
 
-    address: str
     prefix: str
     identity: tuple[int, int]
     listing: Iterator[tuple[str, os.DirEntry[str]]]
@@ -67,111 +66,120 @@ def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[Found]:
 
     Raises ContentError at once for a folder that is missing or a file, and at the end for all else that was met.
     """
-    return chain.from_iterable(walk_selected(folder, select(check_folder(folder), rules)))
+    holding = ExitStack()
+    with holding:
+        held = holding.enter_context(opened(folder))
+        selection = select(held.descriptor, rules)
+        return _walk(held, selection, holding.pop_all())
 
 
-def walk_selected(folder: Path, selection: Selection) -> Iterator[list[Found]]:
+def _walk(held: OpenFolder, selection: Selection, holding: ExitStack) -> Iterator[Found]:
+    with holding:
+        yield from chain.from_iterable(walk_selected(held, selection))
+
+
+def walk_selected(
+    folder: OpenFolder, selection: Selection, passed_over: PassedOver | None = None
+) -> Iterator[list[Found]]:
     """`walk` for rules that were read already; the files come in runs of up to some hundred."""
     problems = Problems()
-    yield from _runs(folder, selection, problems)
-    problems.raise_any(folder)
+    yield from _Walk(folder, selection, problems, passed_over).runs()
+    problems.raise_any(folder.path)
 
 
-def check_folder(folder: Path) -> Path:
-    """Hand back a folder that exists, or raise ContentError."""
-    try:
-        mode = folder.stat().st_mode
-    except PermissionError as error:
-        raise ContentError(f"{one_line(folder)}: {reason(error)}", expected="a folder") from error
-    except (OSError, ValueError) as error:
-        raise ContentError(
-            f"{one_line(folder)}: does not exist", expected="a folder", tip=_instead(folder)
-        ) from error
-    if not stat.S_ISDIR(mode):
-        raise ContentError(f"{one_line(folder)} is a file", expected="a folder", tip="the folder that it is in")
-    return folder
+class _Walk:
+    """One walk through a folder."""
 
+    def __init__(
+        self, folder: OpenFolder, selection: Selection, problems: Problems, passed_over: PassedOver | None
+    ) -> None:
+        self._folder = folder
+        self._selection = selection
+        self._problems = problems
+        self._passed_over = passed_over
+        self._levels: list[_Level] = []
 
-def _instead(folder: Path) -> str:
-    """What may be meant by a folder that does not exist: one with nearly the same name, or one elsewhere."""
-    names = []
-    with suppress(OSError, ValueError), os.scandir(folder.parent) as found:
-        names = sorted(each.name for each in islice(found, _NEIGHBOURS) if each.is_dir())
-    near = ", ".join(one_line(folder.parent / name) for name in nearest(folder.name, names))
-    return near or f"another path; this one means {one_line(folder.absolute())}"
-
-
-def _runs(folder: Path, selection: Selection, problems: Problems) -> Iterator[list[Found]]:
-    levels: list[_Level] = []
-    try:
-        levels.append(_open_level(str(folder), "", folder.stat(), selection, problems, True))
-        while levels:
-            level = levels[-1]
-            files, below = _run(level, levels, problems)
-            if files:
-                yield files
-            if below is not None:
-                name, status = below
-                address = os.path.join(level.address, name[:-1])  # noqa: PTH118  (text, as it is used as such)
-                keep_open = len(levels) < _OPEN
-                levels.append(_open_level(address, level.prefix + name, status, selection, problems, keep_open))
-            elif not files:
-                _close(levels.pop())
-    finally:
-        for level in levels:
-            _close(level)
-
-
-def _run(
-    level: _Level, levels: list[_Level], problems: Problems
-) -> tuple[list[Found], tuple[str, os.stat_result] | None]:
-    """Some files of a folder, and the folder that comes after them if they end there; neither at the end."""
-    prefix = level.prefix
-    files: list[Found] = []
-    for key, entry in level.listing:
+    def runs(self) -> Iterator[list[Found]]:
+        """The files, some hundred at a time."""
+        levels = self._levels
         try:
-            status = entry.stat()
-        except OSError as error:
-            problems.add((prefix + key).rstrip("/"), _why(entry, error))
-            continue
-        if key[-1] != "/":
-            if status.st_mode & _TYPE == stat.S_IFREG:
-                files.append(_found(Found, (prefix + key, status)))
-                if len(files) == _RUN:
-                    break
+            levels.append(self._open_level("", self._folder.status))
+            while levels:
+                files, below = self._run(levels[-1])
+                if files:
+                    yield files
+                if below is not None:
+                    levels.append(self._open_level(*below))
+                elif not files:
+                    _close(levels.pop())
+        finally:
+            for level in levels:
+                _close(level)
+
+    def _run(self, level: _Level) -> tuple[list[Found], tuple[str, os.stat_result] | None]:
+        """Some files of a folder, and the folder that comes after them if they end there; neither at the end."""
+        prefix = level.prefix
+        files: list[Found] = []
+        for key, entry in level.listing:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                self._problems.add((prefix + key).rstrip("/"), _why(entry, error))
+                continue
+            if key[-1] != "/":
+                if status.st_mode & _TYPE == stat.S_IFREG:
+                    files.append(_found(Found, (prefix + key, status)))
+                    if len(files) == _RUN:
+                        break
+                else:
+                    self._problems.add(prefix + key, "neither a file nor a folder")
+            elif any((status.st_dev, status.st_ino) == above.identity for above in self._levels):
+                self._problems.add(prefix + key[:-1], "a symbolic link to a folder that it lies in")
             else:
-                problems.add(prefix + key, "neither a file nor a folder")
-        elif any((status.st_dev, status.st_ino) == above.identity for above in levels):
-            problems.add(prefix + key[:-1], "a symbolic link to a folder that it lies in")
-        else:
-            return files, (key, status)
-    return files, None
+                if entry.is_symlink():
+                    self._folder.note_link(prefix + key[:-1], entry.stat(follow_symlinks=False), status)
+                return files, (prefix + key, status)
+        return files, None
+
+    def _open_level(self, prefix: str, status: os.stat_result) -> _Level:
+        """List a folder: by descriptor, which makes the stat of its files cheaper, unless too many are open."""
+        identity = (status.st_dev, status.st_ino)
+        descriptor = None
+        try:
+            if len(self._levels) < _OPEN:
+                descriptor = self._folder.open_below(prefix or ".")
+            where = os.path.join(self._folder.real, os_text(prefix)) if descriptor is None else descriptor  # noqa: PTH118
+            now = os.stat(where)  # noqa: PTH116
+            with os.scandir(where) as entries:
+                listing = [(_name_of(entry), entry) for entry in entries]
+        except OSError as error:
+            self._problems.add(prefix.rstrip("/") or ".", reason(error))
+            return _Level(prefix, identity, iter(()), descriptor)
+        if (now.st_dev, now.st_ino) != identity:
+            self._problems.add(prefix.rstrip("/"), MOVED)
+            listing = []
+        listing = self._counting(listing, prefix)
+        listing.sort(key=itemgetter(0))
+        return _Level(prefix, identity, iter(_checked_names(listing, prefix, self._problems)), descriptor)
+
+    def _counting(self, listing: _Listing, prefix: str) -> _Listing:
+        """Those that count as content, or may have something below that does."""
+        if prefix and self._selection.everything():
+            return listing
+        takes = self._selection.takes
+        kept = [each for each in listing if takes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE)]
+        if self._passed_over is not None and len(kept) < len(listing):
+            names = {key for key, _ in kept}
+            for key, _ in listing:
+                if key not in names:
+                    self._passed_over(prefix + key)
+        return kept
 
 
-def _open_level(
-    address: str,
-    prefix: str,
-    status: os.stat_result,
-    selection: Selection,
-    problems: Problems,
-    keep_open: bool,
-) -> _Level:
-    """List a folder. keep_open: by descriptor, which makes the stat of its files cheaper."""
-    identity = (status.st_dev, status.st_ino)
-    descriptor = None
-    try:
-        descriptor = os.open(address, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if keep_open else None
-        with os.scandir(address if descriptor is None else descriptor) as entries:
-            listing = [(entry.name + "/" if _is_folder(entry) else entry.name, entry) for entry in entries]
-    except OSError as error:
-        problems.add(prefix.rstrip("/") or ".", reason(error))
-        return _Level(address, prefix, identity, iter(()), descriptor)
-    if not prefix:
-        listing = [each for each in listing if each[0] != IGNORE_FILE]
-    if not selection.everything():
-        listing = [each for each in listing if selection.takes(prefix + each[0])]
-    listing.sort(key=itemgetter(0))
-    return _Level(address, prefix, identity, iter(_checked_names(listing, prefix, problems)), descriptor)
+def _name_of(entry: os.DirEntry[str]) -> str:
+    """The name of an entry as text, with a slash for a folder."""
+    name = text_of(entry.name)
+    return name + "/" if _is_folder(entry) else name
 
 
 def _close(level: _Level) -> None:

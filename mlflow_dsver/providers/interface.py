@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mlflow_dsver import settings
+from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.manifests import Manifest
@@ -70,6 +71,7 @@ class Place:
     whether nothing can have changed the file since its bytes were hashed; None when that is unknown of all files.
     manifest: the provider's own copy of the manifest; None when it keeps none.
     given: the folder that `path` gave out, where that is another one; None when it did not, or not lately.
+    rules: the patterns that the version was made by, as the provider recorded them; None where it did not.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class Place:
     unchanged: Callable[[str, os.stat_result], bool] | None = None
     manifest: Path | None = None
     given: Path | None = None
+    rules: Rules | None = None
 
 
 class Provider(ABC):

@@ -245,7 +245,9 @@ class TestChanging:
 
             def fstat(descriptor: int, wrong: int = wrong, real: object = real) -> os.stat_result:
                 status = real(descriptor)  # type: ignore[operator]
-                return os.stat_result((*status[:6], status.st_size + wrong, *status[7:]), {"st_ctime_ns": 0})
+                return os.stat_result(
+                    (*status[:6], status.st_size + wrong, *status[7:]), {"st_ctime_ns": 0, "st_mtime_ns": 0}
+                )
 
             with monkeypatch.context() as patch:
                 patch.setattr(reading.os, "fstat", fstat)

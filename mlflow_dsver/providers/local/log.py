@@ -42,7 +42,8 @@ class Record:
     """A version as the log describes it.
 
     kept: its bytes are in the store; otherwise only its manifest is, and the bytes lie in the folder `source`.
-    manifest: sum of the manifest's file.
+    manifest: sum of the manifest's file. rules: the patterns that the folder `source` was walked by; None where the
+    bytes are kept, and for records older than this field.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Record:
     manifest: str
     message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -204,12 +206,13 @@ def _new(operation: Operation) -> Record:
         manifest=operation["manifest"],
         message=operation.get("message") or None,
         metadata=operation.get("metadata") or {},
+        rules=operation.get("rules"),
     )
 
 
 def _changed(record: Record, operation: Operation) -> Record:
     changes: dict[str, Any] = {"modified": operation["at"], "kept": record.kept or operation.get("kept", False)}
-    for key in ("source", "manifest"):
+    for key in ("source", "manifest", "rules"):
         if operation.get(key):
             changes[key] = operation[key]
     if operation.get("message") is not None:

@@ -20,8 +20,8 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.local.log import State, parse, read_log
+from mlflow_dsver.providers.local.manifest_files import file_sum, manifest_of
 from mlflow_dsver.providers.local.objects import object_state
-from mlflow_dsver.providers.local.provider import file_sum, manifest_of
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import is_intact

@@ -18,11 +18,10 @@ from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.files import atomic_write, sync_folder
-from mlflow_dsver.manifests import InvalidManifest, Manifest
-from mlflow_dsver.manifests import read as read_manifest
+from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
+from mlflow_dsver.providers.local.manifest_files import keep_manifest, manifest_of, recorded_rules, rules_of
 from mlflow_dsver.providers.local.objects import Arrival
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects
@@ -135,10 +134,12 @@ class LocalProvider(Provider):
                 "digest": manifest.digest,
                 "files": len(manifest),
                 "bytes": manifest.total_bytes,
-                "manifest": _keep_manifest(self.store, manifest, known.manifest if known else None),
+                "manifest": keep_manifest(self.store, manifest, known.manifest if known else None),
                 "kept": not reference,
                 **source,
             }
+            if reference:
+                facts["rules"] = rules_of(manifest).made()
             state = append(self.store, dataset, lambda state: _creation(state, facts, words))
         return _version(state, state.versions[_id_of(state, manifest.digest)])
 
@@ -191,7 +192,7 @@ class LocalProvider(Provider):
             given = view if view.is_dir() else None
             unchanged = VerifiedObjects(self.store).unchanged
             return Place(self.store.root / "objects", True, unchanged, manifest, given)
-        return Place(Path(record.source or ""), manifest=manifest)
+        return Place(Path(record.source or ""), manifest=manifest, rules=recorded_rules(self.store, record))
 
     def path(self, version: DatasetVersion) -> Path:
         """A read-only folder with the version's files; for a version that refers to a folder, that folder."""
@@ -199,7 +200,8 @@ class LocalProvider(Provider):
         manifest = manifest_of(self.store, record.digest, str(version))
         if record.kept:
             return view_of(self.store, manifest, self.progress)
-        return folder_of(Path(record.source or ""), manifest, str(version), self.progress)
+        rules = recorded_rules(self.store, record) or rules_of(manifest)
+        return folder_of(Path(record.source or ""), manifest, rules, str(version), self.progress)
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, each checked on its way."""
@@ -286,54 +288,6 @@ class LocalProvider(Provider):
             )
 
 
-def _keep_manifest(store: Store, manifest: Manifest, known: str | None) -> str:
-    """Write the manifest, unless it is there and right; the sum of its file. known: the sum that it should have."""
-    path = store.manifest(manifest.digest)
-    with meanings("the manifest cannot be kept"):
-        try:
-            if known is not None and path.is_file() and file_sum(path) == known:
-                return known
-            manifest_of(store, manifest.digest, "")
-            sync_folder(path.parent)  # another process may have put it there just now
-            return file_sum(path)
-        except CorruptObject:
-            with atomic_write(path, mode=0o444) as stream:
-                manifest.write(stream)
-            return file_sum(path)
-
-
-def file_sum(path: Path) -> str:
-    """A short BLAKE3 of a file's bytes."""
-    from blake3 import blake3
-
-    digest: str = blake3(path.read_bytes()).hexdigest()
-    return digest[:32]
-
-
-def manifest_of(store: Store, digest: str, version: str) -> Manifest:
-    """The manifest of that content digest. Raises CorruptObject, naming version and file."""
-    path = store.manifest(digest)
-    got = None
-    try:
-        with path.open("rb") as stream:
-            manifest = read_manifest(stream)
-        if manifest.digest == digest:
-            return manifest
-        got = manifest.digest
-    except OSError as error:
-        got = error.strerror
-    except InvalidManifest as error:
-        got = str(error)
-    raise CorruptObject(
-        f"its manifest is damaged or missing ({path})",
-        reference=version,
-        expected=digest,
-        got=got,
-        done="Nothing was served",
-        tip="the file from a backup, or delete the version and create it again from its folder",
-    )
-
-
 def _version(state: State, record: Record) -> DatasetVersion:
     return DatasetVersion(
         ref=DatasetRef(LocalProvider.name, state.dataset, record.id),
@@ -359,7 +313,7 @@ def _creation(state: State, facts: Operation, words: Operation) -> Operation | N
     if known is not None and version == next(reversed(state.versions)):
         new_facts = (
             (facts["kept"] and not known.kept)
-            or facts.get("source") not in (None, known.source)
+            or any(facts.get(key) not in (None, getattr(known, key)) for key in ("source", "rules"))
             or facts["manifest"] != known.manifest  # it was lost and is written anew
         )
         new_tags = any(state.tags.get(tag) != version for tag in words["add_tags"])

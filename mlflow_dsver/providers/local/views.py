@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlflow_dsver.content.cache import StatCache, default_cache
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.content.patterns import IGNORE_FILE
+from mlflow_dsver.content.patterns import EVERYTHING, IGNORE_FILE, Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.manifests import Manifest, difference
@@ -46,10 +46,14 @@ def _make_view(store: Store, manifest: Manifest, folder: Path, progress: Progres
     give_out(store, manifest.entries, files, read_only=True, progress=progress)
 
 
-def folder_of(source: Path, manifest: Manifest, version: str, progress: Progress) -> Path:
-    """The folder that a version refers to, if it still is that version. Raises CorruptObject, StoreError."""
+def folder_of(source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
+    """The folder that a version refers to, without links in its path, if it still is that version.
+
+    rules: by which the version was made. Raises CorruptObject, StoreError.
+    """
+    folder = Path(os.path.realpath(source))  # where a link leads now, and goes on leading for whoever gets the path
     try:
-        found = hash_folder(source, cache=default_cache(), progress=progress)
+        found = hash_folder(folder, rules=rules, cache=default_cache(), progress=progress)
     except ContentError as error:
         raise StoreError(
             "the folder that this version refers to cannot be read",
@@ -68,7 +72,7 @@ def folder_of(source: Path, manifest: Manifest, version: str, progress: Progress
             done="Nothing was served",
             tip="a new version of the folder, or the former files back",
         )
-    return source
+    return folder
 
 
 def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder: Path, progress: Progress) -> None:
@@ -123,7 +127,7 @@ def is_intact(view: Path, digest: str, *, cache: StatCache | None, progress: Pro
     if not files.is_dir() or files.is_symlink() or os.path.lexists(files / IGNORE_FILE):
         return False
     try:
-        return hash_folder(files, cache=cache, progress=progress).digest == digest
+        return hash_folder(files, rules=EVERYTHING, cache=cache, progress=progress).digest == digest
     except ContentError:
         return False
 

@@ -1,0 +1,100 @@
+"""A folder that is held on to while it is hashed, wherever its path leads meanwhile.
+
+Deployments switch a symbolic link, `current`, from one folder to another. Whoever opens files by that path gets some
+of each. So the folder is opened once, and everything below is opened relative to its descriptor; links to folders
+inside it are remembered and looked at again at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from mlflow_dsver.content.cache import stamp
+from mlflow_dsver.content.problems import Problems, reason
+from mlflow_dsver.errors import ContentError
+from mlflow_dsver.os_names import os_text
+from mlflow_dsver.refs import nearest
+from mlflow_dsver.text import one_line
+
+MOVED = "replaced while the folder was read"
+_NEIGHBOURS = 1000  # folders that are looked through for one with nearly the same name
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
+_Identity = tuple[int, int]
+
+
+class OpenFolder:
+    """A folder and its descriptor. path: as it was given. real: its path without links, as OS text."""
+
+    def __init__(self, path: Path, real: str, descriptor: int) -> None:
+        self.path = path
+        self.real = real
+        self.descriptor = descriptor
+        self.status = os.fstat(descriptor)
+        self._links: list[tuple[str, bytes, _Identity]] = []
+
+    def open_below(self, relative: str) -> int:
+        """The descriptor of a folder below; OSError passes."""
+        return os.open(os_text(relative), _FLAGS, dir_fd=self.descriptor)
+
+    def note_link(self, relative: str, link: os.stat_result, target: os.stat_result) -> None:
+        """Remember a link to a folder that was followed."""
+        self._links.append((relative, stamp(link), (target.st_dev, target.st_ino)))
+
+    def check_links(self, problems: Problems) -> None:
+        """Note the links that were replaced, or lead to another folder, since they were followed."""
+        for relative, link, target in self._links:
+            name = os_text(relative)
+            try:
+                same = stamp(os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)) == link
+                now = os.stat(name, dir_fd=self.descriptor)
+            except OSError as error:
+                problems.add(relative, reason(error))
+                continue
+            if not same or (now.st_dev, now.st_ino) != target:
+                problems.add(relative, MOVED)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[OpenFolder]:
+    """The folder, held open in the block. Raises ContentError for one that is missing, a file, or may not be read."""
+    real = os.path.realpath(check_folder(folder))
+    try:
+        descriptor = os.open(real, _FLAGS)
+    except OSError as error:
+        problems = Problems()
+        problems.add(".", reason(error))
+        problems.raise_any(folder)
+        raise
+    try:
+        yield OpenFolder(folder, real, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_folder(folder: Path) -> Path:
+    """Hand back a folder that exists, or raise ContentError."""
+    try:
+        mode = folder.stat().st_mode
+    except PermissionError as error:
+        raise ContentError(f"{one_line(folder)}: {reason(error)}", expected="a folder") from error
+    except (OSError, ValueError) as error:
+        raise ContentError(
+            f"{one_line(folder)}: does not exist", expected="a folder", tip=_instead(folder)
+        ) from error
+    if not stat.S_ISDIR(mode):
+        raise ContentError(f"{one_line(folder)} is a file", expected="a folder", tip="the folder that it is in")
+    return folder
+
+
+def _instead(folder: Path) -> str:
+    """What may be meant by a folder that does not exist: one with nearly the same name, or one elsewhere."""
+    names = []
+    with suppress(OSError, ValueError), os.scandir(folder.parent) as found:
+        names = sorted(each.name for each in islice(found, _NEIGHBOURS) if each.is_dir())
+    near = ", ".join(one_line(folder.parent / name) for name in nearest(folder.name, names))
+    return near or f"another path; this one means {one_line(folder.absolute())}"
