@@ -71,6 +71,7 @@ class DatasetVersion:
     immutable: True when the provider promises that the content cannot change; None when that is unknown.
     web_url: http or https address of a page for people; None when there is none.
     counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
+    count_params: names of those counts that stand among a run's params as well, such as `inputs_count`.
     state: the provider's word for where the version is in its life, such as `ready`, `pending`, `uncommitted`; None
     where versions have no states.
     raw: the provider's untouched answer.
@@ -95,6 +96,7 @@ class DatasetVersion:
     dataset_name: str | None = None
     grade_notes: tuple[str, ...] = ()
     state: str | None = None
+    count_params: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -132,6 +134,7 @@ class DatasetVersion:
             "state": self.state,
             "web_url": self.web_url,
             "counts": dict(self.counts),
+            "count_params": list(self.count_params),
             "raw": dict(self.raw),
             "grade_notes": list(self.grade_notes),
         }
@@ -142,7 +145,8 @@ class DatasetVersion:
         known = {key: data[key] for key in cls.__slots__ if key in data and data[key] is not None}
         known["ref"] = parse(data["reference"])
         known["tags"] = tuple(known.get("tags", ()))
-        known["grade_notes"] = tuple(known.get("grade_notes", ()))
+        for key in ("grade_notes", "count_params"):
+            known[key] = tuple(known.get(key, ()))
         for key in ("created", "modified"):
             known[key] = date_value(data.get(key))
         return cls(**known)

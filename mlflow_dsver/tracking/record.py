@@ -1,10 +1,11 @@
 """What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts. Pure; `recorded` reads it back.
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
-`.content_digest`; the tags `dsver.R.version`, `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a
-person put another version in place of the script's, `dsver.R.created` where the version was made for the run,
-`dsver.R.dataset_name` where the reference has an id in the place of a name, and `dsver.R.artifacts` with the sums of
-the role's artifacts; one dataset input with R as its context; and the artifacts
+`.content_digest`, and counts that the provider names for it, such as `.inputs_count`; the tags `dsver.R.version`,
+`dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a person put another version in place of the
+script's, `dsver.R.created` where the version was made for the run, `dsver.R.dataset_name` where the reference has an
+id in the place of a name, and `dsver.R.artifacts` with the sums of the role's artifacts; one dataset input with R as
+its context; and the artifacts
 `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read without this package. It is a
 promise to users: what it says changes only together with the schema number.
 
@@ -43,6 +44,8 @@ PROFILE_LINE, PROFILE_LINES = 80, 10
 NAME_LENGTH = 200
 """Characters of a dataset's name for people at most."""
 UNKNOWN = "unknown"
+COUNT_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}_count\Z")
+"""Names that a provider's count may have as a param, so that none is the name of another thing."""
 MORE = "… "
 """Starts the mark of what was cut off."""
 
@@ -70,6 +73,9 @@ def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
     }
     if version.content_digest is not None:
         fields["content_digest"] = version.content_digest
+    for name in version.count_params:
+        if COUNT_NAME.match(name) and name in version.counts:
+            fields[name] = str(version.counts[name])
     return {key(link.role, name): value for name, value in fields.items()}
 
 

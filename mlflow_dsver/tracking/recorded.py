@@ -32,6 +32,7 @@ MAX_SOURCE = 65_536
 _logger = logging.getLogger(__name__)
 _ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_COUNT = re.compile(r"[0-9]{1,20}\Z")
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 
 
@@ -144,11 +145,23 @@ def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
         content_digest=digest if digest and _DIGEST.match(digest) else None,
         web_url=source.url if source else None,
         dataset_name=run.data.tags.get(record.key(role, "dataset_name")) or (source.dataset_name if source else None),
+        **_counts(role, params),
     )
     requested = said["requested"] or (source.requested if source else reference)
     tags: Mapping[str, str] = run.data.tags
     grade = _grade(tags.get(record.key(role, "grade")))
     return Link(role, requested, version, grade, _started(run), tags.get(record.key(role, "created")))
+
+
+def _counts(role: str, params: Mapping[str, str]) -> dict[str, Any]:
+    """The provider's counts among the params of a role, as a version has them."""
+    start = record.key(role, "")
+    found = {
+        name.removeprefix(start): int(value)
+        for name, value in sorted(params.items())
+        if name.startswith(start) and record.COUNT_NAME.match(name.removeprefix(start)) and _COUNT.match(value)
+    }
+    return {"counts": found, "count_params": tuple(found)}
 
 
 def _grade(text: str | None) -> Grade:

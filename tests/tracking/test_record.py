@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,9 @@ from mlflow.utils.validation import _validate_param, _validate_tag
 from tracking_fakes import version
 
 from mlflow_dsver.manifests import FileEntry, Manifest, difference
-from mlflow_dsver.tracking import card, record
+from mlflow_dsver.tracking import card, record, recorded
 from mlflow_dsver.tracking.dataset import dataset_input
-from mlflow_dsver.versions import Grade, Link
+from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 LINKED = datetime(2026, 11, 22, 4, 5, 6, tzinfo=UTC)
 ROLES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True)
@@ -175,3 +176,22 @@ def test_golden_card(golden):
     text = card.render(links, {"training": 3}, earlier)
     golden("tracking/card.md", text.replace(card.__version__, "VERSION"))
     golden("tracking/card-first.md", card.render(links[:1], {}, None, True).replace(card.__version__, "VERSION"))
+
+
+def test_count_that_the_provider_names_is_a_param_and_is_read_back() -> None:
+    """Its other counts are not, and no name of a count takes the place of another thing on the run."""
+    counts = {"inputs_count": 3, "regions_count": 7, "version": 1, "grade": 2, "export_bytes.coco": 5}
+    made = link("training", counts=counts, count_params=("inputs_count", "version", "grade", "gone_count"))
+    params = record.params(made)
+    assert params["dsver.training.inputs_count"] == "3"
+    assert params["dsver.training.version"] == str(made.version.ref)
+    assert set(params) - {f"dsver.training.{name}" for name in ("version", "requested", "tags", "usage_bytes")} == {
+        "dsver.training.inputs_count"
+    }
+    again = DatasetVersion.from_json(json.loads(json.dumps(made.version.to_json())))
+    assert again == made.version
+    info = SimpleNamespace(run_id="r", start_time=0)
+    odd = {"dsver.training.x_count": "many", "dsver.training.y_count": "-1", "dsver.other.inputs_count": "9"}
+    run = SimpleNamespace(info=info, data=SimpleNamespace(params={**params, **odd}, tags={}), inputs=None)
+    found = recorded.links_of(run)["training"].version
+    assert (found.counts, found.count_params) == ({"inputs_count": 3}, ("inputs_count",))

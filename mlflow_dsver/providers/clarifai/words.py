@@ -22,6 +22,8 @@ PORTAL = "https://clarifai.com"
 UI = "CLARIFAI_UI"
 ME = "me"
 """The API's word for the user whose token it is; answers name that user."""
+COUNT_PARAMS = ("inputs_count",)
+"""The counts that a run's params show; the others are in the link's artifact."""
 REMEMBERED = 2 * PER_PAGE
 """Ids that a listing is compared with to find those that come twice."""
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
@@ -45,6 +47,7 @@ def version(account: Account, place: DatasetPlace, found: WireVersion) -> Datase
         state=state(found.code),
         web_url=web_url(account, ref),
         counts=found.counts(),
+        count_params=COUNT_PARAMS,
         raw=found.raw,
     )
 

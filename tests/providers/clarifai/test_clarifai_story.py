@@ -48,6 +48,7 @@ def test_from_a_version_made_at_run_start_to_its_data_back(world: ClarifaiEmulat
     assert params["dsver.training.version"] == reference
     assert params["dsver.training.tags"] == "round-1"
     assert params["dsver.training.usage_bytes"] == "unknown"
+    assert params["dsver.training.inputs_count"] == "4"
     assert stored.data.tags["dsver.training.grade"] == "B"
     source = json.loads(stored.inputs.dataset_inputs[0].dataset.source)
     assert (source["reference"], source["url"]) == (reference, page)
