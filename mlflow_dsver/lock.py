@@ -87,7 +87,7 @@ def find_lock() -> Path:
     """
     chosen = settings.setting("LOCK")
     if chosen is not None:
-        return Path(chosen).expanduser().absolute()
+        return settings.expanded(chosen, settings.PREFIX + "LOCK").absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if there(folder / NAME):

@@ -12,7 +12,8 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -105,23 +106,53 @@ def origin(name: str) -> str:
 
 
 def home() -> Path:
-    """Where the local store and the caches are; by platform convention unless `MLFLOW_DSVER_HOME` names it."""
+    """Where the local store and the caches are; by platform convention unless `MLFLOW_DSVER_HOME` names it.
+
+    Raises SettingsError when nothing says where: no HOME, and a user whom the system does not know, as in containers.
+    """
     chosen = setting("HOME")
     if chosen is not None:
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen, PREFIX + "HOME").absolute()
     import platformdirs
 
-    return platformdirs.user_data_path("mlflow-dsver", appauthor=False)
+    found = _conventional(lambda: platformdirs.user_data_path("mlflow-dsver", appauthor=False))
+    if found is None:
+        raise SettingsError(
+            "nothing says where the local store and the caches are: this user has no home folder",
+            expected=f"{PREFIX}HOME, or HOME, to name a folder",
+            tip=f"{PREFIX}HOME=/a/folder/that/stays",
+        )
+    return found
 
 
-def config_path() -> Path:
-    """The settings file, whether it exists or not."""
+def expanded(path: str | Path, variable: str) -> Path:
+    """The path with `~` replaced. Raises SettingsError, naming the variable, where no such home folder is known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{variable} begins with a home folder that is not known", expected="an absolute path", got=str(path)[:80]
+        ) from error
+
+
+def config_path() -> Path | None:
+    """The settings file, whether it exists or not; None when no variable names it and the user has no home folder."""
     chosen = text(PREFIX + "CONFIG")
     if chosen is not None:
-        return Path(chosen).expanduser()
+        return expanded(chosen, PREFIX + "CONFIG")
     import platformdirs
 
-    return platformdirs.user_config_path("mlflow-dsver", appauthor=False) / "config.toml"
+    folder = _conventional(lambda: platformdirs.user_config_path("mlflow-dsver", appauthor=False))
+    return None if folder is None else folder / "config.toml"
+
+
+def _conventional(find: Callable[[], Path]) -> Path | None:
+    """A folder by platform convention; None where that begins with a home folder and there is none."""
+    try:
+        found = find()
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() else None  # older platformdirs leave the `~` in place
 
 
 def child_environment(**variables: str) -> dict[str, str]:
@@ -201,7 +232,7 @@ def user_file(path: Path, limit: int = MAX_FILE) -> bytes | None:
     try:
         with path.expanduser().open("rb") as stream:
             content = stream.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # the last: `~`, and no home folder
         return None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
@@ -215,7 +246,8 @@ def toml_file(path: Path) -> Mapping[str, Any] | None:
 
     Read once, and again when its stat differs; one that was just written is not remembered.
     """
-    path = path.expanduser()
+    with suppress(RuntimeError):  # no home folder: there is no such file
+        path = path.expanduser()
     try:
         status = path.stat()
     except OSError:
@@ -282,4 +314,5 @@ know(_secret_values)
 
 
 def _file() -> Mapping[str, Any]:
-    return toml_file(config_path()) or {}
+    path = config_path()
+    return {} if path is None else toml_file(path) or {}

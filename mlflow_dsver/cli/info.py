@@ -102,7 +102,7 @@ def _installed() -> Iterator[Check]:
 
 
 def _settings() -> Iterator[Check]:
-    yield Check("settings file", None, str(settings.config_path()))
+    yield Check("settings file", None, str(settings.config_path() or "none: this user has no home folder"))
     for name in settings.KNOWN:
         yield _checked(settings.PREFIX + name, partial(_setting, name))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pwd
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlflow_dsver import settings
+from mlflow_dsver.cli.main import run
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.lock import find_lock
 
 
 @pytest.fixture
@@ -38,6 +42,54 @@ def test_home_by_environment_file_and_convention(file: Path, monkeypatch: pytest
     assert settings.home() == Path.home() / "dsver"
     monkeypatch.setenv("MLFLOW_DSVER_HOME", "relative")
     assert settings.home().is_absolute()
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of a container: no HOME, and a user id that no list of users has."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "MLFLOW_DSVER_HOME", "MLFLOW_DSVER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_is_told_which_variable_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One line, on the command line as well; and with that variable everything works, without a settings file."""
+    with pytest.raises(SettingsError, match="MLFLOW_DSVER_HOME, or HOME"):
+        settings.home()
+    assert run(["versions", "list", "local://digits"]) == 2
+    told = capsys.readouterr().err
+    assert "MLFLOW_DSVER_HOME" in told
+    assert "unexpected" not in told
+    assert settings.config_path() is None
+    monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path))
+    assert settings.home() == tmp_path
+    assert settings.setting("ON_ERROR") is None
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("HOME", settings.home), ("CONFIG", settings.config_path), ("LOCK", find_lock)],
+)
+def test_a_folder_below_a_home_that_is_unknown_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[[], object]
+) -> None:
+    monkeypatch.setenv(f"MLFLOW_DSVER_{name}", "~/there")
+    with pytest.raises(SettingsError, match=f"MLFLOW_DSVER_{name} begins with a home folder"):
+        read()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_vendors_file_below_a_home_that_is_unknown_is_not_there() -> None:
+    assert settings.user_file(Path("~/.paperspace/config.json")) is None
+    assert settings.toml_file(Path("~/.paperspace/config.toml")) is None
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "abc", "86401", "1e9"])

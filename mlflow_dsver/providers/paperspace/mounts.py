@@ -91,7 +91,7 @@ def configured(setting: str | None) -> dict[str, Path]:
             raise SettingsError(
                 settings.PREFIX + PATHS, expected="dataset=folder;dataset=folder", got=one_line(entry, 60)
             )
-        folders[dataset.strip().replace(":", "@")] = Path(folder.strip()).expanduser()
+        folders[dataset.strip().replace(":", "@")] = settings.expanded(folder.strip(), settings.PREFIX + PATHS)
     return folders
 
 
