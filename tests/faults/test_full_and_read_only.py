@@ -13,7 +13,7 @@ from disks import REASON, can_mount, make_disk, mounted
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import StoreError
-from mlflow_dsver.providers.local import LocalProvider, objects
+from mlflow_dsver.providers.local import LocalProvider, sparse
 from mlflow_dsver.providers.local.maintenance import check, collect
 from mlflow_dsver.refs import DatasetRef
 
@@ -105,13 +105,13 @@ def test_a_full_disk_is_noticed_when_errors_are_swallowed(
     disk: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mutant: writing stops at the error and goes on as if all were written. The store is broken then."""
-    real = objects._write_all
+    real = sparse.write_all
 
-    def forgiving(descriptor: int, content: bytes) -> None:
+    def forgiving(descriptor: int, content: memoryview) -> None:
         with suppress(OSError):
             real(descriptor, content)
 
-    monkeypatch.setattr(objects, "_write_all", forgiving)
+    monkeypatch.setattr(sparse, "write_all", forgiving)
     (folder / "large.bin").write_bytes(os.urandom(20_000_000))
     local = LocalProvider(disk / "store")
     try:

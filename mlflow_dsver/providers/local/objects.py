@@ -5,8 +5,8 @@ process. Nothing of it counts before `publish`, which makes all of it durable, r
 these durable: for many objects with one flush of the file system, because a flush for each of 50,000 small files
 takes minutes. An object that the store has already is believed when it is untouched since it was hashed (see
 `verified`), else read; a damaged one is replaced by the bytes that come. Going out, bytes are hashed while they are
-copied, and a copy that is not what its name promises is never handed on. Where the file system shares blocks between
-files (reflink), copies of large files cost nothing.
+copied, and a copy that is not what its name promises is never handed on. Holes of sparse files stay holes. Where the
+file system shares blocks between files (reflink), copies of large files cost nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.files import flush, safe_join, sync_file_system, sync_folder
 from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.providers.local.sparse import HoleWriter, is_sparse
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock, read_if_right
 
@@ -75,7 +76,9 @@ class Arrival:
                 number = next(self._numbers)
                 target = os.open(self._file(number), _WRITE, 0o444)
                 try:
-                    _write_all(target, content)
+                    writer = HoleWriter(target, fine=is_sparse(status))
+                    writer.write(content)
+                    writer.finish()
                 finally:
                     os.close(target)
             self._keep(digest, number)
@@ -285,24 +288,25 @@ def copy_hashed(source: int, target: int | None, path: str) -> tuple[str, int]:
     """
     from blake3 import blake3
 
-    expected = os.fstat(source).st_size
+    status = os.fstat(source)
+    writer = None if target is None else HoleWriter(target, fine=is_sparse(status))
     hasher = blake3()  # one thread hashes faster than files can be copied; more would take turns on the processors
-    buffer = memoryview(bytearray(min(expected + 1, BLOCK)))
+    buffer = memoryview(bytearray(min(status.st_size + 1, BLOCK)))
     size = 0
     while True:
         try:
             count = os.readv(source, [buffer])
         except OSError as error:
             raise _unreadable(path, error) from error
-        if not count:
-            return hasher.hexdigest(), size
         hasher.update(buffer[:count])
         size += count
-        if target is not None:
+        if writer is not None:
             try:
-                _write_all(target, buffer[:count])
+                writer.write(buffer[:count]) if count else writer.finish()
             except OSError as error:
                 raise meaning(error, f"{path} cannot be written") from error
+        if not count:
+            return hasher.hexdigest(), size
 
 
 def object_state(store: Store, entry: FileEntry) -> str | None:
@@ -361,12 +365,6 @@ def _read_small(descriptor: int, size: int, path: str) -> bytes:
     if len(content) != size:
         raise _changed(path)
     return content
-
-
-def _write_all(descriptor: int, content: bytes | memoryview) -> None:
-    written = os.write(descriptor, content)
-    while written < len(content):
-        written += os.write(descriptor, memoryview(content)[written:])
 
 
 def _unreadable(path: str, error: OSError) -> ContentError:
