@@ -108,8 +108,10 @@ def test_a_full_disk_is_noticed_when_errors_are_swallowed(
     real = sparse.write_all
 
     def forgiving(descriptor: int, content: memoryview) -> None:
-        with suppress(OSError):
+        try:
             real(descriptor, content)
+        except OSError:  # and so that there is space for the manifest and the log:
+            os.ftruncate(descriptor, max(0, os.fstat(descriptor).st_size - 200_000))
 
     monkeypatch.setattr(sparse, "write_all", forgiving)
     (folder / "large.bin").write_bytes(os.urandom(20_000_000))
