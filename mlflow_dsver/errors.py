@@ -198,6 +198,10 @@ class RunNotFound(TrackingError, LookupError):
     exit_code = 2
 
 
+class IncompleteRecord(TrackingError):
+    """A link is on its run in params, tags and dataset inputs, and the files of the record could not be written."""
+
+
 class InputConflict(TrackingError):
     """A run has another version in that role already, and MLflow lets nobody change a param."""
 

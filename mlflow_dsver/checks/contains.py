@@ -27,7 +27,7 @@ from mlflow_dsver.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.text import human_bytes, human_count, one_line
-from mlflow_dsver.tracking.bounded import shown_address
+from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.model_origins import Origins, origins
 from mlflow_dsver.tracking.queries import ModelVersion, RunFacts, Tracking
 from mlflow_dsver.tracking.record import manifest_name

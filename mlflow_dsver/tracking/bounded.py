@@ -12,7 +12,6 @@ import contextvars
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -21,6 +20,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import DsverError, RunNotFound, TrackingError
 from mlflow_dsver.text import error_line, one_line
+from mlflow_dsver.tracking.addresses import shown_address
 
 TIMEOUT = 60.0
 """Seconds that linking waits for the tracking server, unless MLFLOW_DSVER_TRACKING_TIMEOUT says otherwise."""
@@ -67,7 +67,7 @@ class Errand(Generic[T]):
             return self._value
         if isinstance(self._error, DsverError):
             raise self._error
-        raise TrackingError(f"MLflow at {self._server} could not {self._what}: {_told(self._error)}") from self._error
+        raise TrackingError(f"MLflow at {self._server} could not {self._what}: {told(self._error)}") from self._error
 
 
 def unanswered(client: MlflowClient, deadline: Deadline, what: str) -> TrackingError:
@@ -112,13 +112,6 @@ def reading(client: MlflowClient, run_id: str) -> Errand[object]:
     return Errand(client, f"show run {one_line(run_id, 60)}", work)
 
 
-def shown_address(tracking_uri: str) -> str:
-    """The tracking address without user and password, for messages."""
-    parts = urlsplit(tracking_uri)
-    if not parts.netloc:
-        return one_line(tracking_uri)
-    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-
-
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """An error of MLflow or of a library that it uses, on one line and without passwords."""
     return one_line(error, 500) if isinstance(error, MlflowException) else error_line(error, 500)

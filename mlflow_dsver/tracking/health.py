@@ -9,7 +9,8 @@ import mlflow
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
-from mlflow_dsver.tracking.bounded import shown_address, within
+from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking.bounded import within
 from mlflow_dsver.tracking.clients import new_client
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import secrets
 import stat
 import time
@@ -22,12 +21,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlflow_dsver import settings
 from mlflow_dsver.files import atomic_write, make_folder, sync_folder
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.addresses import address
 from mlflow_dsver.versions import Link, date_text, date_value
 
 try:
@@ -38,14 +37,13 @@ except ImportError:  # Windows
 SCHEMA = 1
 MAX_BYTES = 256 << 20
 """A larger file is no entry of ours: the links of a run, with the answers of their providers, are far smaller."""
+MAX_ID, MAX_TEXT, MAX_LINKS = 256, 8000, 1000
+"""Characters of an id and of any other text of an entry at most, and links; none that we write comes near."""
 LEFTOVER_AGE = 3600.0
 """Seconds after which a file that a killed process was just writing is deleted; `put` takes a fraction of one."""
 
 _SUFFIX = ".json"
 _ERROR_LIMIT = 1000
-_SQL_LOGIN = re.compile(
-    r"([\w+.-]+://)[^:/]*(?::[^@]*)?@(?:[^/]*@)?"
-)  # as SQLAlchemy reads it: a password may have slashes
 _logger = logging.getLogger(__name__)
 _held: set[int] = set()
 _warned = False
@@ -92,22 +90,28 @@ class Entry:
             raise ValueError(f"an entry of schema {schema!r}; this version reads schema {SCHEMA}")
         try:
             created = date_value(data["created"])
-            if created is None or not all(
-                isinstance(data[key], str) for key in ("run_id", "experiment_id", "tracking")
-            ):
+            if created is None or not isinstance(data["links"], list) or len(data["links"]) > MAX_LINKS:
                 raise ValueError("a field of another type")
-            return cls(
-                run_id=data["run_id"],
-                experiment_id=data["experiment_id"],
-                tracking=data["tracking"],
+            made = cls(
+                run_id=_text(data["run_id"], MAX_ID),
+                experiment_id=_text(data["experiment_id"], MAX_ID),
+                tracking=_text(data["tracking"]),
                 links=tuple(Link.from_json(link) for link in data["links"]),
-                offline=tuple(map(str, data["offline"])),
-                overridden={str(role): str(asked) for role, asked in data["overridden"].items()},
+                offline=tuple(_text(role) for role in data["offline"]),
+                overridden={_text(role): _text(asked) for role, asked in data["overridden"].items()},
                 created=created,
-                error=None if data.get("error") is None else str(data["error"]),
+                error=None if data.get("error") is None else _text(data["error"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            made.to_json()  # the parts of its versions have the right kinds
+            return made
+        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not an entry: {type(error).__name__}: {error}") from error
+
+
+def _text(value: object, limit: int = MAX_TEXT) -> str:
+    if not isinstance(value, str) or len(value) > limit:
+        raise ValueError(f"a field that is no text of at most {limit} characters")
+    return value
 
 
 class Ticket:
@@ -223,6 +227,26 @@ def of_run(run_id: str) -> dict[str, Link]:
     return found
 
 
+def entry_id(path: Path) -> str:
+    """What an entry is called: the last part of its file's name, such as `3f9c2a7d`; else the whole."""
+    return path.stem.rpartition("-")[2]
+
+
+def drop(path: Path) -> bool:
+    """Take an entry out, readable or not; False when a living process holds it. Raises OSError."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        path.unlink()
+        return True
+    descriptor = _take(path)
+    if descriptor is None:
+        return not path.exists()
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        _unlock(descriptor)
+    return True
+
+
 def tidy() -> None:
     """Delete what processes left that were killed while they wrote; they had made no request yet."""
     folder = _folder()
@@ -232,33 +256,6 @@ def tidy() -> None:
                 leftover.unlink()
         except OSError as error:
             _logger.debug("journal: %s stays: %s", leftover, error)
-
-
-def address(tracking_uri: str) -> str:
-    """A tracking address that can be kept and compared: no user, password or query; files by their full path."""
-    scheme, separator, rest = tracking_uri.partition("://")
-    if not separator:
-        plain = not tracking_uri or tracking_uri.startswith(("databricks", "uc:"))
-        return tracking_uri if plain else str(Path(tracking_uri.removeprefix("file:")).absolute())
-    scheme = scheme.lower()
-    if scheme in ("http", "https"):
-        return _web_address(tracking_uri)
-    kept = _SQL_LOGIN.sub(r"\1", f"{scheme}://{rest}", count=1).partition("?")[0]
-    if scheme == "sqlite":
-        name = kept.removeprefix("sqlite://").removeprefix("/")
-        return kept if name in ("", ":memory:") else f"sqlite:///{Path(name).absolute()}"
-    return kept
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    try:
-        port = f":{parts.port}" if parts.port is not None else ""
-    except ValueError:  # whatever stands there, it is no port
-        port = ""
-    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 def _folder() -> Path:

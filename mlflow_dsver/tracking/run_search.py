@@ -30,6 +30,7 @@ from mlflow_dsver.lineage.links import dataset_filter
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, record
+from mlflow_dsver.tracking.addresses import shown_address
 
 PAGE = 1000
 """Runs or experiments asked for at a time."""
@@ -137,7 +138,7 @@ def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterat
         following = page.token or None
         if following is not None and following == token:
             raise TrackingError(
-                f"MLflow at {bounded.shown_address(client.tracking_uri)} repeats a page when asked to {what}",
+                f"MLflow at {shown_address(client.tracking_uri)} repeats a page when asked to {what}",
                 done="Stopped: what comes after that page is not known",
             )
         token = following

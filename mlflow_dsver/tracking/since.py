@@ -20,7 +20,7 @@ from mlflow_dsver.files import atomic_write, make_folder
 from mlflow_dsver.manifests import difference
 from mlflow_dsver.text import human_bytes
 from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.bounded import shown_address
+from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.tracking.writing import Wanted
 from mlflow_dsver.versions import DatasetVersion

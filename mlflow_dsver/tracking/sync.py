@@ -3,13 +3,13 @@
 For each entry that no living process holds: the run is read, what it lacks is written, and when all of it stands
 there the entry is taken out. An entry may be sent again after a kill at any moment: what is on a run is not written
 twice. Every request is bounded; a store or provider that does not answer is asked once in a `sync`, and what needs it
-waits for the next. An entry that cannot be sent at all is kept and told of, and dropped only on demand.
+waits for the next. An entry that cannot be sent at all, or not whole, is kept and told of; only a person drops it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,11 +21,21 @@ from urllib.parse import unquote, urlsplit
 import mlflow
 from mlflow import MlflowClient
 
-from mlflow_dsver.errors import DsverError, InputConflict, ProviderUnavailable, RunNotFound, StoreError, TrackingError
+from mlflow_dsver.errors import (
+    DsverError,
+    IncompleteRecord,
+    InputConflict,
+    InvalidArgument,
+    ProviderUnavailable,
+    RunNotFound,
+    StoreError,
+    TrackingError,
+)
 from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import bounded, clients, journal, record, writing
+from mlflow_dsver.tracking.addresses import address
 from mlflow_dsver.tracking.confirming import confirm
 from mlflow_dsver.tracking.journal import Entry, Ticket
 from mlflow_dsver.tracking.standing import error_keys, stands
@@ -45,6 +55,7 @@ class State(StrEnum):
     FORGOTTEN = "forgotten"
     UNREADABLE = "unreadable"
     UNREACHABLE = "unreachable"
+    INCOMPLETE = "files missing"
     NO_RUN = "no run"
     CONFLICT = "conflict"
     MOVED_BEFORE = "moved before"
@@ -52,7 +63,7 @@ class State(StrEnum):
 
 
 FINDINGS = frozenset({State.NO_RUN, State.CONFLICT, State.MOVED_BEFORE, State.CONTRADICTED})
-COULD_NOT = frozenset({State.UNREADABLE, State.UNREACHABLE})
+COULD_NOT = frozenset({State.UNREADABLE, State.UNREACHABLE, State.INCOMPLETE})
 _GRAVITY = {state: number for number, state in enumerate(State)}
 
 
@@ -61,6 +72,7 @@ class Outcome:
     """What became of an entry of the journal.
 
     path: its file. entry: None when that cannot be read. kept: whether the file is still there. detail: one line.
+    State INCOMPLETE: the run has the links in params, tags and dataset inputs, and not the files of the record.
     """
 
     state: State
@@ -69,9 +81,15 @@ class Outcome:
     detail: str = ""
     kept: bool = True
 
+    @property
+    def id(self) -> str:
+        """What the entry is called; `forget` takes it."""
+        return journal.entry_id(self.path)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object; run_id, tracking, created and inputs only where the entry could be read."""
-        told = {"outcome": str(self.state), "detail": self.detail, "kept": self.kept, "file": str(self.path)}
+        told: dict[str, Any] = {"id": self.id, "outcome": str(self.state), "detail": self.detail}
+        told |= {"kept": self.kept, "file": str(self.path)}
         if self.entry is None:
             return told
         inputs = [
@@ -117,6 +135,39 @@ def sync(*, forget: bool = False) -> Iterator[Outcome]:
         yield replace(outcome, state=state, detail=detail, kept=ticket.path.exists())
 
 
+def forget(names: Collection[str]) -> list[Outcome]:
+    """Drop the entries that these names mean: ids of entries, or of runs. Asks nobody and sends nothing.
+
+    Raises InvalidArgument, and drops nothing, when a name means no entry that waits; StoreError when one cannot be
+    deleted.
+    """
+    found = [each for each in waiting() if _names_of(each) & set(names)]
+    unknown = sorted(set(names) - {name for each in found for name in _names_of(each)})
+    if unknown:
+        raise InvalidArgument(
+            f"nothing waits under {', '.join(one_line(name, 80) for name in unknown[:3])}",
+            expected="the id of an entry, or of a run",
+            done="Nothing was dropped",
+            tip="mlflow-dsver sync --list",
+        )
+    return [_forgotten(each) for each in found]
+
+
+def _names_of(outcome: Outcome) -> set[str]:
+    run = {outcome.entry.run_id} if outcome.entry is not None else set()
+    return {outcome.id, outcome.path.name, outcome.path.stem} | run
+
+
+def _forgotten(outcome: Outcome) -> Outcome:
+    try:
+        dropped = journal.drop(outcome.path)
+    except OSError as error:
+        raise StoreError(f"{outcome.path} cannot be deleted: {error.strerror or error}") from error
+    if dropped:
+        return replace(outcome, state=State.FORGOTTEN, kept=False)
+    return replace(outcome, state=State.WAITING, detail="a running process is recording it")
+
+
 def exit_code(states: Sequence[State]) -> int:
     """1 when there is a finding, else 3 when something could not be done, else 0."""
     return 1 if FINDINGS & set(states) else 3 if COULD_NOT & set(states) else 0
@@ -148,8 +199,12 @@ def _settled(entry: Entry, silent: _Silent) -> tuple[State, str, bool]:
         return State.NO_RUN, one_line(error, 500), False
     except InputConflict as error:
         return State.CONFLICT, one_line(error, 500), False
+    except IncompleteRecord as error:
+        return State.INCOMPLETE, one_line(error, 500), False
     except DsverError as error:
         return State.UNREACHABLE, one_line(error, 500), False
+    except Exception as error:  # noqa: BLE001  (a plug-in, or an entry that somebody else wrote: the rest goes on)
+        return State.UNREACHABLE, f"unexpected {error_line(error)}", False
 
 
 def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
@@ -169,10 +224,10 @@ def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
     return client, known
 
 
-def _client(address: str) -> MlflowClient:
+def _client(kept: str) -> MlflowClient:
     """A client of the store at that address; with the login of the current tracking URI when that is the same."""
     current = mlflow.get_tracking_uri()
-    uri = current if journal.address(current) == address else address
+    uri = current if address(current) == kept else kept
     place = _place(uri)
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
@@ -184,18 +239,17 @@ def _place(uri: str) -> Path | None:
     """The file or folder of a store that is on this machine; None for any other."""
     if uri.startswith("sqlite:///"):
         return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    if uri.startswith(("file:", "/")):
-        return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
-    return None
+    if uri.startswith("file:"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri or uri.startswith(("databricks", "uc:")) else Path(uri)
 
 
 def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
     """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
     writing.refuse_conflicts(known, entry.links)
     until = bounded.deadline()
-    names = bounded.within(
-        client, until, f"show the artifacts of run {entry.run_id}", lambda: _names(client, entry, known)
-    )
+    what = f"show the artifacts of run {entry.run_id}"
+    names = bounded.within(client, until, what, lambda: _names(client, entry, known))
     manifests = {link.role: record.manifest_name(link.role) for link in entry.links}
     if names is not None and set(manifests.values()) <= names:
         return False
@@ -219,9 +273,16 @@ def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
     if not stands(known, entry.links, entry.overridden):
         return None
-    listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(record.FOLDER)
+    try:
+        listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(record.FOLDER)
+    except Exception as error:  # the tracking server has just answered; it is the artifact store that says no
+        raise writing.incomplete(entry.run_id, map(record.json_name, sorted(_roles(entry))), error) from error
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
     return names if {record.CARD_NAME, *(record.json_name(link.role) for link in entry.links)} <= names else None
+
+
+def _roles(entry: Entry) -> set[str]:
+    return {link.role for link in entry.links}
 
 
 def _with_an_error(known: Any) -> Any:

@@ -12,7 +12,7 @@ import logging
 import random
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.errors import DsverError, InputConflict, TrackingError
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.errors import DsverError, IncompleteRecord, InputConflict, TrackingError
 from mlflow_dsver.manifests import Difference, Manifest, difference
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import card, clients, record, recorded
+from mlflow_dsver.tracking import bounded, card, clients, record, recorded
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.versions import Link
@@ -104,10 +104,28 @@ def write(
         company = _company(info, others, [each.link for each in wanted])
         earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
         contents = {name: content for each in fresh for name, content in files[each.link.role].items()}
-        _log_artifacts(client, info, fresh, contents, run, earlier, no_inputs is not None, company, deadline)
+        try:
+            _log_artifacts(client, info, fresh, contents, run, earlier, no_inputs is not None, company, deadline)
+        except DeadlineExceeded:
+            raise
+        except Exception as error:
+            raise incomplete(info.run_id, contents, error, inputs=no_inputs is None) from error
     _clear_errors(client, run, wanted, no_inputs, deadline)
     links = [each.link for each in wanted]
     return Written(run, record.plan_digests(links, record.inputs_present(run)), no_inputs)
+
+
+def incomplete(run_id: str, names: Iterable[str], error: Exception, *, inputs: bool = True) -> IncompleteRecord:
+    """The error of a run that has all of its links but the files, which its artifact store did not take.
+
+    names: of the files, beside the card. inputs: whether the server took the dataset inputs.
+    """
+    missing = ", ".join(f"{record.FOLDER}/{name}" for name in (*names, record.CARD_NAME))
+    return IncompleteRecord(
+        f"run {run_id} is linked by params, tags{' and dataset inputs' if inputs else ''}; missing: {missing}",
+        got=bounded.told(error),
+        tip="see that this process may write to the run's artifact location, then mlflow-dsver sync",
+    )
 
 
 def refuse_conflicts(run: Any, links: Sequence[Link]) -> None:

@@ -40,7 +40,8 @@ def test_what_waits_is_listed_and_then_sent(run: Run, run_id: str, made: str) ->
     path = put(run_id, made)
     listed = run("sync", "--list")
     assert listed.returncode == 0
-    assert listed.stdout.split()[:5] == ["OUTCOME", "RUN", "INPUTS", "SINCE", "DETAIL"]
+    assert listed.stdout.split()[:6] == ["ID", "OUTCOME", "RUN", "INPUTS", "SINCE", "DETAIL"]
+    assert listed.stdout.splitlines()[1].startswith(f"{journal.entry_id(path)}  waiting")
     assert f"waiting  {run_id}  training={made}" in listed.stdout
     assert path.is_file()
     sent = run("sync", "--json")
@@ -62,6 +63,19 @@ def test_what_cannot_be_sent_is_a_finding_until_it_is_forgotten(run: Run, tracki
     assert forgotten.returncode == 0
     assert "forgotten" in forgotten.stdout
     assert run("sync").stdout == "nothing waits\n"
+
+
+def test_an_entry_is_forgotten_by_its_id_and_nothing_is_sent(run: Run, run_id: str, made: str) -> None:
+    path = put(run_id, made)
+    wrong = run("sync", "--forget", "nobody")
+    assert wrong.returncode == 2
+    assert "nothing waits under nobody" in wrong.stderr
+    done = run("sync", "--forget", journal.entry_id(path), "--json")
+    assert done.returncode == 0, done.stderr
+    [outcome] = json.loads(done.stdout)["outcomes"]
+    assert (outcome["id"], outcome["outcome"], outcome["kept"]) == (journal.entry_id(path), "forgotten", False)
+    assert run("sync").stdout == "nothing waits\n"
+    assert made not in run("inputs", run_id).stdout
 
 
 def test_a_store_that_is_away_is_exit_code_3(run: Run, run_id: str, made: str, unused_port: int) -> None:

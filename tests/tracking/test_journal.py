@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,8 @@ from hypothesis import strategies as some
 from mlflow_dsver import files
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking import journal
-from mlflow_dsver.tracking.journal import Entry, address, put, waiting
+from mlflow_dsver.tracking.addresses import address, shown_address
+from mlflow_dsver.tracking.journal import Entry, put, waiting
 from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -66,6 +69,86 @@ def test_an_entry_reads_back_as_it_was_written(made: Entry) -> None:
     assert Entry.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
+JSON = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=20),
+    lambda inner: some.lists(inner, max_size=4) | some.dictionaries(some.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def spots(data: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """The way to each value inside of a JSON value."""
+    keys: list[object] = (
+        list(data) if isinstance(data, dict) else list(range(len(data))) if isinstance(data, list) else []
+    )
+    return [path, *(spot for key in keys for spot in spots(data[key], (*path, key)))]  # type: ignore[index]
+
+
+@given(some.data())
+def test_an_entry_that_somebody_else_wrote_is_read_or_a_value_error(data):
+    """Any JSON in the place of any part of an entry: nothing else is raised, and what is read can be written."""
+    whole = {"entry": json.loads(json.dumps(entry().to_json(), default=str))}
+    *way, last = ("entry", *data.draw(some.sampled_from(spots(whole["entry"]))))
+    holder: Any = whole
+    for key in way:
+        holder = holder[key]
+    holder[last] = data.draw(JSON)
+    try:
+        found = Entry.from_json(whole["entry"])
+    except ValueError:
+        return
+    assert json.dumps(found.to_json(), default=str)
+
+
+@pytest.mark.parametrize("key", ["run_id", "experiment_id", "tracking", "error"])
+def test_no_text_of_an_entry_is_longer_than_we_write(key):
+    with pytest.raises(ValueError, match="no text of at most"):
+        Entry.from_json(entry().to_json() | {key: "a" * 50_000})
+
+
+@given(some.text(some.sampled_from("a:/@?+.[]~ \n"), max_size=60) | some.text(max_size=60))
+def test_any_address_can_be_shown_and_is_kept_or_refused(text):
+    assert len(shown_address(text)) <= 200
+    if text.lower().startswith(("http://", "https://")):
+        with contextlib.suppress(ValueError):
+            address(text)
+    else:
+        address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 50_000, "a" * 50_000 + "://", "http://" + "a@" * 25_000, "sql://" + "a:" * 25_000]
+)
+def test_an_address_takes_time_in_proportion_to_its_length(text):
+    """50,000 characters took 6 seconds; steps are counted, as the clock of a busy machine says nothing."""
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    sys.setprofile(count)
+    try:
+        shown_address(text)
+        address(text)
+    finally:
+        sys.setprofile(None)
+    assert steps < 2_000
+    assert len(shown_address(text)) <= 200
+
+
+def test_an_entry_is_called_by_the_last_part_of_its_name_and_can_be_dropped_unread(folder):
+    ticket = put(entry())
+    assert len(journal.entry_id(ticket.path)) == 8
+    assert journal.drop(ticket.path) is False, "this process holds it"
+    ticket.release()
+    assert journal.drop(ticket.path) is True
+    (folder / "broken.json").write_text("{")
+    assert journal.entry_id(folder / "broken.json") == "broken"
+    assert journal.drop(folder / "broken.json") is True
+    assert list(folder.iterdir()) == []
+
+
 def test_an_entry_is_there_until_it_is_done(folder):
     ticket = put(entry(offline=("training",), overridden={"training": "fake://cats@old"}))
     assert ticket is not None
@@ -98,7 +181,7 @@ def test_an_entry_in_use_is_left_alone_and_one_that_failed_is_not(folder):
     ticket.fail("postgresql://me:hunter2@db/x?password=swordfish did not answer")
     for path, found, mine in waiting():
         assert path == ticket.path
-        assert found == entry(error="postgresql://db/x?[hidden] did not answer")
+        assert found == entry(error="postgresql://[hidden]@db/x?[hidden] did not answer")
         assert list(folder.iterdir()) == [path]
         assert list(waiting()) == []  # in our hands now
         ticket.done()  # spent: it belongs to whoever took it

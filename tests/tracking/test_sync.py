@@ -24,13 +24,13 @@ from tracking_proxy import Proxy
 import mlflow_dsver as dsver
 from mlflow_dsver.emulators.fixtures import paperspace_emulator
 from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
-from mlflow_dsver.errors import ProviderUnavailable
+from mlflow_dsver.errors import InvalidArgument, ProviderUnavailable
 from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import parse
 from mlflow_dsver.tracking import bounded, journal, writing
 from mlflow_dsver.tracking.journal import Entry
-from mlflow_dsver.tracking.sync import Outcome, State, exit_code, sync, waiting
+from mlflow_dsver.tracking.sync import Outcome, State, exit_code, forget, sync, waiting
 from mlflow_dsver.versions import Link, now
 
 __all__ = ["paperspace_emulator"]
@@ -301,6 +301,81 @@ def test_another_version_in_the_role_is_a_conflict_and_stays_as_it_is(tracking, 
     after = run_of(run.info.run_id).data
     assert (after.params, after.tags) == (before.params, before.tags)
     assert [each.state for each in sync(forget=True)] == [State.FORGOTTEN]
+
+
+def test_a_run_whose_artifacts_cannot_be_written_says_what_is_there_and_what_is_missing(
+    tracking, digits, monkeypatch
+):
+    """Such as where the artifact location is a folder of the server's: all of the link but its files is there."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/srv/mlruns")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository.log_artifacts", refuse)
+        with dsver.start_run(inputs={"training": "local://digits"}) as run:
+            pass
+        told = run_of(run.info.run_id)
+        assert told.data.params["dsver.training.version"] == str(digits)
+        assert len(told.inputs.dataset_inputs) == 1
+        error = told.data.tags["dsver.error"]
+        assert "is linked by params, tags and dataset inputs; missing: dsver/training.json" in error
+        assert "Permission denied" in error
+        assert "could not link" not in error
+        outcome = only()
+    assert (outcome.state, outcome.kept) == (State.INCOMPLETE, True)
+    assert "missing: dsver/training.json, dsver/training.manifest.jsonl.gz, dsver/card.md" in outcome.detail
+    assert exit_code([State.INCOMPLETE]) == 3
+    assert states() == [State.SENT], "as soon as they can be written"
+    assert "dsver.error" not in run_of(run.info.run_id).data.tags
+
+
+def test_artifacts_that_cannot_be_listed_are_missing_and_the_server_is_not_called_unreachable(
+    tracking, digits, monkeypatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Unable to locate credentials")
+
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        pass
+    put(run.info.run_id, link_to("local://digits"))
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository.list_artifacts", refuse)
+    outcome = only()
+    assert outcome.state == State.INCOMPLETE
+    assert "Unable to locate credentials" in outcome.detail
+
+
+def test_entries_are_forgotten_by_id_or_run_and_nothing_is_sent(tracking, digits):
+    run_id = ended_run()
+    kept, by_id = put(ended_run(), link_to("local://digits")), put(run_id, link_to("local://digits"))
+    put("f" * 32, link_to("local://digits"))
+    broken = by_id.with_name("broken.json")
+    broken.write_text("{")
+    ids = {each.path: each.id for each in waiting()}
+    with pytest.raises(InvalidArgument, match="nothing waits under nobody"):
+        forget(["nobody", ids[by_id]])
+    dropped = forget([ids[by_id], "f" * 32, "broken"])
+    assert [(each.state, each.kept) for each in dropped] == [(State.FORGOTTEN, False)] * 3
+    assert [each.path for each in waiting()] == [kept]
+    assert "dsver.training.version" not in run_of(run_id).data.tags
+
+
+def test_an_entry_that_no_version_of_ours_wrote_does_not_stop_the_rest(tracking, digits):
+    addresses = [
+        "http://[",
+        "http://[::1",
+        "a" * 8000,
+        "sqlite:///" + "a" * 5000,
+        "\0",
+        "nosuch://x",
+        "relative/store",
+    ]
+    for text in addresses:
+        made = Entry("f" * 32, "0", "http://127.0.0.1", (link_to("local://digits"),))
+        path = journal.put(made).path
+        path.write_text(json.dumps(made.to_json() | {"tracking": text}, default=str))
+    put(ended_run(), link_to("local://digits"))
+    assert states() == [State.UNREACHABLE] * len(addresses) + [State.SENT]
 
 
 def test_what_cannot_be_read_is_told_of_kept_and_does_not_stop_the_rest(tracking, digits):
