@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference
-from mlflow_dsver.refs import CREATE, LATEST, DatasetRef, check_tag, parse
+from mlflow_dsver.refs import CREATE, LATEST, DatasetRef, parse, tag_list
 from mlflow_dsver.settings import OFF, ON
 from mlflow_dsver.text import one_line
 
@@ -54,7 +54,7 @@ class NewVersion:
         dataset: str | DatasetRef,
         folder: str | PathLike[str] | None = None,
         message: str | None = None,
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         reference: bool = False,
         options: Mapping[str, str | int | bool] | None = None,
@@ -67,13 +67,11 @@ class NewVersion:
                 expected=parsed.at(None),
                 tip="tags=[…] gives it tags, or &tag=… in text",
             )
-        if isinstance(tags, str):
-            raise InvalidArgument("tags are a list", reference=parsed, expected=f"[{tags!r}]", got=repr(tags)[:60])
         fields = {
             "dataset": parsed.at(None),
             "folder": None if folder is None else fspath(folder),
             "message": message,
-            "tags": tuple(check_tag(tag) for tag in tags),
+            "tags": tag_list(tags),
             "metadata": metadata,
             "reference": reference,
             "options": dict(options or {}),

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlflow_dsver.cli import render
+from mlflow_dsver.cli import deleting, render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
-from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.cli.paperspace_lookup import connected, dataset_id, reference_of, version_id
+from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.resolutions import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
-    from mlflow_dsver.providers.paperspace.client import PaperspaceClient
     from mlflow_dsver.providers.paperspace.models import Model
+    from mlflow_dsver.providers.paperspace.paging import Page
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +49,7 @@ def session(as_json: bool) -> None:
     Examples:
       mlflow-dsver paperspace session
     """
-    with _client() as client:
+    with connected() as client:
         found = client.session()
     emit(as_json, found.raw, render.fields(team=found.team.namespace, team_id=found.team.id, user=found.user.id))
 
@@ -66,12 +64,12 @@ def commit(reference: str, undo: bool, as_json: bool) -> None:
     \b
     Examples:
       mlflow-dsver paperspace commit paperspace://dst364npcw6ccok@8ngwr2a
+      mlflow-dsver paperspace commit cats:round-3
     """
     from mlflow_dsver.providers.paperspace import PaperspaceProvider
 
-    dataset, version = _named(reference)
     provider = PaperspaceProvider()
-    changed = provider.commit(provider.get(dataset, version), committed=not undo)
+    changed = provider.commit(provider.find(reference_of(reference)), committed=not undo)
     forget(changed.ref)
     emit(as_json, changed.to_json(), render.version(changed))
 
@@ -96,7 +94,7 @@ def paged(command: Command) -> Command:
         click.option("--order", type=click.Choice(["asc", "desc"]), help="By date of creation; desc by default."),
         click.option("--order-by", type=click.Choice(["dtCreated"]), help="What to order by."),
         click.option("--page-size", type=click.IntRange(1, 120), help="Entries a page; 120 by default."),
-        click.option("--after", help="Begin after this mark of a page."),
+        click.option("--after", help="Begin after this mark, the nextPage of an earlier answer."),
         click.option("--limit", type=click.IntRange(min=1), help="At most that many entries."),
     ):
         command = option(command)
@@ -111,14 +109,16 @@ def paged(command: Command) -> Command:
 def list_datasets(as_json: bool, limit: int | None, page_size: int | None, **query: Any) -> None:
     """List datasets, newest first.
 
+    With --limit, the last line (and nextPage in JSON) says where the next ones begin, for --after.
+
     \b
     Examples:
       mlflow-dsver paperspace datasets list --order asc
     """
-    with _client() as client:
-        found = list(islice(client.datasets(limit=page_size, **query), limit))
-    rows = ((each.id, each.name, each.dtCreated, each.isPublic, each.description) for each in found)
-    emit(as_json, _raw(found), render.table("ID NAME CREATED PUBLIC DESCRIPTION", rows, empty="no datasets"))
+    with connected() as client:
+        found = client.datasets(limit=page_size, **query).page(limit)
+    rows = ((each.id, each.name, each.dtCreated, each.isPublic, each.description) for each in found.items)
+    _emit_page(as_json, found, render.table("ID NAME CREATED PUBLIC DESCRIPTION", rows, empty="no datasets"))
 
 
 @datasets.command("show")
@@ -131,8 +131,8 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     Examples:
       mlflow-dsver paperspace datasets show dst364npcw6ccok
     """
-    with _client() as client:
-        _emit_one(as_json, client.dataset(_dataset_id(client, dataset)))
+    with connected() as client:
+        _emit_one(as_json, client.dataset(dataset_id(client, dataset)))
 
 
 @datasets.command("create")
@@ -148,7 +148,7 @@ def create_dataset(as_json: bool, **what: Any) -> None:
     Examples:
       mlflow-dsver paperspace datasets create digits
     """
-    with _client() as client:
+    with connected() as client:
         _emit_one(as_json, client.create_dataset(**what))
 
 
@@ -167,24 +167,28 @@ def update_dataset(dataset: str, name: str | None, description: str | None, as_j
     if name is None and description is None:
         raise click.UsageError("Nothing to change: give --name or --description.")
     changes: dict[str, Any] = {} if description is None else {"description": description or None}
-    with _client() as client:
-        _emit_one(as_json, client.update_dataset(_dataset_id(client, dataset), name=name, **changes))
+    with connected() as client:
+        _emit_one(as_json, client.update_dataset(dataset_id(client, dataset), name=name, **changes))
 
 
 @datasets.command("delete")
 @click.argument("dataset")
-@click.option("--yes", is_flag=True, required=True, help="Really delete it, and its versions with it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def delete_dataset(dataset: str, yes: bool, as_json: bool) -> None:
-    """Delete a dataset, given by its id.
+    """Delete a dataset, given by its id, and its versions with it.
+
+    Which runs use one of them is said before.
 
     \b
     Examples:
       mlflow-dsver paperspace datasets delete dst364npcw6ccok --yes
     """
-    with _client() as client:
-        client.delete_dataset(dataset)
-    emit(as_json, {"deleted": dataset}, render.line(f"deleted {render.cell(dataset)}"))
+    users = _say_users(DatasetRef("paperspace", dataset), yes)
+    with connected() as client:
+        answer = client.delete_dataset(dataset).raw
+    told = {"deleted": dataset, "answer": answer, **users.to_json()}
+    emit(as_json, told, render.line(f"deleted {render.cell(dataset)}"))
 
 
 # Versions, by the service's own parameters
@@ -203,7 +207,7 @@ def raw_versions() -> None:
 
 @raw_versions.command("list")
 @click.argument("dataset")
-@click.option("--tags", multiple=True, help="The service's filter; may be repeated.")
+@click.option("--tags", multiple=True, help="The service's filter, separated by commas; may be repeated.")
 @paged
 @json_option
 def list_versions(
@@ -211,19 +215,21 @@ def list_versions(
 ) -> None:
     """List a dataset's versions, newest first, uncommitted ones among them.
 
+    With --limit, the last line (and nextPage in JSON) says where the next ones begin, for --after.
+
     \b
     Examples:
       mlflow-dsver paperspace versions list dst364npcw6ccok --limit 5
     """
-    with _client() as client:
-        listing = client.versions(_dataset_id(client, dataset), tags=tags, limit=page_size, **query)
-        found = list(islice(listing, limit))
+    with connected() as client:
+        listing = client.versions(dataset_id(client, dataset), tags=",".join(tags), limit=page_size, **query)
+        found = listing.page(limit)
     rows = (
         (each.version, each.dtCreated, human_bytes(each.usageBytes), each.isCommitted, each.tags, each.message)
-        for each in found
+        for each in found.items
     )
     columns = "VERSION CREATED SIZE COMMITTED TAGS MESSAGE"
-    emit(as_json, _raw(found), render.table(columns, rows, empty="no versions", right="SIZE"))
+    _emit_page(as_json, found, render.table(columns, rows, empty="no versions", right="SIZE"))
 
 
 @raw_versions.command("show")
@@ -236,15 +242,14 @@ def show_version(reference: str, as_json: bool) -> None:
     Examples:
       mlflow-dsver paperspace versions show dst364npcw6ccok:fo5rp4m
     """
-    dataset, version = _named(reference)
-    with _client() as client:
-        _emit_one(as_json, client.version(_dataset_id(client, dataset), version))
+    with connected() as client:
+        _emit_one(as_json, client.version(*version_id(client, reference)))
 
 
 @raw_versions.command("create")
 @click.argument("dataset")
 @click.option("--message", "-m", help="What this version is.")
-@click.option("--tag", "tags", multiple=True, help="A tag; may be repeated.")
+@click.option("--tag", "tags", multiple=True, help="A tag, or several separated by commas; may be repeated.")
 @click.option("--metadata", help="A JSON object.")
 @json_option
 def create_version(
@@ -256,9 +261,10 @@ def create_version(
     Examples:
       mlflow-dsver paperspace versions create dst364npcw6ccok --message "round 3"
     """
-    with _client() as client:
-        found = _dataset_id(client, dataset)
-        _emit_one(as_json, client.create_version(found, message=message, tags=tags, metadata=read_metadata(metadata)))
+    with connected() as client:
+        found = dataset_id(client, dataset)
+        made = client.create_version(found, message=message, tags=",".join(tags), metadata=read_metadata(metadata))
+        _emit_one(as_json, made)
 
 
 @raw_versions.command("update")
@@ -284,33 +290,35 @@ def update_version(
     Examples:
       mlflow-dsver paperspace versions update dst364npcw6ccok:8ngwr2a --committed
     """
-    wanted = None if not tags and not no_tags else tags
+    wanted = None if not tags and not no_tags else ",".join(tags)
     if message is None and wanted is None and metadata is None and committed is None:
         raise click.UsageError("Nothing to change: give --message, --tag, --no-tags, --metadata or --committed.")
-    dataset, version = _named(reference)
-    with _client() as client:
-        found = _dataset_id(client, dataset)
+    with connected() as client:
+        dataset, version = version_id(client, reference)
         changed = client.update_version(
-            found, version, message=message, tags=wanted, metadata=read_metadata(metadata), is_committed=committed
+            dataset, version, message=message, tags=wanted, metadata=read_metadata(metadata), is_committed=committed
         )
         _emit_one(as_json, changed)
 
 
 @raw_versions.command("delete")
 @click.argument("reference")
-@click.option("--yes", is_flag=True, required=True, help="Really delete it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def delete_version(reference: str, yes: bool, as_json: bool) -> None:
-    """Delete a version.
+    """Delete a version. Which runs use it is said before.
 
     \b
     Examples:
       mlflow-dsver paperspace versions delete dst364npcw6ccok:8ngwr2a --yes
     """
-    dataset, version = _named(reference)
-    with _client() as client:
-        client.delete_version(_dataset_id(client, dataset), version)
-    emit(as_json, {"deleted": f"{dataset}:{version}"}, render.line(f"deleted {render.cell(reference)}"))
+    with connected() as client:
+        dataset, version = version_id(client, reference)
+    users = _say_users(DatasetRef("paperspace", dataset, version), yes)
+    with connected() as client:
+        answer = client.delete_version(dataset, version).raw
+    told = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
+    emit(as_json, told, render.line(f"deleted {dataset}:{version}"))
 
 
 @paperspace.command()
@@ -325,7 +333,7 @@ def storage(provider: str | None, usage: bool, as_json: bool) -> None:
       mlflow-dsver paperspace storage
       mlflow-dsver paperspace storage --usage
     """
-    with _client() as client:
+    with connected() as client:
         if usage:
             _emit_one(as_json, client.utilization())
             return
@@ -337,30 +345,26 @@ def storage(provider: str | None, usage: bool, as_json: bool) -> None:
 COMMANDS = (paperspace,)
 
 
-def _client() -> AbstractContextManager[PaperspaceClient]:
-    from mlflow_dsver.providers.paperspace.account import Account
-    from mlflow_dsver.providers.paperspace.client import connect
-
-    return connect(Account.from_settings())
-
-
-def _dataset_id(client: PaperspaceClient, dataset: str) -> str:
-    """The id of a dataset that is given by its id, its name, or a reference."""
-    from mlflow_dsver.providers.paperspace.finding import dataset_id
-
-    return dataset_id(client, parse(dataset).dataset if "://" in dataset else dataset)
-
-
-def _named(reference: str) -> tuple[str, str]:
-    """Dataset and version of a reference that names both, `paperspace://` before it or not."""
-    ref: DatasetRef = parse(reference if "://" in reference else f"paperspace://{reference}")
-    if ref.selector is None or ref.provider != "paperspace":
-        raise InvalidReference("names no version of Paperspace", reference=reference, expected="dataset:version")
-    return ref.dataset, ref.selector
+def _say_users(ref: DatasetRef, yes: bool) -> deleting.Users:
+    """Say which runs use it, and ask unless `yes`; raises UsageError for no."""
+    users = deleting.say_users(ref)
+    if not yes and not deleting.agreed(ref, ""):
+        raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
+    return users
 
 
 def _raw(found: Iterable[Model]) -> dict[str, Any]:
     return {"items": [each.raw for each in found]}
+
+
+def _emit_page(as_json: bool, page: Page[Any], table: render.Table) -> None:
+    """A page's entries, and the mark of those that follow, for --after."""
+    data = {**_raw(page.items), "hasMore": page.has_more, "nextPage": page.next_page}
+    if not page.has_more:
+        emit(as_json, data, table)
+        return
+    more = f"there are more: --after {render.cell(page.next_page)}" if page.next_page else "there are more"
+    emit(as_json, data, table, render.line(more))
 
 
 def _emit_one(as_json: bool, found: Model) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import PROGRAM, emit, json_option, read_metadata
+from mlflow_dsver.cli import deleting, render
+from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.content.progress import terminal
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, Unsupported
 from mlflow_dsver.new_versions import NewVersion
@@ -162,8 +161,8 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
 def delete(reference: str, yes: bool, as_json: bool) -> None:
     """Delete a version.
 
-    Runs that used it keep their record; its files can no longer be given out. REFERENCE names the version: an
-    id, a tag, or latest when that is meant.
+    Which runs use it is said before. They keep their record; its files can no longer be given out. REFERENCE names
+    the version: an id, a tag, or latest when that is meant.
 
     \b
     Examples:
@@ -173,11 +172,13 @@ def delete(reference: str, yes: bool, as_json: bool) -> None:
     if parse(reference).selector is None:
         raise InvalidReference("say which version to delete", reference=reference, tip=f"{reference}@latest")
     provider, version = _found(reference)
-    if not yes and not _agreed(version):
+    users = deleting.say_users(version.ref)
+    if not yes and not deleting.agreed(version.ref, version.message or ""):
         raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
     provider.delete(version)
     forget(version.ref)
-    emit(as_json, {"deleted": str(version.ref)}, render.line(f"deleted {render.cell(version.ref)}"))
+    told = {"deleted": str(version.ref), **users.to_json()}
+    emit(as_json, told, render.line(f"deleted {render.cell(version.ref)}"))
 
 
 @versions.command()
@@ -267,11 +268,3 @@ def _listed(reference: str | None, tag: str | None) -> Iterator[DatasetVersion]:
     provider = get_provider(LOCAL)
     for dataset in provider.datasets() if Capability.DATASETS in provider.capabilities else ():
         yield from provider.versions(dataset, tag=tag)
-
-
-def _agreed(version: DatasetVersion) -> bool:
-    """Ask on a terminal; without one the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(f"{PROGRAM}: {render.cell(version.ref)}, {render.cell(version.message)}", file=sys.stderr)
-    return click.confirm("Delete this version?", default=False, err=True)

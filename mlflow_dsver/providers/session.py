@@ -121,12 +121,14 @@ class Session:
         query: Mapping[str, str | int | list[str] | None] | None = None,
         body: object = None,
         confidential: bool = False,
+        seconds: float | None = None,
     ) -> Any:
         """The parsed JSON of the answer to one request, after retries where the verb allows them.
 
         path: segments below the base; each is quoted, and refused when it would leave its place. query: entries with
         None are left out. body: sent as JSON; None sends none. confidential: the answer holds others' secrets, and no
-        error quotes it. Raises a ProviderError for every kind of failure.
+        error quotes it. seconds: a bound for this call, beside that of the session. Raises a ProviderError for every
+        kind of failure.
         """
         parts: dict[str, Any] = {"provider": self.dialect.provider, "operation": operation, "reference": reference}
         if self._key is None:
@@ -140,6 +142,8 @@ class Session:
             auth=_Authorization(self.dialect.scheme, self._key),
         )
         deadline = self.deadline or bounded(self.timeout)
+        if seconds is not None:
+            deadline = Deadline(min(seconds, deadline.left()))
         attempt = 0
         while True:
             attempt += 1

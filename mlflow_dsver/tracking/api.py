@@ -184,7 +184,7 @@ def create_version(
     folder: str | Path | None = None,
     *,
     message: str | None = None,
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     reference: bool = False,
     **options: str | int | bool,
@@ -192,10 +192,10 @@ def create_version(
     """Make a version of a folder's content, whole or not at all.
 
     ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
-    tags, metadata: kept with the version. reference: record what the files are and leave the bytes where they lie;
-    such a version proves less. options: what the provider's own `create` takes beside these, such as `commit=False`
-    for Paperspace. Content that the dataset has already gives the same version back. Raises InvalidReference,
-    InvalidArgument, ContentError, and the provider's errors.
+    tags, metadata: kept with the version; one text of tags is separated by commas. reference: record what the files
+    are and leave the bytes where they lie; such a version proves less. options: what the provider's own `create`
+    takes beside these, such as `commit=False` for Paperspace. Content that the dataset has already gives the same
+    version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
     """
     dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
     made = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlflow
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
@@ -17,6 +19,15 @@ from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 SQLITE = "sqlite:///"
 
 
+def exists() -> bool:
+    """Whether the tracking store is there; False for one on this machine that nothing was logged to yet."""
+    address = mlflow.get_tracking_uri()
+    if address.startswith(SQLITE):
+        return Path(address.removeprefix(SQLITE)).exists()
+    path = local_file_uri_to_path(address) if is_local_uri(address) else None
+    return path is None or Path(path).exists()
+
+
 def health(seconds: float) -> Health:
     """One search for one experiment, given up after that many seconds; the address is shown without secrets.
 
@@ -24,7 +35,7 @@ def health(seconds: float) -> Health:
     """
     address = mlflow.get_tracking_uri()
     shown = shown_address(address)
-    if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
+    if address.startswith(SQLITE) and not exists():
         return Health(True, f"{shown} (does not exist yet; MLflow makes it when something is logged)", {})
     client = new_client()  # not before: it makes an SQLite file that is not there
     try:

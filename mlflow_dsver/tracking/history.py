@@ -129,6 +129,14 @@ def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
     return RunsFound(_uses(search.using(meant), partial(_is_of, meant), role) if meant != searched else ())
 
 
+def recorded_uses(ref: DatasetRef) -> Iterator[RunUse]:
+    """What MLflow alone has of a version, or without a selector of all versions of a dataset; newest run first.
+
+    The provider is not asked, so the reference is canonical. Raises TrackingError.
+    """
+    return _uses(RunSearch(clients.new_client()).using(ref), partial(_is_of, ref), None)
+
+
 def _is_of(target: DatasetRef, link: Link) -> bool:
     ref = link.version.ref
     return ref == target if target.selector is not None else ref.at(None) == target

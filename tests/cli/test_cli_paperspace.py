@@ -73,6 +73,8 @@ def test_endpoints_of_versions(environment: dict[str, str]) -> None:
     assert (raw["message"], raw["tags"], raw["metadata"], raw["isCommitted"]) == ("m", ["a"], {"k": 1}, False)
     changed = data(environment, *own, "update", name, "--tag", "b", "--tag", "c", "--committed")
     assert (changed["tags"], changed["isCommitted"]) == (["b", "c"], True)
+    assert data(environment, *own, "show", "digits:c")["version"] == raw["version"], "by a tag as well"
+    assert data(environment, *own, "update", name, "--tag", "x, y")["tags"] == ["x", "y"], "as the service has them"
     assert data(environment, *own, "update", name, "--no-tags")["tags"] == []
     assert data(environment, *own, "show", name)["version"] == raw["version"]
     options = ("--order", "asc", "--order-by", "dtCreated", "--page-size", "1", "--limit", "1")
@@ -80,9 +82,63 @@ def test_endpoints_of_versions(environment: dict[str, str]) -> None:
     assert [each["version"] for each in data(environment, *own, "list", "digits", "--tags", "raw")["items"]] == [
         "a1b2c3d"
     ]
-    run(environment, *own, "delete", name, "--yes")
     assert "--yes" in run(environment, *own, "delete", name, code=2)
+    gone = data(environment, *own, "delete", name, "--yes")
+    assert gone["deleted"] == name
+    assert gone["answer"] == {"datasetId": "dsr5zdx0thjhfe2", "version": raw["version"]}
     assert "Nothing to change" in run(environment, *own, "update", name, code=2)
+
+
+def test_listing_says_where_the_next_page_begins(environment: dict[str, str]) -> None:
+    """`--after` is fed with what the page before says, in JSON and for people, until there is no more."""
+    own = ("paperspace", "versions", "list", CATS, "--limit", "3")
+    whole = [each["version"] for each in data(environment, *own[:4])["items"]]
+    first = data(environment, *own, "--page-size", "2")
+    assert ([each["version"] for each in first["items"]], first["hasMore"]) == (whole[:3], True)
+    assert f"there are more: --after {first['nextPage']}" in run(environment, *own)
+    last = data(environment, *own, "--after", first["nextPage"])
+    assert [each["version"] for each in last["items"]] == whole[3:]
+    assert (last["hasMore"], last["nextPage"]) == (False, None)
+    datasets = ("paperspace", "datasets", "list", "--limit", "1")
+    mark = data(environment, *datasets)["nextPage"]
+    assert len(data(environment, *datasets, "--after", mark)["items"]) == 1
+
+
+def test_commit_takes_a_tag(environment: dict[str, str]) -> None:
+    made = data(environment, "versions", "create", "paperspace://cats", "--tag", "ready")["reference"]
+    assert data(environment, "paperspace", "commit", "cats:ready") | {"raw": 0} == data(
+        environment, "versions", "show", made
+    ) | {"raw": 0}
+    run(environment, "versions", "delete", made, "--yes")
+
+
+def test_deleting_says_first_which_runs_use_it(environment: dict[str, str], tmp_path: Path) -> None:
+    """In both families; and where the tracking server cannot be reached, that it could not be checked."""
+    linked = environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    made = [data(linked, "versions", "create", f"paperspace://{CATS}")["reference"] for _ in range(3)]
+    script = (
+        "import mlflow_dsver as dsver\n"
+        f"for ref in {made[:2]}:\n"
+        "    with dsver.start_run(inputs={'training': ref}) as run: print(run.info.run_id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=linked | {"MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED": "link"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, second = done.stdout.split()[:2]
+    refused = run(linked, "versions", "delete", made[0], code=2)
+    assert f"1 run uses {made[0]}: {first}" in refused
+    assert "Nothing was deleted" in refused
+    assert data(linked, "versions", "delete", made[0], "--yes")["runs"] == [first]
+    name = made[1].removeprefix("paperspace://").replace("@", ":")
+    assert f"1 run uses {made[1]}: {second}" in run(linked, "paperspace", "versions", "delete", name, code=2)
+    assert data(linked, "paperspace", "versions", "delete", name, "--yes")["runs"] == [second]
+    away = linked | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    told = data(away, "versions", "delete", made[2], "--yes")
+    assert (told["runs"], "127.0.0.1:1" in told["runs_unchecked"]) == ([], True)
 
 
 def test_endpoints_of_datasets(environment: dict[str, str]) -> None:

@@ -303,4 +303,4 @@ def test_fixture_points_the_environment_at_the_emulator(paperspace_emulator: Pap
 
     version = get_provider("paperspace").resolve(parse("dst364npcw6ccok:clean"))
     assert version.id == "fo5rp4m"
-    assert len(paperspace_emulator.requests) == 4
+    assert len(paperspace_emulator.requests) == 5

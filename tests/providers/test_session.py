@@ -209,6 +209,13 @@ def test_no_fault_holds_longer_than_the_bound(emulator: PaperspaceEmulator, faul
         assert ask(session)["items"], "the session can be used again"
 
 
+def test_call_may_have_a_shorter_bound_of_its_own(emulator: PaperspaceEmulator, session: Session) -> None:
+    emulator.inject("hang:times=1")
+    with pytest.raises(ProviderUnavailable, match=r"within 0\.5 seconds"):
+        session.call("GET", ("datasets",), "list", seconds=0.5)
+    assert ask(session)["items"]
+
+
 def test_one_deadline_rules_over_many_calls(emulator: PaperspaceEmulator) -> None:
     emulator.inject("slow:seconds=0.6")
     began = time.monotonic()

@@ -18,7 +18,6 @@ import mlflow_dsver as dsver
 from mlflow_dsver import manifests
 from mlflow_dsver.errors import (
     InputConflict,
-    InvalidArgument,
     InvalidReference,
     RunNotFound,
 )
@@ -258,11 +257,10 @@ def test_attach_refuses_another_version_and_runs_that_are_not_there(tracking, di
         dsver.attach(run.info.run_id, "local://digits", "a role")
 
 
-def test_create_version_refuses_a_selector_and_tags_that_are_one_text(digits_folder):
+def test_create_version_refuses_a_selector_and_reads_tags_from_one_text(digits_folder):
     with pytest.raises(InvalidReference, match="no id before it is made"):
         dsver.create_version("local://digits@v1", digits_folder)
-    with pytest.raises(InvalidArgument, match="tags are a list"):
-        dsver.create_version("local://digits", digits_folder, tags="clean")
+    assert dsver.create_version("local://digits", digits_folder, tags="clean, raw").tags == ("clean", "raw")
     with pytest.raises(InvalidReference, match="comma"):
         dsver.create_version("local://digits", digits_folder, tags=["a,b"])
 

@@ -27,7 +27,7 @@ from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at, view_of
 from mlflow_dsver.providers.local.words import creator, utf8, words_of
-from mlflow_dsver.refs import LATEST, DatasetRef, check_tag, nearest
+from mlflow_dsver.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.versions import DatasetVersion, Grade, date_text, date_value, now
 
 ID_DIGITS = 16
@@ -154,7 +154,7 @@ class LocalProvider(Provider):
     ) -> DatasetVersion:
         """Change message (empty text for none), tags and metadata of a version."""
         words = words_of(message, add_tags, metadata)
-        words["remove_tags"] = [check_tag(tag) for tag in remove_tags]
+        words["remove_tags"] = list(tag_list(remove_tags))
         self._record(version)
 
         def decide(state: State) -> Operation | None:

@@ -13,23 +13,19 @@ from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.providers.local.log_schema import MAX_DEPTH
-from mlflow_dsver.refs import check_tag
+from mlflow_dsver.refs import tag_list
 
 MAX_METADATA = 64 * 1024
 """Bytes of a version's metadata as JSON at most; of its message as well."""
 
 
-def words_of(message: str | None, tags: Iterable[str], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What people say of a version, checked; raises InvalidArgument, InvalidReference."""
+def words_of(message: str | None, tags: str | Iterable[str], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What people say of a version, checked; tags as for `tag_list`. Raises InvalidArgument, InvalidReference."""
     if message is not None and (not isinstance(message, str) or len(utf8(message)) > MAX_METADATA):
         raise InvalidArgument("not a message", expected=f"text of at most {MAX_METADATA} bytes")
-    if isinstance(tags, str):
-        raise InvalidArgument(
-            "one text where several tags belong", expected="a tuple or list of tags", got=f"{tags[:40]!r}"
-        )
     return {
         "message": message,
-        "add_tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+        "add_tags": list(tag_list(tags)),
         "metadata": None if metadata is None else _metadata(metadata),
     }
 

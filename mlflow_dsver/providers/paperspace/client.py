@@ -151,9 +151,9 @@ class PaperspaceClient:
         _check_kept("create a dataset", made.id, name=(name, made.name), isPublic=(is_public, made.isPublic))
         return made
 
-    def dataset(self, dataset: str) -> Dataset:
-        """One dataset."""
-        answer = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset)
+    def dataset(self, dataset: str, *, seconds: float | None = None) -> Dataset:
+        """One dataset. seconds: a bound for this call, beside that of the conversation."""
+        answer = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset, seconds=seconds)
         found = Dataset.read(answer, "get the dataset", dataset)
         _check_kept("get the dataset", dataset, id=(dataset, found.id))
         return found

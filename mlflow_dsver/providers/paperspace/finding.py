@@ -25,16 +25,32 @@ log = logging.getLogger(__name__)
 
 _ID = re.compile(r"ds[a-z0-9]{13}\Z")
 """What ids have looked like so far; used to spare a request, never to refuse."""
+NAME_SECONDS = 5.0
+"""How long a dataset's name is worth waiting for, which nothing depends on."""
 Refusal = (NotFound, PermissionDenied)
 OWN_NAMESPACES = ("paperspace", "gradient")
 """What the vendor's notebooks and workflows write in a namespace's place, also for the team's own datasets."""
 
 
 def dataset_id(client: PaperspaceClient, dataset: str) -> str:
-    """The id of a dataset that is named by its id or its name, with or without a namespace before it.
+    """As `dataset_place`, without the name."""
+    return dataset_place(client, dataset)[0]
 
-    Raises NotFound with near names, and for a namespace that is not that of the key's team; ProviderError when
-    several datasets have the name.
+
+def dataset_name(client: PaperspaceClient, dataset: str) -> str | None:
+    """The name of the dataset with that id; None where the service does not say, which is no reason to fail."""
+    try:
+        return client.dataset(dataset, seconds=NAME_SECONDS).name
+    except ProviderError as error:
+        log.info("the name of dataset %s cannot be looked up: %s", dataset, error)
+        return None
+
+
+def dataset_place(client: PaperspaceClient, dataset: str) -> tuple[str, str | None]:
+    """The id, and the name where it is known without a request, of a dataset that is given by its id or its name.
+
+    A namespace may stand before it. Raises NotFound with near names, and for a namespace that is not that of the
+    key's team; ProviderError when several datasets have the name.
     """
     *namespace, name = dataset.split("/")
     if len(namespace) > 1:
@@ -42,16 +58,16 @@ def dataset_id(client: PaperspaceClient, dataset: str) -> str:
     if namespace and namespace[0] not in OWN_NAMESPACES:
         _check_namespace(client, namespace[0], dataset)
     if _ID.match(name):
-        return name
+        return name, None
     known = list(client.datasets())
-    found = [each.id for each in known if name in (each.name, each.id)]
+    found = [(each.id, each.name) for each in known if name in (each.name, each.id)]
     if len(found) > 1:
         raise ProviderError(
             f"{len(found)} datasets are called so",
             provider="paperspace",
             operation="resolve",
             reference=f"paperspace://{dataset}",
-            tip="the id instead: " + ", ".join(found[:5]),
+            tip="the id instead: " + ", ".join(each[0] for each in found[:5]),
         )
     if not found:
         _raise_no_dataset(dataset, {each.name: each.id for each in known if each.name})
@@ -122,7 +138,7 @@ def version_of_id(client: PaperspaceClient, dataset: str, version: str, ref: Dat
             found = client.version(dataset, version, reference=ref)
         except Refusal as refusal:
             some = list(islice(listed(client, dataset), SUGGESTION_LIMIT))
-            raise _no_version(some, ref, refusal) from refusal
+            raise _no_version(some, ref, refusal, by_id=True) from refusal
         if found.version == version:
             return found
     raise _not_found(ref, "no version of that id")
@@ -166,14 +182,25 @@ def _tagged(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: Pr
     return (committed or found)[0]
 
 
-def _no_version(some: list[Version], ref: DatasetRef, refusal: ProviderError) -> ProviderError:
-    """The error for a version that is not among some of its dataset's; the refusal itself where it is."""
+def _no_version(
+    some: list[Version], ref: DatasetRef, refusal: ProviderError, *, by_id: bool = False
+) -> ProviderError:
+    """The error for a version that is not among some of its dataset's; the refusal itself where it is.
+
+    by_id: a tag would not do, so a version that has it is told by its id.
+    """
     assert ref.selector is not None
     if any(version.version == ref.selector for version in some):
         return refusal  # it is there, and this key may not have it
-    near = nearest(ref.selector, sorted({name for version in some for name in (version.version, *tags_of(version))}))
-    tip = ", ".join(str(ref.at(name)) for name in near) or None
-    return _not_found(ref, "no version of that id and no such tag", tip=tip, status=refusal.status)
+    if by_id:
+        tagged = [version.version for version in some if ref.selector in tags_of(version)]
+        near = tagged or nearest(ref.selector, [version.version for version in some])
+        what = "no version of that id" + ("; it is a tag" if tagged else "")
+    else:
+        names = {name for version in some for name in (version.version, *tags_of(version))}
+        near, what = nearest(ref.selector, sorted(names)), "no version of that id and no such tag"
+    tip = ", ".join(str(ref.at(name)) for name in near[:3]) or None
+    return _not_found(ref, what, tip=tip, status=refusal.status)
 
 
 def _raise_refused(client: PaperspaceClient, dataset: str, refusal: ProviderError) -> NoReturn:

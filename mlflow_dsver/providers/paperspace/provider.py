@@ -3,8 +3,9 @@
 A committed version is immutable by the vendor's word (grade B; A where its bytes were hashed here); an uncommitted
 one may still change and is refused as an input unless that is asked for (grade D). The API has no files: a version's
 bytes come from a mount, a folder that is named, or the team's own bucket, and `create` records a version without
-moving any. Looking up an id or a version costs at most two requests, `latest` of an id one; a name costs a listing
-of the team's datasets before that. A selector that is a version's id and another's tag means the id.
+moving any. Looking up an id or a version costs at most two requests, `latest` of an id one, and the dataset's name
+one more; where the dataset is given by its name, a listing of the team's datasets instead. A selector that is a
+version's id and another's tag means the id.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class PaperspaceProvider(Provider):
         """The version of that id, committed or not. Raises NotFound when there is none."""
         ref = DatasetRef(self.name, dataset, version)
         with self._connected() as client:
-            dataset = finding.dataset_id(client, dataset)
-            return words.to_version(dataset, finding.version_of_id(client, dataset, version, ref))
+            dataset, name = finding.dataset_place(client, dataset)
+            return words.to_version(dataset, finding.version_of_id(client, dataset, version, ref), name)
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions that the service lists, newest first, uncommitted ones (immutable False) among them.
@@ -94,9 +95,9 @@ class PaperspaceProvider(Provider):
         Each page has the whole time-out for itself, because the caller's own work goes on between pages.
         """
         with connect(self.account) as client:
-            found = finding.dataset_id(client, dataset)
+            found, name = finding.dataset_place(client, dataset)
             for version in finding.listed(client, found, tag):
-                yield words.to_version(found, version)
+                yield words.to_version(found, version, name)
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else `latest`, which is the newest committed version.
@@ -105,12 +106,12 @@ class PaperspaceProvider(Provider):
         ones are allowed; then `latest` means the newest of them where none is committed.
         """
         with self._connected() as client:
-            dataset = finding.dataset_id(client, ref.dataset)
+            dataset, name = finding.dataset_place(client, ref.dataset)
             if ref.selector in (None, LATEST):
                 found = finding.newest(client, dataset, ref, uncommitted=self._allow_uncommitted)
             else:
                 found = finding.selected(client, dataset, ref)
-        version = words.to_version(dataset, found)
+            version = words.to_version(dataset, found, name or finding.dataset_name(client, dataset))
         if not found.isCommitted:
             self._uncommitted(ref, version)
         return self._with_bytes(version) if self._hash_files else version
@@ -120,8 +121,9 @@ class PaperspaceProvider(Provider):
         if ref.selector in (None, LATEST):
             return self.resolve(ref)
         with self._connected() as client:
-            dataset = finding.dataset_id(client, ref.dataset)
-            return words.to_version(dataset, finding.selected(client, dataset, ref))
+            dataset, name = finding.dataset_place(client, ref.dataset)
+            found = finding.selected(client, dataset, ref)
+            return words.to_version(dataset, found, name or finding.dataset_name(client, dataset))
 
     def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
         if not self._allow_uncommitted:
@@ -182,9 +184,10 @@ class PaperspaceProvider(Provider):
         if folder is not None:
             manifest = hash_folder(Path(folder), cache=default_cache(), progress=self.progress)
         own = words.described(uuid.uuid4().hex, manifest)
-        made = words.to_version(
-            *writing.create(self.account, dataset, message, tags, words.full_metadata(metadata, own), commit=commit)
+        place, made_there = writing.create(
+            self.account, dataset, message, tags, words.full_metadata(metadata, own), commit=commit
         )
+        made = words.to_version(place[0], made_there, place[1])
         if folder is None or manifest is None:
             return made
         with _known_folders_lock:
@@ -204,12 +207,16 @@ class PaperspaceProvider(Provider):
         with self._connected() as client:
             current = finding.version_of_id(client, version.ref.dataset, version.id, version.ref)
             changes = writing.Changes(message, add_tags, remove_tags, metadata)
-            return words.to_version(version.ref.dataset, writing.update(client, version.ref, current, changes))
+            return words.to_version(
+                version.ref.dataset, writing.update(client, version.ref, current, changes), version.dataset_name
+            )
 
     def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
         """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
         with self._connected() as client:
-            return words.to_version(version.ref.dataset, writing.set_committed(client, version.ref, committed))
+            return words.to_version(
+                version.ref.dataset, writing.set_committed(client, version.ref, committed), version.dataset_name
+            )
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version."""
@@ -296,12 +303,12 @@ class PaperspaceProvider(Provider):
         """A mount that is called like the dataset; the name is asked for only where there are mounts at all."""
         if not any(root.is_dir() for root in self._roots.mounted):
             return None
-        try:
+        name = version.dataset_name
+        if name is None:
             with self._connected() as client:
-                name = client.dataset(version.ref.dataset).name
-        except ProviderError as error:
-            log.warning("the dataset's name cannot be looked up, so its mount may be missed: %s", error)
-            return None
+                name = finding.dataset_name(client, version.ref.dataset)
+        if name is None:
+            log.warning("the dataset's name cannot be looked up, so its mount may be missed")
         return mounts.find(version.ref.dataset, name, self._roots) if name else None
 
     def _nowhere(self, version: DatasetVersion) -> Unsupported:

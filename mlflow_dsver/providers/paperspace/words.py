@@ -26,8 +26,12 @@ _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 _STATES = {True: "committed", False: "uncommitted", None: "unknown"}
 
 
-def to_version(dataset: str, version: Version) -> DatasetVersion:
-    """A version in our words. dataset: the id that was asked for, since the answer's may be another kind of id."""
+def to_version(dataset: str, version: Version, name: str | None = None) -> DatasetVersion:
+    """A version in our words.
+
+    dataset: the id that was asked for, since the answer's may be another kind of id. name: the dataset's, None where
+    it is not known.
+    """
     try:
         ref = DatasetRef("paperspace", dataset, version.version)
     except InvalidReference as error:
@@ -51,6 +55,7 @@ def to_version(dataset: str, version: Version) -> DatasetVersion:
         state=_STATES[version.isCommitted],
         web_url=page_of(dataset, version.version),
         raw=version.raw,
+        dataset_name=name or None,
     )
 
 

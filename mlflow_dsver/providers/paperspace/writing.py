@@ -43,14 +43,14 @@ def create(
     metadata: dict[str, Any],
     *,
     commit: bool = False,
-) -> tuple[str, Version]:
-    """Make a version, and commit it if asked; gives the dataset's id and the version.
+) -> tuple[tuple[str, str | None], Version]:
+    """Make a version, and commit it if asked; gives the dataset's id and name (None: not known), and the version.
 
     metadata has our section with its token. When the version is there and the rest fails, the error says so.
     """
     tags = tag_list(tags)
     with connect(account, deadline=Deadline(account.timeout * ASKING_SHARE)) as client:
-        found = finding.dataset_id(client, dataset)
+        found, name = finding.dataset_place(client, dataset)
         ref = DatasetRef("paperspace", found)
         try:
             made = client.create_version(found, message=message, tags=tags, metadata=metadata, reference=ref)
@@ -66,7 +66,8 @@ def create(
         _take_over(client, made_ref, made, tags)
         if commit:
             made = _committed(client, made_ref)
-    return found, made
+        name = name or finding.dataset_name(client, found)
+    return (found, name), made
 
 
 def _committed(client: PaperspaceClient, ref: DatasetRef) -> Version:

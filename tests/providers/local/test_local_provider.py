@@ -298,10 +298,11 @@ def test_tags_that_could_not_be_read_back_are_refused(local: LocalProvider, fold
     assert local.get("digits", version.id) == version
 
 
-def test_one_text_is_not_several_tags(local: LocalProvider, folder: Path) -> None:
-    """`tags="clean"` would otherwise be the tags c, l, e, a and n."""
-    with pytest.raises(InvalidArgument, match="'clean'"):
-        local.create("digits", folder, tags="clean")  # type: ignore[arg-type]
+def test_tags_as_one_text_are_separated_by_commas(local: LocalProvider, folder: Path) -> None:
+    """And never split into letters, whichever provider it is."""
+    made = local.create("digits", folder, tags="clean, round 3")  # type: ignore[arg-type]
+    assert made.tags == ("clean", "round 3")
+    assert local.update(made, add_tags="raw", remove_tags="clean").tags == ("raw", "round 3")  # type: ignore[arg-type]
 
 
 def test_a_tag_is_not_the_id_of_a_version(local: LocalProvider, folder: Path) -> None:

@@ -84,6 +84,24 @@ def test_create_whose_commit_fails_names_the_version_that_was_made(
     assert (newest.message, newest.immutable) == ("made", False)
 
 
+def test_tags_as_one_text_are_separated_by_commas(provider: PaperspaceProvider) -> None:
+    """As the service has them; never split into letters."""
+    made = provider.create(CATS, tags="ab, two words")  # type: ignore[arg-type]
+    assert made.tags == ("ab", "two words")
+    changed = provider.update(made, add_tags="new,ab", remove_tags="two words")  # type: ignore[arg-type]
+    assert changed.tags == ("ab", "new")
+
+
+def test_tags_that_cannot_be_read_are_not_replaced(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider
+) -> None:
+    shown = emulator._shown
+    emulator._shown = lambda dataset, version: {**shown(dataset, version), "tags": {"odd": 1}}  # type: ignore[method-assign]
+    with pytest.raises(UnexpectedResponse, match="tags cannot be read"):
+        provider.update(provider.get(CATS, "klfoyy9"), add_tags=("x",))
+    assert writes(emulator) == []
+
+
 @pytest.mark.parametrize("fault", ["lost", "cut", "cut-unsaid"])
 def test_lost_answer_of_a_create_is_recognised(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, fault: str

@@ -15,10 +15,12 @@ from mlflow_dsver.errors import (
     NotFound,
     PermissionDenied,
     ProviderError,
+    ProviderUnavailable,
     SettingsError,
     UnexpectedResponse,
 )
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
+from mlflow_dsver.providers.paperspace.client import PaperspaceClient
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.refs import parse
 from mlflow_dsver.versions import DatasetVersion
@@ -33,16 +35,16 @@ def resolve(provider: PaperspaceProvider, text: str) -> DatasetVersion:
 @pytest.mark.parametrize(
     ("text", "version", "requests"),
     [
-        (f"paperspace://{CATS}", "1rn19s2", 1),
-        (f"paperspace://{CATS}@latest", "1rn19s2", 1),
-        (f"{CATS}:latest", "1rn19s2", 1),
-        (f"paperspace/{CATS}:latest", "1rn19s2", 1),
-        (f"gradient/{CATS}", "1rn19s2", 1),
-        (f"t40f5ou8vp/{CATS}:latest", "1rn19s2", 2),
-        (f"PAPERSPACE://{CATS}:fo5rp4m", "fo5rp4m", 1),
-        (f"paperspace://{CATS}@fo5rp4m", "fo5rp4m", 1),
-        (f"{CATS}:fo5rp4m", "fo5rp4m", 1),
-        (f"paperspace://{CATS}@clean", "fo5rp4m", 2),
+        (f"paperspace://{CATS}", "1rn19s2", 2),
+        (f"paperspace://{CATS}@latest", "1rn19s2", 2),
+        (f"{CATS}:latest", "1rn19s2", 2),
+        (f"paperspace/{CATS}:latest", "1rn19s2", 2),
+        (f"gradient/{CATS}", "1rn19s2", 2),
+        (f"t40f5ou8vp/{CATS}:latest", "1rn19s2", 3),
+        (f"PAPERSPACE://{CATS}:fo5rp4m", "fo5rp4m", 2),
+        (f"paperspace://{CATS}@fo5rp4m", "fo5rp4m", 2),
+        (f"{CATS}:fo5rp4m", "fo5rp4m", 2),
+        (f"paperspace://{CATS}@clean", "fo5rp4m", 3),
         ("paperspace://cats", "1rn19s2", 2),
         ("paperspace://cats@fo5rp4m", "fo5rp4m", 2),
         ("paperspace://cats:clean", "fo5rp4m", 3),
@@ -53,9 +55,8 @@ def resolve(provider: PaperspaceProvider, text: str) -> DatasetVersion:
 def test_forms_of_a_reference_and_their_cost(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, text: str, version: str, requests: int
 ) -> None:
-    """At most two requests for an id or a version, one for `latest` of an id; a name costs a listing of datasets.
-
-    A namespace costs the question whose the key is.
+    """At most two requests for an id or a version, one for `latest` of an id, and one for the dataset's name; where
+    it is given by its name, a listing of datasets instead. A namespace costs the question whose the key is.
     """
     assert str(resolve(provider, text)) == f"paperspace://{CATS}@{version}"
     assert len(emulator.requests) == requests
@@ -79,6 +80,7 @@ def test_version_in_our_words(provider: PaperspaceProvider, monkeypatch: pytest.
     found = resolve(provider, f"{CATS}:fo5rp4m")
     assert (found.usage_bytes, found.message, found.tags) == (530_841_600, "relabelled", ("clean",))
     assert (found.immutable, found.creator, found.web_url) == (True, "utewr3st2z", None)
+    assert (found.state, found.dataset_name) == ("committed", "cats")
     assert str(provider.grade(found)) == "B"
     assert found.raw["usageBytes"] == "530841600"
     assert found.metadata == {}
@@ -93,6 +95,19 @@ def test_page_template_is_checked(
     monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PAGE", template)
     with pytest.raises(ValueError, match="PAPERSPACE_PAGE"):
         resolve(provider, f"paperspace://{CATS}")
+
+
+def test_uncommitted_version_is_shown_changed_and_deleted(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider
+) -> None:
+    """By its id or a tag; only a run refuses it."""
+    for text in (f"{CATS}:8ngwr2a", f"{CATS}:wip", "paperspace://cats@wip"):
+        found = provider.find(parse(text))
+        assert (found.id, found.state) == ("8ngwr2a", "uncommitted")
+        provider.update(found, add_tags=("wip",))
+    assert {each.id: each.state for each in provider.versions(CATS)}["8ngwr2a"] == "uncommitted"
+    provider.delete(provider.find(parse(f"{CATS}:wip")))
+    assert "8ngwr2a" not in emulator.versions[CATS]
 
 
 def test_uncommitted_version_is_refused(provider: PaperspaceProvider) -> None:
@@ -121,6 +136,25 @@ def test_latest_without_a_committed_version(emulator: PaperspaceEmulator, provid
     emulator.add_version(empty, committed=False)
     with pytest.raises(NotFound, match="none of them committed"):
         resolve(provider, f"paperspace://{empty}")
+
+
+def test_name_of_the_dataset_is_known_and_nothing_depends_on_it(
+    emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its id or its name; where the service does not say it, or not soon, it is unknown."""
+    made = provider.create(CATS)
+    assert made.dataset_name == provider.commit(made).dataset_name == "cats"
+    assert provider.update(made, message="x").dataset_name == "cats"
+    assert resolve(provider, "paperspace://cats@clean").dataset_name == "cats"
+    assert provider.find(parse(f"{CATS}:8ngwr2a")).dataset_name == "cats"
+    assert next(provider.versions("cats")).dataset_name == "cats"
+
+    def fails(self: PaperspaceClient, dataset: str, *, seconds: float | None = None) -> None:
+        assert seconds == 5.0, "nobody waits long for it"
+        raise ProviderUnavailable("away")
+
+    monkeypatch.setattr(PaperspaceClient, "dataset", fails)
+    assert resolve(provider, f"{CATS}:clean").dataset_name is None
 
 
 def test_version_id_wins_over_a_tag(emulator: PaperspaceEmulator, provider: PaperspaceProvider) -> None:
@@ -157,6 +191,12 @@ def test_service_that_answers_with_another_version_is_not_believed(
         resolve(provider, f"{CATS}:fo5rp4m")
     with pytest.raises(NotFound):
         provider.get(CATS, "fo5rp4m")
+
+
+def test_tag_where_an_id_belongs_is_told_with_the_id(provider: PaperspaceProvider) -> None:
+    """What was typed is not suggested."""
+    with pytest.raises(NotFound, match=rf"no version of that id; it is a tag. Try: paperspace://{CATS}@fo5rp4m"):
+        provider.get(CATS, "clean")
 
 
 def test_unknown_dataset_names_near_ones(provider: PaperspaceProvider) -> None:
@@ -222,13 +262,13 @@ def test_refusal_for_something_that_is_there_stays_a_refusal(
 def test_ten_thousand_versions_in_pages_with_flat_memory(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider
 ) -> None:
-    """120 a page, 84 requests, memory of a few pages; `latest` of them is one request."""
+    """120 a page, 84 requests, memory of a few pages; `latest` of them is one request, beside that for the name."""
     many = emulator.add_dataset("many")
     for _ in range(10_000):
         emulator.add_version(many, metadata={"note": "x" * 200})
     emulator.requests.clear()
     assert resolve(provider, f"paperspace://{many}@latest").id
-    assert len(emulator.requests) == 1
+    assert len(emulator.requests) == 2
     emulator.requests.clear()
     next(iter(provider.versions(many)))
     emulator.requests.clear()
