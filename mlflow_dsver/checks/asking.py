@@ -93,7 +93,8 @@ class Desk:
             provider = self.provider(ref.provider)
             self.resolutions += 1
             version = question(provider)
-            return Answer(version=version, vouched=provider.grade(version).meets("B"))
+            grade = provider.grade(version)
+            return Answer(version=version, vouched=grade.meets("B"), grade=grade)
         except DsverError as error:
             answer = Answer(verdict=meaning(error), reason=reason(error))
             if isinstance(error, _NOT_AGAIN):

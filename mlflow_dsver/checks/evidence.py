@@ -119,7 +119,7 @@ class Record:
 
     version: as recorded; only reference, digest, size and tags when the link's artifact is gone.
     requested: as it was asked for; None when that is not recorded. grade: the lowest that is recorded; None for none.
-    vouched: the provider promised then that the bytes cannot change (grade B or better on its own word).
+    vouched: the provider promised then that the bytes cannot change (grade B or better, on record and in its word).
     findings: contradictions inside the record, and parts of it that could not be read.
     """
 
@@ -137,13 +137,15 @@ class Answer:
     """What the provider said when it was asked for a version: the version, or the failure that came instead.
 
     verdict: what the failure means (MISSING, UNREACHABLE, …); None exactly when there is a version.
-    vouched: the provider promises that the version's bytes cannot change.
+    vouched: the provider promises that the version's bytes cannot change. grade: what it vouches for now; None when
+    that is not known.
     """
 
     version: DatasetVersion | None = None
     verdict: Verdict | None = None
     reason: str | None = None
     vouched: bool = False
+    grade: Grade | None = None
 
     def __post_init__(self) -> None:
         if (self.version is None) == (self.verdict is None):

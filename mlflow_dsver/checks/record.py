@@ -1,31 +1,43 @@
-"""What a run says that it used, put together from every place where it says so, and whether these agree.
+"""What a run says that it used, put together from every place where it says so.
 
-A link is written in params, tags, the dataset input's source, the link's artifact and the manifest's. Whoever changes
-one of them leaves the others behind: a disagreement is a finding (CHANGED), whichever of them is right. The param
-counts first, since MLflow lets nobody change a param. What is gone is noted, as the rest still says what was used.
+A link is written in params, tags, the dataset input, the link's artifact and the manifest's; `agreement` compares
+them. Artifacts are compared with the sums that the run's tags have of them as well. What is gone is noted, as the
+rest still says what was used; how much is read of an artifact has limits, and what is larger was not checked.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any
 
+from mlflow_dsver.checks.agreement import Agreement, Parts
 from mlflow_dsver.checks.evidence import Finding, Note, Record, Subject, Verdict
 from mlflow_dsver.checks.manifest_lines import ManifestLines
 from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.manifests import InvalidManifest
+from mlflow_dsver.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge
 from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record as written
 from mlflow_dsver.tracking.queries import RunFacts
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.versions import DatasetVersion, Link
 
 _ROLE = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
-_DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLimits:
+    """How much of a run's artifacts is read: of a manifest, and bytes of a link's JSON."""
+
+    manifest: ManifestLimits = field(default_factory=ManifestLimits)
+    link: int = 32 << 20
+
+
+COMMAND_LINE = RecordLimits()
+"""For whoever waits at a terminal; a page wants less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,77 +55,117 @@ def roles_of(run: RunFacts) -> list[str]:
 
 
 def records_of(
-    run: RunFacts, files: Mapping[str, bytes] | None, unread: str | None = None, *, manifests: bool = True
+    run: RunFacts,
+    files: Mapping[str, bytes] | None,
+    unread: str | None = None,
+    *,
+    manifests: bool = True,
+    limits: RecordLimits = COMMAND_LINE,
 ) -> Iterator[Recorded]:
     """The record of each role.
 
     files: the record's artifacts by name; None when they could not be read, and `unread` says why. manifests: False
-    when manifests were not asked for, so that their absence says nothing.
+    when manifests were not asked for, so that their absence says nothing. limits: how much of each is read.
     A role whose every reference is unreadable gives nothing; `unreadable_roles` names it.
     """
-    for role in roles_of(run):
-        gathered = _Gathered(run, role, files)
+    roles = roles_of(run)
+    for role in roles:
+        gathered = _Gathered(run, role, files, limits)
         if gathered.ref is not None:
             yield gathered.recorded(unread, manifests)
+    for name in sorted(files or ()):
+        role = name.removesuffix(".json")
+        if role != name and role not in roles and _ROLE.match(written.key(role, "version")):
+            gathered = _Gathered(run, role, files, limits)
+            if gathered.link is not None:
+                gathered.told_by_the_artifact_alone()
+                yield gathered.recorded(unread, manifests)
 
 
 def unreadable_roles(run: RunFacts) -> list[str]:
     """Roles for which the run has no text that is a reference of a version."""
-    return [role for role in roles_of(run) if _Gathered(run, role, None).ref is None]
+    return [role for role in roles_of(run) if _Gathered(run, role, None, COMMAND_LINE).ref is None]
 
 
 class _Gathered:
     """Everything that one run says about one role."""
 
-    def __init__(self, run: RunFacts, role: str, files: Mapping[str, bytes] | None) -> None:
-        self.run, self.role, self.files = run, role, files
+    def __init__(self, run: RunFacts, role: str, files: Mapping[str, bytes] | None, limits: RecordLimits) -> None:
+        self.run, self.role, self.files, self.limits = run, role, files, limits
         self.findings: list[Finding] = []
         self.notes: list[Note] = []
+        self.params, self.tags = _of_role(run.params, role), _of_role(run.tags, role)
         self.source = run.sources.get(role) or {}
+        self.manifest_sum: str | None = None
+        self.sums = self._sums()
         self.link = self._link()
         self.ref = self._reference()
+
+    def told_by_the_artifact_alone(self) -> None:
+        """No param, tag or input of the run tells of this role."""
+        what = f"only the artifact dsver/{written.json_name(self.role)} says that the run used this"
+        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what))
 
     def recorded(self, unread: str | None, manifests: bool) -> Recorded:
         """The record, with what disagrees in it."""
         assert self.ref is not None
-        digest = self._agreed(
-            "content digest",
-            {
-                "param": _digest(self._param("content_digest")),
-                "dataset input": _digest(self.source.get("content_digest")),
-                f"{self.role}.json": self.link.version.content_digest if self.link else None,
-            },
-        )
-        size = self._agreed(
-            "usage bytes",
-            {
-                "param": _number(self._param("usage_bytes")),
-                f"{self.role}.json": self.link.version.usage_bytes if self.link else None,
-            },
-        )
-        manifest = self._manifest(digest) if manifests else None
         if unread is not None:
             what = "the record's artifacts could not be read"
             self.findings.append(Finding(Verdict.UNREACHABLE, Subject.RECORD, what, found=unread))
+        name = str(self.ref)
+        inputs = tuple(each for each in self.run.inputs if (each.role, each.name) == (self.role, name))
+        parts = Parts(self.role, self.ref, self.params, self.tags, inputs, self.link, self._confirmed())
+        agreement = Agreement(parts, self.findings, self.notes)
+        agreement.dataset_input()
+        digest, size, grade = agreement.content_digest(), agreement.usage_bytes(), agreement.grade()
+        agreement.labels()
+        agreement.changed_while_used()
+        manifest = self._manifest(digest) if manifests else None
         if digest is None and manifest is not None:
             digest = ManifestLines(BytesIO(manifest)).content_digest
-        version = self.link.version if self.link else self._thin_version(size, digest)
-        version = replace(version, content_digest=digest)
+        version = self.link.version if self.link else self._thin_version(size)
         record = Record(
             role=self.role,
             requested=self._requested(),
-            version=version,
-            grade=self._grade(),
+            version=replace(version, content_digest=digest),
+            grade=grade,
             findings=tuple(self.findings),
             notes=tuple(self.notes),
         )
         return Recorded(record, manifest)
 
-    def _param(self, name: str) -> str | None:
-        return self.run.params.get(written.key(self.role, name))
+    def _sums(self) -> Mapping[str, str] | None:
+        """Name to SHA-256 of the role's artifacts as the run's tag has them; None where it has none."""
+        text = self.tags.get("artifacts")
+        if text is None:
+            return None
+        sums = written.parse_artifacts(text)
+        if sums is None:
+            what = "the tag with the sums of the artifacts cannot be read, so somebody changed it"
+            self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, found=one_line(text, 200)))
+        return sums
 
-    def _tag(self, name: str) -> str | None:
-        return self.run.tags.get(written.key(self.role, name))
+    def _other_sum(self, name: str) -> tuple[str | None, str] | None:
+        """The SHA-256 that was recorded of an artifact and the one that it has, where these differ."""
+        assert self.files is not None
+        found = hashlib.sha256(self.files[name]).hexdigest()
+        if self.sums is not None and self.sums.get(name) != found:
+            return self.sums.get(name), found
+        if name == written.manifest_name(self.role) and self.manifest_sum not in (None, found):
+            return self.manifest_sum, found
+        return None
+
+    def _confirmed(self) -> frozenset[str]:
+        """The names of the artifacts that are there and are what the run's tag says."""
+        if self.files is None or self.sums is None:
+            return frozenset()
+        names = (written.json_name(self.role), written.manifest_name(self.role))
+        return frozenset(name for name in names if name in self.files and self._other_sum(name) is None)
+
+    def _not_as_recorded(self, name: str, expected: str | None, found: str) -> None:
+        what = f"the artifact dsver/{name} is not the one that was recorded, so somebody changed it"
+        told = "no such artifact" if expected is None else f"SHA-256 {expected}"
+        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, told, f"SHA-256 {found}"))
 
     def _link(self) -> Link | None:
         name = written.json_name(self.role)
@@ -124,9 +176,16 @@ class _Gathered:
                 Note(f"the artifact dsver/{name} is not on the run; the provider's answer went with it")
             )
             return None
+        if other := self._other_sum(name):
+            self._not_as_recorded(name, *other)
+        if len(self.files[name]) > self.limits.link:
+            self._too_large(name, f"more than {self.limits.link:,} bytes")
+            return None
         try:
-            link = Link.from_json(json.loads(self.files[name]))
+            told = json.loads(self.files[name])
+            link = Link.from_json(told)
             if link.role == self.role:
+                self.manifest_sum = _text(told.get(written.MANIFEST_SUM))
                 return link
             why = f"it is about the role {link.role}"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidReference) as error:
@@ -135,74 +194,87 @@ class _Gathered:
         self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, found=why))
         return None
 
+    def _too_large(self, name: str, limit: str) -> None:
+        what = f"the artifact dsver/{name} is larger than is read, so it was not checked"
+        self.findings.append(Finding(Verdict.UNVERIFIABLE, Subject.RECORD, what, found=limit))
+
     def _reference(self) -> DatasetRef | None:
         told = {
-            "param": self._param("version"),
-            "tag": self._tag("version"),
+            "param": self.params.get("version"),
+            "tag": self.tags.get("version"),
             "dataset input": _text(self.source.get("reference")),
-            f"{self.role}.json": str(self.link.version.ref) if self.link else None,
+            written.json_name(self.role): str(self.link.version.ref) if self.link else None,
         }
         for text in told.values():
             ref = _version_ref(text)
             if ref is not None:
-                self._agreed("version", told)
+                Agreement(Parts(self.role, ref, {}, {}), self.findings, self.notes).same("version", told)
                 if self.link is not None and self.link.version.ref != ref:
                     self.link = None
                 return ref
         return None
 
-    def _agreed(self, what: str, told: Mapping[str, Any]) -> Any:
-        """The first that is told; a finding when others tell otherwise."""
-        known = {where: value for where, value in told.items() if value is not None}
-        if len(set(known.values())) > 1:
-            (first, expected), *others = known.items()
-            found = ", ".join(f"{where}: {value}" for where, value in others if value != expected)
-            title = f"the record disagrees with itself about the {what}, so somebody changed it"
-            self.findings.append(
-                Finding(Verdict.CHANGED, Subject.RECORD, title, f"{first}: {expected}", one_line(found, 600))
-            )
-        return next(iter(known.values()), None)
-
-    def _thin_version(self, size: int | None, digest: str | None) -> DatasetVersion:
+    def _thin_version(self, size: int | None) -> DatasetVersion:
         assert self.ref is not None
-        tags = written.parse_tags(self._param("tags") or "")
-        return DatasetVersion(self.ref, tags=tags, usage_bytes=size, content_digest=digest)
+        return DatasetVersion(self.ref, tags=written.parse_tags(self.params.get("tags") or ""), usage_bytes=size)
 
     def _requested(self) -> str | None:
-        return self._param("requested") or (self.link.requested if self.link else None)
-
-    def _grade(self) -> Grade | None:
-        """The lower of those recorded: a tag can be changed by anybody who may write to the run."""
-        found = [_grade(self._tag("grade")), self.link.grade if self.link else None]
-        known = [grade for grade in found if grade is not None]
-        if len({grade.letter for grade in known}) > 1:
-            self.notes.append(Note("the grade was changed after the link was made", str(known[1]), str(known[0])))
-        return max(known, key=lambda grade: grade.letter, default=None)
+        return self.params.get("requested") or (self.link.requested if self.link else None)
 
     def _manifest(self, digest: str | None) -> bytes | None:
+        """The manifest, if it is the one that was recorded, or nothing speaks of another one."""
         if self.files is None:
             return None
         name = written.manifest_name(self.role)
         content = self.files.get(name)
         if content is None:
-            if digest is not None:
+            if digest is not None or self.manifest_sum is not None:
                 self.notes.append(Note(f"no manifest on the run (dsver/{name}); the content digest is"))
             return None
+        other, found = self._other_sum(name), ""
         try:
-            lines = ManifestLines(BytesIO(content))
-            for _ in lines:
-                pass
-            found = lines.content_digest
+            found = _whole(content, self.limits.manifest)
+        except ManifestTooLarge as error:
+            if other is None:
+                self._too_large(name, str(error))
+                return None
         except InvalidManifest as error:
-            found = one_line(error, 200)
-        if digest is None and _DIGEST.match(found):
-            self.notes.append(Note("the content digest is known from the manifest on the run alone", found=found))
-            return content
+            found, other = one_line(error, 200), None
+        else:
+            if other is None and digest is None:
+                return self._unclaimed(name, found, content)
+        if other is not None and (not found or digest in (None, found)):
+            self._not_as_recorded(name, *other)
+            return None
         if found == digest:
             return content
         what = f"the manifest on the run (dsver/{name}) is not the one that was recorded, so somebody changed it"
         self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, digest or "none was recorded", found))
         return None
+
+    def _unclaimed(self, name: str, found: str, content: bytes) -> bytes | None:
+        """A manifest of which no other part has the content digest: it counts where the run has its sum."""
+        if name in self._confirmed():
+            self.notes.append(Note("the content digest is known from the manifest on the run alone", found=found))
+            return content
+        what = f"the manifest on the run (dsver/{name}) proves nothing: no other part of the record tells of it"
+        self.notes.append(Note(what, found=found))
+        return None
+
+
+def _whole(content: bytes, limits: ManifestLimits) -> str:
+    """The content digest of a manifest that was read to its end. Raises InvalidManifest."""
+    lines = ManifestLines(BytesIO(content), limits)
+    count = sum(1 for _ in lines)
+    if lines.header.get("files") != count:
+        raise InvalidManifest(f"the header promises {lines.header.get('files')!r} files; there are {count}")
+    return lines.content_digest
+
+
+def _of_role(texts: Mapping[str, str], role: str) -> dict[str, str]:
+    """Params or tags of a role by the end of their key."""
+    prefix = written.key(role, "")
+    return {key.removeprefix(prefix): text for key, text in texts.items() if key.startswith(prefix)}
 
 
 def _version_ref(text: str | None) -> DatasetRef | None:
@@ -215,18 +287,3 @@ def _version_ref(text: str | None) -> DatasetRef | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _digest(value: object) -> str | None:
-    return value if isinstance(value, str) and _DIGEST.match(value) else None
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def _grade(text: str | None) -> Grade | None:
-    try:
-        return Grade.parse(text) if text else None
-    except ValueError:
-        return None

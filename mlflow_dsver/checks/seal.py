@@ -23,10 +23,9 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import Tracking
-from mlflow_dsver.tracking.record import key
+from mlflow_dsver.tracking.record import CHANGED_NOTE, key
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text, now
 
-CHANGED_NOTE = "changed during the run"
 PATHS_ON_TAG = 20
 """Paths that the tag names at most."""
 

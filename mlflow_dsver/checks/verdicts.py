@@ -15,6 +15,7 @@ themselves were proven.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from mlflow_dsver.checks.evidence import (
@@ -33,7 +34,7 @@ from mlflow_dsver.checks.evidence import (
 from mlflow_dsver.checks.reports import InputReport
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.text import human_count
-from mlflow_dsver.versions import DatasetVersion, Letter, date_text
+from mlflow_dsver.versions import DatasetVersion, Grade, Letter, date_text
 
 LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_url", "counts")
 """Fields of a version whose change is noted and changes no verdict."""
@@ -62,9 +63,12 @@ def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
     if answer.version is None:
         findings.append(_failure(answer))
     else:
-        findings += _provider_findings(record.version, answer.version, proof)
+        findings += _provider_findings(record, answer.version, proof)
         notes += _label_notes(record.version, answer.version)
     findings += _byte_findings(record, evidence.bytes)
+    grade = _grade_now(evidence, proof)
+    if grade != record.grade:
+        notes.append(Note("the provider vouches for less than was recorded", _label(record.grade), _label(grade)))
     verdict = worst(finding.verdict for finding in findings)
     if verdict is Verdict.MATCH and proof not in _ENOUGH[evidence.depth]:
         findings.append(_unproven(evidence))
@@ -74,12 +78,12 @@ def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
         role=record.role,
         requested=record.requested,
         version=record.version.ref,
-        grade=record.grade,
+        grade=grade,
         verdict=verdict,
         proof=proof if verdict is Verdict.MATCH else Proof.NONE,
         findings=tuple(findings),
         notes=tuple(notes),
-        unmet=_unmet(record, require),
+        unmet=_unmet(grade, require),
         files_read=evidence.bytes.files,
         bytes_read=evidence.bytes.bytes,
         difference=evidence.bytes.difference or None,
@@ -108,7 +112,9 @@ def _failure(answer: Answer) -> Finding:
     return Finding(answer.verdict, Subject.PROVIDER, what, found=answer.reason)
 
 
-def _provider_findings(recorded: DatasetVersion, now: DatasetVersion, proof: Proof) -> Iterator[Finding]:
+def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Iterator[Finding]:
+    recorded = record.version
+
     def changed(what: str, expected: object, found: object) -> Finding:
         return Finding(Verdict.CHANGED, Subject.PROVIDER, what, str(expected), str(found))
 
@@ -128,7 +134,8 @@ def _provider_findings(recorded: DatasetVersion, now: DatasetVersion, proof: Pro
         yield changed(what, *digests)
     if None not in (recorded.usage_bytes, now.usage_bytes) and recorded.usage_bytes != now.usage_bytes:
         yield changed("usage bytes", recorded.usage_bytes, now.usage_bytes)
-    if recorded.immutable is True and now.immutable is not True:
+    promised = recorded.immutable is None and record.grade is not None and record.grade.letter == "B"
+    if (recorded.immutable is True and now.immutable is not True) or (promised and now.immutable is False):
         yield changed("immutable (committed, ready)", "yes", "no" if now.immutable is False else "not said")
 
 
@@ -206,10 +213,24 @@ def _alias_findings(record: Record, alias: Answer | None) -> Iterator[Finding]:
     yield Finding(Verdict.ALIAS_MOVED, Subject.ALIAS, what, str(record.version.ref), found)
 
 
-def _unmet(record: Record, require: Letter | None) -> tuple[str, ...]:
-    if require is None or (record.grade is not None and record.grade.meets(require)):
+def _unmet(grade: Grade | None, require: Letter | None) -> tuple[str, ...]:
+    if require is None or (grade is not None and grade.meets(require)):
         return ()
-    return (f"grade {record.grade or 'unknown'}, and {require} is required",)
+    return (f"grade {grade or 'unknown'}, and {require} is required",)
+
+
+def _grade_now(evidence: Evidence, proof: Proof) -> Grade | None:
+    """The recorded grade, or the provider's present one where that is worse.
+
+    Bytes of grade A that were compared just now need no provider that knows their digest.
+    """
+    recorded, answer = evidence.record.grade, evidence.answer
+    if recorded is None or answer.version is None or answer.grade is None or answer.grade.meets(recorded.letter):
+        return recorded
+    knows = answer.version.content_digest is not None and not answer.version.digest_is_claimed
+    if recorded.letter == "A" and not knows and answer.vouched and proof in (Proof.HASHED, Proof.CACHED):
+        return recorded
+    return replace(recorded, letter=answer.grade.letter)
 
 
 def paths_of(difference: Difference) -> tuple[str, ...]:

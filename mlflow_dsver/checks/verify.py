@@ -189,8 +189,9 @@ class _Check:
     def _evidence(self, record: Record) -> Evidence:
         alias = _alias(record) if self._aliases else None
         answer = self._desk.version(record.version.ref)
+        good = record.grade is not None and record.grade.meets("B")
         return Evidence(
-            record=replace(record, vouched=self._desk.vouches(record.version)),
+            record=replace(record, vouched=good and self._desk.vouches(record.version)),
             answer=answer,
             bytes=self._read(record, answer),
             alias=self._desk.resolved(alias) if alias is not None else None,

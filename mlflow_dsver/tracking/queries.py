@@ -19,7 +19,7 @@ from mlflow_dsver.errors import NotFound, TrackingError
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients, record
 from mlflow_dsver.tracking.bounded import deadline, read_run, within
-from mlflow_dsver.tracking.recorded import sources_of
+from mlflow_dsver.tracking.recorded import InputFacts, dataset_inputs_of, sources_of
 from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
 from mlflow_dsver.tracking.writing import put_tags
 
@@ -33,6 +33,7 @@ class RunFacts:
 
     experiment: its name. started, ended: with time zone; None when MLflow does not say. metrics: last values.
     sources: role to the source JSON of each input that is a dataset version; see `recorded.sources_of` for the roles.
+    inputs: those inputs as they are, several of a role where MLflow has several.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class RunFacts:
     tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    inputs: tuple[InputFacts, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ def facts_of(run: Any, experiment: str) -> RunFacts:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         sources=sources_of(run),
+        inputs=dataset_inputs_of(run),
     )
 
 

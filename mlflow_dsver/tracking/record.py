@@ -31,6 +31,8 @@ NO_INPUTS = "this tracking server takes no dataset inputs"
 """How the error begins that a run gets from a server without dataset inputs; `runs_using` searches for it."""
 OFFLINE_FINDING = "offline: "
 """How the error of a role begins that `mlflow-dsver sync` found: a later record does not take it back."""
+CHANGED_NOTE = "changed during the run"
+"""Note of a grade: the data was other at the end of the run than at its start."""
 FOLDER = "dsver"
 """Where the artifacts of the record are."""
 

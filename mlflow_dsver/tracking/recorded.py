@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -34,6 +35,21 @@ _ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _COUNT = re.compile(r"[0-9]{1,20}\Z")
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """A dataset input that is a dataset version, as MLflow has it.
+
+    role: its context. source, profile: their JSON objects, which are those of the first run of the experiment that
+    used the version; {} where they are none.
+    """
+
+    role: str
+    name: str
+    digest: str
+    source: Mapping[str, Any]
+    profile: Mapping[str, Any]
 
 
 def links_of(run: Any) -> dict[str, Link]:
@@ -87,6 +103,16 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
         if not isinstance(reference, str) or reference not in (told if context else told | recorded):
             found[_free(role, found, run)] = fields
     return found
+
+
+def dataset_inputs_of(run: Any) -> tuple[InputFacts, ...]:
+    """The run's dataset inputs that are dataset versions and have a context, unjudged."""
+    found = []
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        role, data = record.context_of(each), each.dataset
+        if data.source_type == SOURCE_TYPE and role is not None:
+            found.append(InputFacts(role, data.name, data.digest, _object(data.source), _object(data.profile or "")))
+    return tuple(found)
 
 
 def is_role(key: str, role: str, run: Any) -> bool:

@@ -1,0 +1,134 @@
+"""Runs with a whole record, made in memory, and a provider whose bytes lie in a folder: for laws about verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow_dsver.checks.evidence import Depth
+from mlflow_dsver.checks.reading import Effort
+from mlflow_dsver.checks.reports import InputReport
+from mlflow_dsver.checks.verify import Demands, check_runs
+from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.providers.interface import Capability, Place, Provider
+from mlflow_dsver.refs import parse
+from mlflow_dsver.tracking import record
+from mlflow_dsver.tracking.dataset import VersionedDataset
+from mlflow_dsver.tracking.queries import RunFacts
+from mlflow_dsver.tracking.recorded import InputFacts
+from mlflow_dsver.versions import DatasetVersion, Grade, Letter, Link
+
+WHEN = datetime(2026, 11, 22, 4, tzinfo=UTC)
+REF = parse("fake://cats@v1")
+
+
+class FolderProvider(Provider):
+    """Has one version, described as it is told, whose bytes lie in a folder or nowhere."""
+
+    name = "fake"
+    capabilities = frozenset({Capability.BYTES})
+
+    def __init__(self, version: DatasetVersion, grade: Letter, folder: Path | None) -> None:
+        self.version, self.letter, self.folder = version, grade, folder
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The version."""
+        if (dataset, version) != (self.version.ref.dataset, self.version.id):
+            raise NotFound("no such version")
+        return self.version
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """The version."""
+        yield self.version
+
+    def grade(self, version: DatasetVersion) -> Grade:
+        """B where the version is described as immutable, else as it is told."""
+        return Grade(self.letter if self.letter != "D" or not version.immutable else "B")
+
+    def at_hand(self, version: DatasetVersion) -> Place | None:
+        """The folder."""
+        return None if self.folder is None else Place(self.folder)
+
+
+@dataclass(frozen=True)
+class World:
+    """A run's record, part by part, and the provider as it is now."""
+
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    inputs: tuple[InputFacts, ...]
+    files: Mapping[str, bytes] = field(repr=False)
+    provider: FolderProvider = field(repr=False)
+
+    def facts(self) -> RunFacts:
+        """The run as MLflow has it."""
+        return RunFacts(
+            "a" * 32, "first", "1", "demo", "FINISHED", WHEN, WHEN, "x", self.params, self.tags, {},
+            {each.role: each.source for each in self.inputs}, self.inputs,
+        )  # fmt: skip
+
+    def check(self, depth: Depth = Depth.DEFAULT, require: Letter | None = None) -> InputReport:
+        """The report on the run's one input."""
+        [run] = check_runs(
+            [self.facts()],
+            effort=Effort(depth),
+            demands=Demands(require),
+            providers=lambda _: self.provider,
+            files=lambda _, manifests: {k: v for k, v in self.files.items() if manifests or k.endswith(".json")},
+        ).runs
+        [report] = run.inputs
+        return report
+
+    def with_link(self, **fields: object) -> World:
+        """The same with other fields in the link's artifact; None takes a field away."""
+        link = json.loads(self.files["training.json"])
+        for name, value in fields.items():
+            where = link if name in link else link["version"]
+            where[name] = value
+        return replace(self, files={**self.files, "training.json": json.dumps(link).encode()})
+
+
+def world(
+    grade: Letter,
+    *,
+    folder: Path | None,
+    digest: bool,
+    immutable: bool | None,
+    now: DatasetVersion | None = None,
+    sums: bool = True,
+) -> World:
+    """A whole record of the role training.
+
+    digest: whether the content digest was known. now: the version as its provider describes it today, None for the
+    same. sums: False for a record that was written before the sums of artifacts were.
+    """
+    manifest = hash_folder(folder) if folder is not None and digest else None
+    version = DatasetVersion(
+        REF,
+        tags=("clean", "round-3"),
+        message="relabelled",
+        usage_bytes=20,
+        content_digest=manifest.digest if manifest else None,
+        immutable=immutable,
+    )
+    link = Link("training", "fake://cats@latest", version, Grade(grade), WHEN)
+    files = record.artifacts(link, manifest)
+    if not sums:
+        files = {**files, "training.json": record.link_json(link)}
+    tags = record.tags(link) | ({"dsver.training.artifacts": record.artifacts_text(files)} if sums else {})
+    provider = FolderProvider(version if now is None else now, grade, folder)
+    return World(record.params(link), tags, (input_of(link, manifest),), files, provider)
+
+
+def input_of(link: Link, manifest: Manifest | None) -> InputFacts:
+    """The dataset input that the link gets."""
+    made = VersionedDataset(
+        link.version, requested=link.requested, grade=link.grade, files=manifest and len(manifest)
+    )
+    source = json.loads(made.to_dict()["source"])
+    return InputFacts(link.role, made.name, made.digest, source, made.profile)
