@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -16,6 +16,8 @@ from mlflow_dsver.refs import DatasetRef, check_role, parse
 
 Letter = Literal["A", "B", "C", "D"]
 _LEAP_SECOND = re.compile(r"(.+T\d\d:\d\d):60(.*)\Z", re.IGNORECASE | re.ASCII)
+MAX_NUMBER = 1 << 63
+"""Sizes and counts that are read from JSON are below this."""
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
@@ -141,15 +143,22 @@ class DatasetVersion:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetVersion:
-        """Read what `to_json` wrote; unknown keys are passed over, missing ones get their default."""
-        known = {key: data[key] for key in cls.__slots__ if key in data and data[key] is not None}
-        known["ref"] = parse(data["reference"])
-        known["tags"] = tuple(known.get("tags", ()))
-        for key in ("grade_notes", "count_params"):
-            known[key] = tuple(known.get(key, ()))
+        """Read what `to_json` wrote; unknown keys are passed over, missing ones get their default.
+
+        Raises ValueError, and nothing else, for any other JSON value.
+        """
+        data = _object(data, "a version")
+        known: dict[str, Any] = {
+            key: _typed(data, key, kind) for key, kind in _KINDS.items() if data.get(key) is not None
+        }
+        for key in ("tags", "grade_notes", "count_params"):
+            known[key] = tuple(_texts(known.get(key, ()), key))
+        numbers = [known.get("usage_bytes", 0), *known.get("counts", {}).values()]
+        if not all(type(each) in (int, float) and each < MAX_NUMBER for each in numbers):
+            raise ValueError("a size or a count is no number, or a senseless one")
         for key in ("created", "modified"):
-            known[key] = date_value(data.get(key))
-        return cls(**known)
+            known[key] = _date(data, key)
+        return cls(ref=parse(data.get("reference", "")), **known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +195,71 @@ class Link:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Link:
-        """Read what `to_json` wrote, of this schema or an older one; raises ValueError or KeyError otherwise."""
-        if data.get("schema") != 1:
-            raise ValueError(f"a link of schema {data.get('schema')!r}; this version reads schema 1")
-        linked = date_value(data["linked"])
+        """Read what `to_json` wrote, of this schema or an older one; raises ValueError for all else."""
+        data = _object(data, "a link")
+        schema = data.get("schema")
+        if type(schema) is not int or schema != 1:
+            raise ValueError(f"a link of schema {str(schema)[:40]!r}; this version reads schema 1")
+        linked = _date(data, "linked")
         if linked is None:
             raise ValueError("a link without its date")
         return cls(
-            role=data["role"],
-            requested=data["requested"],
-            version=DatasetVersion.from_json(data["version"]),
-            grade=Grade.parse(data["grade"]),
+            role=_typed(data, "role", str),
+            requested=_typed(data, "requested", str),
+            version=DatasetVersion.from_json(_typed(data, "version", Mapping)),
+            grade=Grade.parse(_typed(data, "grade", str)),
             linked=linked,
-            created=data.get("created"),
+            created=None if data.get("created") is None else _typed(data, "created", str),
         )
+
+
+_KINDS: Mapping[str, type] = {
+    "tags": Sequence,
+    "message": str,
+    "metadata": Mapping,
+    "usage_bytes": int,
+    "content_digest": str,
+    "digest_is_claimed": bool,
+    "creator": str,
+    "immutable": bool,
+    "web_url": str,
+    "counts": Mapping,
+    "raw": Mapping,
+    "dataset_name": str,
+    "grade_notes": Sequence,
+    "count_params": Sequence,
+    "state": str,
+}
+"""The fields of a version in JSON but its reference and its dates, and their types."""
+
+
+def _object(data: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{what} is a JSON object, not {type(data).__name__}")
+    return data
+
+
+def _typed(data: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = data.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{key} is {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def _texts(value: Any, key: str) -> Sequence[str]:
+    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{key} is no list of texts")
+    return tuple(value)
+
+
+def _date(data: Mapping[str, Any], key: str) -> datetime | None:
+    value = None if data.get(key) is None else _typed(data, key, str)
+    try:
+        date = date_value(value)
+        date_text(date)  # of a year that has a name in UTC too
+    except OverflowError as error:
+        raise ValueError(f"{key} is out of range") from error
+    return date
 
 
 def now() -> datetime:
