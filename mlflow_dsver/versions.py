@@ -16,8 +16,8 @@ from mlflow_dsver.refs import DatasetRef, check_role, parse
 
 Letter = Literal["A", "B", "C", "D"]
 _LEAP_SECOND = re.compile(r"(.+T\d\d:\d\d):60(.*)\Z", re.IGNORECASE | re.ASCII)
-MAX_NUMBER = 1 << 63
-"""Sizes and counts that are read from JSON are below this."""
+MAX_NUMBER = 10**300
+"""Sizes and counts that are read from JSON are below this, so that they can be shown."""
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
