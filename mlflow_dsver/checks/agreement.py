@@ -29,6 +29,8 @@ from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 LOWERED = frozenset({record.CHANGED_NOTE, "contradicted"})
 """Notes of a grade on the tag that explain why it is worse than that of the link."""
+COMPARED = frozenset({"version", "usage_bytes", "content_digest", "grade"})
+"""Keys that are compared one by one."""
 NONE = "none"
 
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
@@ -83,21 +85,22 @@ class Agreement:
         )
 
     def labels(self) -> None:
-        """What was asked for, the tags, and what was made for the run: texts that may have been cut."""
-        link, params = self.parts.link, self.parts.params
+        """Every param and tag that is written of a link and that no other method compares; it may have been cut."""
+        link = self.parts.link
         if link is None:
             return
-        pairs = {
-            "requested reference": (params.get("requested"), [one_line(link.requested, each) for each in _LIMITS]),
-            "tags": (params.get("tags"), [record.tags_text(link.version.tags, each) for each in _LIMITS]),
-            "version that was made for the run": (
-                self.parts.tags.get("created"),
-                [one_line(link.created or NONE, each) for each in _LIMITS],
-            ),
-        }
-        for what, (text, written) in pairs.items():
-            if text is not None and text not in written:
-                self.disagree(what, f"recorded: {text}", f"{self.parts.artifact}: {written[0]}")
+        start = record.key(self.parts.role, "")
+        for where, there, write in (("param", self.parts.params, record.params), ("tag", self.parts.tags, _tags)):
+            written = [write(link, limit) for limit in _LIMITS]
+            for key in written[0]:
+                name = key.removeprefix(start)
+                text = there.get(name)
+                if text is None or name in COMPARED or text in [each[key] for each in written]:
+                    continue
+                self.disagree(name, f"{where}: {text}", f"{self.parts.artifact}: {written[0][key]}")
+        created = self.parts.tags.get("created")
+        if created is not None and link.created is None:
+            self.disagree("created", f"tag: {created}", f"{self.parts.artifact}: {NONE}")
 
     def usage_bytes(self) -> int | None:
         """The size: `unknown` and a number disagree."""
@@ -216,6 +219,10 @@ class Agreement:
         if digest is None and value is not None:
             self.disagree("content digest", "blake3: and 64 hex digits", f"{where}: {value}")
         return digest
+
+
+def _tags(link: Link, limit: int) -> dict[str, str]:
+    return record.tags(link, None, limit)
 
 
 def _digest(value: object) -> str | None:

@@ -112,6 +112,10 @@ class _Gathered:
         if unread is not None:
             what = "the record's artifacts could not be read"
             self.findings.append(Finding(Verdict.UNREACHABLE, Subject.RECORD, what, found=unread))
+        schema = self.run.tags.get(written.SCHEMA_TAG, written.SCHEMA)
+        if schema != written.SCHEMA:
+            what = f"the run says that its record has another form than this version reads ({written.SCHEMA})"
+            self.findings.append(Finding(Verdict.UNVERIFIABLE, Subject.RECORD, what, found=one_line(schema, 60)))
         name = str(self.ref)
         inputs = tuple(each for each in self.run.inputs if (each.role, each.name) == (self.role, name))
         parts = Parts(self.role, self.ref, self.params, self.tags, inputs, self.link, self._confirmed())

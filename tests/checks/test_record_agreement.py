@@ -130,7 +130,7 @@ def test_a_manifest_that_promises_another_number_of_files_is_found(folder: Path)
 @pytest.mark.parametrize(
     ("change", "about"),
     [
-        ({"requested": "fake://cats@clean"}, "requested reference"),
+        ({"requested": "fake://cats@clean"}, "requested"),
         ({"tags": ["clean"]}, "tags"),
         ({"usage_bytes": None}, "usage bytes"),
         ({"usage_bytes": 21}, "usage bytes"),

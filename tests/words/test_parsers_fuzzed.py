@@ -109,6 +109,12 @@ def test_a_version_is_read_or_refused_with_its_own_error(data: Any) -> None:
         assert hash(version) == hash(DatasetVersion.from_json(version.to_json()))
 
 
+def test_every_field_of_a_version_is_read_back() -> None:
+    from mlflow_dsver.versions import _KINDS
+
+    assert set(_KINDS) | {"ref", "created", "modified"} == set(DatasetVersion.__slots__)
+
+
 LINES = st.lists(
     st.one_of(
         st.binary(max_size=60),
