@@ -53,6 +53,7 @@ def _command(name: str, attribute: str) -> click.Command:
         """,
     )
     @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; a free one by default.")
+    @_grpc_option(name)
     @click.option("--seed", type=click.Choice(["demo"]), help="Begin with some datasets and versions.")
     @click.option("--key", help="The only key that is good; any is by default. Never a real one.")
     @click.option("--switch", "switches", multiple=True, metavar="NAME=SETTING", help="Answer an open question so.")
@@ -67,6 +68,7 @@ def _command(name: str, attribute: str) -> click.Command:
         faults: tuple[str, ...],
         state: Path | None,
         only_list: bool,
+        **more: Any,
     ) -> None:
         module, _, attribute_name = attribute.partition(":")
         made: Callable[..., Any] = getattr(import_module(module), attribute_name)
@@ -74,9 +76,18 @@ def _command(name: str, attribute: str) -> click.Command:
             _show_choices(made)
             return
         chosen = dict(_pair(text) for text in switches)
-        _serve(made(port=port, key=key, seed=seed == "demo", switches=chosen, faults=faults, state=state))
+        _serve(made(port=port, key=key, seed=seed == "demo", switches=chosen, faults=faults, state=state, **more))
 
     return serve
+
+
+def _grpc_option(name: str) -> Callable[[Any], Any]:
+    """`--grpc-port`, for the vendor whose own client speaks gRPC."""
+    if name != "clarifai":
+        return lambda command: command
+    return click.option(
+        "--grpc-port", type=click.IntRange(0, 65535), help="Serve gRPC as well, there; 0: a free port. For their SDK."
+    )
 
 
 def _serve(emulator: Any) -> None:
@@ -90,6 +101,8 @@ def _serve(emulator: Any) -> None:
         print(f"{emulator.name} emulator on {emulator.address}. {NOT_COMPARED}", file=sys.stderr)
         for name, value in emulator.variables.items():
             print(f"export {name}={value}")
+        if getattr(emulator, "grpc_address", None):
+            print(f"gRPC on {emulator.grpc_address}: what Clarifai's own client takes as its base.", file=sys.stderr)
         print("Ctrl-C stops it.", file=sys.stderr)
         sys.stdout.flush()
         over.wait()

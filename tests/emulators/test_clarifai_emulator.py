@@ -75,6 +75,7 @@ def test_the_five_calls_of_2021_work_as_they_were_written(emulator: ClarifaiEmul
     assert made["id"] == "dataset-version-1633032673"
     assert made["annotation_filter_config"]["annotation_filter"]["id"] == "my-filter"
     assert "name" not in made
+    assert made["description"] == "foo"
 
     status, answer = ask(emulator, "GET", f"{versions}?page=1&per_page=100", None, key)
     assert status == 200
@@ -94,6 +95,7 @@ def test_the_five_calls_of_2021_work_as_they_were_written(emulator: ClarifaiEmul
 }"""
     status, answer = ask(emulator, "PATCH", versions, change, key)
     assert (status, answer["status"]["code"]) == (200, 10000)
+    assert answer["dataset_versions"][0]["description"] == "dataset version updated name"
 
     delete = """{
     "dataset_version_ids": ["dataset-version-1633032673"]
@@ -137,6 +139,8 @@ def test_filters_of_2021_are_gone_unless_switched_on(emulator: ClarifaiEmulator)
         ("Key app-bad", "/v2/datasets", 401, 11009),
         ("Key pat-good", f"{LONG}/datasets/none", 404, 11101),
         ("Key pat-good", "/v3/datasets", 404, 11101),
+        ("Key pat-good", "/v2/users/demo-user/apps/none/datasets", 404, 11101),
+        ("Key pat-good", "/v2/users/other/apps/demo-app/datasets/cats/versions", 404, 11101),
         ("Key pat-good", f"{LONG}/datasets/cats/versions/none", 404, 11101),
     ],
 )
@@ -146,6 +150,80 @@ def test_refusals_have_a_status_inside(
     status, answer = ask(emulator, "GET", path, None, authorization)
     assert (status, answer["status"]["code"]) == (http, code)
     assert len(answer["status"]["req_id"]) == 32
+
+
+def test_app_exists_once_it_was_made(emulator: ClarifaiEmulator) -> None:
+    emulator.add_app("second")
+    status, answer = ask(emulator, "GET", "/v2/users/me/apps/second/datasets")
+    assert (status, answer["status"]["code"], answer["datasets"]) == (200, 10000, [])
+
+
+def test_token_that_the_emulator_prints_is_no_apps_key() -> None:
+    """On the short path it is refused as any token is, also where any key is good."""
+    with ClarifaiEmulator(seed=True) as running:
+        token = running.variables["CLARIFAI_PAT"]
+        assert ask(running, "GET", f"{LONG}/datasets", None, f"Key {token}")[0] == 200
+        status, answer = ask(running, "GET", "/v2/datasets", None, f"Key {token}")
+        assert (status, answer["status"]["code"]) == (401, 11008)
+        assert ask(running, "GET", "/v2/datasets", None, "Key an-apps-own")[0] == 200
+
+
+@pytest.mark.parametrize("verb", ["PUT", "HEAD", "BREW", "OPTIONS"])
+def test_method_that_is_not_allowed_says_which_are(emulator: ClarifaiEmulator, verb: str) -> None:
+    request = urllib.request.Request(
+        f"{emulator.address}{LONG}/datasets", headers={"Authorization": "Key pat-good"}, method=verb
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    with caught.value as answer:
+        assert (answer.code, answer.headers["Allow"]) == (405, "GET, POST, PATCH, DELETE")
+        assert verb == "HEAD" or json.loads(answer.read())["status"]["code"] == 11103
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("datasets", {"dataset_ids": ["cats", "none"]}),
+        ("datasets/none/versions", {"dataset_version_ids": ["v1"]}),
+        ("datasets/cats/versions", {"dataset_version_ids": ["v1", "none"]}),
+        ("datasets/cats/inputs", {"input_ids": ["cats-tabby", "none"]}),
+        ("annotation_filters", {"annotation_filter_ids": ["f", "none"]}),
+    ],
+)
+def test_deleting_what_is_not_there_deletes_nothing(
+    emulator: ClarifaiEmulator, path: str, body: dict[str, list[str]]
+) -> None:
+    ask(emulator, "POST", f"{LONG}/annotation_filters", {"annotation_filters": [{"id": "f"}]})
+    before = json.dumps(emulator.snapshot())
+    status, answer = ask(emulator, "DELETE", f"{LONG}/{path}", body)
+    assert (status, answer["status"]["code"]) == (404, 11101)
+    assert "none" in answer["status"]["details"]
+    assert json.dumps(emulator.snapshot()) == before
+
+
+@pytest.mark.parametrize(
+    "item",
+    [{"id": []}, {"id": {"a": 1}}, {"metadata": [1]}, {"metadata": "x"}, {"description": 5}, {"visibility": 10}],
+)
+@pytest.mark.parametrize("verb", ["POST", "PATCH"])
+def test_fields_of_another_kind_are_refused(emulator: ClarifaiEmulator, verb: str, item: dict[str, object]) -> None:
+    body = {"dataset_versions": [{"id": "v1"} | item], "action": "overwrite"}
+    status, answer = ask(emulator, verb, f"{LONG}/datasets/cats/versions", body)
+    assert (status, answer["status"]["code"]) == (400, 11100)
+
+
+def test_datasets_notes_are_kept_and_changed(emulator: ClarifaiEmulator) -> None:
+    datasets = f"{LONG}/datasets"
+    assert (
+        ask(emulator, "POST", datasets, {"datasets": [{"id": "dogs", "notes": "a"}]})[1]["datasets"][0]["notes"]
+        == "a"
+    )
+    body = {"datasets": [{"id": "dogs", "notes": "b", "image": {"url": "https://x"}}], "action": "overwrite"}
+    assert ask(emulator, "PATCH", datasets, body)[1]["datasets"][0]["notes"] == "b"
+    found = ask(emulator, "PATCH", datasets, body | {"action": "remove"})[1]["datasets"][0]
+    assert ("image" in found, found["notes"]) == (False, "b")
+    long = {"datasets": [{"id": "dogs", "notes": "x" * 70_000}], "action": "overwrite"}
+    assert ask(emulator, "PATCH", datasets, long)[0] == 400
 
 
 def test_lists_are_printed_even_beside_an_error(emulator: ClarifaiEmulator) -> None:

@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlflow_dsver.emulators.clarifai import state as kept
-from mlflow_dsver.emulators.clarifai.routes import LISTS, OK, Call, Refused, status, storage
+from mlflow_dsver.emulators.clarifai.answers import LISTS, OK, Refused, held, status, storage
+from mlflow_dsver.emulators.clarifai.archive import picture
+from mlflow_dsver.emulators.clarifai.routes import Call
 from mlflow_dsver.emulators.clarifai.state import Record, State
 from mlflow_dsver.emulators.clarifai.switches import SWITCHES
-from mlflow_dsver.emulators.serving import Emulator, Reply, Request
+from mlflow_dsver.emulators.serving import HOST, Emulator, Reply, Request
 from mlflow_dsver.providers.clarifai.codes import Format, Origin
 
+if TYPE_CHECKING:
+    from mlflow_dsver.emulators.clarifai.grpc_face import GrpcFace
+
 USER, APP = "demo-user", "demo-app"
+TOKEN = "any-token-will-do"  # noqa: S105 (of nobody)
+"""A personal access token, where any is good."""
 HTTP_OF = {200: 10000, 401: 11009, 403: 11007, 404: 11101, 405: 11103, 429: 11005}
 
 
@@ -29,7 +36,8 @@ class ClarifaiEmulator(Emulator):
 
     key: the only good personal access token; None takes any. app_key: the only good key of an app, that of `user` and
     `app`; None takes any that does not begin with `pat`. user, app: what `me` and the short path mean. archive: bytes
-    to serve instead of every export. seed: fill an empty state with two datasets and three versions.
+    to serve instead of every export. seed: fill an empty state with two datasets and three versions. grpc_port: serve
+    gRPC as well, on this port, 0 for a free one; needs `pip install "mlflow-dsver[clarifai]"`.
     """
 
     name: ClassVar[str] = "clarifai"
@@ -43,13 +51,17 @@ class ClarifaiEmulator(Emulator):
         app: str = APP,
         archive: bytes | None = None,
         seed: bool = False,
+        grpc_port: int | None = None,
         **options: Any,
     ) -> None:
+        self._grpc_port = grpc_port
+        self._grpc: GrpcFace | None = None
         self.state = State()
         self.app_key, self.user, self.app, self.archive = app_key, user, app, archive
         self.downloads = 0
         super().__init__(**options)
-        if seed and not self.state.records["apps"]:
+        self._home()
+        if seed and not self._home()["datasets"]:
             self.seed()
 
     # For tests, notebooks and demos
@@ -59,10 +71,15 @@ class ClarifaiEmulator(Emulator):
         """Environment variables that point a client here."""
         return {
             "CLARIFAI_API_BASE": self.address,
-            "CLARIFAI_PAT": self.good_key or "any-token-will-do",
+            "CLARIFAI_PAT": self.good_key or TOKEN,
             "CLARIFAI_USER_ID": self.user,
             "CLARIFAI_APP_ID": self.app,
         }
+
+    def add_app(self, app: str, user: str | None = None) -> None:
+        """Make another app, of the same user unless told otherwise; an app that was not made does not exist."""
+        with self.lock:
+            self.state.app(user or self.user, app)
 
     def add_dataset(self, dataset: str) -> None:
         """Put a dataset into the app without a request."""
@@ -115,8 +132,36 @@ class ClarifaiEmulator(Emulator):
         """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
         code = 99009 if status == 200 or status >= 500 else HTTP_OF.get(status, 11102)
         return Reply(
-            status, {"status": {"code": code, "description": "Injected fault", "req_id": secrets.token_hex(16)}}
+            status, {"status": {"code": code, "description": f"HTTP {status}", "req_id": secrets.token_hex(16)}}
         )
+
+    def start(self) -> Self:
+        """Serve in threads, over gRPC too where that is wanted."""
+        super().start()
+        if self._grpc_port is not None:
+            from mlflow_dsver.emulators.clarifai.grpc_face import GrpcFace
+
+            try:
+                self._grpc = GrpcFace(self, self._grpc_port)
+            except BaseException:
+                super().stop()
+                raise
+        return self
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if self._grpc is not None:
+            self._grpc.stop()
+            self._grpc = None
+        super().stop()
+
+    @property
+    def grpc_address(self) -> str | None:
+        """`http://127.0.0.1:PORT` of the gRPC face: what the vendor's own client library takes for its `base`.
+
+        None when it is not served.
+        """
+        return None if self._grpc is None else f"http://{HOST}:{self._grpc.port}"
 
     # Requests
 
@@ -126,15 +171,19 @@ class ClarifaiEmulator(Emulator):
             return self._data(request)
         items: list[Record] | None = None
         http, code, details, extra = 200, OK, None, {}
+        headers: Mapping[str, str] = {}
+        rest: tuple[str, ...] = request.path
         try:
             app, rest = self._app(request)
             extra = Call(self.state, app, request, self.switches, self.address).routed(rest)
         except Refused as refused:
             http, code, details, items = refused.http, refused.code, str(refused), refused.items
-        key = LISTS.get(request.path[-1])
+            headers = refused.headers
+        key = "inputs" if request.path[-1] == "inputs" and "datasets" not in rest else LISTS.get(request.path[-1])
         if code != OK and key:
             extra = {key: items}
-        return Reply(http, {"status": status(code, extra.pop("details", details), self.switches), **extra})
+        told = status(code, extra.pop("details", details), self.switches)
+        return Reply(http, {"status": told, **extra}, headers=headers)
 
     def _app(self, request: Request) -> tuple[Record, tuple[str, ...]]:
         """The app that a request is about, if its key may have it, and the path inside it."""
@@ -152,9 +201,9 @@ class ClarifaiEmulator(Emulator):
                         raise Refused(401, 11008, "the key belongs to another app")
                 elif self.good_key not in (None, key):
                     raise Refused(401, 11009, "invalid key")
-                return self.state.app(user, app), tuple(rest)
+                return held(self.state.records["apps"], f"{user}/{app}", "app_id", shown=app), tuple(rest)
             case ("v2", *rest):
-                if key == self.good_key or (self.app_key is None and key.lower().startswith("pat")):
+                if key in (self.good_key or TOKEN,) or (self.app_key is None and key.lower().startswith("pat")):
                     raise Refused(401, 11008, "Must provide app external ID in API authorizer")
                 if self.app_key not in (None, key):
                     raise Refused(401, 11009, "invalid key")
@@ -176,12 +225,23 @@ class ClarifaiEmulator(Emulator):
             return Reply(401, status(11009, "invalid key", self.switches))
         if place == "data" and self.switches["export-host"] == "redirect":
             return Reply(302, b"", "text/plain", {"Location": f"{storage(self.address)}/{token}"})
+        if request.path[:2] == ("data", "media"):
+            return self._picture(token)
         for app in self.state.records["apps"].values():
-            for held in app["datasets"].values():
-                for record in held["versions"].values():
+            for dataset in app["datasets"].values():
+                for record in dataset["versions"].values():
                     for name, export in record["exports"].items():
                         if export["token"] == token:
                             return self._archive(record, Format(name))
+        return Reply(404, b"not found", "text/plain")
+
+    def _picture(self, input_id: str) -> Reply:
+        """The image of an input that some dataset or version has."""
+        for app in self.state.records["apps"].values():
+            for dataset in app["datasets"].values():
+                for holder in (dataset, *dataset["versions"].values()):
+                    if any(each["id"] == input_id for each in holder["inputs"]):
+                        return Reply(200, picture(input_id), "image/png")
         return Reply(404, b"not found", "text/plain")
 
     def _archive(self, record: Record, format_: Format) -> Reply:

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow_dsver.emulators.clarifai import answers
 from mlflow_dsver.emulators.clarifai import state as kept
+from mlflow_dsver.emulators.clarifai.answers import Refused
 from mlflow_dsver.emulators.clarifai.state import Record, State
 from mlflow_dsver.emulators.serving import Request
 from mlflow_dsver.providers.clarifai.codes import FORMAT_NAMES, ORIGIN_NAMES, Format, VersionStatus, number
 
 MAX_PER_PAGE = 1000
-LISTS = {
-    "datasets": "datasets",
-    "versions": "dataset_versions",
-    "inputs": "dataset_inputs",
-    "exports": "exports",
-    "metrics": "dataset_version_metrics_groups",
-    "annotation_filters": "annotation_filters",
-}
-"""The list that is printed in answers of a path even when it is empty or something failed."""
-OK, MIXED, FAILED = 10000, 10010, 10020
-DUPLICATE = "Object has a duplicate ID"
+MAX_NOTES = 64 << 10
 VERSION_FIELDS = frozenset(
     {"id", "description", "metadata", "visibility", "annotation_filter_config", "model_predict_config"}
     | {"processing_info", "embed_model_version_ids", "user_app_id"}
 )
-
-
-class Refused(Exception):
-    """An answer that is an error: HTTP status, the API's code, details, and items to show with it."""
-
-    def __init__(self, http: int, code: int, details: str, items: list[Record] | None = None) -> None:
-        super().__init__(details)
-        self.http, self.code, self.details, self.items = http, code, details, items or []
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +36,13 @@ class Call:
         """Carry out the call; path: segments inside the app. Raises Refused."""
         found: dict[str, Callable[[], Record]]
         match path:
+            case () | ("app",):
+                found = {"GET": lambda: {"app": {"id": self.app["app"], "user_id": self.app["user"]}}}
+            case ("inputs",):
+                found = {
+                    "GET": lambda: {"inputs": self._page(self._app_inputs())},
+                    "POST": lambda: self._post_inputs(),
+                }
             case ("datasets",):
                 found = {
                     "GET": lambda: {"datasets": self._page(self._datasets())},
@@ -80,7 +70,7 @@ class Call:
                 found = {"PUT": lambda: self._put_exports(record)}
             case ("datasets", dataset, "versions", version, "metrics"):
                 record = self._version(self._dataset(dataset), version)
-                found = {"GET": lambda: {LISTS["metrics"]: self._page(self._metrics(record))}}
+                found = {"GET": lambda: {answers.LISTS["metrics"]: self._page(self._metrics(record))}}
             case ("annotation_filters", *rest) if len(rest) < 2:
                 found = self._filters(rest, "annotation_filter")
             case ("datasets", dataset, "filters", *rest) if len(rest) < 2 and self.switches["filters"] == "served":
@@ -88,7 +78,8 @@ class Call:
             case _:
                 raise Refused(404, 11101, "Check the url of your request.")
         if self.request.verb not in found:
-            raise Refused(405, 11103, f"{self.request.verb} is not allowed here")
+            allow = {"Allow": ", ".join(found)}
+            raise Refused(405, 11103, f"{self.request.verb} is not allowed here", headers=allow)
         return found[self.request.verb]()
 
     # Datasets, inputs, filters
@@ -98,7 +89,7 @@ class Call:
         return [self._printed_dataset(record) for record in records]
 
     def _dataset(self, dataset: str) -> Record:
-        return _held(self.app["datasets"], dataset, "dataset_id")
+        return answers.held(self.app["datasets"], dataset, "dataset_id")
 
     def _printed_dataset(self, record: Record) -> Record:
         shown = {
@@ -107,12 +98,12 @@ class Call:
             "modified_at": kept.date(record["modified"], self.switches),
             "app_id": self.app["app"],
             "user_id": self.app["user"],
-            **{key: value for key, value in record["sent"].items() if value},
             "default_annotation_filter": {
                 "id": f"default-{record['id']}",
                 "user_id": self.app["user"],
                 "app_id": self.app["app"],
             },
+            **{key: value for key, value in record["sent"].items() if value},
         }
         if record["versions"]:
             shown["version"] = self._printed(record, list(record["versions"].values())[-1])
@@ -125,20 +116,26 @@ class Call:
         return self._posted("datasets", self.app["datasets"], make, self._printed_dataset)
 
     def _patch_datasets(self) -> Record:
-        body = _body(self.request)
+        body = answers.body(self.request)
         if body.get("action") not in ("overwrite", "merge", "remove"):
             raise Refused(400, 11102, "action is one of overwrite, merge, remove")
-        records = [self._dataset(str(each.get("id"))) for each in _items(body, "datasets")]
+        records = [self._dataset(str(each.get("id"))) for each in answers.items(body, "datasets")]
         merging = {**self.switches, "metadata": "merge" if body["action"] == "merge" else "replace"}
         for record, each in zip(records, body["datasets"], strict=True):
-            if body["action"] != "remove":
-                self.state.overwrite(record, each, merging)
+            if len(each.get("notes", "")) > MAX_NOTES:
+                raise Refused(400, 11102, f"notes are longer than {MAX_NOTES} characters")
+            if body["action"] == "remove":
+                record["sent"].pop("image" if each.get("image") else "", None)
+            else:
+                self.state.overwrite(record, each, merging, kept.DATASET_FIELDS)
         return {"datasets": [self._printed_dataset(record) for record in records]}
 
     def _delete_datasets(self) -> Record:
-        for dataset in _ids(self.request, "dataset_ids"):
+        wanted = answers.ids(self.request, "dataset_ids")
+        for dataset in wanted:
             if self._dataset(dataset)["versions"] and self.switches["delete-dataset"] == "refuse":
-                raise Refused(400, FAILED, f"dataset {dataset!r} has versions")
+                raise Refused(400, answers.FAILED, f"dataset {dataset!r} has versions")
+        for dataset in wanted:
             del self.app["datasets"][dataset]
         return {}
 
@@ -146,22 +143,52 @@ class Call:
         known = {each["id"]: each for each in held["inputs"]}
 
         def show(each: Record) -> Record:
-            return {"created_at": kept.date(held["created"], self.switches), "input": each}
+            shown = kept.with_hosted(each, self.address)
+            return {"created_at": kept.date(held["created"], self.switches), "input": shown}
 
         def post() -> Record:
-            added = [dict(each.get("input") or {}) for each in _items(_body(self.request), "dataset_inputs")]
-            held["inputs"] += [each for each in added if each.get("id") not in known]
+            added = [
+                dict(each.get("input") or {}) for each in answers.items(answers.body(self.request), "dataset_inputs")
+            ]
+            if not all(isinstance(each.get("id"), str) for each in added):
+                raise Refused(400, 11102, "input.id is a text")
+            held["inputs"] += [each for each in added if each["id"] not in known]
             return {"dataset_inputs": [show(each) for each in added]}
 
         def delete() -> Record:
-            gone = _ids(self.request, "input_ids")
+            gone = answers.ids(self.request, "input_ids")
+            if self.switches["delete-unknown"] == "refuse":
+                for each in gone:
+                    answers.held(known, each, "input_id")
             held["inputs"] = [each for each in held["inputs"] if each["id"] not in gone]
             return {}
 
         if rest:
-            return {"GET": lambda: {"dataset_input": show(_held(known, rest[0], "input_id"))}}
+            return {"GET": lambda: {"dataset_input": show(answers.held(known, rest[0], "input_id"))}}
         listed = [show(each) for each in held["inputs"]]
         return {"GET": lambda: {"dataset_inputs": self._page(listed)}, "POST": post, "DELETE": delete}
+
+    def _app_inputs(self) -> list[Record]:
+        """All inputs of the app, with the datasets that have them."""
+        found: dict[str, Record] = {key: dict(each) for key, each in self.app["inputs"].items()}
+        for name, held in self.app["datasets"].items():
+            for each in held["inputs"]:
+                shown = found.setdefault(each["id"], dict(each))
+                shown["dataset_ids"] = [*shown.get("dataset_ids", []), name]
+        return [kept.with_hosted(each, self.address) for each in found.values()]
+
+    def _post_inputs(self) -> Record:
+        """Take inputs into the app, and into the datasets that they name."""
+        known = {each["id"]: each for each in self._app_inputs()}
+
+        def make(each: Record) -> Record:
+            record = {"id": each.get("id") or secrets.token_hex(16), "data": each.get("data") or {}}
+            for name in each.get("dataset_ids") or []:
+                self._dataset(name)["inputs"].append(record)
+            self.app["inputs"][record["id"]] = record
+            return record
+
+        return self._posted("inputs", known, make, lambda each: kept.with_hosted(each, self.address))
 
     def _filters(self, rest: list[str], name: str) -> dict[str, Callable[[], Record]]:
         known, many = self.app["filters"], f"{name}s"
@@ -172,21 +199,22 @@ class Call:
             return record
 
         def patch() -> Record:
-            body = _body(self.request)
+            body = answers.body(self.request)
             if body.get("action") != "overwrite":
                 raise Refused(400, 11102, "action is overwrite")
-            found = [_held(known, str(each.get("id")), f"{name}_id") for each in _items(body, many)]
+            found = [answers.held(known, str(each.get("id")), f"{name}_id") for each in answers.items(body, many)]
             for record, each in zip(found, body[many], strict=True):
                 record.update(each)
             return {many: found}
 
         def delete() -> Record:
-            for each in _ids(self.request, f"{name}_ids"):
-                del known[_held(known, each, f"{name}_id")["id"]]
+            gone = [answers.held(known, each, f"{name}_id") for each in answers.ids(self.request, f"{name}_ids")]
+            for each in gone:
+                del known[each["id"]]
             return {}
 
         if rest:
-            return {"GET": lambda: {name: _held(known, rest[0], f"{name}_id")}}
+            return {"GET": lambda: {name: answers.held(known, rest[0], f"{name}_id")}}
         return {
             "GET": lambda: {many: self._page(list(known.values()))},
             "POST": lambda: self._posted(many, known, make, dict),
@@ -197,7 +225,7 @@ class Call:
     # Versions
 
     def _version(self, held: Record, version: str) -> Record:
-        return _held(held["versions"], version, "dataset_version_id")
+        return answers.held(held["versions"], version, "dataset_version_id")
 
     def _printed(self, held: Record, record: Record) -> Record:
         return kept.printed_version(self.app, held, record, self.switches, self._data_host())
@@ -231,7 +259,7 @@ class Call:
 
     def _post_versions(self, held: Record) -> Record:
         if self.switches["unknown-fields"] == "refuse":
-            for each in _items(_body(self.request), "dataset_versions"):
+            for each in answers.items(answers.body(self.request), "dataset_versions"):
                 if unknown := set(each) - VERSION_FIELDS:
                     raise Refused(400, 11100, f"unknown field {sorted(unknown)[0]!r}")
         return self._posted(
@@ -242,10 +270,10 @@ class Call:
         )
 
     def _patch_versions(self, held: Record) -> Record:
-        body = _body(self.request)
+        body = answers.body(self.request)
         if body.get("action") != "overwrite" and self.switches["action"] == "refuse":
             raise Refused(400, 11102, "action must be overwrite")
-        items = _items(body, "dataset_versions")
+        items = answers.items(body, "dataset_versions")
         if self.switches["unknown-fields"] == "refuse" and any(set(each) - VERSION_FIELDS for each in items):
             raise Refused(400, 11100, "unknown field")
         records = [self._version(held, str(each.get("id"))) for each in items]
@@ -254,7 +282,7 @@ class Call:
         return {"dataset_versions": [self._printed(held, record) for record in records]}
 
     def _delete_versions(self, held: Record) -> Record:
-        wanted = _ids(self.request, "dataset_version_ids")
+        wanted = answers.ids(self.request, "dataset_version_ids")
         for each in wanted:
             if self.switches["in-use"] == "yes":
                 raise Refused(400, VersionStatus.CONFLICT, f"Dataset version '{each}' is in use")
@@ -273,25 +301,25 @@ class Call:
     ) -> Record:
         """Make each of the items that were sent; an id that exists fails alone, and all failing fails the whole."""
         shown, failed = [], 0
-        for each in _items(_body(self.request), key):
+        for each in answers.items(answers.body(self.request), key):
             if each.get("id") in known:
                 failed += 1
                 shown.append(
-                    {"id": each["id"], "status": status(int(self.switches["duplicate"]), None, self.switches)}
+                    {"id": each["id"], "status": answers.status(int(self.switches["duplicate"]), None, self.switches)}
                 )
             else:
                 shown.append(show(make(each)))
         if failed == len(shown):
-            raise Refused(400, FAILED, DUPLICATE, shown)
+            raise Refused(400, answers.FAILED, answers.DUPLICATE, shown)
         if failed:
-            raise Refused(int(self.switches["mixed"]), MIXED, f"{failed} of {len(shown)} failed", shown)
+            raise Refused(int(self.switches["mixed"]), answers.MIXED, f"{failed} of {len(shown)} failed", shown)
         return {key: shown}
 
     # Exports and counts
 
     def _put_exports(self, record: Record) -> Record:
         shown = []
-        for each in _items(_body(self.request), "exports"):
+        for each in answers.items(answers.body(self.request), "exports"):
             try:
                 wanted = number(each.get("format"), FORMAT_NAMES)
             except ValueError:
@@ -302,7 +330,9 @@ class Call:
             ready = kept.version_code(record, self.switches) == VersionStatus.READY
             if not ready and self.switches["export-early"] == "refuse":
                 raise Refused(400, 11102, "the dataset version is not ready")
-            export = record["exports"].setdefault(format_.value, {"reads": 0, "token": secrets.token_hex(16)})
+            export = record["exports"].setdefault(
+                format_.value, {"reads": 0, "token": secrets.token_hex(16), "address": self.address}
+            )
             shown.append(kept.printed_export(record, format_, self.switches, self._data_host()))
             export["reads"] += ready
         return {"exports": shown}
@@ -314,7 +344,7 @@ class Call:
         return [{"parent_path": "/", "type": 2, "value": "image", "metrics": counts}]
 
     def _data_host(self) -> str:
-        return storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
+        return answers.storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
 
     def _page(self, items: list[Record]) -> list[Record]:
         page, size = self._window()
@@ -329,58 +359,3 @@ class Call:
         if page < 1 or size < 1 or (size > MAX_PER_PAGE and self.switches["per-page"] == "refuse"):
             raise Refused(400, 11102, f"page and per_page are at least 1, per_page at most {MAX_PER_PAGE}")
         return page, min(size, MAX_PER_PAGE)
-
-
-def storage(address: str) -> str:
-    """Where archives lie that need no key: another host than the API's, as far as a client can see."""
-    return f"http://localhost:{address.rpartition(':')[2]}/signed"
-
-
-def status(code: int, details: str | None, switches: Mapping[str, str]) -> Record:
-    """The status of an answer or of an item in it."""
-    words = {
-        OK: "Ok",
-        MIXED: "Mixed Success",
-        FAILED: "Failure",
-        11008: "Invalid API key or Invalid API key/application pair",
-        11009: "API key not found",
-        11100: "Bad request format",
-        11101: "Resource does not exist",
-        11102: "Invalid request",
-        11103: "Method not allowed",
-        64030: "Dataset version conflict",
-    }
-    names = {OK: "SUCCESS", MIXED: "MIXED_STATUS", FAILED: "FAILURE"}
-    shown: Any = names.get(code, code) if switches["enums"] == "names" else code
-    told = {"code": shown, "description": words.get(code, DUPLICATE), "req_id": secrets.token_hex(16)}
-    return told if details is None else {**told, "details": details}
-
-
-def _held(known: Mapping[str, Record], wanted: str, what: str) -> Record:
-    if wanted not in known:
-        raise Refused(404, 11101, f"{what} '{wanted}' not found. Check the url of your request.")
-    return known[wanted]
-
-
-def _body(request: Request) -> Record:
-    try:
-        body = json.loads(request.body)
-    except ValueError:
-        raise Refused(400, 11100, "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise Refused(400, 11100, "the body is no object")
-    return body
-
-
-def _items(body: Mapping[str, Any], key: str) -> list[Record]:
-    items = body.get(key)
-    if not isinstance(items, list) or not items or not all(isinstance(each, dict) for each in items):
-        raise Refused(400, 11102, f"{key} is a list of objects")
-    return items
-
-
-def _ids(request: Request, key: str) -> list[str]:
-    ids = _body(request).get(key)
-    if not isinstance(ids, list) or not ids:
-        raise Refused(400, 11102, f"{key} is a list of ids")
-    return [str(each) for each in ids]

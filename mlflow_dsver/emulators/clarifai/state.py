@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from mlflow_dsver.emulators.clarifai.archive import archive
 from mlflow_dsver.providers.clarifai.codes import GETTABLE, ExportStatus, Format, Origin, VersionStatus
@@ -24,6 +25,9 @@ COUNTS = (
     "bounding_boxes_count", "polygons_count", "points_count", "masks_count", "frames_count", "embeddings_count",
     "positive_input_tags_count", "positive_region_tags_count", "positive_frame_tags_count",
 )  # fmt: skip
+VERSION_FIELDS = ("description", "metadata", "visibility")
+DATASET_FIELDS = (*VERSION_FIELDS, "notes", "image", "default_annotation_filter", "default_processing_info")
+"""What an overwrite may change."""
 OUTCOMES = {
     "ready": VersionStatus.READY.value,
     "failure": VersionStatus.FAILURE.value,
@@ -50,7 +54,7 @@ class State:
         self.records: Record = records if records is not None else {"apps": {}, "moment": 0}
 
     def app(self, user: str, app: str) -> Record:
-        """An app, which exists as soon as it is named."""
+        """An app, which is made when it is not there."""
         empty = {"user": user, "app": app, "datasets": {}, "filters": {}, "inputs": {}}
         found: Record = self.records["apps"].setdefault(f"{user}/{app}", empty)
         return found
@@ -81,7 +85,7 @@ class State:
         sent = {key: deepcopy(value) for key, value in body.items() if key != "id"}
         if "dataset_filter" in sent:  # the documents of 2021
             sent.setdefault("annotation_filter_config", {"annotation_filter": sent.pop("dataset_filter")})
-        sent.pop("name", None)
+        sent = _without_name(sent)
         record: Record = {
             "id": body.get("id") or uuid.uuid4().hex,
             "created": moment,
@@ -95,18 +99,38 @@ class State:
         dataset["versions"][record["id"]] = record
         return record
 
-    def overwrite(self, record: Record, body: Mapping[str, Any], switches: Switches) -> None:
-        """Change description, metadata and visibility of a version or dataset."""
+    def overwrite(
+        self, record: Record, body: Mapping[str, Any], switches: Switches, fields: Collection[str] = VERSION_FIELDS
+    ) -> None:
+        """Change fields of a version or dataset; those that can be changed."""
         sent = record["sent"]
-        for key in ("description", "metadata", "visibility"):
+        body = _without_name(body)
+        for key in fields:
             if key not in body:
                 if switches["unsent"] == "clear":
                     sent.pop(key, None)
             elif key == "metadata" and switches["metadata"] == "merge":
-                sent[key] = {**sent.get(key, {}), **deepcopy(body[key])}
+                sent[key] = {**(sent.get(key) or {}), **deepcopy(body[key] or {})}
             else:
                 sent[key] = deepcopy(body[key])
         record["modified"] = self.now()
+
+
+def with_hosted(each: Mapping[str, Any], address: str) -> Record:
+    """An input as the service prints it: an image has an address at the data host of the emulator at `address`."""
+    shown = deepcopy(dict(each))
+    data = shown.get("data")
+    image = data.get("image") if isinstance(data, dict) else None
+    if isinstance(image, dict) and "hosted" not in image:
+        suffix = quote(str(shown["id"]), safe="")
+        image["hosted"] = {"prefix": f"{address}/data/media", "suffix": suffix, "sizes": ["orig"]}
+    return shown
+
+
+def _without_name(body: Mapping[str, Any]) -> Record:
+    """A body without the `name` of the documents of 2021, which is the description where there is no other."""
+    rest = {key: value for key, value in body.items() if key != "name"}
+    return {"description": body["name"], **rest} if body.get("name") else rest
 
 
 def version_code(record: Mapping[str, Any], switches: Switches) -> int | None:
@@ -176,6 +200,9 @@ def printed_export(record: Mapping[str, Any], format_: Format, switches: Switche
 def export_bytes(record: Mapping[str, Any], format_: Format, served: int) -> bytes:
     """The archive of an export; served: a number that goes into it, 0 for none."""
     inputs = record["inputs"]
+    address = record["exports"].get(format_.value, {}).get("address")
+    if address:  # of the time when the export was made, so that its bytes stay the same
+        inputs = [with_hosted(each, address) for each in inputs]
     if served:
         inputs = [*inputs, {"id": f"served-{served}", "data": {"text": {"raw": str(served)}}}]
     return archive(inputs, format_)
