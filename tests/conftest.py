@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,7 +32,13 @@ FOREIGN_WARNINGS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors, but for those that MLflow's own code gives off or leaves behind."""
+    """Warnings are errors, but for those that MLflow's own code gives off or leaves behind.
+
+    SIGINT has its usual meaning, for the processes that tests start and interrupt as well: nohup, `&` in a script and
+    some CI runners start programs with it ignored, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
 

@@ -91,12 +91,13 @@ def _grpc_option(name: str) -> Callable[[Any], Any]:
 
 
 def _serve(emulator: Any) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; whoever started this with one of them ignored (nohup, `&`) wants it ignored."""
     from mlflow_dsver.emulators.serving import NOT_COMPARED
 
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: over.set())
     with emulator:
         print(f"{emulator.name} emulator on {emulator.address}. {NOT_COMPARED}", file=sys.stderr)
         for name, value in emulator.variables.items():

@@ -173,6 +173,25 @@ def test_switches_and_faults_are_listed(environment: dict[str, str], vendor: str
     assert "drip-headers" in said
 
 
+def test_an_emulator_that_was_started_with_interrupts_ignored_goes_on(environment: dict[str, str]) -> None:
+    """As nohup and a script's `&` start it; SIGTERM ends it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow_dsver", "emulator", "paperspace"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert process.stdout is not None
+    base = process.stdout.readline().strip().removeprefix("export PAPERSPACE_API_URL=")
+    process.send_signal(signal.SIGINT)
+    assert "no datasets" in run(environment | {"PAPERSPACE_API_URL": base}, "paperspace", "datasets", "list")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    process.stdout.close()
+
+
 def test_state_is_kept_in_a_file(environment: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlflow_dsver", "emulator", "paperspace", "--state", str(tmp_path / "s.json")]
     for description in ("first", "second"):

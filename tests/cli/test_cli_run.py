@@ -100,6 +100,18 @@ def test_a_signal_reaches_the_command_and_nobody_else(made: str, number: signal.
     process.stdout.close()
 
 
+def test_a_command_that_is_started_with_interrupts_ignored_has_them_ignored(made: str) -> None:
+    """As nohup and a script's `&` start it."""
+    done = subprocess.run(
+        [SCRIPT, "run", "--quiet", "--input", f"training={made}", "--", "sh", "-c", "kill -INT $$; echo still here"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout) == (0, "still here\n")
+
+
 def test_bytes_go_through_as_they_are(made: str) -> None:
     """Standard input, output and error, and what the command's own options are."""
     content = bytes(range(256)) * 1000
