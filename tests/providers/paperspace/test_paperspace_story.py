@@ -150,3 +150,21 @@ def test_the_same_from_another_process_by_the_command_line(
         [*command, "inputs", run.info.run_id], env=dict(os.environ), capture_output=True, text=True, check=False
     )
     assert f"paperspace://{CATS}@fo5rp4m" in said.stdout, said.stderr
+
+
+@SEEDED
+def test_files_that_contradict_the_version_are_noted_on_the_run(
+    tracking: Any, paperspace_emulator: PaperspaceEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the grade, although they are served with a warning; also where the answer comes from this host's cache."""
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.txt").write_text("meow")
+    monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PATHS", f"{CATS}={tmp_path / 'cats'}")
+    monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_HASH", "yes")
+    for _ in range(2):
+        with dsver.start_run(inputs={"training": f"{CATS}:clean"}) as run:
+            assert run.datasets["training"].path() == tmp_path / "cats"
+        found = mlflow.get_run(run.info.run_id)
+        assert found.data.tags["dsver.training.grade"] == "B (files here have another size)"
+        assert "dsver.training.content_digest" not in found.data.params
+        assert dsver.inputs_of(run.info.run_id)[0].version.dataset_name == "cats"
