@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_dsver.secrets import redacted
+from mlflow_dsver.secrets import redacted_parts
 
 
 class DsverError(Exception):
@@ -33,12 +33,10 @@ class DsverError(Exception):
         done: str | None = None,
         tip: str | None = None,
     ) -> None:
-        self.what = redacted(what)
+        shown, *parts = redacted_parts(what, expected, got, done, tip)
+        self.what = shown or ""
         self.reference = None if reference is None else str(reference)
-        self.expected = None if expected is None else redacted(str(expected))
-        self.got = None if got is None else redacted(str(got))
-        self.done = None if done is None else redacted(done)
-        self.tip = None if tip is None else redacted(tip)
+        self.expected, self.got, self.done, self.tip = parts
         super().__init__(self.what)
 
     def __str__(self) -> str:

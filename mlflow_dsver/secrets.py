@@ -38,6 +38,9 @@ _NAMED = re.compile(
 )
 _BEARER = re.compile(r"\b(Bearer|Basic|Key|Token) (?=[A-Za-z._~+/-]{0,200}[0-9=])[A-Za-z0-9._~+/=-]{8,}")
 
+_SUSPECT = re.compile(r"[=@:]|(?:Bearer|Basic|Key|Token) ")
+"""What every pattern above needs; most texts have none of it."""
+
 _sources: list[Callable[[], Iterable[str]]] = []
 
 
@@ -95,11 +98,28 @@ def redacted(text: str) -> str:
     `password=`, keys behind `Bearer` and its kin, and what the sources of `know` give. References stay as
     they are. Takes time in proportion to the text's length; what is beyond 20,000 characters is left out.
     """
+    return _redacted(text, _known())
+
+
+def redacted_parts(*parts: object | None) -> tuple[str | None, ...]:
+    """Several parts of one message as texts, each without secrets; None stays None."""
+    known = _known()
+    return tuple(None if part is None else _redacted(str(part), known) for part in parts)
+
+
+def _known() -> list[str]:
+    """The values that must not be shown, longest first: one may begin with another."""
+    values = {value for source in _sources for value in source() if len(value) >= LEAST}
+    return sorted(values, key=len, reverse=True)
+
+
+def _redacted(text: str, known: list[str]) -> str:
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + "…"
-    values = {value for source in _sources for value in source() if len(value) >= LEAST}
-    for value in sorted(values, key=len, reverse=True):
+    for value in known:
         text = text.replace(value, HIDDEN)
+    if not _SUSPECT.search(text):
+        return text
     text = _SQL.sub(rf"\1{HIDDEN}@", text)
     text = _AUTHORITY.sub(_without_user, text)
     text = _QUERY.sub(f"?{HIDDEN}", text)

@@ -12,7 +12,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -55,7 +55,8 @@ ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
 MAX_SETTINGS = 64 << 10
 """Bytes of a file of settings at most: parsers of TOML and YAML take minutes for a megabyte of the right kind."""
-_SECRET_NAME = re.compile(r"(?:_|\A)(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PAT|CREDENTIALS?)\Z", re.IGNORECASE)
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PAT", "CREDENTIAL", "CREDENTIALS")
+_SECRET_ENDINGS = tuple(f"_{word}" for word in (*_SECRET_WORDS, "KEY_ID"))
 _LEAST_SECRET = 8
 """Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
 _PART = r"""(?:[A-Za-z0-9_-]{1,300}|"[^"\n]{0,300}"|'[^'\n]{0,300}')"""
@@ -301,15 +302,23 @@ def yaml_file(path: Path) -> Any:
         raise SettingsError(f"{path} is not YAML") from error
 
 
-def _secret_values() -> Iterator[str]:
+def _secret_values() -> list[str]:
     """Values of the variables whose names say that they are secret, of whatever program they are."""
-    return (
-        value
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= _LEAST_SECRET and not value.isdigit()
-    )
+    global _secrets
+    environment = getattr(os.environ, "_data", None)  # compared as it is: every error asks, and decoding takes longer
+    if environment is None or environment != _secrets[0]:
+        found = [value for name, value in os.environ.items() if _is_secret(name.upper(), value)]
+        _secrets = (dict(environment or {}), found)
+    return _secrets[1]
 
 
+def _is_secret(name: str, value: str) -> bool:
+    named = name.endswith(_SECRET_ENDINGS) or name in _SECRET_WORDS
+    return named and len(value) >= _LEAST_SECRET and not value.isdigit()
+
+
+_secrets: tuple[dict[Any, Any], list[str]] = ({}, [])
+"""The environment as it was last looked at, and the secrets in it."""
 know(_secret_values)
 
 

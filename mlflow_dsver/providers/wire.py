@@ -179,7 +179,11 @@ def check_base(address: str, name: str) -> str:
 
     https only, but http on this very machine: a key does not travel in the clear.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  (reading it is what checks it)
+    except ValueError as error:
+        raise SettingsError(f"{name} is not an address", expected="https://host/path") from error
     if not address.isascii() or not address.isprintable() or " " in address or not parts.hostname:
         raise SettingsError(f"{name} is not an address", expected="https://host/path", got=one_line(address, 80))
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:

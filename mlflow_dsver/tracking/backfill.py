@@ -40,6 +40,8 @@ MAX_ROWS = 100_000
 """Rows of a file at most; more are split over several."""
 MAX_LINE = 65_536
 """Bytes of a line at most; a reference has a few hundred."""
+MAX_BAD = 10_000
+"""Bad rows at which reading ends."""
 SHOWN = 10
 """Bad rows that an error tells of; it counts the others."""
 PATIENCE = 3
@@ -120,6 +122,8 @@ def read(stream: IO[bytes], name: str, role: str = "training") -> list[Row]:
                 rows.append(_row(reader.line_num, header, cells, role, known))
             except ValueError as error:
                 problems.append(f"line {reader.line_num}: {one_line(error, 150)}")
+                if len(problems) >= MAX_BAD:
+                    raise _Bad("this is another kind of file") from error
     except (_Bad, csv.Error) as error:
         line = max(1, reader.line_num + isinstance(error, _Bad))
         problems.append(f"line {line}: {error}; nothing below it was read")

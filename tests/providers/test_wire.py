@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import (
@@ -31,6 +31,69 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "\\",
+    "\\u",
+    "d83d",
+    "0",
+    "1",
+    "-",
+    "e",
+    ".",
+    ",",
+    ":",
+    "null",
+    "tru",
+    " ",
+    "a",
+    "\0",
+    "é",
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+    | st.text()
+    | st.binary().map(lambda b: b.decode("latin-1"))
+)
+def test_any_text_is_json_or_nonsense(text: str) -> None:
+    try:
+        json.dumps(wire.read_json(text), allow_nan=False).encode()
+    except Nonsense:
+        pass
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_body_is_unpacked_or_nonsense(body: bytes, headed: bool) -> None:
+    try:
+        assert len(wire.unpack(b"\x1f\x8b" + body if headed else body, "gzip", 1000)) <= 1000
+    except Nonsense:
+        pass
+
+
+@given(st.text() | st.lists(st.sampled_from([*"0123456789 ,:+-", "Jan", "GMT", "Mon"]), max_size=30).map("".join))
+def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
+    seconds = wire.retry_after(header)
+    assert seconds is None or seconds >= 0
+
+
+@given(st.text().map(lambda rest: f"https://{rest}") | st.text())
+@example("https://[::1")
+@example("https://host:99999")
+@example("https://host:-1")
+@example("https://[v1.x]/")
+def test_any_base_address_is_taken_or_refused_by_its_name(address: str) -> None:
+    try:
+        wire.check_base(address, "THE_SETTING")
+    except SettingsError as error:
+        assert "THE_SETTING" in str(error)  # noqa: PT017
 
 
 @given(JSON)

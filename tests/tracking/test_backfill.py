@@ -71,6 +71,11 @@ def test_all_bad_rows_are_told_of_with_their_lines():
         assert part in said
 
 
+def test_reading_ends_where_nearly_all_is_bad():
+    said = refused("run_id,reference\n" + "x,z\n" * 20_000)
+    assert "10,001 bad rows" in said
+
+
 def test_of_very_many_bad_rows_the_first_are_told():
     said = refused("run_id,reference\n" + "x y,z\n" * 5000)
     assert "5,000 bad rows" in said
