@@ -94,10 +94,7 @@ def _serve(emulator: Any) -> None:
     """Serve until SIGINT or SIGTERM; whoever started this with one of them ignored (nohup, `&`) wants it ignored."""
     from mlflow_dsver.emulators.serving import NOT_COMPARED
 
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: over.set())
+    over = _until_signal()
     with emulator:
         print(f"{emulator.name} emulator on {emulator.address}. {NOT_COMPARED}", file=sys.stderr)
         for name, value in emulator.variables.items():
@@ -107,6 +104,15 @@ def _serve(emulator: Any) -> None:
         print("Ctrl-C stops it.", file=sys.stderr)
         sys.stdout.flush()
         over.wait()
+
+
+def _until_signal() -> threading.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: over.set())
+    return over
 
 
 def _pair(text: str) -> tuple[str, str]:

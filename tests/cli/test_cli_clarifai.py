@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mlflow_dsver.cli import emulator as commands
 from mlflow_dsver.cli.main import run
 from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.providers.clarifai import waiting
@@ -55,7 +57,8 @@ def test_everyday_commands_take_a_version_in_any_state(
     assert answer(capsys, "versions", "show", odd)["state"] == state
     assert answer(capsys, "versions", "tag", odd, "broken")["tags"] == ["broken"]
     assert answer(capsys, "versions", "update", odd, "-m", "why it failed")["message"] == "why it failed"
-    assert answer(capsys, "versions", "delete", odd, "--yes") == {"deleted": "clarifai://demo-user/demo-app/cats@odd"}
+    deleted = answer(capsys, "versions", "delete", odd, "--yes")["deleted"]
+    assert deleted == "clarifai://demo-user/demo-app/cats@odd"
 
 
 def test_versions_of_the_service_are_listed_with_status_in_pages(
@@ -89,3 +92,17 @@ def test_version_of_the_service_is_shown_and_deleted_in_any_state(
     assert told["status"]["details"] == "Dataset version 'odd' deleted"
     assert run(["clarifai", "versions", "show", "cats@odd"]) == 2
     assert run(["clarifai", "versions", "delete", "cats@latest", "--yes"]) == 2
+
+
+def test_emulators_command_serves_grpc_where_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address is told; without the option, and for the other vendor, there is none."""
+    served: list[Any] = []
+    over = SimpleNamespace(wait=lambda: served.append(capsys.readouterr()))
+    monkeypatch.setattr(commands, "_until_signal", lambda: over)
+    assert run(["emulator", "clarifai", "--grpc-port", "0"]) == 0
+    assert "gRPC on http://127.0.0.1:" in served[0].err
+    assert run(["emulator", "clarifai"]) == 0
+    assert "gRPC" not in served[1].err
+    assert run(["emulator", "paperspace", "--grpc-port", "0"]) == 2
