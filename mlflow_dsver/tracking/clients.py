@@ -8,8 +8,11 @@ and artifacts as well, whose `mlflow-artifacts:` addresses mean a place on the s
 from __future__ import annotations
 
 import inspect
+import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -71,3 +74,11 @@ def artifacts(client: MlflowClient, artifact_uri: str) -> Any:
     if artifact_uri.startswith("mlflow-artifacts:") and uri != mlflow.get_tracking_uri():
         artifact_uri = MlflowArtifactsRepository.resolve_uri(artifact_uri, uri)
     return get_artifact_repository(artifact_uri)
+
+
+def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mapping[str, bytes]) -> None:
+    """Upload artifacts of a run, by their names inside a folder of its artifacts. Raises MlflowException."""
+    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as place:
+        for name, content in files.items():
+            (Path(place) / name).write_bytes(content)
+        artifacts(client, artifact_uri).log_artifacts(place, folder)

@@ -72,9 +72,14 @@ class LinkedDataset:
     def path(self) -> Path:
         """A folder that holds exactly the version's files, fetched and checked when needed; not to be written to.
 
-        Raises CorruptObject when the bytes are not those of the version, and the provider's errors.
+        Where their content digest was not known when the run started, as with an export that is fetched only now, it
+        is put on the run when that ends. Raises CorruptObject when the bytes are not those of the version, and the
+        provider's errors.
         """
-        return path_of(self.version)
+        folder = path_of(self.version)
+        if self.version.content_digest is None and isinstance(self.recording, Recording):
+            self.recording.files_given(self.role, self.version)
+        return folder
 
     def load(self) -> str:
         """The same folder as text, as MLflow's own sources give it."""

@@ -240,6 +240,8 @@ def manifest_name(role: str) -> str:
     return f"{role}.manifest.jsonl.gz"
 
 
+LOADED_DIGEST = "loaded_digest"
+"""The tag with the content digest of files that a run was given, where it was not known when the run started."""
 CARD_NAME = "card.md"
 
 

@@ -24,12 +24,15 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError, InputConflict
+from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, journal, record, writing
+from mlflow_dsver.tracking import bounded, journal, late_digests, record, writing
 from mlflow_dsver.tracking.bounded import Errand
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
 from mlflow_dsver.tracking.planning import Plan
+from mlflow_dsver.tracking.resolving import manifest_of
 from mlflow_dsver.tracking.writing import Written
+from mlflow_dsver.versions import DatasetVersion
 
 SAYING = 5.0
 """Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
@@ -85,6 +88,7 @@ class Recording:
         self._failing = threading.Lock()
         self._failure: DsverError | None = None
         self._unsaid: dict[str, str] = {}
+        self._given: dict[str, Manifest] = {}
         self._errand: Errand[Written | None] = Errand(client, f"link run {info.run_id}", self._work)
 
     @property
@@ -95,7 +99,25 @@ class Recording:
     @property
     def over(self) -> bool:
         """Whether there is nothing left to wait for or to say."""
-        return self._errand.done and not self._unsaid
+        return self._errand.done and not self._unsaid and not self._given
+
+    def files_given(self, role: str, version: DatasetVersion) -> None:
+        """Note the files of a version whose content digest the record does not have; `settle` adds it.
+
+        Nothing is noted in a forked child, or where the files are not known one by one. Raises nothing.
+        """
+        if os.getpid() != self._process:
+            return
+        try:
+            manifest = manifest_of(version)
+        except DsverError as error:
+            _logger.info("run %s, %s: no digest of its files: %s", self.run_id, role, one_line(error))
+            return
+        if manifest is not None:
+            self._given[role] = manifest
+            with _guard:
+                if self not in _open:
+                    _open.append(self)
 
     def result(self) -> Written | None:
         """What stands on the run, when it stands there; None when nothing was to be recorded.
@@ -137,11 +159,26 @@ class Recording:
     def settle(self) -> None:
         """Wait until nothing more can be done; what failed is on the run if the server takes it. Raises nothing."""
         with suppress(DsverError):
-            self.result()
+            if self.result() is not None:
+                self._add_digests()
+        self._given.clear()
         self._say()
         with _guard:
             if self in _open:
                 _open.remove(self)
+
+    def _add_digests(self) -> None:
+        """Put on the run what the files were that it was given, within a few seconds. Raises nothing."""
+        given = dict(self._given)
+        if not given:
+            return
+        what = f"add the digests of its files to run {self.run_id}"
+        try:
+            bounded.within(
+                self._client, Deadline(SAYING), what, lambda: late_digests.add(self._client, self.run_id, given)
+            )
+        except DsverError as error:
+            _logger.warning("run %s: the digests of its files are not on it: %s", self.run_id, one_line(error))
 
     def drop(self) -> None:
         """Whoever wanted the record was told that it failed: nobody shall send it later."""

@@ -11,10 +11,8 @@ from __future__ import annotations
 import logging
 import random
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient
@@ -334,10 +332,7 @@ def _log_artifacts(
     )
     files = {**contents, record.CARD_NAME: text.encode("utf-8", "backslashreplace")}
     deadline.check("log artifacts")
-    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        clients.artifacts(client, info.artifact_uri).log_artifacts(folder, record.FOLDER)
+    clients.put_files(client, info.artifact_uri, record.FOLDER, files)
 
 
 def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.Company:

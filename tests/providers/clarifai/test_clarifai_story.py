@@ -14,7 +14,9 @@ from mlflow import MlflowClient
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import cli
+from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
+from mlflow_dsver.manifests import read as read_manifest
 from mlflow_dsver.providers.clarifai import inputs
 
 PAT = "pat-0123456789abcdef"
@@ -62,6 +64,27 @@ def test_from_a_version_made_at_run_start_to_its_data_back(world: ClarifaiEmulat
     assert [str(each.version.ref) for each in dsver.inputs_of(run_id)] == [reference]
     folder = mlflow.data.get_source(stored.inputs.dataset_inputs[0]).load()
     assert [each["id"] for each in inputs(folder)] == [each["id"] for each in records]
+
+
+def test_digest_of_an_export_that_was_fetched_during_the_run_is_added(world: ClarifaiEmulator) -> None:
+    """With its manifest and the sum of that, so that a check can compare the files; the grade is what it was."""
+    with dsver.start_run(inputs={"training": "clarifai://cats@v1", "test": "clarifai://cats@v2"}) as run:
+        folder = run.datasets["training"].path()
+    tags = MlflowClient().get_run(run.info.run_id).data.tags
+    digest = hash_folder(folder).digest
+    assert tags["dsver.training.loaded_digest"] == digest
+    assert "dsver.test.loaded_digest" not in tags
+    assert "training.manifest.jsonl.gz" in tags["dsver.training.artifacts"]
+    with artifact(run.info.run_id, "training.manifest.jsonl.gz").open("rb") as stream:
+        assert read_manifest(stream).digest == digest
+    assert tags["dsver.training.grade"] == "B"
+
+    report = {each.role: each for each in dsver.verify(run.info.run_id, depth="full").inputs}
+    assert report["training"].verdict.name == "MATCH"
+    (folder / "all" / "inputbatch_0_n2").chmod(0o644)
+    (folder / "all" / "inputbatch_0_n2").write_text("other records")
+    report = {each.role: each for each in dsver.verify(run.info.run_id, depth="full").inputs}
+    assert report["training"].verdict.name == "CHANGED"
 
 
 def test_latest_is_written_down_once_and_stays_what_it_was(world: ClarifaiEmulator) -> None:
