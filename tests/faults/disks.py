@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow_dsver.providers.local.shared_views import release_views
+
 REASON = "needs root, mount and mkfs.ext4 to make a small disk"
 
 
@@ -25,6 +27,7 @@ def mounted(image: Path, folder: Path, options: str = "loop") -> Iterator[Path]:
     try:
         yield folder
     finally:
+        release_views()  # their locks would keep the disk busy
         subprocess.run(["umount", folder], check=True, capture_output=True)
 
 

@@ -22,9 +22,9 @@ from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.local.log import State, parse, read_log
 from mlflow_dsver.providers.local.manifest_files import file_sum, manifest_of
 from mlflow_dsver.providers.local.objects import object_state
+from mlflow_dsver.providers.local.shared_views import is_intact, remove_spare, views_in
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
 from mlflow_dsver.providers.local.verified import VerifiedObjects
-from mlflow_dsver.providers.local.views import is_intact
 from mlflow_dsver.refs import DatasetRef
 
 MIN_AGE = 3600.0
@@ -166,7 +166,7 @@ def collect(
         sweep = _Sweep(store, dry_run, time.time() - min_age, progress)
         verified = VerifiedObjects(store)
         with meanings(f"the store {store.root} cannot be cleaned"):
-            sweep.trees("views", digests)
+            sweep.views(digests)
             manifests = sweep.files(_children(store.root / "manifests"), {f"{each}.jsonl.gz" for each in digests})
             removed = 0
             for prefix in _children(store.root / "objects"):
@@ -210,6 +210,22 @@ class _Sweep:
             self._count(size)
             count += 1
         return count
+
+    def views(self, needed: set[str]) -> None:
+        """Remove the views of contents that are not needed, and spare ones; those that somebody uses stay."""
+        for folder in _children(self._store.root / "views"):
+            views = views_in(folder)
+            left = len(views)
+            for view in views[1:] if folder.name in needed else views:
+                size = _size(view)
+                if remove_spare(view, self._before, dry_run=self._dry_run):
+                    left -= 1
+                    self.removed["views"] += 1
+                    self._count(size)
+                else:
+                    self.young += 1
+            if not left and folder.name not in needed and not self._dry_run:
+                remove_tree(folder)
 
     def trees(self, folder: str, needed: set[str]) -> None:
         """Remove folders and files of the store's folder whose names are not needed."""
@@ -315,11 +331,10 @@ def _check_views(store: Store, needs: _Needs, findings: list[Finding]) -> int:
     """Hash all views that versions name; how many there are."""
     count = 0
     for digest in sorted(needs.kept):
-        view = store.view(digest)
-        if view.is_dir():
+        for view in views_in(store.view(digest)):
             count += 1
             if not is_intact(view, digest, cache=None):
-                problem = "a file in it is not the version's; `path` makes the view anew when it notices"
+                problem = "a file in it is not the version's; `path` gives out another, or puts it right"
                 findings.append(Finding("view", _relative(store, view), problem, tuple(needs.versions[digest][:10])))
     return count
 

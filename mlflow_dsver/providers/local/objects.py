@@ -14,8 +14,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlflow_dsver.content.progress import Progress
@@ -38,9 +39,11 @@ LARGE = 64 << 20
 FEW = 32
 """Up to so many objects are flushed one by one; more, with all else that was written to the file system."""
 
+NO_LINKS: Mapping[str, Path] = {}
+
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
-_READ = os.O_RDONLY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -96,7 +99,7 @@ class Arrival:
                 continue
             address = safe_join(folder, entry.path)
             try:
-                descriptor = os.open(address, _READ | os.O_NONBLOCK)
+                descriptor = os.open(address, READ | os.O_NONBLOCK)
             except OSError as error:
                 raise _unreadable(entry.path, error) from error
             try:
@@ -178,7 +181,7 @@ class Arrival:
         if not self._pending or (many and sync_file_system(self._store.root)):
             return
         for number in self._pending.values():
-            descriptor = os.open(self._file(number), _READ)
+            descriptor = os.open(self._file(number), READ)
             try:
                 flush(descriptor)
             finally:
@@ -204,15 +207,27 @@ class Arrival:
 
 
 def give_out(
-    store: Store, entries: Iterable[FileEntry], target: Path, *, read_only: bool, progress: Progress
+    store: Store,
+    entries: Iterable[FileEntry],
+    target: Path,
+    *,
+    read_only: bool,
+    progress: Progress,
+    links: Mapping[str, Path] = NO_LINKS,
 ) -> None:
-    """Copy objects to their paths below an empty folder, each checked. Raises CorruptObject, StoreError."""
+    """Copy objects to their paths below an empty folder, each checked. Raises CorruptObject, StoreError.
+
+    links: files, by path, that were just seen to hold those bytes; a hard link to them is made where that can be.
+    """
     folders = {""}
     for entry in entries:
+        if entry.path in links and _linked(links[entry.path], entry, target, folders):
+            progress.advance(1, entry.bytes)
+            continue
         source = _open_object(store, entry)
         try:
             place(source, entry, target, folders, read_only=read_only)
-        except _Mismatch as error:
+        except Mismatch as error:
             raise corrupt(store, entry, str(error)) from None
         finally:
             os.close(source)
@@ -222,29 +237,20 @@ def give_out(
             (target / folder).chmod(0o555)
 
 
-def give_out_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, progress: Progress) -> None:
-    """Copy a folder's files to their paths below an empty folder, each checked. Raises CorruptObject, StoreError."""
-    folders = {""}
-    for entry in entries:
-        try:
-            descriptor = os.open(safe_join(source, entry.path), _READ | os.O_NONBLOCK)
-        except OSError as error:
-            raise meaning(error, f"{entry.path} cannot be read where the version refers to") from error
-        try:
-            place(descriptor, entry, target, folders, read_only=False)
-        except _Mismatch as error:
-            raise CorruptObject(
-                f"{entry.path} in {source} is not the version's file any more",
-                expected=f"blake3:{entry.digest}",
-                got=str(error),
-                done="Nothing was served",
-            ) from None
-        finally:
-            os.close(descriptor)
-        progress.advance(1, entry.bytes)
+def _linked(known: Path, entry: FileEntry, target: Path, folders: set[str]) -> bool:
+    """Whether a hard link to a read-only file could be made."""
+    try:
+        status = known.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o222 or status.st_size != entry.bytes:
+            return False
+        _make_parents(target, entry.path.rpartition("/")[0], folders)
+        os.link(known, safe_join(target, entry.path), follow_symlinks=False)
+    except OSError:  # too many links, another user's file, no links here; or a name that exists, which a copy reports
+        return False
+    return True
 
 
-class _Mismatch(Exception):
+class Mismatch(Exception):
     """What was found instead of the promised bytes."""
 
 
@@ -270,7 +276,7 @@ def place(source: int, entry: FileEntry, target: Path, folders: set[str], *, rea
         finally:
             os.close(copy)
     if (digest, size) != (entry.digest, entry.bytes):
-        raise _Mismatch(f"blake3:{digest} of {size} bytes")
+        raise Mismatch(f"blake3:{digest} of {size} bytes")
 
 
 def _make_parents(target: Path, folder: str, folders: set[str]) -> None:
@@ -352,7 +358,7 @@ def reflink(source: int, target: int) -> bool:
 
 def _open_object(store: Store, entry: FileEntry) -> int:
     try:
-        return os.open(store.object(entry.digest), _READ | getattr(os, "O_NOFOLLOW", 0))
+        return os.open(store.object(entry.digest), READ | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         raise corrupt(store, entry, error.strerror or "an error") from error
 

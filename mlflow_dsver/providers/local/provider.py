@@ -23,9 +23,10 @@ from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
 from mlflow_dsver.providers.local.manifest_files import keep_manifest, manifest_of, recorded_rules, rules_of
 from mlflow_dsver.providers.local.objects import Arrival
+from mlflow_dsver.providers.local.shared_views import given_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects
-from mlflow_dsver.providers.local.views import folder_of, materialise_at, view_of
+from mlflow_dsver.providers.local.views import folder_of, materialise_at
 from mlflow_dsver.providers.local.words import creator, utf8, words_of
 from mlflow_dsver.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.versions import DatasetVersion, Grade, date_text, date_value, now
@@ -188,8 +189,7 @@ class LocalProvider(Provider):
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if record.kept:
-            view = self.store.view(record.digest) / "files"
-            given = view if view.is_dir() else None
+            given = given_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
             return Place(self.store.root / "objects", True, unchanged, manifest, given)
         return Place(Path(record.source or ""), manifest=manifest, rules=recorded_rules(self.store, record))

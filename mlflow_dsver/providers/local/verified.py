@@ -4,9 +4,8 @@ An object is believed without being read when inode, size, mtime and ctime are t
 were hashed here and flushed. Nothing depends on a clock being right: a stat is compared for equality, and a ctime
 cannot be set. An object that was edited, replaced, linked or put back from elsewhere has another stat, and is read.
 
-A stat is remembered only where a later change must move it: not on file systems in memory, whose mapped pages change
-without a trace, and not before the clock of the file system itself has gone past the object's ctime. (On a network
-file system a stat may be some seconds old; it is believed as that file system gives it.)
+A stat is remembered only where a later change must move it: on the file systems of `content.dirty_pages` (or where
+the user trusts dates), and not before the clock of the file system itself has gone past the object's ctime.
 
 One file a fan-out folder, `verified/ab`, in blocks with a checksum each, appended. It is for speed alone: what is
 missing, damaged or of another layout means that objects are read.
@@ -18,7 +17,6 @@ import logging
 import os
 import stat
 import struct
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -26,6 +24,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from mlflow_dsver.content.dirty_pages import DirtyPages, dates_prove
+from mlflow_dsver.errors import DsverError
 from mlflow_dsver.files import atomic_write, flush
 from mlflow_dsver.providers.local.store import Store
 
@@ -41,7 +41,6 @@ _ROW = struct.Struct("32s32s")  # digest, stamp
 _ROWS = 65_536
 _BLOCK = 1 << 20
 _pack = struct.Struct("<QQqq").pack
-_IN_MEMORY = {0x01021994, 0x858458F6, 0x958458F6}  # tmpfs, ramfs, hugetlbfs; linux/magic.h
 _log = logging.getLogger(__name__)
 
 Known = dict[bytes, bytes]
@@ -94,7 +93,7 @@ class VerifiedObjects:
         clock: time of the file system, in nanoseconds, from before the stat was taken; see `file_system_clock`.
         Objects that are not older than that are left out.
         """
-        if is_in_memory(self._store.root):
+        if not _dates_prove(self._store.root):
             return
         settled = sorted(
             (digest, _stamp(status))
@@ -174,17 +173,11 @@ def file_system_clock(folder: Path, after: int = 0) -> int:
     return now
 
 
-def is_in_memory(folder: Path) -> bool:
-    """Whether a folder lies on a file system in memory, where writes through a mapping move no date."""
-    if sys.platform != "linux":
+def _dates_prove(folder: Path) -> bool:
+    try:
+        return dates_prove(folder)
+    except DsverError:
         return False
-    import ctypes
-
-    answer = ctypes.create_string_buffer(512)  # struct statfs, whose first field is the type
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(folder), answer) != 0:
-        return True  # unknown: nothing is believed
-    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF in _IN_MEMORY
 
 
 def read_if_right(path: str, digest: str) -> os.stat_result | None:
@@ -196,6 +189,7 @@ def read_if_right(path: str, digest: str) -> os.stat_result | None:
     except OSError:
         return None
     try:
+        DirtyPages().wait_for_writer(descriptor, os.fstat(descriptor).st_dev)
         flush(descriptor)  # a page that somebody mapped and wrote to could change again without a trace
         before = os.fstat(descriptor)
         hasher = blake3()

@@ -1,49 +1,26 @@
-"""How a version's files are given out: a read-only folder inside the store, or any folder of the caller's.
+"""How a version's files get to folders outside the store: any folder of the caller's, filled whole or not at all.
 
-A view is made once for a content, from checked copies, and renamed to its place whole. Each time it is handed out
-it is checked again; the cache of digests makes that cheap. A view that somebody changed is put aside and made anew.
-A version that is only referred to is handed out where it lies, if it still is what was recorded.
+A version that is only referred to is handed out where it lies, if it still is what was recorded. (The read-only
+folders inside the store that `path` gives out are the business of `shared_views`.)
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_dsver.content.cache import StatCache, default_cache
+from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.content.patterns import EVERYTHING, IGNORE_FILE, Rules
-from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.content.patterns import Rules
+from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
-from mlflow_dsver.manifests import Manifest, difference
-from mlflow_dsver.providers.local.objects import give_out, give_out_folder
-from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
-
-
-def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
-    """The read-only folder with a kept version's files. Raises CorruptObject, StoreError."""
-    view = store.view(manifest.digest)
-    if is_intact(view, manifest.digest, cache=default_cache(), progress=progress):
-        return view / "files"
-    with store.writing(), store.scratch() as scratch:
-        lock = store.root / "tmp" / f"view-{hex_of(manifest.digest)}.lock"
-        with locked(lock, exclusive=True, create=True), meanings(f"the view {view} cannot be made"):
-            # another process may have made it meanwhile
-            if not is_intact(view, manifest.digest, cache=default_cache(), progress=progress):
-                _make_view(store, manifest, scratch / "view", progress)
-                if view.exists():
-                    view.rename(store.root / "tmp" / f"aside-{secrets.token_hex(8)}")
-                (scratch / "view").rename(view)
-    return view / "files"
-
-
-def _make_view(store: Store, manifest: Manifest, folder: Path, progress: Progress) -> None:
-    files = folder / "files"
-    files.mkdir(parents=True)
-    progress.total(len(manifest), manifest.total_bytes)
-    give_out(store, manifest.entries, files, read_only=True, progress=progress)
+from mlflow_dsver.files import safe_join
+from mlflow_dsver.manifests import FileEntry, Manifest, difference
+from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
+from mlflow_dsver.providers.local.store import Store, meaning, meanings, remove_tree
 
 
 def folder_of(source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
@@ -96,7 +73,7 @@ def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder
             if source is None:
                 give_out(store, manifest.entries, target, read_only=False, progress=progress)
             else:
-                give_out_folder(source, manifest.entries, target, progress=progress)
+                _copy_folder(source, manifest.entries, target, progress=progress)
             if target != folder:
                 target.rename(folder)
         except BaseException:
@@ -106,6 +83,28 @@ def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder
             with suppress(OSError):
                 if beside != folder:
                     remove_tree(beside)
+
+
+def _copy_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, progress: Progress) -> None:
+    """Copy a folder's files to their paths below an empty folder, each checked. Raises CorruptObject, StoreError."""
+    folders = {""}
+    for entry in entries:
+        try:
+            descriptor = os.open(safe_join(source, entry.path), READ | os.O_NONBLOCK)
+        except OSError as error:
+            raise meaning(error, f"{entry.path} cannot be read where the version refers to") from error
+        try:
+            place(descriptor, entry, target, folders, read_only=False)
+        except Mismatch as error:
+            raise CorruptObject(
+                f"{entry.path} in {source} is not the version's file any more",
+                expected=f"blake3:{entry.digest}",
+                got=str(error),
+                done="Nothing was served",
+            ) from None
+        finally:
+            os.close(descriptor)
+        progress.advance(1, entry.bytes)
 
 
 def _check_target(folder: Path) -> None:
@@ -119,17 +118,6 @@ def _check_target(folder: Path) -> None:
                 done="Nothing was written",
                 tip="another folder",
             )
-
-
-def is_intact(view: Path, digest: str, *, cache: StatCache | None, progress: Progress = SILENT) -> bool:
-    """Whether a view holds the content of that digest and nothing else; cache: None reads all of it."""
-    files = view / "files"
-    if not files.is_dir() or files.is_symlink() or os.path.lexists(files / IGNORE_FILE):
-        return False
-    try:
-        return hash_folder(files, rules=EVERYTHING, cache=cache, progress=progress).digest == digest
-    except ContentError:
-        return False
 
 
 def _first(expected: Manifest, found: Manifest, limit: int = 3) -> str:

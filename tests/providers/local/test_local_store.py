@@ -13,6 +13,7 @@ from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.providers.local import LocalProvider, Store, log
 from mlflow_dsver.providers.local import store as store_module
 from mlflow_dsver.providers.local.maintenance import check, collect
+from mlflow_dsver.providers.local.shared_views import release_views
 from mlflow_dsver.providers.local.store import hex_of, locked, remove_tree
 
 
@@ -174,6 +175,7 @@ def test_collecting_removes_what_nobody_needs_and_nothing_else(local: LocalProvi
     (folder / "a.txt").write_text("another a")
     second = local.create("other", folder)
     local.path(first)
+    release_views()
     local.delete(first)
     dry = collect(local.store, min_age=0)
     assert (dry.dry_run, dry.objects, dry.manifests, dry.views) == (True, 1, 1, 1)

@@ -27,7 +27,7 @@ DEFAULT, FULL = Effort(Depth.DEFAULT), Effort(Depth.FULL)
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalProvider:
     """A store on a disk, beside a cache of digests that trusts files at once, so that nothing is read for it."""
     monkeypatch.setattr(stat_cache, "YOUNG", 0)
-    monkeypatch.setattr(verified, "is_in_memory", lambda _: False)
+    monkeypatch.setattr(verified, "dates_prove", lambda _: True)
     return LocalProvider(tmp_path / "store")
 
 
@@ -208,17 +208,12 @@ def test_a_list_of_verified_objects_that_cannot_be_written_stops_nothing(local: 
     assert look(local, version).proof is Proof.HASHED
 
 
-def test_nothing_is_remembered_on_a_file_system_in_memory(
+def test_nothing_is_remembered_where_dates_prove_nothing(
     local: LocalProvider, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There, a write through a mapping moves no date at all."""
-    monkeypatch.setattr(verified, "is_in_memory", lambda _: True)
+    """On tmpfs, for one, a write through a mapping moves no date at all."""
+    monkeypatch.setattr(verified, "dates_prove", lambda _: False)
     assert look(local, local.create("digits", folder)).proof is Proof.HASHED
-
-
-@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no file system in memory")  # noqa: PTH112
-def test_a_file_system_in_memory_is_recognised() -> None:
-    assert verified.is_in_memory(Path("/dev/shm"))
 
 
 def test_an_object_as_young_as_the_clock_is_not_remembered(local: LocalProvider, version: DatasetVersion) -> None:

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
-from mlflow_dsver.providers.local import LocalProvider, objects, views
-from mlflow_dsver.providers.local.maintenance import collect
+from mlflow_dsver.providers.local import LocalProvider, objects, shared_views
+from mlflow_dsver.providers.local.maintenance import check, collect
+from mlflow_dsver.providers.local.shared_views import release_views
 from mlflow_dsver.providers.local.store import remove_tree
 from mlflow_dsver.versions import DatasetVersion
 
@@ -87,18 +90,166 @@ def remove_all(view: Path) -> None:
     remove_tree(view)
 
 
-@pytest.mark.parametrize("change", [edit, edit_with_the_old_date, remove, add, hide, remove_all])
-def test_a_changed_view_is_made_anew(local: LocalProvider, version: DatasetVersion, change) -> None:
-    """Whatever was done to a view, the next `path` gives the version; what was put aside is collected."""
+def add_links(view: Path) -> None:
+    view.chmod(0o755)
+    (view / "labels.csv").unlink()
+    (view / "labels.csv").symlink_to(view / "images")
+    (view / "images").chmod(0o755)
+    remove_tree(view / "images" / "deep")
+    (view / "images" / "deep").write_text("a file where a folder was")
+    os.mkfifo(view / "images" / "pipe")
+
+
+CHANGES = [edit, edit_with_the_old_date, remove, add, hide, add_links, remove_all]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_view_that_nobody_uses_is_put_right(local: LocalProvider, version: DatasetVersion, change) -> None:
+    """Whatever was done to a view, the next `path` gives the version, in the same place, and nothing is left over."""
     view = local.path(version)
     assert local.path(version) == view
     change(view)
+    release_views()
     assert local.path(version) == view
     assert hash_folder(view).digest == version.content_digest
     assert not (view / ".dsverignore").exists()
+    for found in [view, *view.rglob("*")]:
+        assert found.stat().st_mode & 0o222 == 0, found
+    assert check(local.store)
     collect(local.store, dry_run=False, min_age=0)
     assert beside(local.store.root / "tmp") == set()
     assert hash_folder(view).digest == version.content_digest
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_view_in_use_stays_and_others_get_another(
+    local: LocalProvider, version: DatasetVersion, change
+) -> None:
+    """The job that was given the first view loses nothing; whoever asks now gets exactly the version's files."""
+    view = local.path(version)
+    change(view)
+    before = {path: path.lstat().st_ino for path in view.rglob("*")}
+    other = local.path(version)
+    assert other != view or change is remove_all
+    assert hash_folder(other).digest == version.content_digest
+    assert not (other / ".dsverignore").exists()
+    if change is not remove_all:
+        assert {path: path.lstat().st_ino for path in view.rglob("*")} == before
+    assert local.path(version) == other
+
+
+def test_views_beside_each_other_share_their_bytes(local: LocalProvider, version: DatasetVersion) -> None:
+    """Only names take room, however many jobs write something of theirs beside the data."""
+    for number in range(4):
+        view = local.path(version)
+        (view / "images").chmod(0o755)
+        (view / "images" / "labels.cache").write_text(f"cache of job {number}")
+    large = {path.stat().st_ino for path in local.store.root.glob("views/*/*/images/deep/large.bin")}
+    assert len(list(local.store.root.glob("views/*/files*/"))) == 4
+    assert len(large) == 1
+
+
+def test_an_edited_file_is_not_shared(local: LocalProvider, version: DatasetVersion) -> None:
+    """The other files of an edited view are shared, the edited one comes from the objects."""
+    view = local.path(version)
+    edit(view)
+    other = local.path(version)
+    assert (other / "labels.csv").read_text() == "a,1\n"
+    assert (view / "labels.csv").read_text() == "a,2\n"
+    assert (view / "images" / "a.bin").samefile(other / "images" / "a.bin")
+
+
+def test_without_hard_links_files_are_copied(
+    local: LocalProvider, version: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    add(local.path(version))
+    assert hash_folder(local.path(version)).digest == version.content_digest
+
+
+JOB = """
+import sys
+from pathlib import Path
+from mlflow_dsver.providers.local import LocalProvider
+from mlflow_dsver.refs import parse
+local = LocalProvider(Path(sys.argv[1]))
+view = local.path(local.resolve(parse("local://digits")))
+print(view, flush=True)
+view.chmod(0o755)
+(view / "labels.cache").write_text("mine")
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_running_job_keeps_its_view_and_its_end_frees_it(local: LocalProvider, version: DatasetVersion) -> None:
+    """Across processes: the lock is the kernel's, so the end of a job, however it ends, frees its view."""
+    command = [sys.executable, "-c", JOB, str(local.store.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        first = Path(job.stdout.readline().strip())
+        assert job.stdout.readline() == "written\n"
+        other = local.path(version)
+        assert other != first
+        assert (first / "labels.cache").read_text() == "mine"
+        collect(local.store, dry_run=False, min_age=0)
+        local.delete(version)
+        collect(local.store, dry_run=False, min_age=0)
+        assert (first / "labels.cache").read_text() == "mine"
+        assert (other / "labels.csv").exists()
+        job.kill()
+        job.wait()
+    local.create("digits", local.store.root.parent / "data")
+    assert local.path(version) == other
+    release_views()
+    collect(local.store, dry_run=False, min_age=0)
+    assert beside(first.parent) == {"files", "files.lock"}
+    assert local.path(version) == first
+    assert not (first / "labels.cache").exists()
+
+
+def test_a_view_that_was_not_used_for_a_while_is_removed(
+    local: LocalProvider, version: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next `path` that has work to do; the first view stays."""
+    first = local.path(version)
+    add(first)
+    add(local.path(version))
+    release_views()
+    monkeypatch.setattr(shared_views, "SPARE_AGE", -1.0)
+    assert local.path(version) == first
+    assert beside(first.parent) == {"files", "files.lock"}
+
+
+def test_a_forked_process_keeps_the_view_of_its_parent(local: LocalProvider, version: DatasetVersion) -> None:
+    """Workers that outlive the process which asked for the data go on reading it."""
+    view = local.path(version)
+    asks, tells = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.read(asks, 1)
+        os._exit(0)
+    try:
+        add(view)
+        release_views()
+        assert local.path(version) != view
+    finally:
+        os.write(tells, b"x")
+        os.waitpid(worker, 0)
+        os.close(asks)
+        os.close(tells)
+
+
+def test_the_look_at_a_runs_end_is_at_the_view_that_was_given(local: LocalProvider, version: DatasetVersion) -> None:
+    first = local.path(version)
+    assert (place := local.at_hand(version)).given == first
+    add(first)
+    other = local.path(version)
+    assert (place := local.at_hand(version)).given == other
+    assert place.folder == local.store.root / "objects"
 
 
 def test_an_intact_view_is_not_written(
@@ -106,7 +257,7 @@ def test_an_intact_view_is_not_written(
 ) -> None:
     """Once made, a view needs no lock and no object."""
     view = local.path(version)
-    monkeypatch.setattr(views, "give_out", lambda *_: pytest.fail("made again for nothing"))
+    monkeypatch.setattr(shared_views, "give_out", lambda *_: pytest.fail("made again for nothing"))
     shutil.rmtree(local.store.root / "objects")
     assert local.path(version) == view
 
