@@ -3,8 +3,8 @@
 The faithful part follows the published protocol and documents: both forms of addresses, a status inside every
 answer, numbered pages without a total, enumerations as numbers, 64-bit numbers as texts, unset fields left out, and
 the bodies of the documents of 2021. What the documents leave open is a switch, and the texts of descriptions are
-ours. There is no upload of inputs here: `add_inputs`, or inputs with their data in a call that puts inputs into a
-dataset, stand for it. It was not compared with the live service.
+ours. Inputs are taken as they are sent, and an image is a picture of one pixel. The vendor's own clients are served
+over gRPC, see `grpc_face`. It was not compared with the live service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Clarifai's datasets and dataset versions, by its API v2.
 
-`codes` and `models` are the vendor's numbers and JSON, `client` its addresses, `accounts` the settings, `words` the
-way from its answers to ours, `exports` a version's records as files, `records` what is in them, and `provider` the
+`codes` and `models` are the vendor's numbers and JSON, `client` its addresses, `paging` its listings, `accounts` the
+settings, `words` the way from its answers to ours, `creation` and `overwriting` what makes and changes a version,
+`waiting` what takes its time, `exports` a version's records as files, `records` what is in them, and `provider` the
 whole in the words of the interface. Written from published documents; the live service was never asked.
 """
 
