@@ -12,7 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow_dsver.os_names import encodable
 from mlflow_dsver.secrets import redacted_parts
+
+
+def _text(part: object | None) -> str | None:
+    return None if part is None else encodable(str(part))
 
 
 class DsverError(Exception):
@@ -33,7 +38,7 @@ class DsverError(Exception):
         done: str | None = None,
         tip: str | None = None,
     ) -> None:
-        shown, *parts = redacted_parts(what, expected, got, done, tip)
+        shown, *parts = redacted_parts(*(_text(part) for part in (what, expected, got, done, tip)))
         self.what = shown or ""
         self.reference = None if reference is None else str(reference)
         self.expected, self.got, self.done, self.tip = parts

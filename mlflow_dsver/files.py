@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mlflow_dsver.manifests import check_path
+from mlflow_dsver.os_names import os_text
 
 try:
     import fcntl
@@ -23,7 +24,7 @@ except ImportError:  # Windows
 
 def safe_join(folder: Path, relative: str) -> Path:
     """`folder / relative`, where relative is a manifest's path; raises InvalidManifest for one that leaves it."""
-    return folder.joinpath(*check_path(relative).split("/"))
+    return folder.joinpath(*os_text(check_path(relative)).split("/"))
 
 
 @contextmanager

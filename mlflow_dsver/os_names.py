@@ -30,3 +30,20 @@ def os_text(text: str) -> str:
     Raises UnicodeEncodeError for half a character that stands for no byte.
     """
     return text if IS_UTF8 else os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def encodable(text: str) -> str:
+    """The text of a message, in which OS text and text may stand beside each other, so that it can be sent and stored.
+
+    Bytes that were escaped as lone surrogates are read as UTF-8; what is none is shown as `\\xff`.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # half a character that stands for no byte
+            return text.encode("utf-8", "backslashreplace").decode()
+    return text

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.os_names import os_text, text_of
 from mlflow_dsver.secrets import Secret, know
 
 PREFIX = "MLFLOW_DSVER_"
@@ -75,7 +76,7 @@ _read: dict[Path, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
 
 def text(variable: str) -> str | None:
     """A variable of the environment; None when unset or blank."""
-    return os.environ.get(variable, "").strip() or None
+    return text_of(os.environ.get(variable, "")).strip() or None
 
 
 def secret(variable: str) -> Secret | None:
@@ -129,7 +130,7 @@ def home() -> Path:
 def expanded(path: str | Path, variable: str) -> Path:
     """The path with `~` replaced. Raises SettingsError, naming the variable, where no such home folder is known."""
     try:
-        return Path(path).expanduser()
+        return Path(os_text(path) if isinstance(path, str) else path).expanduser()
     except RuntimeError as error:
         raise SettingsError(
             f"{variable} begins with a home folder that is not known", expected="an absolute path", got=str(path)[:80]
@@ -159,12 +160,12 @@ def _conventional(find: Callable[[], Path]) -> Path | None:
 def child_environment(**variables: str) -> dict[str, str]:
     """The environment for a process of its own world: ours without any setting of MLFLOW_…, and the variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
-    return kept | variables
+    return kept | {name: os_text(value) for name, value in variables.items()}
 
 
 def whole_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process of our own world: ours with these variables added."""
-    return dict(os.environ) | dict(variables)
+    return dict(os.environ) | {name: os_text(value) for name, value in variables.items()}
 
 
 def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
@@ -185,7 +186,7 @@ def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]
 
 def tell_children(name: str, value: str) -> None:
     """Set a setting for this process and those that it starts."""
-    os.environ[PREFIX + name] = value
+    os.environ[PREFIX + name] = os_text(value)
 
 
 def on_error() -> OnError:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import PurePath
 
+from mlflow_dsver.os_names import text_of
 from mlflow_dsver.secrets import redacted, told
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
@@ -39,6 +41,8 @@ def one_line(text: object, limit: int = 200) -> str:
     """
     if isinstance(text, BaseException):
         text = told(text)
+    elif isinstance(text, PurePath):
+        text = text_of(str(text))
     safe = "".join(
         character if character.isprintable() and unicodedata.category(character) != "Cf" else ascii(character)[1:-1]
         for character in str(text)[: limit + 1]

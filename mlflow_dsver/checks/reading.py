@@ -28,6 +28,7 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.reading import LARGE, Reader, spread
 from mlflow_dsver.errors import ContentError, DsverError
 from mlflow_dsver.manifests import Difference, FileEntry, InvalidManifest, Manifest, difference
+from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.interface import Capability, Place, Provider
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.versions import DatasetVersion
@@ -219,7 +220,7 @@ def _by_line(place: Place, lines: Sequence[bytes], unchanged: Unchanged | None, 
     try:
         for address, number in known.items():
             try:
-                status = os.stat(address, dir_fd=root, follow_symlinks=not place.by_digest)
+                status = os.stat(os_text(address), dir_fd=root, follow_symlinks=not place.by_digest)
             except (FileNotFoundError, NotADirectoryError):
                 missing.add(address)
                 continue

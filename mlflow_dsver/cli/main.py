@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -38,6 +38,7 @@ from mlflow_dsver.cli.failures import explained
 from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.os_names import IS_UTF8, text_of
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import error_line
 
@@ -84,6 +85,27 @@ for each in (
     *LAUNCHER,
 ):
     cli.add_command(each)
+
+
+class _Text(click.types.StringParamType):
+    """A text, which is UTF-8 whatever the locale; paths and the words of commands to run stay as they came."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value as text."""
+        return text_of(super().convert(value, param, ctx))
+
+
+def _read_as_utf8(command: click.Command) -> None:
+    """Let a command and those below it take texts as UTF-8, for locales that are not."""
+    for parameter in command.params:
+        if parameter.type is click.STRING:
+            parameter.type = _Text()
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _read_as_utf8(below)
+
+
+if not IS_UTF8:
+    _read_as_utf8(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

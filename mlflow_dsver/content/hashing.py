@@ -31,6 +31,7 @@ from mlflow_dsver.content.walk import Found, PassedOver, walk_selected
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.manifests import FileEntry, Manifest
 from mlflow_dsver.memory import no_collection
+from mlflow_dsver.os_names import text_of
 from mlflow_dsver.text import one_line
 
 __all__ = ["Rules", "StatCache", "Take", "hash_file", "hash_folder"]
@@ -104,7 +105,7 @@ def _read(
 def hash_file(path: Path) -> FileEntry:
     """Name, size and digest of one file, as an entry of a manifest has them; raises ContentError like hash_folder."""
     reader = Reader(path.parent, None, SILENT)
-    read = reader.read(path.name)
+    read = reader.read(text_of(path.name))
     reader.problems.raise_any(path.parent)
     assert read is not None
     return read[0]

@@ -26,6 +26,7 @@ from mlflow_dsver.content.dirty_pages import DirtyPages
 from mlflow_dsver.content.problems import Problems, reason
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.manifests import FileEntry
+from mlflow_dsver.os_names import os_text
 
 Take = Callable[[int, os.stat_result, str], str]
 """(descriptor of the open file, its stat, its path below the folder) -> BLAKE3 as 64 hex digits.
@@ -102,7 +103,7 @@ class Reader:
         After the first problem files are only opened, so that all that may not be read are soon known.
         """
         try:
-            descriptor = os.open(self._prefix + path, _OPEN, dir_fd=self._root)
+            descriptor = os.open(self._prefix + os_text(path), _OPEN, dir_fd=self._root)
         except OSError as error:
             self.problems.add(path, reason(error))
             return None

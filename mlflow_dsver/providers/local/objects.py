@@ -23,6 +23,7 @@ from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.files import flush, safe_join, sync_file_system, sync_folder
 from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.local.sparse import HoleWriter, is_sparse
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock, read_if_right
@@ -234,7 +235,7 @@ def give_out(
         progress.advance(1, entry.bytes)
     if read_only:
         for folder in sorted(folders, reverse=True):
-            (target / folder).chmod(0o555)
+            (target / os_text(folder)).chmod(0o555)
 
 
 def _linked(known: Path, entry: FileEntry, target: Path, folders: set[str]) -> bool:
@@ -283,7 +284,7 @@ def _make_parents(target: Path, folder: str, folders: set[str]) -> None:
     """Make a folder below target and its parents, unless they were made here before."""
     if folder not in folders:
         _make_parents(target, folder.rpartition("/")[0], folders)
-        (target / folder).mkdir()
+        (target / os_text(folder)).mkdir()
         folders.add(folder)
 
 

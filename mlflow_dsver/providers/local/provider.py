@@ -19,6 +19,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
 from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.os_names import os_text, text_of
 from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
 from mlflow_dsver.providers.local.manifest_files import keep_manifest, manifest_of, recorded_rules, rules_of
@@ -120,7 +121,7 @@ class LocalProvider(Provider):
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
-        source = {"source": utf8(str(folder)).decode()} if reference else {}
+        source = {"source": utf8(text_of(str(folder))).decode()} if reference else {}
         self._check_apart(folder)
         with self.store.writing(), self.store.scratch() as scratch:
             arrival = Arrival(self.store, scratch)
@@ -192,7 +193,7 @@ class LocalProvider(Provider):
             given = given_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
             return Place(self.store.root / "objects", True, unchanged, manifest, given)
-        return Place(Path(record.source or ""), manifest=manifest, rules=recorded_rules(self.store, record))
+        return Place(Path(os_text(record.source or "")), manifest=manifest, rules=recorded_rules(self.store, record))
 
     def path(self, version: DatasetVersion) -> Path:
         """A read-only folder with the version's files; for a version that refers to a folder, that folder."""
@@ -201,13 +202,13 @@ class LocalProvider(Provider):
         if record.kept:
             return view_of(self.store, manifest, self.progress)
         rules = recorded_rules(self.store, record) or rules_of(manifest)
-        return folder_of(Path(record.source or ""), manifest, rules, str(version), self.progress)
+        return folder_of(Path(os_text(record.source or "")), manifest, rules, str(version), self.progress)
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, each checked on its way."""
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
-        source = None if record.kept else Path(record.source or "")
+        source = None if record.kept else Path(os_text(record.source or ""))
         materialise_at(self.store, manifest, source, Path(folder), self.progress)
 
     def health(self) -> Health:

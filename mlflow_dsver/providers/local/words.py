@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument
+from mlflow_dsver.os_names import encodable, text_of
 from mlflow_dsver.providers.local.log_schema import MAX_DEPTH
 from mlflow_dsver.refs import tag_list
 
@@ -70,10 +71,10 @@ def utf8(text: str) -> bytes:
 def creator() -> str:
     """user@host, as far as this machine knows."""
     try:
-        user = getpass.getuser()
+        user = text_of(getpass.getuser())
     except (OSError, KeyError, ImportError):
         user = "unknown"
     try:
-        return f"{user}@{socket.gethostname()}"
+        return encodable(f"{user}@{socket.gethostname()}")
     except OSError:
-        return user
+        return encodable(user)
