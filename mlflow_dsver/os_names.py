@@ -33,7 +33,7 @@ def os_text(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text of a message, in which OS text and text may stand beside each other, so that it can be sent and stored.
+    """The text of a message, in which OS text and text may stand side by side, so that it can be sent and stored.
 
     Bytes that were escaped as lone surrogates are read as UTF-8; what is none is shown as `\\xff`.
     """

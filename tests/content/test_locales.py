@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dsver.checks.evidence import Proof
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.os_names import encodable, os_text, text_of
@@ -57,11 +58,7 @@ print(json.dumps({
 """
 
 
-def locales() -> list[str]:
-    return ["C", "latin-1"]
-
-
-@pytest.fixture(params=locales())
+@pytest.fixture(params=["C", "latin-1"])
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The environment of a node with another locale, in which Python does not help itself."""
     environment = {**os.environ, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "C"}
@@ -106,10 +103,7 @@ def test_digests_names_and_folders_are_those_of_any_other_node(node: dict[str, s
     assert seen["names"] == [entry.path for entry in here.entries] == sorted(NAMES)
     assert seen["pattern"] == sorted(NAMES[1:])
     assert (seen["view"], seen["file"], seen["source"]) == ("café.csv", "café.csv", str(work / "data"))
-    assert (
-        seen["proofs"]
-        == ["every file hashed now"] + ["unchanged since it was hashed (stat cache)"] * 0 + seen["proofs"][1:]
-    )
+    assert set(seen["proofs"]) <= {Proof.HASHED, Proof.CACHED}
     assert "café.csv has other bytes" in seen["told"]
     assert seen["cached"] == hash_folder(work / "data").digest
     for copy in ("out", "out2"):
@@ -131,7 +125,7 @@ def test_the_command_line_takes_and_shows_them(node: dict[str, str], work: Path)
     command("versions", "materialise", "local://größe", str(work / "out"))
     assert hash_folder(work / "out").digest == shown["content_digest"]
     ran = python(node, "-m", "mlflow_dsver", "versions", "show", "local://café")
-    assert ran.returncode == 3
+    assert ran.returncode == 2
     assert b"Traceback" not in ran.stderr
     assert ran.stderr.count(b"\n") == 1
 
@@ -143,7 +137,7 @@ def test_names_that_are_not_utf8_are_refused_by_name_everywhere(node: dict[str, 
     ran = python(node, "-m", "mlflow_dsver", "versions", "create", "local://x", str(work / "data"))
     assert caught.value.paths == ("\udce9",)
     assert b"its name is not UTF-8" in ran.stderr
-    assert ran.returncode == 3
+    assert ran.returncode == 2
 
 
 class TestHere:
