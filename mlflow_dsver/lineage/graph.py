@@ -6,7 +6,7 @@ graph of a tracking store is never needed: `around` cuts out the neighbourhood o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -71,16 +71,21 @@ class Graph:
         """All nodes of that kind, in order."""
         return [node for node in self.nodes.values() if node.id.kind is kind]
 
-    def around(self, centre: NodeId, limit: int = NEIGHBOURS, fan: int = 3) -> Graph:
+    def around(self, centre: NodeId, limit: int = NEIGHBOURS, fan: int = 3, first: Collection[NodeId] = ()) -> Graph:
         """What led to a node and what came of it; then, while there is room, what else came in and its siblings.
 
         fan: how much that came of a node is followed at most, the newest of it; four times as much for the centre.
+        first: what is followed before all else, such as the model in production, and what leads to it.
         An unknown centre gives an empty graph.
         """
         if centre not in self.nodes:
             return Graph()
         down, up = _adjacency(self.edges)
-        some = {key: targets[: fan * 4 if key == centre else fan] for key, targets in down.items()}
+        leads = {*first, *(one for node in first for one in _reachable(node, up))}
+        some = {
+            key: sorted(targets, key=lambda one: one not in leads)[: fan * 4 if key == centre else fan]
+            for key, targets in down.items()
+        }
         below = _reachable(centre, some)
         others = [one for node in below for one in up.get(node, ())]
         siblings = [one for node in _reachable(centre, up) for one in some.get(node, ())]

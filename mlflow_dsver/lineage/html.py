@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from mlflow_dsver.lineage import svg
-from mlflow_dsver.lineage.graph import TONES, NodeId, outline
+from mlflow_dsver.lineage.graph import TONES, Kind, NodeId, outline
 from mlflow_dsver.lineage.links import MLflow, Pages, filter_query, web_address
 from mlflow_dsver.lineage.report import Report
 from mlflow_dsver.lineage.views import (
@@ -32,7 +32,7 @@ from mlflow_dsver.lineage.views import (
     VersionPage,
 )
 from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.text import human_bytes, one_line
+from mlflow_dsver.text import human_bytes, human_count, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -137,6 +137,7 @@ def _environment() -> Environment:
         summary=lambda graph: svg.summary(graph).removeprefix("Lineage: "),
         outlined=outline,
         tone=tone,
+        left_out=left_out,
         verdicts=VERDICTS,
         grade_meaning=lambda text: _GRADES.get(str(text)[:1], ""),
     )
@@ -152,6 +153,28 @@ def _environment() -> Environment:
         fields=filter_query,
     )
     return environment
+
+
+def left_out(page: Any) -> list[tuple[str, str]]:
+    """What belongs to a page's drawing and is not in it: how many of what, and where on the page they are."""
+    if isinstance(page, Report):
+        models = {model.key for run in page.runs for model in run.models}
+        totals = {Kind.VERSION: sum(len(rows) for _, rows in page.datasets), Kind.RUN: len(page.runs)}
+        totals[Kind.MODEL] = len(models) + len(page.orphans)
+        places = {Kind.VERSION: "#datasets", Kind.RUN: "#all-runs", Kind.MODEL: "#all-runs"}
+    else:
+        totals = dict(getattr(page, "totals", {}))
+        places = {Kind.VERSION: "#versions", Kind.RUN: "#runs", Kind.MODEL: "#models"}
+    found = []
+    for kind, total in totals.items():
+        shown = len(page.graph.of(kind))
+        if kind is Kind.MODEL and not isinstance(page, Report):  # the total is of registered models
+            listed = {row.model.key for row in page.models}
+            shown = sum(node.id.key in listed for node in page.graph.of(kind))
+        if total > shown:
+            what = "registered model" if kind is Kind.MODEL and not isinstance(page, Report) else kind.value
+            found.append((human_count(total - shown, what), places[kind]))
+    return found
 
 
 def tone(verdict: object) -> str:

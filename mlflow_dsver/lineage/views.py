@@ -10,20 +10,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, Run, Use
-from mlflow_dsver.lineage.graph import Graph, NodeId
+from mlflow_dsver.lineage.graph import Graph, Kind, NodeId
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.refs import DatasetRef
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A dataset in the list. versions, runs: how many a reader may see; None where they were not counted."""
+    """A dataset in the list.
+
+    versions, runs: how many a reader may see, each run once; None where they were not counted. name: for people,
+    where the reference has an id; None elsewhere.
+    """
 
     ref: DatasetRef
     versions: int
     runs: int | None = None
     last_used: datetime | None = None
     newest: DatasetRef | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,15 @@ class VersionRow:
     runs: int | None = None
     first_used: datetime | None = None
     last_used: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A registered model that was made from a version. aliases: such as `production`. run: None when it is gone."""
+
+    model: Model
+    aliases: tuple[str, ...] = ()
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,11 @@ class IndexPage:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPage:
-    """A dataset: its versions in time, newest first, and the runs that used them."""
+    """A dataset: its versions in time, newest first, and the runs that used them.
+
+    totals: how many versions, runs and models there are in all, as far as the filter leaves them; those that are
+    not known are left out. models: registered ones, those with an alias first.
+    """
 
     ref: DatasetRef
     versions: tuple[VersionRow, ...]
@@ -70,11 +88,14 @@ class DatasetPage:
     choices: Choices = NO_CHOICE
     versions_after: str | None = None
     runs_after: str | None = None
+    totals: Mapping[Kind, int] = field(default_factory=dict)
+    models: tuple[ModelRow, ...] = ()
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """A version: what was recorded of it, and the runs and models that it went into."""
+    """A version: what was recorded of it, and the runs and models that it went into; see `DatasetPage`."""
 
     row: VersionRow
     runs: tuple[Run, ...]
@@ -84,6 +105,8 @@ class VersionPage:
     choices: Choices = NO_CHOICE
     previous: DatasetRef | None = None
     runs_after: str | None = None
+    totals: Mapping[Kind, int] = field(default_factory=dict)
+    models: tuple[ModelRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +114,7 @@ class RunPage:
     """A run: its inputs, its models, and how its last check went.
 
     can_check: whether the button is shown. report: of a check made just now. note: one sentence above everything.
+    others: version to how many other runs used it; the drawing has a few of them.
     """
 
     run: Run
@@ -99,6 +123,7 @@ class RunPage:
     can_check: bool = False
     report: object | None = None
     note: str = ""
+    others: Mapping[DatasetRef, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

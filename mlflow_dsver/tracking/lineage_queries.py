@@ -91,7 +91,7 @@ def experiments(reader: Reader) -> dict[str, str]:
 
 def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
     """MLflow's run entity as facts. names: experiment id to name. What is no link is passed over."""
-    verdict, checked = _verdict(run.data.tags)
+    verdict, checked = verdict_of(run.data.tags.get("dsver.verdict", ""))
     created = _created(run)
     uses = tuple(
         Use(
@@ -292,10 +292,10 @@ def _conditions(wanted: Filter) -> str:
     return " AND ".join(parts)
 
 
-def _verdict(tags: Mapping[str, str]) -> tuple[str | None, datetime | None]:
+def verdict_of(text: str) -> tuple[str | None, datetime | None]:
     """The word that a check recorded, in capitals, and its time."""
-    word = _VERDICT.match(tags.get("dsver.verdict", ""))
-    when = _DATE.search(tags.get("dsver.verdict", "")[:200])
+    word = _VERDICT.match(text)
+    when = _DATE.search(text[:200])
     return (word[1].upper()[:20] if word else None), (_date(when[0]) if when else None)
 
 

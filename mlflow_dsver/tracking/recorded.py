@@ -89,7 +89,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
         if each.dataset.source_type != SOURCE_TYPE:
             continue
         context, fields = record.context_of(each), _object(each.dataset.source)
-        role = _role(context)
+        role = role_of(context)
         text = version_text(run, role) if context else None
         if text is not None and text == fields.get("reference"):
             found[role] = fields
@@ -98,7 +98,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
     keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
     recorded = {version_text(run, key[1]) for key in keys if key}
     for context, fields in sorted(further, key=lambda one: not one[0]):
-        role, reference = _role(context), fields.get("reference")
+        role, reference = role_of(context), fields.get("reference")
         told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
         if not isinstance(reference, str) or reference not in (told if context else told | recorded):
             found[_free(role, found, run)] = fields
@@ -127,7 +127,14 @@ def _declared(run: Any) -> set[str]:
     return {key[1] for key in keys if key} | {each for each in contexts if each}
 
 
-def _role(context: str | None) -> str:
+def reference_in(source: str) -> str | None:
+    """The reference in the source JSON of a dataset; None when it names none."""
+    reference = _object(source).get("reference")
+    return reference if isinstance(reference, str) else None
+
+
+def role_of(context: str | None) -> str:
+    """The role of a dataset input with that context, as long as the run has no other version in it."""
     return _UNFIT.sub("-", context or UNKNOWN_ROLE).lstrip("-_")[:ROLE_LENGTH] or UNKNOWN_ROLE
 
 

@@ -3,9 +3,10 @@
 Our own records name the dataset input after the version, so MLflow finds those by name. Two kinds need more:
 
 - A run linked in MLflow's own way (`mlflow.log_input` of a dataset whose source is a reference) has an input of any
-  name, and MLflow cannot search sources. The names in use that are not ours are asked for first (MLflow's dataset
-  summaries: one request for 20 experiments, none where the tracking store is opened directly), and the runs with
-  such an input are read, up to 1,000 a request. Where MLflow does not tell all names, all runs with an input are.
+  name, and MLflow cannot search sources. So the names in use that are not ours are found out first: by one query
+  where the tracking store is a database that is opened directly, else by MLflow's dataset summaries, one request for
+  20 experiments. The runs with such an input are read, up to 1,000 a request. An experiment with more than 1,000
+  datasets, of which a server does not tell all names, has all its runs with an input read.
 - A run whose record is incomplete (a server without dataset inputs, a write that failed) says so in a tag.
 
 What is found is a candidate: the caller reads the links of each run. Runs come newest first, pages as they are
@@ -31,11 +32,12 @@ from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded, record
 from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking.source import SOURCE_TYPE
 
 PAGE = 1000
 """Runs or experiments asked for at a time."""
 
-SUMMARIES, SUMMARY_EXPERIMENTS = 1000, 20
+SUMMARIES, MOST_AT_ONCE = 1000, 20
 """Summaries that MLflow gives at most, without saying that there are more; experiments it takes in one request."""
 
 NAMES = 100
@@ -48,7 +50,8 @@ LINKED = f"tags.`{record.SCHEMA_TAG}` LIKE '%'"
 """MLflow's filter for runs that have a record of ours."""
 
 _INCOMPLETE = f"tags.`{record.ERROR_TAG}` LIKE '%'"
-_ANY_INPUT = "dataset.name LIKE '%'"
+ANY_INPUT = "dataset.name LIKE '%'"
+"""MLflow's filter for runs that have any dataset input."""
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
 _OUR_DIGEST = re.compile(r"[0-9a-f]{16}\Z")
 _QUOTABLE = re.compile(r"[^'\"\\`%\x00-\x1f]{1,500}\Z")
@@ -88,17 +91,19 @@ class RunSearch:
         return list(experiment_names(self._client) if self._chosen is None else self._chosen)
 
     @cached_property
-    def _other_inputs(self) -> list[str]:
-        return _conditions(other_names(self._client, self._experiments))
+    def _others(self) -> tuple[list[str], list[str]]:
+        """Conditions for inputs that are no record of ours, and experiments in which every input must be read."""
+        names, unknown = other_names(self._client, self._experiments)
+        return _conditions(names), sorted(unknown)
 
     def _found(self, own: Sequence[str], condition: str) -> Iterator[Any]:
         """Runs that match any condition, or have an input of a name that is not ours: once each, newest first."""
-        size, every = PAGE, self._experiments
-        if not every:
+        if not self._experiments:
             return
-        batches = [every[start : start + size] for start in range(0, len(every), size)]
-        wanted = [*own, *self._other_inputs]
-        streams = [self._runs(some, each, condition) for some in batches for each in wanted]
+        conditions, unknown = self._others
+        wanted = [(some, each) for some in _batches(self._experiments) for each in (*own, *conditions)]
+        wanted += [(some, ANY_INPUT) for some in _batches(unknown)]
+        streams = [self._runs(some, each, condition) for some, each in wanted]
         seen: set[str] = set()
         for run in heapq.merge(*streams, key=lambda run: -(run.info.start_time or 0)):
             if run.info.run_id not in seen:
@@ -146,25 +151,45 @@ def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterat
             return
 
 
-def other_names(client: MlflowClient, experiments: Sequence[str]) -> frozenset[str] | None:
-    """Names of datasets in these experiments that are not a record of ours; None when MLflow does not tell all.
+def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of datasets that are not a record of ours; and the experiments of which MLflow does not tell all names.
 
     A name is ours when it is a version's reference with a digest as we make them.
     """
     store = client._tracking_client.store
-    size = SUMMARY_EXPERIMENTS
+    if getattr(store, "engine", None) is not None:
+        what = "list datasets"
+        told = bounded.within(client, bounded.deadline(), what, partial(_names_in, store.engine))
+        return frozenset(name for name, digest in told if not _is_ours(name, digest)), frozenset()
     found: set[str] = set()
-    for start in range(0, len(experiments), size):
-        some = list(experiments[start : start + size])
+    unknown: set[str] = set()
+    waiting = [list(experiments[start : start + MOST_AT_ONCE]) for start in range(0, len(experiments), MOST_AT_ONCE)]
+    while waiting:
+        some = waiting.pop()
         try:
             summaries = bounded.within(client, bounded.deadline(), "list datasets", partial(_summaries, store, some))
         except DsverError as error:
             _logger.info("dataset summaries: %s", one_line(error, 300))
-            return None
-        if summaries is None or len(summaries) >= SUMMARIES:
-            return None
+            summaries = None
+        if summaries is None:
+            return frozenset(), frozenset(experiments)
         found.update(name for name, digest in summaries if not _is_ours(name, digest))
-    return frozenset(found)
+        if len(summaries) >= SUMMARIES:
+            if len(some) == 1:
+                unknown.update(some)
+            else:
+                waiting += [[each] for each in some]
+    return frozenset(found), frozenset(unknown)
+
+
+def _names_in(engine: Any) -> list[tuple[str, str]]:
+    """Name and digest of the datasets in a database whose source is a version."""
+    from sqlalchemy import text
+
+    ours = "name LIKE '%://%@%' AND digest LIKE '________________'"  # most of them; who calls looks closely
+    query = f"SELECT DISTINCT name, digest FROM datasets WHERE dataset_source_type = :type AND NOT ({ours})"  # noqa: S608
+    with engine.connect() as connection:
+        return [(name, digest) for name, digest in connection.execute(text(query), {"type": SOURCE_TYPE})]
 
 
 def _summaries(store: Any, experiments: list[str]) -> list[tuple[str, str]] | None:
@@ -197,10 +222,15 @@ def _is_ours(name: str, digest: str) -> bool:
         return False
 
 
-def _conditions(names: Iterable[str] | None) -> list[str]:
-    known = None if names is None else sorted(names)
-    if known is None or len(known) > NAMES or not all(map(_QUOTABLE.match, known)):
-        return [_ANY_INPUT]
+def _batches(experiments: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(experiments), PAGE):
+        yield list(experiments[start : start + PAGE])
+
+
+def _conditions(names: Iterable[str]) -> list[str]:
+    known = sorted(names)
+    if len(known) > NAMES or not all(map(_QUOTABLE.match, known)):
+        return [ANY_INPUT]
     if len(known) < 2:  # one value in brackets is no list to older servers
         return [f"dataset.name = '{name}'" for name in known]
     quoted = ", ".join(f"'{name}'" for name in known)

@@ -59,17 +59,19 @@ def test_a_server_is_asked_for_its_names_of_datasets(server, fake, monkeypatch):
     made = fake.has(version(f"http-{secrets.token_hex(4)}"))
     runs = [log_input(made, context="training"), linked(made)]
     assert users(made) == runs[::-1]
-    assert run_search.other_names(MlflowClient(), [server.experiment_id]) == {"frame"}
-    monkeypatch.setattr(run_search, "other_names", lambda *_: None)
+    client, experiment = MlflowClient(), server.experiment_id
+    assert run_search.other_names(client, [experiment]) == ({"frame"}, set())
+    monkeypatch.setattr(run_search, "SUMMARIES", 2)
+    assert run_search.other_names(client, [experiment]) == ({"frame"}, {experiment}), "there may be more names"
+    assert users(made) == runs[::-1]
+    monkeypatch.setattr(run_search, "_summaries", lambda *_: None)
+    assert run_search.other_names(client, [experiment]) == (set(), {experiment}), "a server without that question"
     assert users(made) == runs[::-1]
 
 
-def test_where_mlflow_tells_only_some_names_all_inputs_are_read(tracking, digits, monkeypatch):
-    monkeypatch.setattr(run_search, "SUMMARIES", 2)
+def test_where_there_are_very_many_names_all_inputs_are_read(tracking, digits, monkeypatch):
     runs = [log_input(digits, name) for name in ("a", "b", "c")]
-    assert run_search.other_names(MlflowClient(), [tracking.experiment_id]) is None
-    assert users(digits) == runs[::-1]
-    monkeypatch.setattr(run_search, "SUMMARIES", 1000)
+    assert run_search.other_names(MlflowClient(), [tracking.experiment_id]) == ({"a", "b", "c"}, set())
     monkeypatch.setattr(run_search, "NAMES", 2)
     assert users(digits) == runs[::-1]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.lineage.facts import Filter, Model, Run
+from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, Run
 from mlflow_dsver.lineage.graph import Graph, Kind, Node, NodeId, build, dataset_node, model_node, version_node
 from mlflow_dsver.lineage.report import version_rows
 from mlflow_dsver.lineage.views import (
@@ -16,6 +18,7 @@ from mlflow_dsver.lineage.views import (
     DatasetPage,
     IndexPage,
     ModelPage,
+    ModelRow,
     RunPage,
     SearchPage,
     VersionPage,
@@ -24,13 +27,20 @@ from mlflow_dsver.lineage.views import (
 from mlflow_dsver.refs import DatasetRef
 from mlflow_dsver.tracking.app import catalogue, contents
 from mlflow_dsver.tracking.app.catalogue import VERSIONS, Catalogue
+from mlflow_dsver.tracking.app.made import Registry, registry_engine, runs_by_id
+from mlflow_dsver.tracking.app.made import rows as model_rows
+from mlflow_dsver.tracking.app.uses import History
 from mlflow_dsver.tracking.app.visitor import Visitor
-from mlflow_dsver.tracking.lineage_queries import registered_model, run_facts, runs_of, runs_page, with_models
-from mlflow_dsver.tracking.run_search import LINKED
+from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_facts, runs_page, with_models
+from mlflow_dsver.tracking.run_search import ANY_INPUT, LINKED
 
 ROLES = ("training", "validation", "test", "eval")
-SIBLINGS = 4
-"""Other runs of a version that the drawing of a run shows at most."""
+SIBLINGS, SHARED = 4, 4
+"""Other runs of a version that the drawing of a run shows at most, and versions of which it shows any."""
+RUNS, MODELS = 50, 100
+"""Runs on a page, and registered models that are listed at most."""
+DRAWN = 20
+"""Runs that made listed models and are drawn besides those of the page."""
 
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
 _MODEL = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,10})\Z")
@@ -53,60 +63,85 @@ def index(visitor: Visitor, wanted: str, after: str | None) -> IndexPage:
 
 
 def dataset(visitor: Visitor, ref: DatasetRef, wanted: Filter, skip: int, token: str | None) -> DatasetPage:
-    """A dataset with its versions and runs."""
-    runs, following = _runs(visitor, ref, wanted, token)
-    known = _catalogue(visitor)
-    rows, more = known.versions(ref, skip) if known else (version_rows(runs), False)
-    if not rows and not runs:
-        raise NotThere(f"No run that you may read has used {ref}.")
-    centre = NodeId(Kind.DATASET, str(ref))
-    graph = build(runs).around(centre) if runs else _bare(rows[0])
-    names = {str(row.use.version) for row in rows}
+    """A dataset with its versions and runs, as far as the filter leaves them."""
+    known, centre = _catalogue(visitor), NodeId(Kind.DATASET, str(ref))
+    if known is None:
+        runs, following = _searched(visitor, ref, wanted, token)
+        rows = version_rows(runs)
+        if not rows:
+            raise _nothing_of(ref)
+        graph = build(runs).around(centre)
+        choices = _choices(runs, {})
+        return DatasetPage(ref, tuple(rows), runs, graph, centre, wanted, choices, runs_after=following)
+    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    rows, more = list(shown.history.rows[skip : skip + VERSIONS]), len(shown.history.rows) > skip + VERSIONS
+    name = next((row.use.dataset_name for row in shown.history.rows if row.use.dataset_name), None)
     return DatasetPage(
         ref,
         tuple(rows),
-        runs,
-        graph,
+        shown.runs,
+        _drawn(shown, centre, rows),
         centre,
         wanted,
-        _choices(runs, known.experiments_of(names) if known else {}),
+        _choices(shown.runs, known.experiments_of(ref)),
         versions_after=str(skip + VERSIONS) if more else None,
-        runs_after=following,
+        runs_after=shown.following,
+        totals={
+            Kind.VERSION: len(shown.history.rows),
+            Kind.RUN: len(shown.history.run_ids),
+            Kind.MODEL: shown.models_in_all,
+        },
+        models=shown.models,
+        name=name,
     )
 
 
 def version(visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None) -> VersionPage:
-    """A version with the runs that used it."""
-    runs, following = _runs(visitor, ref, wanted, token)
-    known = _catalogue(visitor)
-    row = (known.version(ref) if known else None) or next(iter(version_rows(runs)), None)
-    if row is None:
-        raise NotThere(f"No run that you may read has used {ref}.")
-    centre = NodeId(Kind.VERSION, str(ref))
-    graph = build(runs).around(centre) if runs else _bare(row)
+    """A version with the runs that used it, as far as the filter leaves them."""
+    known, centre = _catalogue(visitor), NodeId(Kind.VERSION, str(ref))
+    if known is None:
+        runs, following = _searched(visitor, ref, wanted, token)
+        row = next(iter(version_rows(runs)), None)
+        if row is None:
+            raise _nothing_of(ref)
+        graph = build(runs).around(centre)
+        return VersionPage(row, runs, graph, centre, wanted, _choices(runs, {}), runs_after=following)
+    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    whole = known.history(ref) if wanted else shown.history
+    row = whole.rows[0]
     return VersionPage(
         row,
-        runs,
-        graph,
+        shown.runs,
+        _drawn(shown, centre, [row]),
         centre,
         wanted,
-        _choices(runs, known.experiments_of([str(ref)]) if known else {}),
-        previous=known.previous(ref) if known else None,
-        runs_after=following,
+        _choices(shown.runs, known.experiments_of(ref)),
+        previous=known.history(ref.at(None)).previous(ref),
+        runs_after=shown.following,
+        totals={Kind.RUN: len(shown.history.run_ids), Kind.MODEL: shown.models_in_all},
+        models=shown.models,
     )
 
 
 def run(visitor: Visitor, run_id: str, report: object | None = None, note: str = "") -> RunPage:
     """A run with its inputs and models. report: of a check that was just made; note: what else to say of it."""
-    here = _entity(visitor, run_id)
+    here, known = _entity(visitor, run_id), _catalogue(visitor)
     around: dict[str, Run] = {here.run_id: here}
-    for use in here.uses[:4]:
-        for other in runs_of(visitor, visitor.experiments, use.version)[0][:SIBLINGS]:
+    versions = list(dict.fromkeys(use.version for use in here.uses))
+    others: dict[DatasetRef, int] = {}
+    for ref in versions[:SHARED]:
+        if known is None:
+            siblings = list(_searched(visitor, ref, EVERYTHING, None)[0])
+        else:
+            ids = [each for each in known.history(ref).run_ids if each != here.run_id]
+            others[ref] = len(ids)
+            siblings = list(runs_by_id(visitor, ids[:SIBLINGS]).values())
+        for other in EVERYTHING.apply(siblings[:SIBLINGS], lambda use: use.version in versions):
             around.setdefault(other.run_id, other)
     all_runs = with_models(visitor, list(around.values()), list(visitor.experiments))
     here, centre = all_runs[0], NodeId(Kind.RUN, here.run_id)
     graph = build(all_runs).around(centre)
-    return RunPage(here, graph, centre, can_check=bool(here.uses), report=report, note=note)
+    return RunPage(here, graph, centre, can_check=bool(here.uses), report=report, note=note, others=others)
 
 
 def run_of(visitor: Visitor, run_id: str) -> Run:
@@ -146,9 +181,72 @@ def _entity(visitor: Visitor, run_id: str) -> Run:
         raise NotThere("There is no such run, or it is not yours to see.") from error
 
 
-def _runs(visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None) -> tuple[tuple[Run, ...], str | None]:
-    runs, following = runs_of(visitor, visitor.experiments, ref, wanted, token)
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a page of a dataset or version shows. runs: a page of them. following: where the next page begins.
+
+    models: those that are listed, of `models_in_all`. drawn: runs of listed models besides, for the drawing.
+    """
+
+    history: History
+    runs: tuple[Run, ...]
+    following: str | None
+    models: tuple[ModelRow, ...]
+    models_in_all: int
+    drawn: tuple[Run, ...]
+
+
+def _shown(visitor: Visitor, known: Catalogue, ref: DatasetRef, wanted: Filter, offset: int) -> _Shown:
+    """Raises NotThere when there is nothing of the reference that the visitor may read."""
+    visitor.check_may_read_runs()
+    history = known.history(ref, wanted)
+    if not history.exists:
+        raise _nothing_of(ref)
+    here = history.run_ids[offset : offset + RUNS]
+    registry = Registry(visitor, registry_engine())
+    found = registry.made_from(ref, history.run_ids, None if wanted else history.deleted)
+    listed = model_rows(found, registry.aliases(found))[:MODELS]
+    makers = {(model.name, str(model.version)): run_id for run_id, model in found}
+    made_by = {row.model.key: makers[row.model.name, str(row.model.version)] for row in listed}
+    facts = runs_by_id(visitor, list(dict.fromkeys([*here, *made_by.values()])))
+    told = {run.run_id: run for run in wanted.apply(facts.values(), partial(is_use_of, ref))}
+    models = tuple(replace(row, run=told.get(made_by[row.model.key])) for row in listed)
+    runs = with_models(visitor, [told[each] for each in here if each in told], list(visitor.experiments))
+    more = list(dict.fromkeys(each for each in made_by.values() if each in told and each not in here))[:DRAWN]
+    return _Shown(
+        history,
+        runs,
+        str(offset + RUNS) if len(history.run_ids) > offset + RUNS else None,
+        models,
+        len(found),
+        with_models(visitor, [told[each] for each in more], list(visitor.experiments)),
+    )
+
+
+def _drawn(shown: _Shown, centre: NodeId, rows: Sequence[VersionRow]) -> Graph:
+    """The drawing: what came of the centre, with models that have an alias before others."""
+    runs = sorted((*shown.runs, *shown.drawn), key=lambda run: run.started.timestamp() if run.started else 0.0)
+    if not runs:
+        return _bare(rows[0]) if rows else Graph()
+    known_by_alias = {model_node(row.model).id for row in shown.models if row.aliases}
+    return build(reversed(runs)).around(centre, first=known_by_alias)
+
+
+def _searched(
+    visitor: Visitor, ref: DatasetRef, wanted: Filter, token: str | None
+) -> tuple[tuple[Run, ...], str | None]:
+    """Runs by MLflow's search alone, where there is no database to ask: all with an input are looked at."""
+    keep = partial(is_use_of, ref)
+    runs, following = runs_page(visitor, visitor.experiments, ANY_INPUT, wanted, keep=keep, token=token)
     return with_models(visitor, runs, list(visitor.experiments)), following
+
+
+def _nothing_of(ref: DatasetRef) -> NotThere:
+    return NotThere(f"No run that you may read has used {ref}.")
+
+
+def _offset(token: str | None) -> int:
+    return int(token) if token is not None and token.isdecimal() and len(token) < 9 else 0
 
 
 def _model(visitor: Visitor, key: str) -> tuple[Model, str | None]:
@@ -177,14 +275,16 @@ def _choices(runs: Iterable[Run], experiments: Mapping[str, str]) -> Choices:
 def _datasets_of(runs: Iterable[Run], wanted: str) -> Iterable[Any]:
     from mlflow_dsver.lineage.views import DatasetRow
 
+    found = list(runs)
     grouped: dict[DatasetRef, list[VersionRow]] = {}
-    for row in version_rows(runs):
+    for row in version_rows(found):
         grouped.setdefault(row.use.dataset, []).append(row)
     for ref, rows in sorted(grouped.items(), key=lambda item: str(item[0])):
         if wanted.lower() in str(ref).lower():
             newest = rows[0]
-            uses = sum(row.runs or 0 for row in rows)
-            yield DatasetRow(ref, len(rows), uses, newest.last_used, newest.use.version)
+            users = sum(any(use.dataset == ref for use in run.uses) for run in found)
+            name = newest.use.dataset_name
+            yield DatasetRow(ref, len(rows), users, newest.last_used, newest.use.version, name)
 
 
 def _bare(row: VersionRow) -> Graph:

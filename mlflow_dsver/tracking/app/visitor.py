@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from mlflow.entities import Experiment, Run
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos import model_registry_pb2, service_pb2
 from mlflow.store.entities.paged_list import PagedList
@@ -100,6 +100,13 @@ class Visitor:
         body = {"name": name, "version": version}
         answer = self._ask("GET", "model-versions/get", body, model_registry_pb2.GetModelVersion.Response())
         return ModelVersion.from_proto(answer.model_version)
+
+    def get_registered_model(self, name: str) -> Any:
+        """A registered model, with its aliases."""
+        answer = self._ask(
+            "GET", "registered-models/get", {"name": name}, model_registry_pb2.GetRegisteredModel.Response()
+        )
+        return RegisteredModel.from_proto(answer.registered_model)
 
     def search_logged_models(
         self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
