@@ -12,19 +12,23 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.text import one_line
 
 REMEMBERED = 10_000
 """Runs whose tracking URI is remembered at most; the oldest go first."""
+
+DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
+"""Schemes of tracking URIs that mlflow-skinny cannot open, as it comes without SQLAlchemy."""
 
 _lock = threading.Lock()
 _uris: OrderedDict[str, str] = OrderedDict()
@@ -38,13 +42,22 @@ def new_client(tracking_uri: str | None = None) -> MlflowClient:
     """
     try:
         return MlflowClient(tracking_uri=tracking_uri)
-    except ImportError as error:
-        uri = tracking_uri or mlflow.get_tracking_uri()
-        raise SettingsError(
-            f"the tracking store {uri.partition(':')[0]}:… needs the package mlflow; only mlflow-skinny is installed",
-            got=one_line(error, 100),
-            tip="pip install mlflow, or set MLFLOW_TRACKING_URI to the http address of a tracking server",
-        ) from error
+    except (ImportError, MlflowException) as error:
+        missing = needs_mlflow(tracking_uri or mlflow.get_tracking_uri())
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def needs_mlflow(tracking_uri: str) -> SettingsError | None:
+    """The error of a tracking store in a database where only mlflow-skinny is installed; None for all others."""
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    if scheme not in DATABASES or find_spec("sqlalchemy") is not None:
+        return None
+    return SettingsError(
+        f"a tracking store in a database ({scheme}:…) needs the package mlflow; mlflow-skinny is installed",
+        tip="pip install mlflow, or set MLFLOW_TRACKING_URI to the http address of a tracking server",
+    )
 
 
 def remember(run_id: str, client: MlflowClient) -> None:

@@ -13,7 +13,7 @@ from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
 from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.bounded import within
-from mlflow_dsver.tracking.clients import new_client
+from mlflow_dsver.tracking.clients import needs_mlflow, new_client
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 
 SQLITE = "sqlite:///"
@@ -35,6 +35,9 @@ def health(seconds: float) -> Health:
     """
     address = mlflow.get_tracking_uri()
     shown = shown_address(address)
+    missing = needs_mlflow(address)
+    if missing is not None:
+        return Health(False, str(missing), {})
     if address.startswith(SQLITE) and not exists():
         return Health(True, f"{shown} (does not exist yet; MLflow makes it when something is logged)", {})
     client = new_client()  # not before: it makes an SQLite file that is not there

@@ -13,7 +13,7 @@ from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.tracking import clients, description, journal, recording, sync
+from mlflow_dsver.tracking import clients, description, health, journal, recording, sync
 from mlflow_dsver.versions import Grade, Link, now
 
 ENDING = ["POST runs/update", "GET runs/get"]
@@ -52,14 +52,26 @@ def test_artifacts_are_read_from_the_server_of_the_run(server, elsewhere, digits
     assert elsewhere.calls() == []
 
 
-def test_a_store_that_needs_the_whole_of_mlflow_is_told_in_one_line(monkeypatch):
-    def no_sqlalchemy(**_: object) -> None:
-        raise ModuleNotFoundError("No module named 'sqlalchemy'")
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("No module named 'sqlalchemy'"), mlflow.MlflowException("unsupported URI")],
+    ids=["MLflow 2", "MLflow 3"],
+)
+def test_a_store_that_needs_the_whole_of_mlflow_is_told_in_one_line(monkeypatch, error):
+    def refused(**_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(clients, "MlflowClient", no_sqlalchemy)
-    with pytest.raises(SettingsError, match="pip install mlflow, or set MLFLOW_TRACKING_URI") as caught:
-        clients.new_client("postgresql://me:secret@host/mlflow")
-    assert "secret" not in str(caught.value)
+    monkeypatch.setattr(clients, "MlflowClient", refused)
+    monkeypatch.setattr(clients, "find_spec", lambda _: None)
+    for uri in ("sqlite:///mlflow.db", "postgresql+psycopg2://me:secret@host/mlflow"):
+        with pytest.raises(SettingsError, match="pip install mlflow, or set MLFLOW_TRACKING_URI") as caught:
+            clients.new_client(uri)
+        assert "secret" not in str(caught.value)
+        mlflow.set_tracking_uri(uri)
+        found = health.health(1)
+        assert (found.ok, found.summary) == (False, str(caught.value)), "doctor says the same"
+    with pytest.raises(type(error)):
+        clients.new_client("http://tracking.example")
 
 
 @pytest.fixture
