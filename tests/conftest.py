@@ -31,6 +31,26 @@ FOREIGN_WARNINGS = (
 )
 
 
+SLOW_FIRST = (
+    "docs/test_readme.py",
+    "docs/test_notebooks.py",
+    "tracking/test_sweeps_and_ranks.py",
+    "tracking/test_every_way_in_trouble.py",
+    "browser/test_lineage_behind_a_login.py",
+    "browser/test_lineage_pages.py",
+    "contract/test_clarifai_contract.py",
+    "tracking/test_on_a_server.py",
+    "cli/test_cli_bad_input.py",
+)
+"""Files that take longest: begun last, one of them would keep one process busy while the others are idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, all others in their order."""
+    order = {Path(__file__).parent / name: number for number, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for those that MLflow's own code gives off or leaves behind.
 
