@@ -196,13 +196,17 @@ class LocalProvider(Provider):
         return Place(Path(os_text(record.source or "")), manifest=manifest, rules=recorded_rules(self.store, record))
 
     def path(self, version: DatasetVersion) -> Path:
-        """A read-only folder with the version's files; for a version that refers to a folder, that folder."""
+        """A read-only folder with the version's files; for a version that refers to a folder, that folder.
+
+        Where that folder has files that the version does not have, a folder of links to the version's files.
+        """
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
         if record.kept:
             return view_of(self.store, manifest, self.progress)
         rules = recorded_rules(self.store, record) or rules_of(manifest)
-        return folder_of(Path(os_text(record.source or "")), manifest, rules, str(version), self.progress)
+        source = Path(os_text(record.source or ""))
+        return folder_of(self.store, source, manifest, rules, str(version), self.progress)
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, each checked on its way."""

@@ -19,18 +19,23 @@ from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.files import safe_join
 from mlflow_dsver.manifests import FileEntry, Manifest, difference
+from mlflow_dsver.providers.local.linked_views import linked_view
 from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
 from mlflow_dsver.providers.local.store import Store, meaning, meanings, remove_tree
 
 
-def folder_of(source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
+def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
     """The folder that a version refers to, without links in its path, if it still is that version.
 
-    rules: by which the version was made. Raises CorruptObject, StoreError.
+    Where it has other files, which patterns leave out: a folder of links to the version's files alone. rules: by
+    which the version was made. Raises CorruptObject, StoreError.
     """
+    left_out: list[str] = []
     folder = Path(os.path.realpath(source))  # where a link leads now, and goes on leading for whoever gets the path
     try:
-        found = hash_folder(folder, rules=rules, cache=default_cache(), progress=progress)
+        found = hash_folder(
+            folder, rules=rules, cache=default_cache(), progress=progress, passed_over=left_out.append
+        )
     except ContentError as error:
         raise StoreError(
             "the folder that this version refers to cannot be read",
@@ -49,7 +54,7 @@ def folder_of(source: Path, manifest: Manifest, rules: Rules, version: str, prog
             done="Nothing was served",
             tip="a new version of the folder, or the former files back",
         )
-    return folder
+    return linked_view(store, folder, manifest) if left_out else folder
 
 
 def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder: Path, progress: Progress) -> None:
