@@ -255,7 +255,7 @@ def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any
             order_by=["attributes.start_time DESC"],
         )
     except MlflowException as error:
-        _logger.debug("the last run is not known: %s", error)
+        _logger.debug("the last run is not known: %s", one_line(error))
     mine = next((run for run in found if run.info.run_id == info.run_id), None)
     others = [run for run in found if run.info.run_id != info.run_id]
     return mine or client.get_run(info.run_id), others
