@@ -8,6 +8,7 @@ and artifacts as well, whose `mlflow-artifacts:` addresses mean a place on the s
 from __future__ import annotations
 
 import inspect
+import os
 import tempfile
 import threading
 from collections import OrderedDict
@@ -95,3 +96,13 @@ def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mappi
         for name, content in files.items():
             (Path(place) / name).write_bytes(content)
         artifacts(client, artifact_uri).log_artifacts(place, folder)
+
+
+def _in_child() -> None:
+    """A forked child: another thread of the parent, which is not here, may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

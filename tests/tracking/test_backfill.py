@@ -155,7 +155,9 @@ def test_what_it_does_is_what_attach_does(tracking, digits):
     assert states([Row(2, many, "local://digits@clean", "test")]) == [State.ATTACHED]
     first, second = run_of(one), run_of(many)
     assert dsver_part(first.data.params) == dsver_part(second.data.params)
-    assert dsver_part(first.data.tags) == dsver_part(second.data.tags)
+    own = "dsver.test.artifacts"  # the sums of files that hold the time when each was linked
+    tags = [{**dsver_part(run.data.tags), own: bool(run.data.tags[own])} for run in (first, second)]
+    assert tags[0] == tags[1]
 
 
 def test_each_reference_is_resolved_once(tracking, fake, monkeypatch):
