@@ -24,7 +24,7 @@ from mlflow_dsver.manifests import InvalidManifest, Manifest, read
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import bounded, clients
-from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.history import inputs_in
 from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_facts, with_models
 from mlflow_dsver.tracking.queries import Tracking
 from mlflow_dsver.versions import Link
@@ -55,9 +55,9 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
     client = clients.new_client()
     entity = bounded.read_run(client, bounded.deadline(), run_id)
     tracking = Tracking()
-    facts = tracking.run(run_id)
+    facts = tracking.facts(entity)
     run = with_models(client, [run_facts(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
-    links = tuple(inputs_of(run_id))
+    links = tuple(inputs_in(client, entity))
     manifests: dict[str, tuple[Manifest, str]] = {}
     for name, content in tracking.record_files(facts).items():
         role = name.removesuffix(".manifest.jsonl.gz")
@@ -81,8 +81,8 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
     """
     envelope = read_envelope(file)
     client = clients.new_client()
-    facts = run_facts(bounded.read_run(client, bounded.deadline(), run_id), {})
-    record = RunRecord(facts, tuple(inputs_of(run_id)))
+    entity = bounded.read_run(client, bounded.deadline(), run_id)
+    record = RunRecord(run_facts(entity, {}), tuple(inputs_in(client, entity)))
     try:
         lines = differences(opened(envelope, key), record)
         findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, line) for line in lines]
@@ -118,11 +118,12 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
         if not found:
             raise NotFound("no such experiment", provider="mlflow", operation="search", got=asked)
         chosen.update(found)
-    runs = list(all_runs(client, chosen or known, limit, wanted))
+    found_runs = list(all_runs(client, chosen or known, limit + 1, wanted))
+    runs = found_runs[:limit]
     versions = {use.version for run in runs for use in run.uses}
     told = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
-    if len(runs) == limit:
-        told += ", the newest"
+    if len(found_runs) > limit:
+        told += ", the newest of more"
     orphans = [] if chosen or wanted else list(models_without_run(client, known, runs))
     title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
     return report(runs, title, told, orphans)

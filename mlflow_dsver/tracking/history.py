@@ -69,13 +69,17 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     tracking_uri: the store that has the run; None means MLflow's current one.
     Raises RunNotFound, and TrackingError when the run cannot be read.
     """
-    client, until = clients.new_client(tracking_uri), bounded.deadline()
-    run: Any = bounded.read_run(client, until, run_id)
-    links = recorded.all_links_of(run)
+    client = clients.new_client(tracking_uri)
+    return inputs_in(client, bounded.read_run(client, bounded.deadline(), run_id))
+
+
+def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
+    """The links of a run that was read already; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
+    links, until = recorded.all_links_of(run), bounded.deadline()
     if not links:
         return []
     ours = [role for role in links if recorded.version_text(run, role) is not None]
-    what = f"show the artifacts of run {run_id}"
+    what = f"show the artifacts of run {run.info.run_id}"
     whole = bounded.within(client, until, what, lambda: _artifacts(client, run, ours))
     return [_agreed(run, link, whole.get(role)) for role, link in links.items()]
 

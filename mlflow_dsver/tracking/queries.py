@@ -83,7 +83,11 @@ class Tracking:
 
     def run(self, run_id: str) -> RunFacts:
         """One run. Raises RunNotFound, TrackingError."""
-        return self._facts(read_run(self._client, deadline(), run_id))
+        return self.facts(read_run(self._client, deadline(), run_id))
+
+    def facts(self, run: Any) -> RunFacts:
+        """MLflow's run entity as plain values. Raises TrackingError when its experiment cannot be named."""
+        return facts_of(run, self._experiment_name(run.info.experiment_id))
 
     def runs(
         self, *, experiments: Sequence[str] = (), filter_text: str | None = None, since: datetime | None = None
@@ -101,7 +105,7 @@ class Tracking:
             clauses.append(_begun(since))
         search = partial(self._client.search_runs, ids, " AND ".join(clauses))
         for page in pages(self._client, "search runs", search):
-            yield from map(self._facts, page)
+            yield from map(self.facts, page)
 
     def linked_runs(self, *, since: datetime | None = None) -> Iterator[RunFacts]:
         """Runs with any link, however it was made, newest first; see `run_search`. since: begun then or later.
@@ -109,7 +113,7 @@ class Tracking:
         Raises TrackingError.
         """
         search = RunSearch(self._client, self._all_experiments())
-        return filter(_is_linked, map(self._facts, search.linked(_begun(since))))
+        return filter(_is_linked, map(self.facts, search.linked(_begun(since))))
 
     def deleted_runs(self, run_ids: Iterable[str]) -> Iterator[RunFacts]:
         """Those of these runs that are deleted and can still be read, as far as they have a link.
@@ -117,7 +121,7 @@ class Tracking:
         Raises TrackingError.
         """
         search = RunSearch(self._client, self._all_experiments(), deleted=True)
-        return filter(_is_linked, map(self._facts, search.of_ids(run_ids)))
+        return filter(_is_linked, map(self.facts, search.of_ids(run_ids)))
 
     def record_files(self, run: RunFacts, *, manifests: bool = True) -> dict[str, bytes]:
         """The files of the record by their name in the folder `dsver`; those that do not exist are left out.
@@ -200,9 +204,6 @@ class Tracking:
         found = experiment_names(self._client)
         self._experiments.update(found)
         return list(found)
-
-    def _facts(self, run: Any) -> RunFacts:
-        return facts_of(run, self._experiment_name(run.info.experiment_id))
 
     def _experiment_name(self, experiment_id: str) -> str:
         if experiment_id not in self._experiments:

@@ -213,6 +213,20 @@ def test_a_logged_model_is_found_without_being_registered(linked: dict[str, Any]
     assert [use.model.key for use in models_using(linked["first"])] == [f"models:/{made.model_id}"]
 
 
+def test_the_record_of_a_run_is_of_one_reading(linked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its parts could be of different moments."""
+    read: list[str] = []
+    real = MlflowClient.get_run
+    monkeypatch.setattr(MlflowClient, "get_run", lambda self, run_id: read.append(run_id) or real(self, run_id))
+    assert len(record_of(linked["runs"][1]).links) == 2
+    assert read == [linked["runs"][1]]
+
+
+def test_a_report_says_when_there_are_more_runs_than_it_has(linked: dict[str, Any]) -> None:
+    assert (len(report_of(limit=1).runs), report_of(limit=1).subtitle.endswith("the newest of more")) == (1, True)
+    assert "newest" not in report_of(limit=2).subtitle
+
+
 def test_the_record_of_a_run_has_its_manifests(linked: dict[str, Any]) -> None:
     record = record_of(linked["runs"][1], sha256=True)
     assert [link.role for link in record.links] == ["training", "validation"]
