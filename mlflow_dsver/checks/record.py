@@ -23,6 +23,7 @@ from mlflow_dsver.refs import DatasetRef, parse
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import record as written
 from mlflow_dsver.tracking.queries import RunFacts
+from mlflow_dsver.tracking.recorded import InputFacts
 from mlflow_dsver.versions import DatasetVersion, Link
 
 _ROLE = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
@@ -118,6 +119,8 @@ class _Gathered:
             self.findings.append(Finding(Verdict.UNVERIFIABLE, Subject.RECORD, what, found=one_line(schema, 60)))
         name = str(self.ref)
         inputs = tuple(each for each in self.run.inputs if (each.role, each.name) == (self.role, name))
+        if not inputs and "version" not in self.params | self.tags and self.source.get("reference") == name:
+            inputs = (InputFacts(self.role, name, "", self.source, {}),)  # logged in MLflow's own way, under any name
         parts = Parts(self.role, self.ref, self.params, self.tags, inputs, self.link, self._confirmed())
         agreement = Agreement(parts, self.findings, self.notes)
         agreement.dataset_input()

@@ -173,6 +173,8 @@ def test_runs_that_mlflow_linked_in_its_own_way_are_in_the_report_and_found_by_a
     assert command(["contains", "digits/0/0.txt", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {use["run_id"] for found in told["found"] for use in found["runs"]} == set(linked["runs"])
+    assert command(["verify", linked["runs"][2]]) == 0
+    assert capsys.readouterr().out.startswith("MATCH"), "its content digest is on the run, and is compared"
 
 
 def test_what_runs_of_another_tracking_server_did_is_not_told(
