@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,7 @@ class DatasetVersion:
     where versions have no states.
     raw: the provider's untouched answer.
     dataset_name: the dataset's name for people, as the provider has it now, where `ref.dataset` is an id; else None.
+    store: id of the store that has the version, where a provider has several (`local`); None elsewhere, or unknown.
     grade_notes: what was found against it when it was looked up, in words that the grade of a link repeats as notes.
     """
 
@@ -99,6 +101,7 @@ class DatasetVersion:
     grade_notes: tuple[str, ...] = ()
     state: str | None = None
     count_params: tuple[str, ...] = ()
+    store: str | None = None
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -139,6 +142,7 @@ class DatasetVersion:
             "count_params": list(self.count_params),
             "raw": dict(self.raw),
             "grade_notes": list(self.grade_notes),
+            "store": self.store,
         }
 
     @classmethod
@@ -167,7 +171,8 @@ class Link:
 
     requested: the reference as it was asked for, which may have a moving selector.
     grade: how much this link proves. linked: when it was made, with time zone. created: what was asked for, when the
-    version was made for this run (see `new_versions`); None for a version that was there.
+    version was made for this run (see `new_versions`); None for a version that was there. host: name of the machine
+    that made the link; None when it is not recorded.
     """
 
     role: str
@@ -176,6 +181,7 @@ class Link:
     grade: Grade
     linked: datetime
     created: str | None = None
+    host: str | None = None
 
     def __post_init__(self) -> None:
         check_role(self.role)
@@ -190,6 +196,7 @@ class Link:
             **made,
             "grade": str(self.grade),
             "linked": date_text(self.linked),
+            "host": self.host,
             "version": self.version.to_json(),
         }
 
@@ -210,6 +217,7 @@ class Link:
             grade=Grade.parse(_typed(data, "grade", str)),
             linked=linked,
             created=None if data.get("created") is None else _typed(data, "created", str),
+            host=None if data.get("host") is None else _typed(data, "host", str),
         )
 
 
@@ -229,6 +237,7 @@ _KINDS: Mapping[str, type] = {
     "grade_notes": Sequence,
     "count_params": Sequence,
     "state": str,
+    "store": str,
 }
 """The fields of a version in JSON but its reference and its dates, and their types."""
 
@@ -260,6 +269,14 @@ def _date(data: Mapping[str, Any], key: str) -> datetime | None:
     except OverflowError as error:
         raise ValueError(f"{key} is out of range") from error
     return date
+
+
+def this_host() -> str | None:
+    """The name of this machine; None when it has none."""
+    try:
+        return socket.gethostname() or None
+    except OSError:
+        return None
 
 
 def now() -> datetime:

@@ -83,6 +83,17 @@ class Desk:
         except DsverError:
             return False
 
+    def recorded(self, version: DatasetVersion) -> Answer:
+        """What the provider has under the id of a recorded version; UNREACHABLE where another one may have it."""
+        answer = self.version(version.ref)
+        if answer.verdict is not Verdict.MISSING:
+            return answer
+        try:
+            why = self.provider(version.ref.provider).elsewhere(version)
+        except DsverError as error:
+            why = reason(error)
+        return answer if why is None else Answer(verdict=Verdict.UNREACHABLE, reason=why, elsewhere=True)
+
     def _ask(self, ref: DatasetRef, question: Callable[[Provider], DatasetVersion]) -> Answer:
         if ref not in self._answers:
             self._answers[ref] = self._down.get(ref.provider) or self._asked(ref, question)

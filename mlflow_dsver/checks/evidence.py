@@ -120,6 +120,7 @@ class Record:
     version: as recorded; only reference, digest, size and tags when the link's artifact is gone.
     requested: as it was asked for; None when that is not recorded. grade: the lowest that is recorded; None for none.
     vouched: the provider promised then that the bytes cannot change (grade B or better, on record and in its word).
+    host: the machine that made the link; None when that is not recorded.
     findings: contradictions inside the record, and parts of it that could not be read.
     """
 
@@ -130,6 +131,7 @@ class Record:
     vouched: bool = False
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Answer:
 
     verdict: what the failure means (MISSING, UNREACHABLE, …); None exactly when there is a version.
     vouched: the provider promises that the version's bytes cannot change. grade: what it vouches for now; None when
-    that is not known.
+    that is not known. elsewhere: true when who answered is not the one that has it, as a store of another machine.
     """
 
     version: DatasetVersion | None = None
@@ -146,6 +148,7 @@ class Answer:
     reason: str | None = None
     vouched: bool = False
     grade: Grade | None = None
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if (self.version is None) == (self.verdict is None):

@@ -138,6 +138,7 @@ class _Gathered:
             grade=grade,
             findings=tuple(self.findings),
             notes=tuple(self.notes),
+            host=self.link.host if self.link else None,
         )
         return Recorded(record, manifest)
 

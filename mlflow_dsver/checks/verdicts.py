@@ -33,7 +33,7 @@ from mlflow_dsver.checks.evidence import (
 )
 from mlflow_dsver.checks.reports import InputReport
 from mlflow_dsver.manifests import Difference
-from mlflow_dsver.text import human_count
+from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.versions import DatasetVersion, Grade, Letter, date_text
 
 LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_url", "counts")
@@ -61,7 +61,7 @@ def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
     if evidence.alias is not None and evidence.alias.verdict not in (None, Verdict.MISSING):
         notes.append(Note(f"what {record.requested} means now could not be asked", found=evidence.alias.reason))
     if answer.version is None:
-        findings.append(_failure(answer))
+        findings.append(_elsewhere(record, answer) if answer.elsewhere else _failure(answer))
     else:
         findings += _provider_findings(record, answer.version, proof)
         notes += _label_notes(record.version, answer.version)
@@ -110,6 +110,15 @@ def _failure(answer: Answer) -> Finding:
         Verdict.UNREACHABLE: "the provider could not be asked",
     }.get(answer.verdict, "the provider's answer cannot be used")
     return Finding(answer.verdict, Subject.PROVIDER, what, found=answer.reason)
+
+
+def _elsewhere(record: Record, answer: Answer) -> Finding:
+    what = "this store does not know it"
+    if record.host is not None:
+        what += f"; the link was made on {one_line(record.host, 80)}"
+    store = record.version.store
+    expected = f"the store {one_line(store, 40)}" if store else None
+    return Finding(Verdict.UNREACHABLE, Subject.PROVIDER, what, expected, answer.reason)
 
 
 def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Iterator[Finding]:

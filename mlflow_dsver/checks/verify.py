@@ -188,7 +188,9 @@ class _Check:
 
     def _evidence(self, record: Record) -> Evidence:
         alias = _alias(record) if self._aliases else None
-        answer = self._desk.version(record.version.ref)
+        answer = self._desk.recorded(record.version)
+        if answer.elsewhere:
+            alias = None  # what is asked for means something else there
         good = record.grade is not None and record.grade.meets("B")
         return Evidence(
             record=replace(record, vouched=good and self._desk.vouches(record.version)),
@@ -203,6 +205,8 @@ class _Check:
             return NOT_ASKED
         if answer.verdict is Verdict.MISSING:
             return ByteEvidence(Seen.NOT_AT_HAND, reason="the version is gone")
+        if answer.elsewhere:
+            return ByteEvidence(Seen.NOT_AT_HAND, reason="they are in another store")
         version = record.version
         key = (version.ref, version.content_digest)
         if key not in self._bytes:

@@ -194,6 +194,13 @@ class Provider(ABC):
         """Delete a version. Raises NotFound when it is gone already. Capability DELETE."""
         raise self._unsupported("delete versions")
 
+    def elsewhere(self, version: DatasetVersion) -> str | None:
+        """Why a recorded version that this provider does not find may exist all the same, in words.
+
+        None when what does not exist here is gone. Says nothing of what is here, since anybody may come to read it.
+        """
+        return None
+
     def manifest(self, version: DatasetVersion) -> Manifest | None:
         """The version's manifest; None when the provider does not know its files."""
         return None

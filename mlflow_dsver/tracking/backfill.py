@@ -34,7 +34,7 @@ from mlflow_dsver.tracking.planning import Plan
 from mlflow_dsver.tracking.resolving import resolve
 from mlflow_dsver.tracking.standing import stands
 from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import DatasetVersion, Link, now
+from mlflow_dsver.versions import DatasetVersion, Link, now, this_host
 
 MAX_ROWS = 100_000
 """Rows of a file at most; more are split over several."""
@@ -213,7 +213,7 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
         provider = registry.get_provider(version.ref.provider)
         have = recorded.links_of(known).get(row.role)
         grade = have.grade if have else provider.grade(version).noting(api.ATTACHED_LATER)
-        link = Link(row.role, row.reference, version, grade, now())
+        link = Link(row.role, row.reference, version, grade, now(), host=this_host())
         writing.refuse_conflicts(known, [link])
         if stands(known, [link]):
             return Outcome(row, State.THERE, shown)

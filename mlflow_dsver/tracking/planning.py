@@ -26,7 +26,7 @@ from mlflow_dsver.tracking import answers, bounded, pins, recorded, writing
 from mlflow_dsver.tracking.guards import overlaps_are_refused, say_overlaps
 from mlflow_dsver.tracking.resolving import InputLike, RefLike, as_written, input_of, manifest_of
 from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import DatasetVersion, Link, now
+from mlflow_dsver.versions import DatasetVersion, Link, now, this_host
 
 _logger = logging.getLogger(__name__)
 
@@ -245,4 +245,4 @@ def _wanted(
     grade = provider.grade(version)
     if found.offline:
         grade = grade.noting(answers.OFFLINE)
-    return Wanted(Link(role, requested, version, grade, now(), created), overridden=replaced)
+    return Wanted(Link(role, requested, version, grade, now(), created, this_host()), overridden=replaced)

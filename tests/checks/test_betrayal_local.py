@@ -292,8 +292,14 @@ def test_a_damaged_log_is_no_match(kept: World) -> None:
     assert kept.check().verdict is C
 
 
-def test_a_store_that_is_gone_is_missing(kept: World) -> None:
+def test_a_store_that_is_not_here_says_nothing_of_its_versions(kept: World) -> None:
+    """Removed, or on another machine: from here that looks the same."""
     shutil.rmtree(kept.store)
+    assert kept.check().verdict is R
+
+
+def test_a_dataset_that_its_own_store_lost_is_missing(kept: World) -> None:
+    shutil.rmtree(kept.store / "datasets")
     assert kept.check().verdict is G
 
 

@@ -35,7 +35,7 @@ MIN_AGE = 3600.0
 class Finding:
     """One thing that is damaged or missing.
 
-    kind: `format`, `log`, `manifest`, `object` or `view` (a copy that was given out; it can be made again).
+    kind: `format`, `id`, `log`, `manifest`, `object` or `view` (a copy that was given out; it can be made again).
     file: relative to the store. problem: what was found. versions: references that need it, the first ten.
     """
 
@@ -118,6 +118,8 @@ def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
             return CheckReport(str(store.root))
     except StoreError as error:
         findings.append(Finding("format", "format", str(error)))
+    if (store.root / "id").exists() and store.id() is None:
+        findings.append(Finding("id", "id", "it is not what was written, so links to this store do not know it"))
     needs = _Needs()
     interrupted = []
     datasets = 0

@@ -63,13 +63,13 @@ class LocalProvider(Provider):
         record = state.versions.get(version)
         if record is None:
             raise self._no_version(state, version)
-        return _version(state, record)
+        return _version(state, record, self.store.id())
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions, the one created last first."""
-        state = self._state(dataset)
+        state, store = self._state(dataset), self.store.id()
         return (
-            _version(state, record)
+            _version(state, record, store)
             for record in reversed(state.versions.values())
             if tag is None or state.tags.get(tag) == record.id
         )
@@ -91,7 +91,7 @@ class LocalProvider(Provider):
             if len(begun) != 1:
                 raise self._no_version(state, selector, ambiguous=begun)
             record = state.versions[begun[0]]
-        return _version(state, record)
+        return _version(state, record, self.store.id())
 
     def grade(self, version: DatasetVersion) -> Grade:
         """A for kept bytes, which were hashed when they came; C for a folder that is only referred to."""
@@ -143,7 +143,7 @@ class LocalProvider(Provider):
             if reference:
                 facts["rules"] = rules_of(manifest).made()
             state = append(self.store, dataset, lambda state: _creation(state, facts, words))
-        return _version(state, state.versions[_id_of(state, manifest.digest)])
+        return _version(state, state.versions[_id_of(state, manifest.digest)], self.store.id())
 
     def update(
         self,
@@ -167,7 +167,7 @@ class LocalProvider(Provider):
 
         with self.store.writing():
             state = append(self.store, version.ref.dataset, decide)
-        return _version(state, state.versions[version.id])
+        return _version(state, state.versions[version.id], self.store.id())
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version and its tags; its bytes stay until garbage is collected."""
@@ -180,6 +180,16 @@ class LocalProvider(Provider):
 
         with self.store.writing():
             append(self.store, version.ref.dataset, decide)
+
+    def elsewhere(self, version: DatasetVersion) -> str | None:
+        """Another store may have it, unless the record names this one; or, where it names none, this one knew it."""
+        here = self.store.id()
+        advice = "set MLFLOW_DSVER_HOME to the folder that has it, or check on the machine that does"
+        if version.store is not None and version.store != here:
+            return f"the store of this machine is {'another one' if here else 'none, or has no id'}; {advice}"
+        if version.store is None and read_state(self.store, version.ref.dataset) is None:
+            return f"the store of this machine never had this dataset, and the record names no store; {advice}"
+        return None
 
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The version's manifest. Raises CorruptObject when it is damaged or missing."""
@@ -293,7 +303,7 @@ class LocalProvider(Provider):
             )
 
 
-def _version(state: State, record: Record) -> DatasetVersion:
+def _version(state: State, record: Record, store: str | None) -> DatasetVersion:
     return DatasetVersion(
         ref=DatasetRef(LocalProvider.name, state.dataset, record.id),
         tags=state.tags_of(record.id),
@@ -307,6 +317,7 @@ def _version(state: State, record: Record) -> DatasetVersion:
         immutable=True,
         counts={"files": record.files},
         raw={**asdict(record), "tags": list(state.tags_of(record.id))},
+        store=store,
     )
 
 

@@ -1,5 +1,6 @@
 """The store's layout on disk, its locks, and what the operating system's errors mean there.
 
+    id                          32 hex digits and their checksum: which store this is, wherever it is moved or copied
     format                      which layout this is; written last when a store is made
     lock                        shared by everyone who writes, exclusive for the garbage collector
     objects/ab/<digest>         each content once, read-only, named by its BLAKE3
@@ -44,6 +45,7 @@ LOCK_SECONDS = 600.0
 
 _FOLDERS = ("objects", "manifests", "datasets", "views", "tmp")
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
+_ID = re.compile(rb"([0-9a-f]{32}) ([0-9a-f]{8})\n\Z")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -102,8 +104,31 @@ class Store:
             )
         return True
 
+    def id(self) -> str | None:
+        """Which store this is, 32 hex digits; None for one that has no id yet or whose id cannot be read."""
+        try:
+            with (self.root / "id").open("rb") as stream:
+                found = _ID.match(stream.read(100))
+        except OSError:
+            return None
+        return found[1].decode() if found and _check_of(found[1]) == found[2] else None
+
     def make(self) -> None:
-        """Make the store if there is none. Raises StoreError."""
+        """Make the store if there is none, and give it an id if it has none. Raises StoreError."""
+        self._make_folders()
+        if not (self.root / "id").exists():
+            lock = self.root / "tmp" / "id.lock"
+            with (
+                locked(lock, exclusive=True, create=True),
+                meanings(f"the store {self.root} cannot be given an id"),
+            ):
+                if not (self.root / "id").exists():
+                    new = secrets.token_hex(16).encode()
+                    with atomic_write(self.root / "id") as stream:
+                        stream.write(new + b" " + _check_of(new) + b"\n")
+                lock.unlink(missing_ok=True)  # who waits for it finds the id
+
+    def _make_folders(self) -> None:
         if self.exists():
             return
         with meanings(f"the store {self.root} cannot be made"):
@@ -131,6 +156,12 @@ class Store:
         finally:
             with contextlib.suppress(OSError):
                 remove_tree(folder)
+
+
+def _check_of(store_id: bytes) -> bytes:
+    from blake3 import blake3
+
+    return bytes(blake3(store_id).hexdigest()[:8], "ascii")
 
 
 def hex_of(content_digest: str) -> str:

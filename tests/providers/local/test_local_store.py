@@ -1,9 +1,11 @@
 """The store's layout, its locks and its garbage collection."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,44 @@ def test_missing_format_is_refused_where_there_are_datasets(local: LocalProvider
         local.get("digits", version.id)
     with pytest.raises(StoreError, match="no format file"):
         local.create("digits", folder)
+
+
+def test_a_store_has_an_id_from_the_beginning(local: LocalProvider, folder: Path) -> None:
+    """Random, kept in a file, and said by each version; it goes with the store where that is moved."""
+    version = local.create("digits", folder)
+    assert version.store == local.store.id() == local.resolve(version.ref).store
+    assert re.fullmatch("[0-9a-f]{32}", version.store or "")
+    other = LocalProvider(local.store.root.with_name("other")).create("digits", folder)
+    assert other.store != version.store
+    moved = local.store.root.rename(local.store.root.with_name("moved"))
+    assert LocalProvider(moved).get("digits", version.id) == version
+
+
+def test_a_store_without_an_id_gets_one_when_it_is_written(local: LocalProvider, folder: Path) -> None:
+    """A store of an earlier version of this package; reading leaves it as it is."""
+    version = local.create("digits", folder)
+    (local.store.root / "id").unlink()
+    assert local.get("digits", version.id).store is None
+    assert check(local.store)
+    assert not (local.store.root / "id").exists()
+    assert local.update(version, message="new").store == local.store.id() is not None
+
+
+def test_many_writers_agree_on_the_id_of_a_store(local: LocalProvider) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: (local.store.make(), local.store.id())[1], range(16)))
+    assert len(found) == 1
+    assert None not in found
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"0" * 32 + b" 00000000\n", b"\xff" * 1000])
+def test_an_id_that_is_damaged_is_found_and_not_replaced(local: LocalProvider, folder: Path, content: bytes) -> None:
+    """Whoever replaced it would make the store unknown to all its links."""
+    version = local.create("digits", folder)
+    (local.store.root / "id").write_bytes(content)
+    assert local.update(version, message="new").store is None
+    assert (local.store.root / "id").read_bytes() == content
+    assert [finding.kind for finding in check(local.store).findings] == ["id"]
 
 
 def test_a_home_that_is_a_file_is_a_clear_error(tmp_path: Path, folder: Path) -> None:
