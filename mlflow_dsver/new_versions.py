@@ -88,7 +88,7 @@ class NewVersion:
             ("reference", "yes" if self.reference else None),
             *((name, _option_text(value)) for name, value in self.options.items()),
         ]
-        written = [f"&{name}={quote(value, safe=_PLAIN)}" for name, value in fields if value is not None]
+        written = [f"&{name}={_encoded(value)}" for name, value in fields if value is not None]
         return f"{self.dataset}?create{''.join(written)}"
 
     def __hash__(self) -> int:
@@ -162,6 +162,11 @@ def _refused(constant: str) -> Any:
 
 def _option_text(value: str | int | bool) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _encoded(value: str) -> str:
+    written = quote(value, safe=_PLAIN)
+    return f"{written[:-1]}%20" if written.endswith(" ") else written  # blanks at the end of a text are passed over
 
 
 def _decoded(value: str) -> str:
