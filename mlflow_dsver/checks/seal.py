@@ -7,9 +7,11 @@ changed is put on the run as the tag `dsver.R.sealed`, with its paths, and the g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, Seen
@@ -17,15 +19,20 @@ from mlflow_dsver.checks.phrases import difference_lines, path_lines
 from mlflow_dsver.checks.reading import Effort, read_bytes, read_folder
 from mlflow_dsver.checks.verdicts import difference_in_words, paths_of
 from mlflow_dsver.content.patterns import EVERYTHING
+from mlflow_dsver.content.progress import SILENT, Progress, UntilLate
+from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.manifests import Difference
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import given_out
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import Tracking
 from mlflow_dsver.tracking.record import CHANGED_NOTE, key
 from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text, now
 
+LOOK_SECONDS = 5.0
+"""Seconds that the end of a run waits for the look at what was given out, however much that is."""
 PATHS_ON_TAG = 20
 """Paths that the tag names at most."""
 
@@ -91,6 +98,39 @@ def seal(run_id: str, *, rehash: bool = False, tag: bool = True, tracking_uri: s
     return report
 
 
+def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = LOOK_SECONDS) -> SealReport:
+    """The inputs of a run whose files this process was given, as they lie there now; nothing is put on the run.
+
+    Files are stat-ed, and only touched ones read again. seconds: how long the caller waits; what was not seen by
+    then is None. Raises nothing for what is found.
+    """
+    wanted = [
+        link
+        for _, link in sorted(links.items())
+        if link.version.content_digest is not None and given_out.folder_of(link.version.ref) is not None
+    ]
+    late = f"not done within {seconds:g} seconds. Try: mlflow-dsver seal {run_id}"
+    found = {link.role: SealedInput(link.role, link.version, link.grade, None, late) for link in wanted}
+    deadline = Deadline(seconds)
+
+    def work() -> None:
+        for link in wanted:
+            try:
+                given = given_out.folder_of(link.version.ref)
+                seen = _sealed(link, Depth.DEFAULT, UntilLate(deadline), given)
+            except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and nobody waits here)
+                seen = replace(found[link.role], reason=one_line(f"{type(error).__name__}: {error}", 600))
+            if deadline.left() <= 0:
+                return
+            found[link.role] = seen
+
+    if wanted:
+        thread = threading.Thread(target=work, name="mlflow-dsver-seal", daemon=True)
+        thread.start()
+        thread.join(seconds)
+    return SealReport(run_id, tuple(found.values()), now())
+
+
 def seal_tags(report: SealReport) -> dict[str, str]:
     """The tags that tell of a seal; pure."""
     when = date_text(report.sealed.replace(microsecond=0))
@@ -135,13 +175,13 @@ def seal_json(report: SealReport) -> dict[str, Any]:
     }
 
 
-def _sealed(link: Link, depth: Depth) -> SealedInput:
+def _sealed(link: Link, depth: Depth, progress: Progress = SILENT, given: Path | None = None) -> SealedInput:
     version = link.version
     if version.content_digest is None:
         reason = "no content digest was recorded, so there is nothing to compare with"
         return SealedInput(link.role, version, link.grade, None, reason)
     try:
-        seen = _look(version, depth)
+        seen = _look(version, depth, progress, given)
     except (DsverError, OSError) as error:
         return SealedInput(link.role, version, link.grade, None, one_line(error, 600))
     if seen.seen in (Seen.GONE, Seen.DAMAGED):
@@ -156,12 +196,16 @@ def _sealed(link: Link, depth: Depth) -> SealedInput:
     return SealedInput(link.role, version, link.grade, False, difference=seen.difference, paths=paths)
 
 
-def _look(version: DatasetVersion, depth: Depth) -> ByteEvidence:
+def _look(version: DatasetVersion, depth: Depth, progress: Progress, given: Path | None) -> ByteEvidence:
+    """What lies in the folder that was given out; None leaves it to the provider to know which."""
     provider = get_provider(version.ref.provider)
     place = provider.at_hand(version)
-    if place is None:
+    given = given or (place.given if place is not None else None)
+    if given is None and place is None:
         return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
-    manifest = place.manifest.read_bytes() if place.manifest is not None else None
-    if place.given is not None:
-        return read_folder(place.given, version, depth, manifest, rules=EVERYTHING)
-    return read_bytes(provider, version, Effort(depth), manifest=manifest, fetch=False)
+    manifest = place.manifest.read_bytes() if place is not None and place.manifest is not None else None
+    if given is None or (place is not None and given == place.folder):
+        return read_bytes(provider, version, Effort(depth), manifest=manifest, fetch=False, progress=progress)
+    if not given.is_dir():
+        return ByteEvidence(Seen.GONE, reason=f"no folder {one_line(given)}")
+    return read_folder(given, version, depth, manifest, progress, rules=EVERYTHING)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from mlflow_dsver import settings
+from mlflow_dsver.deadlines import Deadline
 
 
 class Progress(Protocol):
@@ -35,6 +36,21 @@ class _Silent:
 
 SILENT: Progress = _Silent()
 """Reports to nobody."""
+
+
+class UntilLate:
+    """Ends work that nobody waits for any more: each report raises DeadlineExceeded when the deadline is over."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def total(self, files: int | None, bytes: int | None) -> None:  # noqa: A002
+        """Look at the clock."""
+        self._deadline.check("reading files")
+
+    def advance(self, files: int, bytes: int) -> None:  # noqa: A002
+        """Look at the clock."""
+        self._deadline.check("reading files")
 
 
 @contextmanager

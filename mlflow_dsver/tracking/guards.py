@@ -1,21 +1,26 @@
 """What a run is told about its data beside the link: files that two roles share, and changes while it trained.
 
 Both are settings: MLFLOW_DSVER_OVERLAP (`warn`, the default, `raise` or `off`) is looked at when the run starts, or
-before it does if that is to be refused; MLFLOW_DSVER_SEAL (`off`, the default, `stat` or `hash`) when its `with`
-block ends. A failing seal ends no training.
+before it does if that is to be refused; MLFLOW_DSVER_SEAL when it ends: by default (`given`) the files that the
+process was given are looked at, for a few seconds at most and without a request unless there are some; `stat` and
+`hash` look at all inputs for as long as it takes; `off` at none. A failing look ends no training.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
 from mlflow_dsver.overlaps import find_overlaps
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import clients
+from mlflow_dsver.tracking import clients, given_out, pins
 from mlflow_dsver.tracking.writing import Wanted
+
+if TYPE_CHECKING:
+    from mlflow_dsver.checks.seal import SealReport
 
 _logger = logging.getLogger(__name__)
 
@@ -46,18 +51,35 @@ def say_overlaps(wanted: Mapping[str, Wanted]) -> None:
 def seal_at_end(run_id: str) -> None:
     """Look at the run's data again, as the setting says, and put on the run what was seen. Raises nothing."""
     try:
-        policy = _chosen("SEAL", ("off", "stat", "hash"))
-        if policy == "off":
-            return
-        from mlflow_dsver.checks.seal import seal
-
-        report = seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
-    except DsverError as error:
+        policy = _chosen("SEAL", ("given", "off", "stat", "hash"))
+        report = None if policy == "off" else _sealed(run_id, policy)
+    except Exception as error:  # noqa: BLE001  (training has ended well, whatever went wrong here)
         _logger.warning("run %s was not sealed: %s", run_id, one_line(error, 600))
         return
-    for each in report.inputs:
+    for each in report.inputs if report is not None else ():
         if each.same is not True:
             _logger.warning("run %s, %s input: %s", run_id, each.role, each.text())
+
+
+def _sealed(run_id: str, policy: str) -> SealReport | None:
+    """The report, which is on the run; None when there was nothing to look at."""
+    if policy != "given":
+        from mlflow_dsver.checks.seal import seal
+
+        return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
+    links = {role: link for role, link in pins.of(run_id).items() if given_out.folder_of(link.version.ref)}
+    if not links:
+        return None
+    from mlflow_dsver.checks.seal import look_at_given_out, seal_tags
+    from mlflow_dsver.tracking import recording
+
+    report = look_at_given_out(run_id, links)
+    if report.inputs:
+        try:
+            recording.say(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
+        except DsverError as error:
+            _logger.warning("run %s: what was seen of its data is not on it: %s", run_id, one_line(error, 600))
+    return report
 
 
 def _overlap_policy() -> str:

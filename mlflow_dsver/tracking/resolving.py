@@ -1,4 +1,4 @@
-"""From what a person writes to a version and its files, by way of the provider; nothing here touches MLflow."""
+"""From what a person writes to a version and its files, by way of the provider; nothing here asks MLflow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mlflow_dsver.manifests import Manifest
 from mlflow_dsver.new_versions import NewVersion, parse_new
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.tracking import given_out
 from mlflow_dsver.versions import DatasetVersion
 
 RefLike = str | DatasetRef | DatasetVersion
@@ -68,7 +69,9 @@ def path_of(version: DatasetVersion, folder: Path | None = None) -> Path:
     """A folder that holds exactly the version's files, checked; `folder`, new or empty, when one is given."""
     provider = get_provider(version.ref.provider)
     if folder is None:
-        return provider.path(version)
+        found = provider.path(version)
+        given_out.note(version.ref, found)
+        return found
     provider.materialise(version, folder)
     return folder
 

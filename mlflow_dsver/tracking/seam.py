@@ -1,4 +1,5 @@
-"""The one place where MLflow is changed, and only when a person asked for runs to be linked without a line.
+"""The one place where MLflow is changed: when a person asked for runs to be linked without a line, and, for the end
+of runs alone, when a process was given files that are looked at again then.
 
 MLflow has no hook for the start of a run. So `start_run` and `end_run` of `mlflow.tracking.fluent` are wrapped: all
 ways to begin a run that go through MLflow's fluent functions call them by these names (`with mlflow.start_run()`, the
@@ -15,7 +16,7 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
@@ -56,7 +57,14 @@ def install() -> None:
         _changed(f"{type(error).__name__}: {error}")
 
 
-def _wrap(module: ModuleType) -> None:
+def watch_ends() -> None:
+    """Wrap MLflow's `end_run` alone, if MLflow is loaded; a second time changes nothing."""
+    module = sys.modules.get(FLUENT)
+    if module is not None and hasattr(module, LAST):
+        _wrap(module, ("end_run",))
+
+
+def _wrap(module: ModuleType, names: Collection[str] = tuple(NEEDED)) -> None:
     try:
         for name, needed in NEEDED.items():
             missing = needed - set(inspect.signature(getattr(module, name)).parameters)
@@ -64,6 +72,8 @@ def _wrap(module: ModuleType) -> None:
                 _changed(f"{FLUENT}.{name} takes no {', '.join(sorted(missing))}")
                 return
         for name, wrapper in {"start_run": _starting, "end_run": _ending}.items():
+            if name not in names:
+                continue
             original = getattr(module, name)
             if hasattr(original, MARK):
                 continue

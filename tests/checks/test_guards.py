@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -52,7 +54,7 @@ def test_a_run_is_sealed_when_its_block_ends(
     dsver.create_version("local://digits", digits_folder, reference=True)
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         pass
-    assert "dsver.training.sealed" not in mlflow.get_run(run.info.run_id).data.tags
+    assert "dsver.training.sealed" not in mlflow.get_run(run.info.run_id).data.tags  # no files were asked for
     monkeypatch.setenv("MLFLOW_DSVER_SEAL", "stat")
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         (digits_folder / "labels.csv").write_text("changed by training")
@@ -72,3 +74,120 @@ def test_a_seal_that_fails_ends_no_training(
         pass
     assert "was not sealed" in caplog.text
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+# What the process was given, by default
+
+
+def edited(folder: Path) -> None:
+    """As a training script does it that shuffles labels in place."""
+    folder.chmod(0o755)
+    (folder / "labels.csv").chmod(0o644)
+    (folder / "labels.csv").write_text("changed by training")
+
+
+def start_with_inputs() -> tuple[str, Path]:
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        folder = run.datasets["training"].path()
+        edited(folder)
+    return run.info.run_id, folder
+
+
+def use_in_a_run_of_mlflow() -> tuple[str, Path]:
+    with mlflow.start_run() as run:
+        folder = dsver.use("local://digits").path()
+        edited(folder)
+    return run.info.run_id, folder
+
+
+def load_by_the_source_of_mlflow() -> tuple[str, Path]:
+    dsver.start_run(inputs={"training": "local://digits"})
+    run = mlflow.active_run()
+    assert run is not None
+    [used] = run.inputs.dataset_inputs
+    folder = Path(mlflow.data.get_source(used).load())
+    edited(folder)
+    mlflow.end_run()
+    return run.info.run_id, folder
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["kept", "referred to"])
+@pytest.mark.parametrize("train", [start_with_inputs, use_in_a_run_of_mlflow, load_by_the_source_of_mlflow])
+def test_files_that_were_given_out_and_changed_cost_the_run_its_grade_and_its_match(
+    digits_folder: Path, train: Callable[[], tuple[str, Path]], reference: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    dsver.create_version("local://digits", digits_folder, reference=reference)
+    run_id, _ = train()
+    tags = mlflow.get_run(run_id).data.tags
+    assert "changed: 1 file differs: 1 changed (labels.csv)" in tags["dsver.training.sealed"]
+    assert tags["dsver.training.grade"] == "D (changed during the run)"
+    assert "labels.csv" in caplog.text
+    assert mlflow.get_run(run_id).info.status == "FINISHED"
+    report = dsver.verify(run_id)
+    assert str(report.verdict) == "CHANGED"
+    assert str(report.inputs[0].grade) == "D (changed during the run)"
+
+
+def test_files_that_were_given_out_and_left_alone_are_told_to_be_the_same(digits_folder: Path) -> None:
+    dsver.create_version("local://digits", digits_folder)
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        run.datasets["training"].path()
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert tags["dsver.training.sealed"].endswith("Z same")
+    assert tags["dsver.training.grade"] == "A"
+    assert dsver.verify(run.info.run_id)
+
+
+def test_a_run_that_asked_for_no_files_is_not_looked_at(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow_dsver.checks import seal
+
+    monkeypatch.setattr(seal, "look_at_given_out", None)
+    dsver.create_version("local://digits", digits_folder)
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        pass
+    monkeypatch.setenv("MLFLOW_DSVER_SEAL", "off")
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        run.datasets["training"].path()
+    assert "dsver.training.sealed" not in mlflow.get_run(run.info.run_id).data.tags
+
+
+def test_a_copy_in_a_folder_of_the_callers_own_may_be_changed(digits_folder: Path, tmp_path: Path) -> None:
+    dsver.create_version("local://digits", digits_folder)
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        copy = Path(mlflow.data.get_source(run.inputs.dataset_inputs[0]).load(str(tmp_path / "mine")))
+        (copy / "labels.csv").write_text("mine")
+    assert mlflow.get_run(run.info.run_id).data.tags["dsver.training.grade"] == "A"
+
+
+def test_the_end_of_a_run_waits_for_no_slow_look(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not seen in time is not called the same."""
+    from mlflow_dsver.checks import seal
+
+    stuck = threading.Event()
+    dsver.create_version("local://digits", digits_folder)
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        run.datasets["training"].path()
+        link = run.datasets["training"].link
+        monkeypatch.setattr(seal, "read_folder", lambda *_, **__: stuck.wait(60))
+        [seen] = seal.look_at_given_out(run.info.run_id, {"training": link}, seconds=0.01).inputs
+        assert (seen.same, "not done within" in (seen.reason or "")) == (None, True)
+        monkeypatch.setattr(seal, "read_folder", lambda *_, **__: 1 / 0)
+        stuck.set()
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert "not looked at: ZeroDivisionError" in tags["dsver.training.sealed"]
+    assert tags["dsver.training.grade"] == "A"
+    assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_look_ends_by_itself_when_its_time_is_over(digits_folder: Path) -> None:
+    from mlflow_dsver.checks.evidence import Depth
+    from mlflow_dsver.checks.seal import _sealed
+    from mlflow_dsver.content.progress import UntilLate
+    from mlflow_dsver.deadlines import Deadline
+
+    dsver.create_version("local://digits", digits_folder)
+    with dsver.start_run(inputs={"training": "local://digits"}) as run:
+        run.datasets["training"].path()
+        seen = _sealed(run.datasets["training"].link, Depth.FULL, UntilLate(Deadline(0)))
+    assert seen.same is None
+    assert "not done within 0 seconds" in (seen.reason or "")
