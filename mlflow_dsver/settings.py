@@ -31,7 +31,7 @@ KNOWN = {
     "FROZEN": "1: a run starts only with the versions in dsver.lock",
     "LOCK": "the lock file, instead of dsver.lock in the working folder or the nearest parent that has one",
     "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
-    "SEAL": "at a run's end, look whether its data changed: off, stat (touched files) or hash (all of them)",
+    "SEAL": "at a run's end, look whether its data changed: given (files given out), stat (all inputs), hash or off",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
     "CLARIFAI_WAIT": "seconds that a version or an export at Clarifai may take to be made",

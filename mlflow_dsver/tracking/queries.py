@@ -24,7 +24,9 @@ from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
 from mlflow_dsver.tracking.writing import put_tags
 
 MAX_FILE = 1 << 30
-"""Bytes of one file of a record at most."""
+"""Bytes of one file of a record at most, and of all files of a run's record that are read at a time."""
+MAX_RECORD_FILES = 1_000
+"""Files of one run's record that are read at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +128,22 @@ class Tracking:
     def record_files(self, run: RunFacts, *, manifests: bool = True) -> dict[str, bytes]:
         """The files of the record by their name in the folder `dsver`; those that do not exist are left out.
 
-        manifests: False leaves them out as well, since they may be large.
+        manifests: False leaves them out as well, since they may be large. Raises TrackingError, also for more files
+        or bytes than are read of one run, before these are fetched where the store tells how large they are.
         """
         wanted = (".json", ".jsonl.gz") if manifests else (".json",)
 
         def work() -> dict[str, bytes]:
             repository = clients.artifacts(self._client, run.artifact_uri)
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
-                found = {}
-                for name in _names(repository, record.FOLDER):
-                    if name.endswith(wanted):
-                        found[name] = _content(repository, f"{record.FOLDER}/{name}", scratch)
+                found: dict[str, bytes] = {}
+                infos = repository.list_artifacts(record.FOLDER) or []
+                sizes = {each.path.rpartition("/")[2]: each.file_size or 0 for each in infos if not each.is_dir}
+                listed = {name: size for name, size in sizes.items() if name.endswith(wanted)}
+                _check_size(listed)
+                for name in listed:
+                    found[name] = _content(repository, f"{record.FOLDER}/{name}", scratch)
+                    _check_size({each: len(content) for each, content in found.items()})
                 return found
 
         return within(self._client, deadline(), f"give the record of run {one_line(run.run_id, 60)}", work)
@@ -249,6 +256,17 @@ def _names(repository: Any, folder: str, *, folders: bool = False) -> list[str]:
     """Names right below an artifact folder; [] when there is no such folder."""
     infos = repository.list_artifacts(folder or None)
     return [info.path.rsplit("/", 1)[-1] for info in infos or [] if bool(info.is_dir) is folders]
+
+
+def _check_size(sizes: Mapping[str, int]) -> None:
+    """Raise TrackingError when these files of one run's record (name to bytes) are more than is read."""
+    if len(sizes) > MAX_RECORD_FILES:
+        raise TrackingError(f"the record has more than {MAX_RECORD_FILES:,} files, which is more than is read")
+    if sum(sizes.values()) > MAX_FILE:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise TrackingError(
+            f"the record has more than {MAX_FILE:,} bytes, which is more than is read", got=f"{largest} and others"
+        )
 
 
 def _content(repository: Any, path: str, scratch: str) -> bytes:

@@ -478,3 +478,17 @@ def test_checking_writes_nothing(kept: World, referred: World, tmp_path: Path) -
         assert report
     assert state() == before
     assert dict(mlflow.get_run(kept.run_id).data.tags) == tags
+
+
+def test_artifacts_that_are_larger_than_is_read_could_not_be_checked(
+    kept: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not fetched, and the report says which limit that was."""
+    from mlflow_dsver.tracking import queries
+
+    for name, limit, says in (("MAX_FILE", 10, "more than 10 bytes"), ("MAX_RECORD_FILES", 1, "more than 1 files")):
+        with monkeypatch.context() as patched:
+            patched.setattr(queries, name, limit)
+            report = kept.check()
+        assert report.verdict is R
+        assert any(says in (finding.found or "") for finding in report.findings)

@@ -101,9 +101,7 @@ def use_in_a_run_of_mlflow() -> tuple[str, Path]:
 
 
 def load_by_the_source_of_mlflow() -> tuple[str, Path]:
-    dsver.start_run(inputs={"training": "local://digits"})
-    run = mlflow.active_run()
-    assert run is not None
+    run = dsver.start_run(inputs={"training": "local://digits"})
     [used] = run.inputs.dataset_inputs
     folder = Path(mlflow.data.get_source(used).load())
     edited(folder)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from hypothesis import strategies as st
 from record_worlds import REF, World, world
 
 from mlflow_dsver.checks.evidence import Depth, Finding, Proof, Subject, Verdict
-from mlflow_dsver.checks.record import records_of
-from mlflow_dsver.manifests import Manifest, read
+from mlflow_dsver.checks.record import RecordLimits, records_of
+from mlflow_dsver.manifests import InvalidManifest, Manifest, ManifestLimits, read
 from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.queries import RunFacts
 from mlflow_dsver.tracking.recorded import InputFacts
@@ -184,6 +186,53 @@ def test_what_the_run_read_and_what_changed_meanwhile_is_a_finding_for_ever(fold
     assert (finding.what, "a.txt" in (finding.found or "")) == ("the data changed while the run used it", True)
     sealed["dsver.training.sealed"] = "2026-11-22T06:00:00Z same"
     assert replace(whole, tags=sealed).check().verdict is C
+
+
+# More than is read
+
+
+def bomb(megabytes: int) -> bytes:
+    """A manifest whose header is whole and that unpacks to so many MiB."""
+    header = b'{"schema":1,"files":3,"bytes":3,"content_digest":"blake3:%s","made":{}}\n' % (b"a" * 64)
+    line = b'{"path":"a","bytes":1,"digest":"%s"}\n' % (b"a" * 64)
+    return gzip.compress(header + line * (megabytes * (1 << 20) // len(line)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (ManifestLimits(unpacked=4 << 20), "more than 4,194,304 bytes when unpacked"),
+        (ManifestLimits(files=1000), "more than 1,000 files"),
+        (ManifestLimits(compressed=1000), "more than 1,000 bytes"),
+        (ManifestLimits(seconds=0), "not read within 0 seconds"),
+    ],
+)
+def test_a_manifest_that_unpacks_to_more_than_is_read_is_not_checked_and_says_which_limit(
+    folder: Path, limits: ManifestLimits, says: str
+) -> None:
+    """200 MiB of it are neither unpacked nor held."""
+    whole = world("A", folder=folder, digest=True, immutable=True, sums=False)
+    content = bomb(200)
+    assert len(content) < 2 << 20
+    tracemalloc.start()
+    try:
+        files = {**whole.files, "training.manifest.jsonl.gz": content}
+        [found] = records_of(whole.facts(), files, limits=RecordLimits(limits))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    [finding] = found.record.findings
+    assert (finding.verdict, finding.found) == (V, says)
+    assert found.manifest is None
+    assert peak < 24 << 20
+    with pytest.raises(InvalidManifest):  # two equal paths, unless a limit is met before
+        read(BytesIO(content), limits=limits)
+
+
+def test_a_link_that_is_larger_than_is_read_is_not_checked(folder: Path) -> None:
+    whole = world("A", folder=folder, digest=True, immutable=True)
+    [found] = records_of(whole.facts(), whole.files, limits=RecordLimits(link=100))
+    assert [(each.verdict, each.found) for each in found.record.findings] == [(V, "more than 100 bytes")]
 
 
 # What is no disagreement
@@ -380,8 +429,6 @@ def test_one_changed_part_never_makes_a_verdict_better_and_is_told(
 
 
 def test_a_manifest_that_was_made_by_this_package_is_read_back_as_the_one_that_was_recorded(folder: Path) -> None:
-    from io import BytesIO
-
     content = world("A", folder=folder, digest=True, immutable=True).files["training.manifest.jsonl.gz"]
     manifest = read(BytesIO(content))
     assert Manifest(manifest.entries, made=manifest.made).to_bytes() == content
