@@ -26,7 +26,7 @@ from mlflow_dsver.versions import DatasetVersion, Grade, Link
 UNKNOWN_ROLE = "unknown"
 """The role of an input that was logged without a context."""
 ROLE_LENGTH = 60
-"""Characters of a context that its role keeps; a role has 64 at most."""
+"""Characters that are kept of a context that is no role, or gets a number; a role has 64 at most."""
 MAX_SOURCE = 65_536
 """Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
@@ -135,18 +135,20 @@ def reference_in(source: str) -> str | None:
 
 def role_of(context: str | None) -> str:
     """The role of a dataset input with that context, as long as the run has no other version in it."""
+    if context and _ROLE_KEY.match(record.key(context, "version")):
+        return context
     return _UNFIT.sub("-", context or UNKNOWN_ROLE).lstrip("-_")[:ROLE_LENGTH] or UNKNOWN_ROLE
 
 
 def _stands_for(key: str, role: str) -> bool:
-    return key == role or key.removeprefix(f"{role}-").isdecimal()
+    return key == role or key.removeprefix(f"{role[:ROLE_LENGTH]}-").isdecimal()
 
 
 def _free(role: str, taken: Mapping[str, object], run: Any) -> str:
     """The role itself, or the next number of it that nothing on the run has."""
     if role not in taken:
         return role
-    numbered = (f"{role}-{number}" for number in count(2))
+    numbered = (f"{role[:ROLE_LENGTH]}-{number}" for number in count(2))
     return next(name for name in numbered if name not in taken and version_text(run, name) is None)
 
 

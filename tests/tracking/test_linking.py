@@ -178,6 +178,14 @@ def test_one_version_in_two_roles_is_two_inputs(tracking, digits):
     assert [link.role for link in dsver.inputs_of(run.info.run_id)] == ["training", "validation"]
 
 
+def test_the_longest_roles_are_read_back_as_they_are(tracking, digits):
+    roles = {"r" * 64, "s" * 61}
+    with dsver.start_run(inputs=dict.fromkeys(roles, "local://digits")) as run:
+        pass
+    assert {link.role for link in dsver.inputs_of(run.info.run_id)} == roles
+    assert {use.role for use in dsver.runs_using("local://digits@clean")} == roles
+
+
 def test_use_of_a_version_in_a_second_role_is_not_lost(tracking, digits):
     """`use` does not know what the run has; what MLflow drops silently is seen and written again."""
     with mlflow.start_run() as run:

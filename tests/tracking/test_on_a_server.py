@@ -86,7 +86,8 @@ def test_what_use_and_reading_cost(proxy, digits):
     assert proxy.calls() == ["GET runs/get", "GET artifact"]
     proxy.log.clear()
     assert len(list(dsver.runs_using("local://digits"))) >= 1
-    assert [call.partition(" ")[2] for call in proxy.calls()] == ["experiments/search", "runs/search", "runs/search"]
+    asked = [call.partition(" ")[2] for call in proxy.calls()]
+    assert asked == ["experiments/search", "experiments/search-datasets", "runs/search", "runs/search"]
 
 
 def test_the_first_use_of_a_dataset_by_many_threads(server, fake):
