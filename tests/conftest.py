@@ -109,6 +109,8 @@ def _forget() -> None:
         except Exception:
             continue  # its server is gone; the run is off the stack all the same
     mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)  # which a server in this process sets
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
     fluent._active_experiment_id = None
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -143,7 +143,7 @@ def mounted(
     size = sum(path.stat().st_size for path in digits_folder.rglob("*") if path.is_file())
     dataset = paperspace_emulator.add_dataset("digits")
     paperspace_emulator.add_version(dataset, version="a1b2c3d", size=size)
-    monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PATHS", f"{dataset}={digits_folder}")
+    monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_PATHS", f"{dataset}@a1b2c3d={digits_folder}")
     monkeypatch.setenv("MLFLOW_DSVER_PAPERSPACE_HASH", "yes")
     return linked(f"paperspace://{dataset}@latest"), digits_folder
 

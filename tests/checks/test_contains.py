@@ -144,7 +144,7 @@ def test_a_tracking_server_that_is_down_is_said_and_the_rest_answers(
     def down(*_: object, **__: object) -> None:
         raise TrackingError("down")
 
-    monkeypatch.setattr(Tracking, "runs", down)
+    monkeypatch.setattr(Tracking, "linked_runs", down)
     report = dsver.contains(path="0/2.txt")
     assert report
     assert report.failures == ("the tracking server: down",)

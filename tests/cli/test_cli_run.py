@@ -233,7 +233,7 @@ def test_ranks_with_a_launcher_each_make_one_version_between_them(digits_folder:
         (["--input", "training=local://digits", "--create", "training="], "ROLE=FOLDER"),
         (["--input", "training=local://digits", "--create", "a b=x"], "not a role"),
         (["--input", "training=local://digits", "--create", "test=x"], "--input test=local://"),
-        (["--input", "training=local://digits@raw", "--create", "training=x"], "no id or tag before it is made"),
+        (["--input", "training=local://digits@raw", "--create", "training=x"], "no id before it is made"),
         (["--input", "training=local://digits", "--create", "training=x", "--create", "training=y"], "named twice"),
         (
             ["--input", "a=local://b", "--override", "a=local://c", "--create", "a=x"],

@@ -90,7 +90,8 @@ def test_delete_without_a_terminal_wants_yes(run: Run, made: str) -> None:
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert run("versions", "show", made).returncode == 0
-    assert json.loads(run("versions", "delete", made, "--yes", "--json").stdout) == {"deleted": made}
+    told = json.loads(run("versions", "delete", made, "--yes", "--json").stdout)
+    assert (told["deleted"], told["runs"]) == (made, [])
     assert run("versions", "show", made).returncode == 2
 
 
@@ -101,7 +102,7 @@ def test_delete_asks_on_a_terminal(
     ended, shown = on_terminal("versions", "delete", made, answer=answer)
     assert ended == code, shown
     assert "first labels" in shown
-    assert "Delete this version?" in shown
+    assert "Delete it?" in shown
     assert (run("versions", "show", made).returncode == 0) == (answer == "n")
 
 

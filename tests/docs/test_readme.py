@@ -31,6 +31,7 @@ def work(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+@pytest.mark.timeout(1200)  # a minute of commands and servers, on a quiet machine
 def test_every_snippet_does_what_it_shows(work: Path) -> None:
     done = carry_out(README, work)
     wanted = [block for block in blocks(README) if block.language in ("python", "console", "toml")]
