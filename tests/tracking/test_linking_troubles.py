@@ -43,6 +43,8 @@ def test_resuming_with_the_same_inputs_is_silent(tracking, digits, caplog):
         assert again.datasets["training"].path().is_dir()
     after = run_of(run.info.run_id)
     assert dsver_part(before.data.params) == dsver_part(after.data.params)
+    seen = after.data.tags.pop("dsver.training.sealed")  # since its files were given out
+    assert seen.endswith(" same")
     assert dsver_part(before.data.tags) == dsver_part(after.data.tags)
     assert record.inputs_present(before) == record.inputs_present(after)
     assert artifact(run.info.run_id, "training.json") == json_before
