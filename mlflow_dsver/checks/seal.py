@@ -196,7 +196,9 @@ def _sealed(link: Link, depth: Depth, progress: Progress = SILENT, given: Path |
     return SealedInput(link.role, version, link.grade, False, difference=seen.difference, paths=paths)
 
 
-def _look(version: DatasetVersion, depth: Depth, progress: Progress, given: Path | None) -> ByteEvidence:
+def _look(
+    version: DatasetVersion, depth: Depth, progress: Progress = SILENT, given: Path | None = None
+) -> ByteEvidence:
     """What lies in the folder that was given out; None leaves it to the provider to know which."""
     provider = get_provider(version.ref.provider)
     place = provider.at_hand(version)

@@ -231,13 +231,17 @@ def _unmet(grade: Grade | None, require: Letter | None) -> tuple[str, ...]:
 def _grade_now(evidence: Evidence, proof: Proof) -> Grade | None:
     """The recorded grade, or the provider's present one where that is worse.
 
-    Bytes of grade A that were compared just now need no provider that knows their digest.
+    Bytes of grade A that were compared just now need no provider that knows their digest; where they are others, that
+    is the finding, and says nothing of the grade that they had.
     """
     recorded, answer = evidence.record.grade, evidence.answer
     if recorded is None or answer.version is None or answer.grade is None or answer.grade.meets(recorded.letter):
         return recorded
     knows = answer.version.content_digest is not None and not answer.version.digest_is_claimed
-    if recorded.letter == "A" and not knows and answer.vouched and proof in (Proof.HASHED, Proof.CACHED):
+    seen = evidence.bytes
+    others = seen.seen is Seen.READ and seen.digest not in (None, evidence.record.version.content_digest)
+    compared = proof in (Proof.HASHED, Proof.CACHED) or others
+    if recorded.letter == "A" and not knows and answer.vouched and compared:
         return recorded
     return replace(recorded, letter=answer.grade.letter)
 
