@@ -36,7 +36,7 @@ EVERY = commands(cli)
 @pytest.mark.parametrize("words", EVERY, ids=" ".join)
 def test_help_of_every_command(words: tuple[str, ...], golden: Callable[[str, str], None]) -> None:
     """Help is what the golden file says, and has examples."""
-    text = click.Context(cli, info_name="mlflow-dsver", terminal_width=100)
+    text = click.Context(cli, info_name="mlflow-dsver", terminal_width=100, **cli.context_settings)
     for word in words:
         command = text.command
         assert isinstance(command, click.Group)
