@@ -47,6 +47,10 @@ _MODEL = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,10})\Z")
 _LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{1,60})\Z")
 
 
+class BadMark(Exception):
+    """An address asks for a page of a list by a mark that no page gave."""
+
+
 class NotThere(LookupError):
     """What was asked for does not exist, or is not the visitor's to see: the same answer for both."""
 
@@ -246,7 +250,12 @@ def _nothing_of(ref: DatasetRef) -> NotThere:
 
 
 def _offset(token: str | None) -> int:
-    return int(token) if token is not None and token.isdecimal() and len(token) < 9 else 0
+    """Where a page of runs begins. Raises BadMark for a mark that no page gave: it is not the first page."""
+    if token is None:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) < 9):
+        raise BadMark("This is no mark of a page of runs, as the link to the next page has it.")
+    return int(token)
 
 
 def _model(visitor: Visitor, key: str) -> tuple[Model, str | None]:

@@ -139,6 +139,8 @@ def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
         page = answer(Visitor(app, request), fields)
     except InvalidReference as error:
         return 400, MessagePage("Not a reference", one_line(error, 500))
+    except made.BadMark as error:
+        return 400, MessagePage("Not a page", str(error))
     except made.NotThere as error:
         return 404, MessagePage("Not found", str(error))
     except RestException as error:
