@@ -54,7 +54,7 @@ def make_files(folder: Path, count: int, size: int) -> Path:
 
 
 def made_manifest(count: int, tag: str = "", every: int = 0) -> bytes:
-    from mlflow_dsver.manifests import FileEntry, Manifest
+    from mlflow_dsver.model.manifests import FileEntry, Manifest
 
     def entries() -> Iterator[FileEntry]:
         for number in range(count):
@@ -70,8 +70,8 @@ def verifying(work: Path, count: int, repeat: int) -> list[Row]:
     import mlflow  # noqa: F401  (it is in every process that verifies, and slows Python's collector for all)
 
     import mlflow_dsver as dsver
-    from mlflow_dsver.content.cache import default_cache
     from mlflow_dsver.content.hashing import hash_folder
+    from mlflow_dsver.content.stat_cache import default_cache
 
     folder = make_files(work / "files", count, 4096)
     time.sleep(SETTLE)
@@ -139,7 +139,7 @@ def diffing(work: Path, count: int) -> list[Row]:
 
 
 def _diff_alone(before: Path, after: Path) -> None:
-    from mlflow_dsver.checks.manifest_lines import diff_streams
+    from mlflow_dsver.checks.manifest_stream import diff_streams
 
     start = time.perf_counter()
     with before.open("rb") as old, after.open("rb") as new:
@@ -151,8 +151,8 @@ def _diff_alone(before: Path, after: Path) -> None:
 
 def searching(work: Path, manifests: int, files: int, repeat: int) -> list[Row]:
     """The index of manifests: filled, then asked for a file by its bytes and by its path."""
-    from mlflow_dsver.checks.index import Index
-    from mlflow_dsver.manifests import FileEntry, Manifest
+    from mlflow_dsver.checks.manifest_index import Index
+    from mlflow_dsver.model.manifests import FileEntry, Manifest
 
     def digest(number: int, file: int) -> str:
         return hashlib.sha256(f"{number}/{file}".encode()).hexdigest()

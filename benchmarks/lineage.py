@@ -128,10 +128,10 @@ def measure(uri: str, runs: int, versions: int) -> None:
     import mlflow
     from mlflow.server import app, handlers
 
-    from mlflow_dsver.refs import parse
-    from mlflow_dsver.tracking.app.routes import register
+    from mlflow_dsver.model.refs import parse
+    from mlflow_dsver.model.versions import DatasetVersion
+    from mlflow_dsver.server.routes import register
     from mlflow_dsver.tracking.history import runs_using
-    from mlflow_dsver.versions import DatasetVersion
 
     mlflow.set_tracking_uri(uri)
     handlers._tracking_store = handlers._model_registry_store = None

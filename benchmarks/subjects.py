@@ -96,8 +96,8 @@ def all_cores_a_file(folder: Path, _scratch: Path) -> Work:
 
 def ours_hash(folder: Path, scratch: Path) -> Work:
     """Our hashing of a folder, cache and manifest included."""
-    from mlflow_dsver.content.cache import StatCache
     from mlflow_dsver.content.hashing import hash_folder
+    from mlflow_dsver.content.stat_cache import StatCache
 
     return lambda: hash_folder(folder, cache=StatCache(scratch / "cache"))
 

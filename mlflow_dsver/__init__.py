@@ -43,19 +43,19 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.seal import seal
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
-    from mlflow_dsver.manifests import Difference, FileEntry, Manifest
-    from mlflow_dsver.new_versions import NewVersion
+    from mlflow_dsver.lineage.export.runs import export_run, report_of
+    from mlflow_dsver.model.manifests import Difference, FileEntry, Manifest
+    from mlflow_dsver.model.new_versions import NewVersion
+    from mlflow_dsver.model.refs import DatasetRef, parse
+    from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
     from mlflow_dsver.providers.interface import Capability, Provider
     from mlflow_dsver.providers.registry import get_provider
-    from mlflow_dsver.refs import DatasetRef, parse
     from mlflow_dsver.tracking.api import attach, create_version, resolve, start_run, use
     from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
-    from mlflow_dsver.tracking.exporting import export_run, report_of
     from mlflow_dsver.tracking.history import inputs_of, runs_using
-    from mlflow_dsver.tracking.linked import LinkedDataset
+    from mlflow_dsver.tracking.linked_dataset import LinkedDataset
     from mlflow_dsver.tracking.models import models_using, register_model, tag_model
-    from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 _HOMES = {
     "mlflow_dsver.checks.bisect": ["bisect"],
@@ -67,19 +67,19 @@ _HOMES = {
     "mlflow_dsver.checks.seal": ["seal"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
-    "mlflow_dsver.manifests": ["Difference", "FileEntry", "Manifest"],
-    "mlflow_dsver.new_versions": ["NewVersion"],
+    "mlflow_dsver.model.manifests": ["Difference", "FileEntry", "Manifest"],
+    "mlflow_dsver.model.new_versions": ["NewVersion"],
     "mlflow_dsver.providers.interface": ["Capability", "Provider"],
     "mlflow_dsver.providers.registry": ["get_provider"],
-    "mlflow_dsver.refs": ["DatasetRef", "parse"],
+    "mlflow_dsver.model.refs": ["DatasetRef", "parse"],
     "mlflow_dsver.tracking.autolink": ["autolink"],
     "mlflow_dsver.tracking.api": ["attach", "create_version", "resolve", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
-    "mlflow_dsver.tracking.exporting": ["export_run", "report_of"],
+    "mlflow_dsver.lineage.export.runs": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
-    "mlflow_dsver.tracking.linked": ["LinkedDataset"],
+    "mlflow_dsver.tracking.linked_dataset": ["LinkedDataset"],
     "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],
-    "mlflow_dsver.versions": ["DatasetVersion", "Grade", "Link"],
+    "mlflow_dsver.model.versions": ["DatasetVersion", "Grade", "Link"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

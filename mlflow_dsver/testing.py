@@ -24,10 +24,10 @@ import pytest
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.fixtures import clarifai_emulator, paperspace_emulator
 from mlflow_dsver.errors import DsverError, NotFound, Unsupported
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.interface import Capability, Health, Provider
-from mlflow_dsver.refs import LATEST, DatasetRef, parse
-from mlflow_dsver.versions import DatasetVersion, Grade
 
 __all__ = ["Known", "ProviderContract", "clarifai_emulator", "paperspace_emulator"]
 

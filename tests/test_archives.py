@@ -12,7 +12,7 @@ from hostile_archives import HOSTILE, patched, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlflow_dsver.archives import InvalidArchive, Limits, unpack
+from mlflow_dsver.content.archives import InvalidArchive, Limits, unpack
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 
 

@@ -20,21 +20,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_dsver.checks.evidence import Finding, Note, Subject, Verdict
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.reader import InputFacts
+from mlflow_dsver.resolution.resolver import OFFLINE
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.answers import OFFLINE
-from mlflow_dsver.tracking.recorded import InputFacts
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
-LOWERED = frozenset({record.CHANGED_NOTE, "contradicted"})
+LOWERED = frozenset({schema.CHANGED_NOTE, "contradicted"})
 """Notes of a grade on the tag that explain why it is worse than that of the link."""
 COMPARED = frozenset({"version", "usage_bytes", "content_digest", "grade"})
 """Keys that are compared one by one."""
 NONE = "none"
 
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
-_LIMITS = (record.VALUE_LIMIT, record.SHORT_LIMIT)
+_LIMITS = (schema.VALUE_LIMIT, schema.SHORT_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Parts:
     @property
     def artifact(self) -> str:
         """The name of the link's artifact."""
-        return record.json_name(self.role)
+        return schema.json_name(self.role)
 
 
 @dataclass(slots=True)
@@ -89,8 +89,8 @@ class Agreement:
         link = self.parts.link
         if link is None:
             return
-        start = record.key(self.parts.role, "")
-        for where, there, write in (("param", self.parts.params, record.params), ("tag", self.parts.tags, _tags)):
+        start = schema.key(self.parts.role, "")
+        for where, there, write in (("param", self.parts.params, schema.params), ("tag", self.parts.tags, _tags)):
             written = [write(link, limit) for limit in _LIMITS]
             for key in written[0]:
                 name = key.removeprefix(start)
@@ -106,8 +106,8 @@ class Agreement:
         """The size: `unknown` and a number disagree."""
         link, text = self.parts.link, self.parts.params.get("usage_bytes")
         size = _number(text)
-        if text is not None and size is None and text != record.UNKNOWN:
-            self.disagree("usage bytes", f"a number or {record.UNKNOWN}", f"param: {text}")
+        if text is not None and size is None and text != schema.UNKNOWN:
+            self.disagree("usage bytes", f"a number or {schema.UNKNOWN}", f"param: {text}")
         if link is None:
             return size
         told = link.version.usage_bytes
@@ -154,15 +154,15 @@ class Agreement:
             if not each.profile:
                 continue  # somebody logged it without this package, under a digest of another kind
             for name in ("provider", "version"):
-                found, expected = each.profile.get(name), one_line(fields[name], record.PROFILE_LINE)
+                found, expected = each.profile.get(name), one_line(fields[name], schema.PROFILE_LINE)
                 if found is not None and found != expected:
                     self.disagree(name, f"dataset input's name: {expected}", f"its profile: {found}")
             digest = _digest(each.source.get("content_digest"))
             version = DatasetVersion(ref, content_digest=digest)
             profile = self._digest("profile", each.profile.get("content_digest"))
             self.same("content digest", {"dataset input's source": digest, "its profile": profile})
-            if each.digest not in (record.digest(version), record.digest(version, self.parts.role)):
-                self.disagree("dataset input", f"digest {record.digest(version)}", f"digest {each.digest}")
+            if each.digest not in (schema.digest(version), schema.digest(version, self.parts.role)):
+                self.disagree("dataset input", f"digest {schema.digest(version)}", f"digest {each.digest}")
 
     def grade(self) -> Grade | None:
         """The weakest grade that is recorded, with all notes on how the link came about."""
@@ -193,7 +193,7 @@ class Agreement:
         """What the look at the end of the run found."""
         text, grade = self.parts.tags.get("sealed", ""), _grade(self.parts.tags.get("grade"))
         seen = re.match(r"\S+ changed: ", text)
-        if seen or (grade is not None and record.CHANGED_NOTE in grade.notes):
+        if seen or (grade is not None and schema.CHANGED_NOTE in grade.notes):
             what = "the data changed while the run used it"
             found = one_line(text, 600) if seen else None
             self.findings.append(Finding(Verdict.CHANGED, Subject.BYTES, what, found=found))
@@ -222,7 +222,7 @@ class Agreement:
 
 
 def _tags(link: Link, limit: int) -> dict[str, str]:
-    return record.tags(link, None, limit)
+    return schema.tags(link, None, limit)
 
 
 def _digest(value: object) -> str | None:

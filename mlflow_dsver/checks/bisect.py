@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument, NotFound
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.tracking.resolving import RefLike, resolve
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.resolution.version_files import RefLike, resolve
 
 MAX_VERSIONS = 100_000
 """Versions that are looked through at most for both ends."""

@@ -15,10 +15,11 @@ import subprocess
 from collections.abc import Callable
 from enum import StrEnum
 
-from mlflow_dsver import inputs, settings
+from mlflow_dsver import settings
 from mlflow_dsver.checks.bisect import BisectStep, bisect
 from mlflow_dsver.errors import DsverError, InvalidArgument
-from mlflow_dsver.tracking.resolving import RefLike
+from mlflow_dsver.resolution import inputs
+from mlflow_dsver.resolution.version_files import RefLike
 
 SKIP = 125
 LAST_BAD = 124

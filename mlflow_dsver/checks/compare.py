@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from mlflow_dsver.checks.diff import difference_of
-from mlflow_dsver.checks.phrases import PATHS, difference_lines, difference_summary
+from mlflow_dsver.checks.formatting import PATHS, difference_lines, difference_summary
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.manifests import Difference
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import RunFacts, Tracking
-from mlflow_dsver.versions import DatasetVersion
 
 
 class Sameness(StrEnum):

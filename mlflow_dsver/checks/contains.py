@@ -18,20 +18,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-from mlflow_dsver.checks.index import Index, IndexedUse, default_index, drop_index, replace_uses
-from mlflow_dsver.checks.manifest_lines import ManifestLines
-from mlflow_dsver.checks.record import records_of
+from mlflow_dsver.checks.manifest_index import Index, IndexedUse, default_index, drop_index, replace_uses
+from mlflow_dsver.checks.manifest_stream import ManifestStream
+from mlflow_dsver.checks.recorded_inputs import records_of
 from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.errors import DsverError, InvalidArgument
-from mlflow_dsver.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
+from mlflow_dsver.model.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import date_text
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.record.schema import manifest_name
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.model_origins import Origins, origins
 from mlflow_dsver.tracking.queries import ModelVersion, RunFacts, Tracking
-from mlflow_dsver.tracking.record import manifest_name
-from mlflow_dsver.versions import date_text
 
 Refresh = Literal["auto", "all", "none"]
 """How much of the index is brought up to date before it is asked."""
@@ -342,7 +342,7 @@ def _take(index: Index, content: bytes | None, digest: str | None, ref: DatasetR
     if content is None:
         return ""
     try:
-        if ManifestLines(BytesIO(content)).content_digest != digest:
+        if ManifestStream(BytesIO(content)).content_digest != digest:
             return f"{ref}: the manifest on the run is not the recorded one"
         index.add(BytesIO(content))
     except InvalidManifest as error:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_dsver.checks.finding_manifests import manifest_file
-from mlflow_dsver.checks.manifest_lines import diff_streams
-from mlflow_dsver.checks.phrases import difference_lines, difference_summary
+from mlflow_dsver.checks.formatting import difference_lines, difference_summary
+from mlflow_dsver.checks.manifest_lookup import manifest_file
+from mlflow_dsver.checks.manifest_stream import diff_streams
 from mlflow_dsver.checks.tables import TableDifference, table_differences
 from mlflow_dsver.errors import CorruptObject
-from mlflow_dsver.manifests import Difference, InvalidManifest
-from mlflow_dsver.tracking.resolving import RefLike, resolve
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.model.manifests import Difference, InvalidManifest
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.resolution.version_files import RefLike, resolve
 
 
 @dataclass(frozen=True, slots=True)

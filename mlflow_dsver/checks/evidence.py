@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mlflow_dsver.manifests import Difference
-from mlflow_dsver.versions import DatasetVersion, Grade
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 
 
 class Verdict(StrEnum):
@@ -135,7 +135,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Lookup:
     """What the provider said when it was asked for a version: the version, or the failure that came instead.
 
     verdict: what the failure means (MISSING, UNREACHABLE, …); None exactly when there is a version.
@@ -155,7 +155,7 @@ class Answer:
             raise ValueError("an answer is either a version or a failure")
 
 
-class Seen(StrEnum):
+class ReadStatus(StrEnum):
     """What became of the bytes."""
 
     NOT_ASKED = "not asked for"
@@ -177,7 +177,7 @@ class ByteEvidence:
     paths: files that are damaged or unreadable. statement: what a sample proves.
     """
 
-    seen: Seen
+    seen: ReadStatus
     reason: str | None = None
     proof: Proof = Proof.NONE
     digest: str | None = None
@@ -188,7 +188,7 @@ class ByteEvidence:
     statement: str | None = None
 
 
-NOT_ASKED = ByteEvidence(Seen.NOT_ASKED)
+NOT_ASKED = ByteEvidence(ReadStatus.NOT_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,8 @@ class Evidence:
     """All that was gathered on one input; `alias` is None when what was asked for was not asked again."""
 
     record: Record
-    answer: Answer
+    answer: Lookup
     bytes: ByteEvidence = NOT_ASKED
-    alias: Answer | None = None
+    alias: Lookup | None = None
     depth: Depth = Depth.DEFAULT
     notes: tuple[Note, ...] = field(default=())

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_dsver.checks.finding_manifests import manifest_of
-from mlflow_dsver.checks.phrases import PATHS
+from mlflow_dsver.checks.formatting import PATHS
+from mlflow_dsver.checks.manifest_lookup import manifest_of
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.overlaps import Overlap, find_overlaps
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.overlaps import Overlap, find_overlaps
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import human_bytes, one_line
-from mlflow_dsver.tracking.resolving import RefLike, resolve
-from mlflow_dsver.versions import DatasetVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mlflow_dsver.checks.evidence import Depth, Finding, Note, Proof, Verdict
-from mlflow_dsver.manifests import Difference
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.versions import Grade
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import Grade
 
 
 @dataclass(frozen=True, slots=True)

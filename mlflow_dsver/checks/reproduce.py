@@ -20,18 +20,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver.checks.asking import meaning, reason
 from mlflow_dsver.checks.evidence import Verdict
-from mlflow_dsver.checks.render_readme import readme
+from mlflow_dsver.checks.provider_cache import meaning, reason
+from mlflow_dsver.checks.render.readme import readme
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, DsverError, InvalidArgument
-from mlflow_dsver.files import atomic_write, make_folder, safe_join
+from mlflow_dsver.model.versions import DatasetVersion, Link, date_text, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import RunFacts, Tracking
-from mlflow_dsver.versions import DatasetVersion, Link, date_text, now
 
 
 class State(StrEnum):

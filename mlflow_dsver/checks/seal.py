@@ -14,22 +14,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, Seen
-from mlflow_dsver.checks.phrases import difference_lines, path_lines
-from mlflow_dsver.checks.reading import Effort, read_bytes, read_folder
+from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
+from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, ReadStatus
+from mlflow_dsver.checks.formatting import difference_lines, path_lines
 from mlflow_dsver.checks.verdicts import difference_in_words, paths_of
 from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.content.progress import SILENT, Progress, UntilLate
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.manifests import Difference
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text, now
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record.schema import CHANGED_NOTE, key
+from mlflow_dsver.resolution import checkouts
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import given_out
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import Tracking
-from mlflow_dsver.tracking.record import CHANGED_NOTE, key
-from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text, now
 
 LOOK_SECONDS = 5.0
 """Seconds that the end of a run waits for the look at what was given out, however much that is."""
@@ -107,7 +107,7 @@ def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = L
     wanted = [
         link
         for _, link in sorted(links.items())
-        if link.version.content_digest is not None and given_out.folder_of(link.version.ref) is not None
+        if link.version.content_digest is not None and checkouts.folder_of(link.version.ref) is not None
     ]
     late = f"not done within {seconds:g} seconds. Try: mlflow-dsver seal {run_id}"
     found = {link.role: SealedInput(link.role, link.version, link.grade, None, late) for link in wanted}
@@ -116,7 +116,7 @@ def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = L
     def work() -> None:
         for link in wanted:
             try:
-                given = given_out.folder_of(link.version.ref)
+                given = checkouts.folder_of(link.version.ref)
                 seen = _sealed(link, Depth.DEFAULT, UntilLate(deadline), given)
             except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and nobody waits here)
                 seen = replace(found[link.role], reason=one_line(f"{type(error).__name__}: {error}", 600))
@@ -184,9 +184,9 @@ def _sealed(link: Link, depth: Depth, progress: Progress = SILENT, given: Path |
         seen = _look(version, depth, progress, given)
     except (DsverError, OSError) as error:
         return SealedInput(link.role, version, link.grade, None, one_line(error, 600))
-    if seen.seen in (Seen.GONE, Seen.DAMAGED):
+    if seen.seen in (ReadStatus.GONE, ReadStatus.DAMAGED):
         return SealedInput(link.role, version, link.grade, False, seen.reason, paths=seen.paths)
-    if seen.seen is not Seen.READ:
+    if seen.seen is not ReadStatus.READ:
         return SealedInput(link.role, version, link.grade, None, seen.reason or str(seen.seen), paths=seen.paths)
     if seen.digest == version.content_digest and seen.proof is Proof.NONE:
         return SealedInput(link.role, version, link.grade, None, seen.reason)
@@ -204,10 +204,10 @@ def _look(
     place = provider.at_hand(version)
     given = given or (place.given if place is not None else None)
     if given is None and place is None:
-        return ByteEvidence(Seen.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
+        return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
     manifest = place.manifest.read_bytes() if place is not None and place.manifest is not None else None
     if given is None or (place is not None and given == place.folder):
-        return read_bytes(provider, version, Effort(depth), manifest=manifest, fetch=False, progress=progress)
+        return read_bytes(provider, version, ReadOptions(depth), manifest=manifest, fetch=False, progress=progress)
     if not given.is_dir():
-        return ByteEvidence(Seen.GONE, reason=f"no folder {one_line(given)}")
+        return ByteEvidence(ReadStatus.GONE, reason=f"no folder {one_line(given)}")
     return read_folder(given, version, depth, manifest, progress, rules=EVERYTHING)

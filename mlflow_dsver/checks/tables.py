@@ -12,12 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.files import safe_join
-from mlflow_dsver.manifests import Difference
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import error_line, human_count, one_line
-from mlflow_dsver.versions import DatasetVersion
 
 MAX_BYTES = 1 << 30
 """Bytes of a table from which on it is not read."""

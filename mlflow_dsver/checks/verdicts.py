@@ -19,22 +19,22 @@ from dataclasses import replace
 from datetime import datetime
 
 from mlflow_dsver.checks.evidence import (
-    Answer,
     ByteEvidence,
     Depth,
     Evidence,
     Finding,
+    Lookup,
     Note,
     Proof,
+    ReadStatus,
     Record,
-    Seen,
     Subject,
     Verdict,
 )
 from mlflow_dsver.checks.reports import InputReport
-from mlflow_dsver.manifests import Difference
+from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter, date_text
 from mlflow_dsver.text import human_count, one_line
-from mlflow_dsver.versions import DatasetVersion, Grade, Letter, date_text
 
 LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_url", "counts")
 """Fields of a version whose change is noted and changes no verdict."""
@@ -93,7 +93,7 @@ def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
 
 def _proof(evidence: Evidence) -> Proof:
     seen, recorded = evidence.bytes, evidence.record.version
-    if seen.seen is Seen.READ and recorded.content_digest is not None:
+    if seen.seen is ReadStatus.READ and recorded.content_digest is not None:
         if seen.proof is Proof.SAMPLED:
             return Proof.NONE if seen.difference is None or seen.difference else Proof.SAMPLED
         return seen.proof if seen.digest == recorded.content_digest else Proof.NONE
@@ -102,7 +102,7 @@ def _proof(evidence: Evidence) -> Proof:
     return Proof.NONE
 
 
-def _failure(answer: Answer) -> Finding:
+def _failure(answer: Lookup) -> Finding:
     assert answer.verdict is not None
     what = {
         Verdict.MISSING: "the provider does not have this version any more",
@@ -112,7 +112,7 @@ def _failure(answer: Answer) -> Finding:
     return Finding(answer.verdict, Subject.PROVIDER, what, found=answer.reason)
 
 
-def _elsewhere(record: Record, answer: Answer) -> Finding:
+def _elsewhere(record: Record, answer: Lookup) -> Finding:
     what = "this store does not know it"
     if record.host is not None:
         what += f"; the link was made on {one_line(record.host, 80)}"
@@ -180,15 +180,15 @@ def _byte_findings(record: Record, seen: ByteEvidence) -> Iterator[Finding]:
         return Finding(verdict, Subject.BYTES, what, expected, found, paths)
 
     expected = record.version.content_digest
-    if seen.seen is Seen.GONE:
+    if seen.seen is ReadStatus.GONE:
         yield finding(Verdict.MISSING, "the files are gone", found=seen.reason)
-    elif seen.seen is Seen.DAMAGED:
+    elif seen.seen is ReadStatus.DAMAGED:
         yield finding(Verdict.CHANGED, "the files are damaged", found=seen.reason)
-    elif seen.seen is Seen.FAILED:
+    elif seen.seen is ReadStatus.FAILED:
         yield finding(Verdict.UNVERIFIABLE, "the files could not be read", found=seen.reason)
-    elif seen.seen is Seen.UNREACHABLE:
+    elif seen.seen is ReadStatus.UNREACHABLE:
         yield finding(Verdict.UNREACHABLE, "the files could not be fetched", found=seen.reason)
-    elif seen.seen is Seen.READ and expected is not None:
+    elif seen.seen is ReadStatus.READ and expected is not None:
         if seen.difference:
             yield finding(Verdict.CHANGED, difference_in_words(seen.difference), expected, seen.digest)
         elif seen.proof is not Proof.SAMPLED and seen.digest != expected:
@@ -197,9 +197,11 @@ def _byte_findings(record: Record, seen: ByteEvidence) -> Iterator[Finding]:
 
 def _unproven(evidence: Evidence) -> Finding:
     recorded, seen = evidence.record.version, evidence.bytes
-    if recorded.content_digest is None and (seen.seen is Seen.READ or evidence.depth in (Depth.FULL, Depth.SAMPLE)):
+    if recorded.content_digest is None and (
+        seen.seen is ReadStatus.READ or evidence.depth in (Depth.FULL, Depth.SAMPLE)
+    ):
         what = "no content digest was recorded, so there is nothing to compare the files with"
-    elif seen.seen is Seen.READ:
+    elif seen.seen is ReadStatus.READ:
         what = "files are left out by patterns that the record does not vouch for"
     elif evidence.depth in (Depth.FULL, Depth.SAMPLE):
         what = "the files could not be had, and this depth takes no one's word"
@@ -210,7 +212,7 @@ def _unproven(evidence: Evidence) -> Finding:
     return Finding(Verdict.UNVERIFIABLE, Subject.BYTES, what, found=seen.reason)
 
 
-def _alias_findings(record: Record, alias: Answer | None) -> Iterator[Finding]:
+def _alias_findings(record: Record, alias: Lookup | None) -> Iterator[Finding]:
     if alias is None:
         return
     if alias.version is not None and alias.version.ref != record.version.ref:
@@ -239,7 +241,7 @@ def _grade_now(evidence: Evidence, proof: Proof) -> Grade | None:
         return recorded
     knows = answer.version.content_digest is not None and not answer.version.digest_is_claimed
     seen = evidence.bytes
-    others = seen.seen is Seen.READ and seen.digest not in (None, evidence.record.version.content_digest)
+    others = seen.seen is ReadStatus.READ and seen.digest not in (None, evidence.record.version.content_digest)
     compared = proof in (Proof.HASHED, Proof.CACHED) or others
     if recorded.letter == "A" and not knows and answer.vouched and compared:
         return recorded

@@ -13,21 +13,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mlflow_dsver.checks.asking import Desk
-from mlflow_dsver.checks.evidence import NOT_ASKED, Answer, ByteEvidence, Depth, Evidence, Note, Record, Seen, Verdict
-from mlflow_dsver.checks.reading import Effort, read_bytes
-from mlflow_dsver.checks.record import Recorded, records_of, unreadable_roles
+from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
+from mlflow_dsver.checks.evidence import (
+    NOT_ASKED,
+    ByteEvidence,
+    Depth,
+    Evidence,
+    Lookup,
+    Note,
+    ReadStatus,
+    Record,
+    Verdict,
+)
+from mlflow_dsver.checks.provider_cache import ProviderCache
+from mlflow_dsver.checks.recorded_inputs import Recorded, records_of, unreadable_roles
 from mlflow_dsver.checks.reports import Report, RunReport
 from mlflow_dsver.checks.sampling import Sampling
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
+from mlflow_dsver.model.refs import DatasetRef, parse_recorded
+from mlflow_dsver.model.versions import Letter, date_text, now
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse_recorded
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.queries import RunFacts, Tracking
-from mlflow_dsver.versions import Letter, date_text, now
 
 VERDICT_TAG = "dsver.verdict"
 
@@ -100,7 +110,7 @@ def verify_runs(
 def check_runs(
     runs: Iterable[RunFacts],
     *,
-    effort: Effort,
+    effort: ReadOptions,
     demands: Demands = Demands(),
     progress: Progress = SILENT,
     providers: Callable[[str], Provider] = get_provider,
@@ -113,7 +123,7 @@ def check_runs(
     aliases: False when what was asked for is not asked again, so that no report says what it means now.
     """
     checked = now()
-    desk = Desk(providers)
+    desk = ProviderCache(providers)
     check = _Check(effort, desk, progress, files or _files, aliases=aliases)
     with ThreadPoolExecutor(_WAITING_THREADS, "mlflow-dsver-verify") as pool:
         gathered = list(pool.map(check.gather, runs))
@@ -147,7 +157,9 @@ class _Inputs:
 class _Check:
     """One pass over runs: what was read once is kept until the end."""
 
-    def __init__(self, effort: Effort, desk: Desk, progress: Progress, files: RecordFiles, *, aliases: bool) -> None:
+    def __init__(
+        self, effort: ReadOptions, desk: ProviderCache, progress: Progress, files: RecordFiles, *, aliases: bool
+    ) -> None:
         self._effort = effort
         self._aliases = aliases
         self._files = files
@@ -200,20 +212,20 @@ class _Check:
             depth=self._effort.depth,
         )
 
-    def _read(self, record: Record, answer: Answer) -> ByteEvidence:
+    def _read(self, record: Record, answer: Lookup) -> ByteEvidence:
         if self._effort.depth is Depth.METADATA:
             return NOT_ASKED
         if answer.verdict is Verdict.MISSING:
-            return ByteEvidence(Seen.NOT_AT_HAND, reason="the version is gone")
+            return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="the version is gone")
         if answer.elsewhere:
-            return ByteEvidence(Seen.NOT_AT_HAND, reason="they are in another store")
+            return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="they are in another store")
         version = record.version
         key = (version.ref, version.content_digest)
         if key not in self._bytes:
             try:
                 provider = self._desk.provider(version.ref.provider)
             except DsverError as error:
-                return ByteEvidence(Seen.NOT_AT_HAND, reason=one_line(error, 300))
+                return ByteEvidence(ReadStatus.NOT_AT_HAND, reason=one_line(error, 300))
             manifest = self._manifests.get(version.content_digest or "")
             self._bytes[key] = read_bytes(
                 provider,
@@ -239,7 +251,7 @@ def _alias(record: Record) -> DatasetRef | None:
     return None if ref == record.version.ref or ref.provider != record.version.ref.provider else ref
 
 
-def _effort(depth: Depth | str, sampling: Sampling | None) -> Effort:
+def _effort(depth: Depth | str, sampling: Sampling | None) -> ReadOptions:
     if sampling is not None and Depth(depth) not in (Depth.DEFAULT, Depth.SAMPLE):
         raise ValueError(f"a sample is a depth of its own, beside {depth}")
-    return Effort(Depth.SAMPLE if sampling is not None else Depth(depth), sampling)
+    return ReadOptions(Depth.SAMPLE if sampling is not None else Depth(depth), sampling)

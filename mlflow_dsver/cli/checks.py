@@ -11,8 +11,8 @@ import click
 
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.content.progress import terminal
-from mlflow_dsver.files import atomic_write
 
 if TYPE_CHECKING:
     from mlflow_dsver.checks.reports import Report
@@ -95,12 +95,12 @@ def verify(
       mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --signature run.dsse.json --key key.pem.pub
       mlflow-dsver verify --experiment digits --since 30d --junit report.xml --markdown summary.md
     """
-    from mlflow_dsver.checks.render_json import report_json
-    from mlflow_dsver.checks.render_text import report_lines
+    from mlflow_dsver.checks.render.as_json import report_json
+    from mlflow_dsver.checks.render.text import report_lines
     from mlflow_dsver.checks.reports import with_signature
     from mlflow_dsver.checks.verify import tag as tag_run
     from mlflow_dsver.checks.verify import verify_runs
-    from mlflow_dsver.tracking.exporting import signature_of
+    from mlflow_dsver.lineage.export.runs import signature_of
 
     if runs and (experiments or filter_text or since):
         raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
@@ -199,8 +199,8 @@ def _sampling(sample: int | None, confidence: float | None, bound: float | None,
 
 
 def _write_files(report: Report, junit: Path | None, markdown: Path | None) -> None:
-    from mlflow_dsver.checks.render_junit import report_junit
-    from mlflow_dsver.checks.render_markdown import report_markdown
+    from mlflow_dsver.checks.render.junit import report_junit
+    from mlflow_dsver.checks.render.markdown import report_markdown
 
     try:
         if junit is not None:

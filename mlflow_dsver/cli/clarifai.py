@@ -15,8 +15,8 @@ import click
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.refs import LATEST, DatasetRef, parse, tag_list
-from mlflow_dsver.resolutions import forget
+from mlflow_dsver.model.refs import LATEST, DatasetRef, parse, tag_list
+from mlflow_dsver.resolution.resolution_cache import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _named(reference: str) -> tuple[DatasetRef, str]:
 
 def _status(version: DatasetVersion) -> str:
     """`64010 in progress, 40 %`; the service's details as well, where it gives some."""
-    from mlflow_dsver.providers.clarifai.words import state
+    from mlflow_dsver.providers.clarifai.convert import state
 
     told = version.status
     if told is None:

@@ -10,7 +10,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import PROGRAM, complain
 from mlflow_dsver.errors import DsverError, TrackingError
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.text import error_line, human_count, one_line
 
 SHOWN = 5

@@ -17,8 +17,8 @@ from mlflow_dsver.cli.output import emit
 from mlflow_dsver.emulators.faults import KINDS
 
 _CLASSES = {
-    "clarifai": "mlflow_dsver.emulators.clarifai:ClarifaiEmulator",
-    "paperspace": "mlflow_dsver.emulators.paperspace:PaperspaceEmulator",
+    "clarifai": "mlflow_dsver.providers.clarifai.emulator:ClarifaiEmulator",
+    "paperspace": "mlflow_dsver.providers.paperspace.emulator:PaperspaceEmulator",
 }
 
 

@@ -53,12 +53,12 @@ def lineage(
       mlflow-dsver lineage --experiment digits --html lineage.html
       mlflow-dsver lineage --role training --since 2026-01-01 --markdown LINEAGE.md --svg lineage.svg
     """
-    from mlflow_dsver.lineage import as_json
-    from mlflow_dsver.lineage import markdown as text
-    from mlflow_dsver.lineage import svg as drawing
-    from mlflow_dsver.lineage.facts import Filter
+    from mlflow_dsver.lineage.export.runs import report_of, web_root
     from mlflow_dsver.lineage.links import MLflow
-    from mlflow_dsver.tracking.exporting import report_of, web_root
+    from mlflow_dsver.lineage.render import as_json
+    from mlflow_dsver.lineage.render import markdown as text
+    from mlflow_dsver.lineage.render import svg as drawing
+    from mlflow_dsver.record.facts import Filter
 
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
     wanted = Filter(None, role, grade, verdict, first, last)
@@ -66,7 +66,7 @@ def lineage(
     mlflow = MLflow(web_root())
     if html is not None:
         _need_pages()
-        from mlflow_dsver.lineage.html import static_page
+        from mlflow_dsver.lineage.render.html import static_page
 
         _write(html, static_page(report, mlflow))
     if markdown is not None or not (html or svg or json_):
@@ -90,8 +90,8 @@ def open_(run: str, only_print: bool) -> None:
       mlflow-dsver open 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver open 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --print
     """
+    from mlflow_dsver.lineage.export.runs import web_root
     from mlflow_dsver.lineage.links import MLflow
-    from mlflow_dsver.tracking.exporting import web_root
     from mlflow_dsver.tracking.queries import Tracking
 
     facts = Tracking().run(run)
@@ -132,8 +132,8 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format croissant --role training --sha256
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format openlineage --send http://127.0.0.1:5000
     """
-    from mlflow_dsver.lineage import exports, openlineage
-    from mlflow_dsver.tracking.exporting import record_of
+    from mlflow_dsver.lineage.export import bundle, openlineage
+    from mlflow_dsver.lineage.export.runs import record_of
 
     if url is not None and format_ != "openlineage":
         raise click.UsageError("--send goes with --format openlineage")
@@ -141,7 +141,7 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
     if url is not None:
         click.echo(f"sent {openlineage.send(record, url)} events")
         return
-    told = exports.export(record, format_, role=role)
+    told = bundle.export(record, format_, role=role)
     if isinstance(told, list):
         _write(output, "".join(json.dumps(event) + "\n" for event in told))
     else:
@@ -187,7 +187,7 @@ def statement_key(file: Path) -> None:
     Examples:
       mlflow-dsver statement key ~/.config/mlflow-dsver/key.pem
     """
-    from mlflow_dsver.lineage.statement import make_key
+    from mlflow_dsver.lineage.export.statement import make_key
 
     click.echo(f"private key {file}\npublic key  {make_key(file)}")
 
@@ -203,8 +203,8 @@ def statement_sign(run: str, key: Path, output: Path) -> None:
     Examples:
       mlflow-dsver statement sign 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --key key.pem -o run.dsse.json
     """
-    from mlflow_dsver.lineage import statement as statements
-    from mlflow_dsver.tracking.exporting import record_of
+    from mlflow_dsver.lineage.export import statement as statements
+    from mlflow_dsver.lineage.export.runs import record_of
 
     _write(output, statements.sign(statements.statement(record_of(run)), key).decode())
 
@@ -224,9 +224,9 @@ def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
     Examples:
       mlflow-dsver statement verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c run.dsse.json --key key.pem.pub
     """
-    from mlflow_dsver.checks.phrases import finding_words
-    from mlflow_dsver.checks.render_json import signature_json
-    from mlflow_dsver.tracking.exporting import signature_of
+    from mlflow_dsver.checks.formatting import finding_words
+    from mlflow_dsver.checks.render.as_json import signature_json
+    from mlflow_dsver.lineage.export.runs import signature_of
 
     report = signature_of(run, file, key)
     found = [finding_words(finding) for finding in report.findings]
@@ -237,7 +237,7 @@ def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole, or print it when it is named -."""
-    from mlflow_dsver.files import atomic_write
+    from mlflow_dsver.content.atomic_files import atomic_write
 
     if path == _STDOUT:
         click.echo(text, nl=False)

@@ -13,8 +13,8 @@ from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.text import human_count, one_line
 
 if TYPE_CHECKING:
-    from mlflow_dsver.checks.locks import Change, LockReport
-    from mlflow_dsver.lock import Locked
+    from mlflow_dsver.checks.lock_check import Change, LockReport
+    from mlflow_dsver.resolution.lock_file import Locked
 
 
 @click.command()
@@ -58,7 +58,7 @@ def lock(
       mlflow-dsver lock --update --input training=local://digits@clean
       mlflow-dsver lock --remove validation
     """
-    from mlflow_dsver.lock import find_lock
+    from mlflow_dsver.resolution.lock_file import find_lock
 
     path = path.absolute() if path else find_lock()
     if (no_ask and action != "check") or (roles and action not in ("update", "remove")):
@@ -79,7 +79,7 @@ def lock(
 
 def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
     """Role to words: of the options; without any, and where nothing is moved or removed, of the setting INPUTS."""
-    from mlflow_dsver.inputs import parse_inputs, wanted
+    from mlflow_dsver.resolution.inputs import parse_inputs, wanted
 
     if not given:
         return {} if action else wanted()
@@ -87,8 +87,8 @@ def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
 
 
 def _show(path: Path, as_json: bool) -> None:
-    from mlflow_dsver.checks.locks import entry_json
-    from mlflow_dsver.lock import read_lock, there
+    from mlflow_dsver.checks.lock_check import entry_json
+    from mlflow_dsver.resolution.lock_file import read_lock, there
 
     if not there(path):
         raise click.UsageError(f"There is no {_short(path)} yet: give --input ROLE=REFERENCE.")
@@ -98,7 +98,7 @@ def _show(path: Path, as_json: bool) -> None:
 
 
 def _check(path: Path, ask: bool, as_json: bool) -> int:
-    from mlflow_dsver.checks.locks import check_lock
+    from mlflow_dsver.checks.lock_check import check_lock
 
     report = check_lock(path, ask=ask)
     emit(as_json, report.to_json(), render.Lines(_report_lines(report)))
@@ -106,7 +106,7 @@ def _check(path: Path, ask: bool, as_json: bool) -> int:
 
 
 def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
-    from mlflow_dsver.lock import read_lock
+    from mlflow_dsver.resolution.lock_file import read_lock
 
     if not roles:
         raise click.UsageError("Say which ROLE to remove.")
@@ -117,9 +117,9 @@ def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
 
 def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
     """Ask what the words mean, plan, write. Whatever fails on the way leaves the file as it was."""
-    from mlflow_dsver.checks.locks import asking, plan
-    from mlflow_dsver.lock import read_lock, there
-    from mlflow_dsver.refs import parse
+    from mlflow_dsver.checks.lock_check import asking, plan
+    from mlflow_dsver.model.refs import parse
+    from mlflow_dsver.resolution.lock_file import read_lock, there
 
     before = read_lock(path) if there(path) or update else {}
     _known({**before, **asked}, roles)
@@ -132,8 +132,8 @@ def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: boo
 
 
 def _write(path: Path, before: Mapping[str, Locked], after: Mapping[str, Locked], as_json: bool) -> None:
-    from mlflow_dsver.checks.locks import changes, entry_json
-    from mlflow_dsver.lock import write_lock
+    from mlflow_dsver.checks.lock_check import changes, entry_json
+    from mlflow_dsver.resolution.lock_file import write_lock
 
     made = changes(before, after)
     write_lock(path, after)
@@ -160,7 +160,7 @@ def _table(entries: Mapping[str, Locked]) -> render.Table:
 
 
 def _change_line(change: Change) -> str:
-    from mlflow_dsver.checks.phrases import difference_summary
+    from mlflow_dsver.checks.formatting import difference_summary
 
     old = change.before and one_line(change.before.version, 500)
     new = change.after and one_line(change.after.version, 500)
@@ -176,8 +176,8 @@ def _change_line(change: Change) -> str:
 
 def _report_lines(report: LockReport) -> Iterator[str]:
     """One line an input, each with the file's name in front, as checkers have it; then what to do, or the sum."""
-    from mlflow_dsver.checks.locks import State
-    from mlflow_dsver.lock import command
+    from mlflow_dsver.checks.lock_check import State
+    from mlflow_dsver.resolution.lock_file import command
 
     name = _short(report.path)
     if report.broken is not None:

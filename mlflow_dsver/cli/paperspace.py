@@ -15,8 +15,8 @@ import click
 from mlflow_dsver.cli import deleting, render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.cli.paperspace_lookup import connected, dataset_id, reference_of, version_id
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.resolutions import forget
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.resolution.resolution_cache import forget
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:

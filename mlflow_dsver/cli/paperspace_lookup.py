@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from mlflow_dsver.errors import InvalidReference
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.model.refs import DatasetRef, parse
 
 if TYPE_CHECKING:
     from mlflow_dsver.providers.paperspace.client import PaperspaceClient
@@ -22,14 +22,14 @@ def connected() -> AbstractContextManager[PaperspaceClient]:
 
 def dataset_id(client: PaperspaceClient, dataset: str) -> str:
     """The id of a dataset that is given by its id, its name, or a reference."""
-    from mlflow_dsver.providers.paperspace.finding import dataset_id
+    from mlflow_dsver.providers.paperspace.lookup import dataset_id
 
     return dataset_id(client, parse(dataset).dataset if "://" in dataset else dataset)
 
 
 def version_id(client: PaperspaceClient, reference: str) -> tuple[str, str]:
     """Ids of the dataset and the version that a reference names, by the version's id or a tag; committed or not."""
-    from mlflow_dsver.providers.paperspace.finding import dataset_id, selected
+    from mlflow_dsver.providers.paperspace.lookup import dataset_id, selected
 
     ref = reference_of(reference)
     dataset = dataset_id(client, ref.dataset)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.text import human_bytes, human_count, one_line
-from mlflow_dsver.versions import DatasetVersion, Link
 
 if TYPE_CHECKING:
     from mlflow_dsver.providers.local.maintenance import CheckReport, Collection

@@ -18,14 +18,14 @@ from typing import NoReturn
 
 import click
 
-from mlflow_dsver import inputs as outside
 from mlflow_dsver import settings
 from mlflow_dsver.cli.output import complain
 from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference
-from mlflow_dsver.new_versions import NewVersion, parse_new
-from mlflow_dsver.providers.asking import Answer, ask
-from mlflow_dsver.providers.creating import create_once
-from mlflow_dsver.refs import check_role, parse
+from mlflow_dsver.model.new_versions import NewVersion, parse_new
+from mlflow_dsver.model.refs import check_role, parse
+from mlflow_dsver.resolution import inputs as outside
+from mlflow_dsver.resolution.creation import create_once
+from mlflow_dsver.resolution.provider_call import Resolution, ask
 from mlflow_dsver.text import one_line
 
 CANNOT_RUN, NOT_THERE = 126, 127
@@ -100,7 +100,7 @@ def _wanted(options: Sequence[str], frozen: bool) -> dict[str, str]:
     wanted = outside.wanted() | _parsed(options, "--input")
     if wanted:
         return wanted
-    from mlflow_dsver.lock import find_lock, read_lock
+    from mlflow_dsver.resolution.lock_file import find_lock, read_lock
 
     path = find_lock()
     return {role: entry.requested for role, entry in read_lock(path).items()} if frozen or path.exists() else {}
@@ -129,13 +129,13 @@ def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: 
     return {**wanted, **given}
 
 
-def _answers_from_above() -> dict[str, Answer]:
+def _answers_from_above() -> dict[str, Resolution]:
     """By the words that asked, what a launcher above this one hands down."""
     offline = outside.handed_down_offline()
-    return {text: Answer(version, text in offline) for text, version in outside.handed_down().items()}
+    return {text: Resolution(version, text in offline) for text, version in outside.handed_down().items()}
 
 
-def _resolve(asked: Mapping[str, str], answers: dict[str, Answer], policy: settings.OnError) -> None:
+def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: settings.OnError) -> None:
     """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so.
 
     New versions are made first: what else is asked for of their datasets means them.
@@ -156,11 +156,11 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Answer], policy: setti
             answers[str(new)] = answers[str(new.dataset)] = answers[text]
 
 
-def _answer(text: str, policy: settings.OnError) -> Answer:
+def _answer(text: str, policy: settings.OnError) -> Resolution:
     """What the provider says now; under the policy `offline` what it said last, if it cannot be reached."""
     new = parse_new(text)
     if new is not None:
-        return Answer(create_once(new))
+        return Resolution(create_once(new))
     found = ask(text, offline=policy == "offline", job="launcher resolved")
     if found.unreached is not None:
         complain(f"{parse(text).provider} cannot be reached: {found.unreached}")
@@ -168,7 +168,7 @@ def _answer(text: str, policy: settings.OnError) -> Answer:
 
 
 def _variables(
-    wanted: Mapping[str, str], found: Mapping[str, Answer], answers: Mapping[str, Answer]
+    wanted: Mapping[str, str], found: Mapping[str, Resolution], answers: Mapping[str, Resolution]
 ) -> dict[str, str]:
     """The settings for the command, by their names without the prefix. A role without an answer is left out."""
     told = {}
@@ -182,16 +182,16 @@ def _variables(
     return told
 
 
-def _as_locked(asked: Mapping[str, str], found: Mapping[str, Answer]) -> dict[str, str]:
+def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
     """The settings that keep the processes below to the lock file. Raises LockConflict when something has moved."""
-    from mlflow_dsver.lock import find_lock, refuse_moved
+    from mlflow_dsver.resolution.lock_file import find_lock, refuse_moved
 
     path = find_lock()
     refuse_moved(asked, {role: each.version for role, each in found.items()}, path)
     return {"FROZEN": "1", "LOCK": str(path)}
 
 
-def _say(asked: Mapping[str, str], found: Mapping[str, Answer]) -> None:
+def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
     told = []
     for role, each in found.items():
         words = "" if asked[role] == str(each.version.ref) else f" ({one_line(asked[role])})"

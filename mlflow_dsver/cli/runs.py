@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from mlflow_dsver.cli import render
-from mlflow_dsver.cli.counting import counting
 from mlflow_dsver.cli.output import complain, emit, json_option
+from mlflow_dsver.cli.progress import counted
 from mlflow_dsver.cli.render import Lines
 from mlflow_dsver.text import one_line
 
 if TYPE_CHECKING:
-    from mlflow_dsver.tracking.backfill import Outcome, State
+    from mlflow_dsver.tracking.bulk_attach import Outcome, State
 
 
 @click.command()
@@ -108,15 +108,15 @@ def attach(run: str | None, reference: str | None, role: str, source: BinaryIO |
 
 
 def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
-    from mlflow_dsver.tracking import backfill
+    from mlflow_dsver.tracking import bulk_attach
 
-    rows = backfill.read(source, source.name, role)
-    counts: Counter[backfill.State] = Counter()
+    rows = bulk_attach.read(source, source.name, role)
+    counts: Counter[bulk_attach.State] = Counter()
     shown_as_it_goes = sys.stdout.isatty() and not as_json
-    with counting("attaching", 0 if shown_as_it_goes else len(rows)) as one_more:
+    with counted("attaching", 0 if shown_as_it_goes else len(rows)) as one_more:
 
-        def outcomes() -> Iterator[backfill.Outcome]:
-            for outcome in backfill.attach_all(rows):
+        def outcomes() -> Iterator[bulk_attach.Outcome]:
+            for outcome in bulk_attach.attach_all(rows):
                 counts[outcome.state] += 1
                 one_more()
                 yield outcome
@@ -126,7 +126,7 @@ def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
             emit(True, {"rows": told, "counts": {str(state): count for state, count in counts.items()}})
         else:
             emit(False, None, Lines(_attached_lines(outcomes(), counts)))
-    return backfill.exit_code(counts)
+    return bulk_attach.exit_code(counts)
 
 
 def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iterator[str]:

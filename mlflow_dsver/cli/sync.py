@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mlflow_dsver.cli import render
-from mlflow_dsver.cli.counting import counting
 from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.cli.progress import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def sync(only_list: bool, forget: tuple[str, ...], as_json: bool) -> int:
     elif named:
         found = sending.forget(named)
     else:
-        with counting("syncing", sum(1 for _ in sending.waiting())) as one_more:
+        with counted("syncing", sum(1 for _ in sending.waiting())) as one_more:
             found = []
             for outcome in sending.sync(forget=bool(forget)):
                 found.append(outcome)

@@ -12,14 +12,14 @@ from mlflow_dsver.cli import deleting, render
 from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.content.progress import terminal
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, Unsupported
-from mlflow_dsver.new_versions import NewVersion
-from mlflow_dsver.providers.creating import create as new_version
+from mlflow_dsver.model.new_versions import NewVersion
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.resolutions import forget
+from mlflow_dsver.resolution.creation import create as new_version
+from mlflow_dsver.resolution.resolution_cache import forget
 from mlflow_dsver.text import one_line
-from mlflow_dsver.versions import DatasetVersion
 
 LOCAL = "local"
 

@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
+from mlflow_dsver.content.atomic_files import sync_open_file_system
 from mlflow_dsver.content.open_folder import OpenFolder, opened
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.files import sync_open_file_system
 from mlflow_dsver.os_names import os_text
 
 Flush = Callable[[int], bool]

@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver._version import __version__
-from mlflow_dsver.content.cache import Row, StatCache, stamp
 from mlflow_dsver.content.dirty_pages import RECENT, DirtyPages, flush_many, trusted_device
+from mlflow_dsver.content.gc_paused import gc_paused
 from mlflow_dsver.content.open_folder import OpenFolder, opened
+from mlflow_dsver.content.parallel_reading import LARGE, OnFile, Reader, Todo, read_parallel
 from mlflow_dsver.content.patterns import Rules, Selection, select
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.content.reading import LARGE, Reader, Take, Todo, spread
+from mlflow_dsver.content.stat_cache import Row, StatCache, stamp
 from mlflow_dsver.content.walk import Found, PassedOver, walk_selected
 from mlflow_dsver.errors import ContentError
-from mlflow_dsver.manifests import FileEntry, Manifest
-from mlflow_dsver.memory import no_collection
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.os_names import text_of
 from mlflow_dsver.text import one_line
 
-__all__ = ["Rules", "StatCache", "Take", "hash_file", "hash_folder"]
+__all__ = ["OnFile", "Rules", "StatCache", "hash_file", "hash_folder"]
 
 SAVE_EVERY = 60.0
 """Seconds after which the cache is saved in the middle of long work."""
@@ -53,7 +53,7 @@ def hash_folder(
     rules: Rules = _EVERYTHING,
     cache: StatCache | None = None,
     progress: Progress = SILENT,
-    take: Take | None = None,
+    take: OnFile | None = None,
     passed_over: PassedOver | None = None,
 ) -> Manifest:
     """The manifest of a folder's files; what counts as such is told in `mlflow_dsver.content.walk`.
@@ -67,7 +67,7 @@ def hash_folder(
     with opened(folder) as held:
         selection = select(held.descriptor, rules)
         memory = _Memory(cache, os.fsencode(held.real))
-        with no_collection():
+        with gc_paused():
             entries, todo, gone, recent = _decide(walk_selected(held, selection, passed_over), memory.rows())
         if not entries:
             raise ContentError(
@@ -86,7 +86,7 @@ def _read(
     todo: Todo,
     entries: list[FileEntry],
     memory: _Memory,
-    take: Take | None,
+    take: OnFile | None,
     progress: Progress,
 ) -> None:
     """Read what is to be read into the entries and the cache. Raises ContentError."""
@@ -94,7 +94,7 @@ def _read(
     large_files = sum(size >= LARGE for _, _, size in todo)
     pages = DirtyPages(trusted_device(held) if memory.used else None)
     reader = Reader(held.path, take, progress, large_files=large_files, root=held.descriptor, pages=pages)
-    for batch in spread(reader, todo):
+    for batch in read_parallel(reader, todo):
         for place, entry, fresh_stamp in batch:
             entries[place] = entry
             memory.keep(entry, fresh_stamp)

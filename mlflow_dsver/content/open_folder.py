@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from mlflow_dsver.content.cache import stamp
-from mlflow_dsver.content.problems import Problems, reason
+from mlflow_dsver.content.stat_cache import stamp
+from mlflow_dsver.content.walk_errors import WalkErrors, reason
 from mlflow_dsver.errors import ContentError
+from mlflow_dsver.model.refs import nearest
 from mlflow_dsver.os_names import os_text
-from mlflow_dsver.refs import nearest
 from mlflow_dsver.text import one_line
 
 MOVED = "replaced while the folder was read"
@@ -45,7 +45,7 @@ class OpenFolder:
         """Remember a link to a folder that was followed."""
         self._links.append((relative, stamp(link), (target.st_dev, target.st_ino)))
 
-    def check_links(self, problems: Problems) -> None:
+    def check_links(self, problems: WalkErrors) -> None:
         """Note the links that were replaced, or lead to another folder, since they were followed."""
         for relative, link, target in self._links:
             name = os_text(relative)
@@ -66,7 +66,7 @@ def opened(folder: Path) -> Iterator[OpenFolder]:
     try:
         descriptor = os.open(real, _FLAGS)
     except OSError as error:
-        problems = Problems()
+        problems = WalkErrors()
         problems.add(".", reason(error))
         problems.raise_any(folder)
         raise

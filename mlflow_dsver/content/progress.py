@@ -62,7 +62,7 @@ def terminal(label: str) -> Iterator[Progress]:
     if not sys.stderr or not sys.stderr.isatty() or settings.setting("PROGRESS") in ("no", "0", "off", "false"):
         yield SILENT
         return
-    from mlflow_dsver.content.bar import bar
+    from mlflow_dsver.content.progress_bar import progress_bar
 
-    with bar(label) as shown:
+    with progress_bar(label) as shown:
         yield shown

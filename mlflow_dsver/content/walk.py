@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from mlflow_dsver.content.open_folder import MOVED, OpenFolder, opened
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
-from mlflow_dsver.content.problems import Problems, reason
+from mlflow_dsver.content.walk_errors import WalkErrors, reason
 from mlflow_dsver.os_names import os_text, text_of
 
 __all__ = ["Found", "Rules", "walk", "walk_selected"]
@@ -82,7 +82,7 @@ def walk_selected(
     folder: OpenFolder, selection: Selection, passed_over: PassedOver | None = None
 ) -> Iterator[list[Found]]:
     """`walk` for rules that were read already; the files come in runs of up to some hundred."""
-    problems = Problems()
+    problems = WalkErrors()
     yield from _Walk(folder, selection, problems, passed_over).runs()
     problems.raise_any(folder.path)
 
@@ -91,7 +91,7 @@ class _Walk:
     """One walk through a folder."""
 
     def __init__(
-        self, folder: OpenFolder, selection: Selection, problems: Problems, passed_over: PassedOver | None
+        self, folder: OpenFolder, selection: Selection, problems: WalkErrors, passed_over: PassedOver | None
     ) -> None:
         self._folder = folder
         self._selection = selection
@@ -187,7 +187,7 @@ def _close(level: _Level) -> None:
         os.close(level.descriptor)
 
 
-def _checked_names(listing: _Listing, prefix: str, problems: Problems) -> _Listing:
+def _checked_names(listing: _Listing, prefix: str, problems: WalkErrors) -> _Listing:
     """Those with names in UTF-8; the others are noted, and names that are alike are warned of."""
     names = "/".join([key for key, _ in listing])
     if names.isascii():

@@ -11,7 +11,7 @@ import io
 import random
 from pathlib import Path
 
-from mlflow_dsver.files import atomic_write
+from mlflow_dsver.content.atomic_files import atomic_write
 
 TRAINING_IMAGES = 1347
 """How many of the images are for training; the rest, in the order of the original collection, is for the test."""

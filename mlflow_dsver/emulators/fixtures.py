@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import pytest
 
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.emulators.serving import Emulator
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 
 EMULATED_KEY = "emulated-key-0123456789"
 Running = TypeVar("Running", bound=Emulator)

@@ -24,9 +24,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.emulators.faults import Fault
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.files import atomic_write
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from mlflow_dsver.lineage.facts import Model, Run, Use
+from mlflow_dsver.record.facts import Model, Run, Use
 from mlflow_dsver.text import human_bytes
 
 TONES = {"MATCH": "good", "CHANGED": "bad", "MISSING": "bad"}

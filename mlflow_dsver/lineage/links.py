@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from mlflow_dsver.lineage.facts import Filter
 from mlflow_dsver.lineage.graph import Kind, NodeId
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record.facts import Filter
 
 _HTTP = re.compile(r"https?://[^\s\x00-\x20<>\"'`\\]+\Z", re.IGNORECASE)
 

@@ -23,10 +23,10 @@ from mlflow_dsver import settings
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.secrets import Secret
-from mlflow_dsver.versions import DatasetVersion, Grade
 
 SUGGESTION_LIMIT = 200
 """How many names or versions are looked through at most to suggest one that is near."""
@@ -63,7 +63,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LocalCopy:
     """Where the bytes of a version lie now, for whoever compares them with a record; nothing of it was checked.
 
     folder: holds the files under their paths; or, where `by_digest`, each content once, as `ab/<64 hex digits>`.
@@ -205,7 +205,7 @@ class Provider(ABC):
         """The version's manifest; None when the provider does not know its files."""
         return None
 
-    def at_hand(self, version: DatasetVersion) -> Place | None:
+    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
         """Where the version's bytes lie without being fetched, unchecked; None when they are not at hand.
 
         For checks, which must see what is there, damaged or not. Capability BYTES.

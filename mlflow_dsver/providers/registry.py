@@ -11,8 +11,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from mlflow_dsver.errors import SettingsError, UnknownProvider
+from mlflow_dsver.model.refs import nearest
 from mlflow_dsver.providers.interface import Provider
-from mlflow_dsver.refs import nearest
 
 GROUP = "mlflow_dsver.providers"
 

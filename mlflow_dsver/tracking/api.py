@@ -19,20 +19,29 @@ from typing import Any, get_args
 import mlflow
 from mlflow import MlflowClient
 
-from mlflow_dsver import ranks, settings
+from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument
-from mlflow_dsver.new_versions import NewVersion
-from mlflow_dsver.providers.creating import create
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking import answers, bounded, clients, pins, planning, recorded, recording, since
-from mlflow_dsver.tracking.linked import LinkedDataset
-from mlflow_dsver.tracking.planning import Plan
-from mlflow_dsver.tracking.recording import Recording
-from mlflow_dsver.tracking.resolving import InputLike, RefLike, as_written
-from mlflow_dsver.tracking.seam import unlinked
+from mlflow_dsver.model.new_versions import NewVersion
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.record import reader
+from mlflow_dsver.resolution import ranks, resolver
+from mlflow_dsver.resolution.creation import create
+from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written
+from mlflow_dsver.tracking import (
+    async_logging,
+    bounded_tasks,
+    clients,
+    dataset_changes,
+    parent_inputs,
+    resolved_inputs,
+)
+from mlflow_dsver.tracking.active_run import LinkedRun, arguments_of, give_up_run, start_with_retry
+from mlflow_dsver.tracking.async_logging import Recording
+from mlflow_dsver.tracking.autolog_patch import suppress_autolink
+from mlflow_dsver.tracking.linked_dataset import LinkedDataset
+from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.source import RUN_TO_RESUME
-from mlflow_dsver.tracking.starting import LinkedRun, arguments_of, give_up_run, start_patiently
-from mlflow_dsver.versions import DatasetVersion
 
 __all__ = ["attach", "create_version", "resolve", "start_run", "use"]
 
@@ -65,17 +74,17 @@ def start_run(
     policy, client = policy_of(on_error), clients.new_client()
     by_name = arguments_of(arguments, named)
     if inputs is None:
-        inputs = {role: link.requested for role, link in pins.of_parent(client, by_name).items()}
-    plan = planning.plan(client, inputs, policy, arguments=by_name)
-    resumed = planning.resumed(by_name)
+        inputs = {role: link.requested for role, link in parent_inputs.of_parent(client, by_name).items()}
+    plan = resolved_inputs.plan(client, inputs, policy, arguments=by_name)
+    resumed = resolved_inputs.resumed(by_name)
     if resumed:
         by_name["run_id"] = resumed
 
     def start() -> Any:
-        with unlinked():
+        with suppress_autolink():
             return mlflow.start_run(**by_name)
 
-    started = start_patiently(client, start, bounded.deadline())
+    started = start_with_retry(client, start, bounded_tasks.deadline())
     clients.remember(started.info.run_id, client)
     if not plan.asked:
         return LinkedRun(started, {})
@@ -96,17 +105,19 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
     that, and the others have the same version. Raises InputConflict when the run has another version in that role,
     the provider's errors, LockConflict in frozen mode, and TrackingError.
     """
-    policy, asked = policy_of(on_error), planning.roles({role: ref})
+    policy, asked = policy_of(on_error), resolved_inputs.roles({role: ref})
     active = mlflow.active_run()
     client = clients.new_client() if active is None else clients.client_of(active.info.run_id)
-    parents, own = (pins.of_active(active), pins.of(active.info.run_id)) if active is not None else ({}, {})
-    plan = planning.find(asked, policy, pinned=parents, own=own)
+    parents, own = (
+        (parent_inputs.of_active(active), parent_inputs.of(active.info.run_id)) if active is not None else ({}, {})
+    )
+    plan = resolved_inputs.find(asked, policy, pinned=parents, own=own)
     if active is None:
-        active = start_patiently(client, mlflow.start_run, bounded.deadline())
+        active = start_with_retry(client, mlflow.start_run, bounded_tasks.deadline())
         clients.remember(active.info.run_id, client)
     if not writes(active.info.run_id == RUN_TO_RESUME):
         return _datasets(plan, None)[role]
-    recording.settle(active.info.run_id)
+    async_logging.settle(active.info.run_id)
     made = link_started(client, active.info, plan, background=False)
     return _datasets(plan, made)[role]
 
@@ -118,11 +129,11 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     """
     if not isinstance(ref, DatasetVersion):
         parse(ref)  # a run that is there cannot have used a version that is made now
-    asked = planning.roles({role: ref})
+    asked = resolved_inputs.roles({role: ref})
     client = clients.new_client()
-    known: Any = bounded.read_run(client, bounded.deadline(), run_id)
-    plan = planning.find(asked, "raise", known=known, as_said=True)
-    have, found = recorded.links_of(known).get(role), plan.wanted[role]
+    known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    plan = resolved_inputs.find(asked, "raise", known=known, as_said=True)
+    have, found = reader.links_of(known).get(role), plan.wanted[role]
     grade = have.grade if have else found.link.grade.noting(ATTACHED_LATER)
     plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})
     return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
@@ -135,10 +146,12 @@ def resolve(ref: RefLike) -> DatasetVersion:
     what they meant to the first that asked. `get_provider(…).resolve(…)` asks in any case. Raises InvalidReference,
     UnknownProvider, NotFound and the provider's other errors.
     """
-    return answers.answer(ref).version
+    return resolver.answer(ref).version
 
 
-def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: bool | None = None) -> Recording:
+def link_started(
+    client: MlflowClient, info: Any, plan: ResolvedInputs, *, background: bool | None = None
+) -> Recording:
     """Put a plan on a run that has started. info: MLflow's RunInfo. background: None takes the setting.
 
     Raises what keeps the record from being written, if that is waited for and the policy is `raise`; a conflict
@@ -146,10 +159,12 @@ def link_started(client: MlflowClient, info: Any, plan: Plan, *, background: boo
     """
     if background is None:
         background = settings.switch("BACKGROUND", default=True)
-        plan = plan.with_changes(since.tell(client.tracking_uri, str(info.experiment_id), plan.wanted.values()))
+        plan = plan.with_changes(
+            dataset_changes.log_dataset_changes(client.tracking_uri, str(info.experiment_id), plan.wanted.values())
+        )
     clients.remember(info.run_id, client)
-    pins.pin(info.run_id, plan.links)
-    made = recording.begin(client, info, plan, background=background)
+    parent_inputs.pin(info.run_id, plan.links)
+    made = async_logging.begin(client, info, plan, background=background)
     if background:
         return made
     try:
@@ -169,7 +184,7 @@ def writes(resumed: object) -> bool:
     return rank is None or rank.number == 0
 
 
-def _datasets(plan: Plan, recording: Recording | None) -> dict[str, LinkedDataset]:
+def _datasets(plan: ResolvedInputs, recording: Recording | None) -> dict[str, LinkedDataset]:
     wanted, failed = plan.wanted, plan.failed
     return {
         role: LinkedDataset(role, as_written(ref), wanted[role].link, None, recording)
@@ -199,7 +214,7 @@ def create_version(
     """
     dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
     made = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
-    answers.forget(made.ref)
+    resolver.forget(made.ref)
     return made
 
 

@@ -15,12 +15,13 @@ import mlflow
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.resolution import resolver
+from mlflow_dsver.resolution.version_files import InputLike
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import answers, api, clients, pins, planning, recording, seam
-from mlflow_dsver.tracking.guards import seal_at_end
-from mlflow_dsver.tracking.planning import Plan
-from mlflow_dsver.tracking.resolving import InputLike
-from mlflow_dsver.tracking.starting import arguments_of
+from mlflow_dsver.tracking import api, async_logging, autolog_patch, clients, parent_inputs, resolved_inputs
+from mlflow_dsver.tracking.active_run import arguments_of
+from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
+from mlflow_dsver.tracking.run_hooks import seal_at_end
 
 _logger = logging.getLogger(__name__)
 _inputs: dict[str, InputLike] = {}
@@ -37,16 +38,16 @@ def autolink(inputs: Mapping[str, InputLike], *, on_error: settings.OnError | No
     Raises InvalidReference.
     """
     global _on_error
-    asked = planning.roles(inputs)
+    asked = resolved_inputs.roles(inputs)
     policy = None if on_error is None else api.policy_of(on_error)
-    answers.ask_anew()
+    resolver.ask_anew()
     _inputs.clear()
     _inputs.update(asked)
     _on_error = policy
-    seam.install()
+    autolog_patch.install()
 
 
-def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None:
+def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> ResolvedInputs | None:
     """What the run that is about to start will be linked to; None for nothing. Raises only if a person is strict."""
     policy: settings.OnError = "warn"
     strict = False
@@ -54,12 +55,12 @@ def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None
         by_name = arguments_of(arguments, named)
         strict = settings.switch("FROZEN", default=False)
         policy = _policy()
-        plan = planning.plan(clients.new_client(), _inputs, policy, arguments=by_name, reuse=True)
-        return plan if plan.asked and api.writes(planning.resumed(by_name)) else None
+        plan = resolved_inputs.plan(clients.new_client(), _inputs, policy, arguments=by_name, reuse=True)
+        return plan if plan.asked and api.writes(resolved_inputs.resumed(by_name)) else None
     except DsverError as error:
         if strict or policy == "raise":
             raise
-        return Plan(policy, refused=error)
+        return ResolvedInputs(policy, refused=error)
     except Exception as error:
         if strict or policy == "raise":
             raise
@@ -67,7 +68,7 @@ def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Plan | None
         return None
 
 
-def started(run: Any, plan: Plan | None) -> None:
+def started(run: Any, plan: ResolvedInputs | None) -> None:
     """Put the plan on MLflow's run that has started. Raises only under the policy `raise`, when it is waited for."""
     if plan is None:
         return
@@ -84,8 +85,8 @@ def ending() -> None:
     active = mlflow.active_run()
     if active is None:
         return
-    recording.settle(active.info.run_id)
-    if pins.of(active.info.run_id):
+    async_logging.settle(active.info.run_id)
+    if parent_inputs.of(active.info.run_id):
         seal_at_end(active.info.run_id)
 
 

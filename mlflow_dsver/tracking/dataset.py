@@ -8,9 +8,9 @@ from typing import Any
 from mlflow.data.dataset import Dataset
 from mlflow.entities import DatasetInput, InputTag
 
-from mlflow_dsver.tracking import record
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.record import schema
 from mlflow_dsver.tracking.source import DatasetVersionSource
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 
 class VersionedDataset(Dataset):  # type: ignore[misc]
@@ -32,14 +32,14 @@ class VersionedDataset(Dataset):  # type: ignore[misc]
         digest: str | None = None,
     ) -> None:
         self.version = version
-        self._profile = record.profile(version, requested, grade, files, changes)
+        self._profile = schema.profile(version, requested, grade, files, changes)
         super().__init__(DatasetVersionSource.of(version, requested), name=str(version.ref), digest=digest)
 
     def __repr__(self) -> str:
         return f"VersionedDataset({self.name!r}, digest={self.digest!r})"
 
     def _compute_digest(self) -> str:
-        return record.digest(self.version)
+        return schema.digest(self.version)
 
     @property
     def profile(self) -> dict[str, str]:

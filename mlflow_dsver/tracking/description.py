@@ -10,10 +10,11 @@ from typing import Any
 
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.lineage.links import MLflow, web_address
+from mlflow_dsver.model.versions import Link
+from mlflow_dsver.record import schema
 from mlflow_dsver.text import markdown, markdown_code
-from mlflow_dsver.tracking import bounded, clients, record, writing
+from mlflow_dsver.tracking import bounded_tasks, clients, record_writer
 from mlflow_dsver.tracking.history import inputs_of
-from mlflow_dsver.versions import Link
 
 NOTE = "mlflow.note.content"
 """The tag in which MLflow keeps a run's description."""
@@ -26,18 +27,20 @@ def describe(run_id: str) -> str:
     Raises RunNotFound, and TrackingError when MLflow refuses or the description would become longer than MLflow
     keeps; nothing is written then.
     """
-    client, until = clients.new_client(), bounded.deadline()
-    run: Any = bounded.read_run(client, until, run_id)
+    client, until = clients.new_client(), bounded_tasks.deadline()
+    run: Any = bounded_tasks.read_run(client, until, run_id)
     block = render(str(run.info.experiment_id), inputs_of(run_id))
     text = placed(run.data.tags.get(NOTE, ""), block)
-    if len(text) > record.VALUE_LIMIT:
+    if len(text) > schema.VALUE_LIMIT:
         raise TrackingError(
             f"the description of run {run_id} would be too long",
-            expected=f"at most {record.VALUE_LIMIT} characters",
+            expected=f"at most {schema.VALUE_LIMIT} characters",
             got=len(text),
             done="Nothing was written",
         )
-    bounded.within(client, until, f"describe run {run_id}", lambda: writing.put_tags(client, run_id, {NOTE: text}))
+    bounded_tasks.within(
+        client, until, f"describe run {run_id}", lambda: record_writer.put_tags(client, run_id, {NOTE: text})
+    )
     return block
 
 

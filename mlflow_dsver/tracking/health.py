@@ -12,7 +12,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
 from mlflow_dsver.tracking.addresses import shown_address
-from mlflow_dsver.tracking.bounded import within
+from mlflow_dsver.tracking.bounded_tasks import within
 from mlflow_dsver.tracking.clients import needs_mlflow, new_client
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 

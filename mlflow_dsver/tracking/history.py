@@ -17,12 +17,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import DsverError, InvalidReference, NotFound
-from mlflow_dsver.refs import LATEST, DatasetRef, check_role, parse
+from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
+from mlflow_dsver.record import reader, schema
+from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, clients, record, recorded
-from mlflow_dsver.tracking.resolving import RefLike, resolve
+from mlflow_dsver.tracking import bounded_tasks, clients
 from mlflow_dsver.tracking.run_search import RunSearch
-from mlflow_dsver.versions import DatasetVersion, Grade, Link, date_text
 
 MAX_LINK_JSON = 32 << 20
 """Bytes of `dsver/R.json` from which on it is not read."""
@@ -70,17 +71,17 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     Raises RunNotFound, and TrackingError when the run cannot be read.
     """
     client = clients.new_client(tracking_uri)
-    return inputs_in(client, bounded.read_run(client, bounded.deadline(), run_id))
+    return inputs_in(client, bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id))
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
     """The links of a run that was read already; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
-    links, until = recorded.all_links_of(run), bounded.deadline()
+    links, until = reader.all_links_of(run), bounded_tasks.deadline()
     if not links:
         return []
-    ours = [role for role in links if recorded.version_text(run, role) is not None]
+    ours = [role for role in links if reader.version_text(run, role) is not None]
     what = f"show the artifacts of run {run.info.run_id}"
-    whole = bounded.within(client, until, what, lambda: _artifacts(client, run, ours))
+    whole = bounded_tasks.within(client, until, what, lambda: _artifacts(client, run, ours))
     return [_agreed(run, link, whole.get(role)) for role, link in links.items()]
 
 
@@ -171,8 +172,8 @@ def _uses(runs: Iterable[Any], wanted: Callable[[Link], bool], role: str | None)
     """What the runs used of what is wanted: a search finds too much, as in a pattern `_` and `%` are anything."""
     for run in runs:
         started = run.info.start_time
-        for used_as, link in recorded.all_links_of(run).items():
-            if wanted(link) and (role is None or recorded.is_role(used_as, role, run)):
+        for used_as, link in reader.all_links_of(run).items():
+            if wanted(link) and (role is None or reader.is_role(used_as, role, run)):
                 yield RunUse(
                     run_id=run.info.run_id,
                     run_name=run.info.run_name or "",
@@ -193,7 +194,7 @@ def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
         for role in roles:
             try:
-                name = f"{record.FOLDER}/{record.json_name(role)}"
+                name = f"{schema.FOLDER}/{schema.json_name(role)}"
                 path = Path(folder, "link.json")
                 repository._download_file(name, str(path))  # one request, and no progress bar
                 if path.stat().st_size > MAX_LINK_JSON:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from mlflow import MlflowClient
 
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.tracking import clients, record, writing
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.record import schema
+from mlflow_dsver.tracking import clients, record_writer
 
 
 def add(client: MlflowClient, run_id: str, manifests: Mapping[str, Manifest]) -> None:
@@ -24,13 +25,13 @@ def add(client: MlflowClient, run_id: str, manifests: Mapping[str, Manifest]) ->
     tags: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for role, manifest in manifests.items():
-        tags[record.key(role, record.LOADED_DIGEST)] = manifest.digest
-        name, sums = record.manifest_name(role), record.key(role, "artifacts")
+        tags[schema.key(role, schema.LOADED_DIGEST)] = manifest.digest
+        name, sums = schema.manifest_name(role), schema.key(role, "artifacts")
         before = run.data.tags.get(sums, "")
-        known = record.parse_artifacts(before) or {}
-        if record.json_name(role) in known and name not in known:
+        known = schema.parse_artifacts(before) or {}
+        if schema.json_name(role) in known and name not in known:
             files[name] = manifest.to_bytes()
-            tags[sums] = record.artifacts_text({name: files[name]}, before)
-    writing.put_tags(client, run_id, tags)
+            tags[sums] = schema.artifacts_text({name: files[name]}, before)
+    record_writer.put_tags(client, run_id, tags)
     if files:
-        clients.put_files(client, run.info.artifact_uri, record.FOLDER, files)
+        clients.put_files(client, run.info.artifact_uri, schema.FOLDER, files)

@@ -19,17 +19,17 @@ from typing import Any, Protocol
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.lineage.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
 from mlflow_dsver.lineage.links import dataset_filter
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import date_value
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
+from mlflow_dsver.record.reader import all_links_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.model_origins import origins
 from mlflow_dsver.tracking.queries import Tracking
-from mlflow_dsver.tracking.recorded import all_links_of
 from mlflow_dsver.tracking.run_search import RunSearch
 from mlflow_dsver.tracking.source import SOURCE_TYPE
-from mlflow_dsver.versions import date_value
 
 PAGE = 50
 MOST = 1000
@@ -241,7 +241,7 @@ def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
         "web_url": url if isinstance(url, str) else None,
         "dataset_name": name if isinstance(name, str) and name else None,
         "grade": str(shown.get("grade") or "")[:40],
-        "tags": record.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
+        "tags": schema.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
         "created": _date(shown.get("created")),
     }
 
@@ -303,7 +303,7 @@ def _created(run: Any) -> dict[str, datetime | None]:
     """Role to the time when its version was made, where the dataset's profile says it."""
     inputs = run.inputs.dataset_inputs if run.inputs else []
     ours = [each for each in inputs if each.dataset.source_type == SOURCE_TYPE]
-    return {record.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
+    return {schema.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
 
 
 def _object(text: str) -> dict[str, Any]:

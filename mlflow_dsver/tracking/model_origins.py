@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from mlflow_dsver.lineage.facts import version_of
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record.facts import version_of
 from mlflow_dsver.tracking.queries import ModelVersion
 
 Origins = Mapping[str, DatasetRef]

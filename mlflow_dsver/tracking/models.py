@@ -16,17 +16,17 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import TrackingError
-from mlflow_dsver.lineage.facts import Model, Run
-from mlflow_dsver.refs import LATEST, DatasetRef, parse
+from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion, Link
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import Model, Run
+from mlflow_dsver.record.reader import all_links_of
+from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import record
 from mlflow_dsver.tracking.clients import new_client
 from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of_version, with_models
 from mlflow_dsver.tracking.model_origins import Origins, origins
 from mlflow_dsver.tracking.queries import Tracking
-from mlflow_dsver.tracking.recorded import all_links_of
-from mlflow_dsver.tracking.resolving import RefLike, resolve
-from mlflow_dsver.versions import DatasetVersion, Link
 
 DATASETS_TAG = "dsver.datasets"
 """On a registered model: the references that its newest version was made from, separated by blanks."""
@@ -68,7 +68,7 @@ def tag_model(name: str, version: str) -> dict[str, str]:
             client.set_model_version_tag(name, version, key, value)
         if tags:
             references = " ".join(dict.fromkeys(str(link.version.ref) for link in links.values()))
-            client.set_registered_model_tag(name, DATASETS_TAG, references[: record.VALUE_LIMIT])
+            client.set_registered_model_tag(name, DATASETS_TAG, references[: schema.VALUE_LIMIT])
         model_id = registered_model(found).model_id
         if tags and model_id:
             client.set_logged_model_tags(model_id, tags)
@@ -137,7 +137,7 @@ def _uses(run: Run) -> Iterator[ModelUse]:
 def _tags(links: Sequence[Link]) -> dict[str, str]:
     tags: dict[str, str] = {}
     for link in links:
-        tags.update(record.tags(link))
+        tags.update(schema.tags(link))
     return tags
 
 

@@ -16,12 +16,13 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import NotFound, TrackingError
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.reader import InputFacts, dataset_inputs_of, sources_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import clients, record
-from mlflow_dsver.tracking.bounded import deadline, read_run, within
-from mlflow_dsver.tracking.recorded import InputFacts, dataset_inputs_of, sources_of
+from mlflow_dsver.tracking import clients
+from mlflow_dsver.tracking.bounded_tasks import deadline, read_run, within
+from mlflow_dsver.tracking.record_writer import put_tags
 from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
-from mlflow_dsver.tracking.writing import put_tags
 
 MAX_FILE = 1 << 30
 """Bytes of one file of a record at most, and of all files of a run's record that are read at a time."""
@@ -137,12 +138,12 @@ class Tracking:
             repository = clients.artifacts(self._client, run.artifact_uri)
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
                 found: dict[str, bytes] = {}
-                infos = repository.list_artifacts(record.FOLDER) or []
+                infos = repository.list_artifacts(schema.FOLDER) or []
                 sizes = {each.path.rpartition("/")[2]: each.file_size or 0 for each in infos if not each.is_dir}
                 listed = {name: size for name, size in sizes.items() if name.endswith(wanted)}
                 _check_size(listed)
                 for name in listed:
-                    found[name] = _content(repository, f"{record.FOLDER}/{name}", scratch)
+                    found[name] = _content(repository, f"{schema.FOLDER}/{name}", scratch)
                     _check_size({each: len(content) for each, content in found.items()})
                 return found
 
@@ -154,7 +155,7 @@ class Tracking:
 
         def work() -> dict[str, bytes]:
             repository = clients.artifacts(self._client, run.artifact_uri)
-            folders = ["", *(name for name in _names(repository, "", folders=True) if name != record.FOLDER)]
+            folders = ["", *(name for name in _names(repository, "", folders=True) if name != schema.FOLDER)]
             found = {}
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
                 for folder in folders[:50]:
@@ -168,7 +169,7 @@ class Tracking:
 
     def write_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, ended or not, in one request. Raises TrackingError."""
-        told = {key: one_line(value, record.VALUE_LIMIT) for key, value in tags.items()}
+        told = {key: one_line(value, schema.VALUE_LIMIT) for key, value in tags.items()}
         within(
             self._client,
             deadline(),
@@ -229,7 +230,7 @@ def _begun(since: datetime | None) -> str:
 
 
 def _is_linked(run: RunFacts) -> bool:
-    return bool(run.sources) or record.SCHEMA_TAG in run.tags
+    return bool(run.sources) or schema.SCHEMA_TAG in run.tags
 
 
 def facts_of(run: Any, experiment: str) -> RunFacts:

@@ -28,9 +28,10 @@ from mlflow.entities import ViewType
 
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
 from mlflow_dsver.lineage.links import dataset_filter
-from mlflow_dsver.refs import DatasetRef, parse
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.record import schema
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded, record
+from mlflow_dsver.tracking import bounded_tasks
 from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.source import SOURCE_TYPE
 
@@ -46,10 +47,10 @@ NAMES = 100
 IDS = 200
 """Ids of runs in one search at most."""
 
-LINKED = f"tags.`{record.SCHEMA_TAG}` LIKE '%'"
+LINKED = f"tags.`{schema.SCHEMA_TAG}` LIKE '%'"
 """MLflow's filter for runs that have a record of ours."""
 
-_INCOMPLETE = f"tags.`{record.ERROR_TAG}` LIKE '%'"
+_INCOMPLETE = f"tags.`{schema.ERROR_TAG}` LIKE '%'"
 ANY_INPUT = "dataset.name LIKE '%'"
 """MLflow's filter for runs that have any dataset input."""
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
@@ -137,7 +138,7 @@ def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterat
     token: str | None = None
     while True:
         ask = partial(search, max_results=PAGE, page_token=token)
-        page: Any = bounded.within(client, bounded.deadline(), what, ask)
+        page: Any = bounded_tasks.within(client, bounded_tasks.deadline(), what, ask)
         if page:
             yield page
         following = page.token or None
@@ -159,7 +160,7 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
     store = client._tracking_client.store
     if getattr(store, "engine", None) is not None:
         what = "list datasets"
-        told = bounded.within(client, bounded.deadline(), what, partial(_names_in, store.engine))
+        told = bounded_tasks.within(client, bounded_tasks.deadline(), what, partial(_names_in, store.engine))
         return frozenset(name for name, digest in told if not _is_ours(name, digest)), frozenset()
     found: set[str] = set()
     unknown: set[str] = set()
@@ -167,7 +168,9 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
     while waiting:
         some = waiting.pop()
         try:
-            summaries = bounded.within(client, bounded.deadline(), "list datasets", partial(_summaries, store, some))
+            summaries = bounded_tasks.within(
+                client, bounded_tasks.deadline(), "list datasets", partial(_summaries, store, some)
+            )
         except DsverError as error:
             _logger.info("dataset summaries: %s", one_line(error, 300))
             summaries = None

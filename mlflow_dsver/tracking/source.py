@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.data.dataset_source import DatasetSource
 
 if TYPE_CHECKING:
-    from mlflow_dsver.versions import DatasetVersion
+    from mlflow_dsver.model.versions import DatasetVersion
 
 SOURCE_TYPE = "dataset_version"
 MAX_JSON = 2047
@@ -87,14 +87,14 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
         then not to be written to. Raises NotFound when the version is gone, CorruptObject when its content is no
         longer what was recorded, and the errors of the provider.
         """
-        from mlflow_dsver.tracking.resolving import files_of
+        from mlflow_dsver.resolution.version_files import files_of
 
         return str(files_of(self.reference, self.content_digest, Path(dst_path) if dst_path is not None else None))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object on the run; `url` and `dataset_name` are there when there is one, other keys always."""
         from mlflow_dsver.errors import InvalidReference
-        from mlflow_dsver.refs import parse
+        from mlflow_dsver.model.refs import parse
 
         try:
             ref = parse(self.reference)
@@ -144,9 +144,9 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
     def _can_resolve(raw_source: Any) -> bool:
         """Whether this is one of our values, or text whose scheme is an installed provider; never raises."""
         try:
+            from mlflow_dsver.model.refs import DatasetRef
+            from mlflow_dsver.model.versions import DatasetVersion
             from mlflow_dsver.providers.registry import names
-            from mlflow_dsver.refs import DatasetRef
-            from mlflow_dsver.versions import DatasetVersion
 
             if isinstance(raw_source, str):
                 scheme = _SCHEME.match(raw_source)
@@ -157,7 +157,7 @@ class DatasetVersionSource(DatasetSource):  # type: ignore[misc]
 
     @classmethod
     def _resolve(cls, raw_source: Any) -> DatasetVersionSource:
-        from mlflow_dsver.tracking.resolving import as_written, resolve
+        from mlflow_dsver.resolution.version_files import as_written, resolve
 
         return cls.of(resolve(raw_source), as_written(raw_source))
 
@@ -186,9 +186,9 @@ def _link_without_a_line() -> None:
     if not os.environ.get("MLFLOW_DSVER_INPUTS", "").strip():
         return
     try:
-        from mlflow_dsver.tracking import seam
+        from mlflow_dsver.tracking import autolog_patch
 
-        seam.install()
+        autolog_patch.install()
     except Exception as error:  # noqa: BLE001
         logging.getLogger(__name__).warning("MLFLOW_DSVER_INPUTS: runs are not linked: %s", error)
 

@@ -31,16 +31,17 @@ from mlflow_dsver.errors import (
     StoreError,
     TrackingError,
 )
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.versions import Grade, Link, date_text
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.completeness import error_keys, is_recorded
 from mlflow_dsver.text import error_line, one_line
-from mlflow_dsver.tracking import bounded, clients, journal, record, writing
+from mlflow_dsver.tracking import bounded_tasks, clients, outbox, record_writer
 from mlflow_dsver.tracking.addresses import address
-from mlflow_dsver.tracking.confirming import confirm
-from mlflow_dsver.tracking.journal import Entry, Ticket
-from mlflow_dsver.tracking.standing import error_keys, stands
-from mlflow_dsver.tracking.writing import Wanted
-from mlflow_dsver.versions import Grade, Link, date_text
+from mlflow_dsver.tracking.outbox import Entry, OutboxEntry
+from mlflow_dsver.tracking.reconcile import confirm
+from mlflow_dsver.tracking.record_writer import PendingLink
 
 _logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Outcome:
     @property
     def id(self) -> str:
         """What the entry is called; `forget` takes it."""
-        return journal.entry_id(self.path)
+        return outbox.entry_id(self.path)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; run_id, tracking, created and inputs only where the entry could be read."""
@@ -119,7 +120,7 @@ def sync(*, forget: bool = False) -> Iterator[Outcome]:
     forget: drop entries that cannot be sent, since the run is gone or has another version in the role by now.
     Raises StoreError when the journal cannot be listed.
     """
-    journal.tidy()
+    outbox.tidy()
     silent = _Silent()
     for outcome, ticket in _entries():
         if outcome.entry is None or ticket is None:
@@ -160,7 +161,7 @@ def _names_of(outcome: Outcome) -> set[str]:
 
 def _forgotten(outcome: Outcome) -> Outcome:
     try:
-        dropped = journal.drop(outcome.path)
+        dropped = outbox.drop(outcome.path)
     except OSError as error:
         raise StoreError(f"{outcome.path} cannot be deleted: {error.strerror or error}") from error
     if dropped:
@@ -173,7 +174,7 @@ def exit_code(states: Sequence[State]) -> int:
     return 1 if FINDINGS & set(states) else 3 if COULD_NOT & set(states) else 0
 
 
-def _entries() -> Iterator[tuple[Outcome, Ticket | None]]:
+def _entries() -> Iterator[tuple[Outcome, OutboxEntry | None]]:
     """The journal's entries as they wait; last those that cannot be read, without a ticket."""
     unreadable: list[Outcome] = []
 
@@ -181,7 +182,7 @@ def _entries() -> Iterator[tuple[Outcome, Ticket | None]]:
         unreadable.append(Outcome(State.UNREADABLE, path, None, one_line(why)))
 
     try:
-        with closing(journal.waiting(note)) as found:
+        with closing(outbox.waiting(note)) as found:
             for path, entry, ticket in found:
                 yield Outcome(State.WAITING, path, entry, entry.error or ""), ticket
     except OSError as error:
@@ -213,7 +214,7 @@ def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
         raise TrackingError(f"not asked again: {silent.stores[entry.tracking]}")
     try:
         client = _client(entry.tracking)
-        known: Any = bounded.read_run(client, bounded.deadline(), entry.run_id)
+        known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), entry.run_id)
     except RunNotFound:
         raise
     except TrackingError as error:
@@ -232,7 +233,7 @@ def _client(kept: str) -> MlflowClient:
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
     asked = SimpleNamespace(tracking_uri=uri)
-    return bounded.within(asked, bounded.deadline(), "open the store", lambda: clients.new_client(uri))
+    return bounded_tasks.within(asked, bounded_tasks.deadline(), "open the store", lambda: clients.new_client(uri))
 
 
 def _place(uri: str) -> Path | None:
@@ -246,39 +247,39 @@ def _place(uri: str) -> Path | None:
 
 def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
     """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
-    writing.refuse_conflicts(known, entry.links)
-    until = bounded.deadline()
+    record_writer.refuse_conflicts(known, entry.links)
+    until = bounded_tasks.deadline()
     what = f"show the artifacts of run {entry.run_id}"
-    names = bounded.within(client, until, what, lambda: _names(client, entry, known))
-    manifests = {link.role: record.manifest_name(link.role) for link in entry.links}
+    names = bounded_tasks.within(client, until, what, lambda: _names(client, entry, known))
+    manifests = {link.role: schema.manifest_name(link.role) for link in entry.links}
     if names is not None and set(manifests.values()) <= names:
         return False
-    wanted = [Wanted(link, _manifest(link, silent), entry.overridden.get(link.role)) for link in entry.links]
+    wanted = [PendingLink(link, _manifest(link, silent), entry.overridden.get(link.role)) for link in entry.links]
     lacking = [
         each for each in wanted if each.manifest is not None and manifests[each.link.role] not in (names or ())
     ]
     if names is not None and not lacking:
         return False
-    until = bounded.deadline()
-    bounded.within(
+    until = bounded_tasks.deadline()
+    bounded_tasks.within(
         client,
         until,
         f"link run {entry.run_id}",
-        lambda: writing.write(client, known.info, _with_an_error(known), wanted, until),
+        lambda: record_writer.write(client, known.info, _with_an_error(known), wanted, until),
     )
     return True
 
 
 def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
-    if not stands(known, entry.links, entry.overridden):
+    if not is_recorded(known, entry.links, entry.overridden):
         return None
     try:
-        listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(record.FOLDER)
+        listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(schema.FOLDER)
     except Exception as error:  # the tracking server has just answered; it is the artifact store that says no
-        raise writing.incomplete(entry.run_id, map(record.json_name, sorted(_roles(entry))), error) from error
+        raise record_writer.incomplete(entry.run_id, map(schema.json_name, sorted(_roles(entry))), error) from error
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
-    return names if {record.CARD_NAME, *(record.json_name(link.role) for link in entry.links)} <= names else None
+    return names if {schema.CARD_NAME, *(schema.json_name(link.role) for link in entry.links)} <= names else None
 
 
 def _roles(entry: Entry) -> set[str]:
@@ -287,7 +288,7 @@ def _roles(entry: Entry) -> set[str]:
 
 def _with_an_error(known: Any) -> Any:
     """The run as read, for `writing.write`: an error on it makes it write the artifacts even if all else is there."""
-    tags = {**known.data.tags, record.ERROR_TAG: "not whole"}
+    tags = {**known.data.tags, schema.ERROR_TAG: "not whole"}
     data = SimpleNamespace(params=known.data.params, tags=tags)
     return SimpleNamespace(info=known.info, data=data, inputs=known.inputs)
 
@@ -310,7 +311,7 @@ def _confirmed(
     client: MlflowClient, entry: Entry, known: Any, sent: bool, silent: _Silent
 ) -> tuple[State, str, bool]:
     """Ask the providers about roles that were linked offline, and put on the run what they say."""
-    have = {key: text for link in entry.links for key, text in record.tags(link).items()} | known.data.tags
+    have = {key: text for link in entry.links for key, text in schema.tags(link).items()} | known.data.tags
     if sent:
         have = {key: text for key, text in have.items() if key not in error_keys(entry.links)}
     states = [State.SENT if sent else State.THERE]
@@ -334,7 +335,7 @@ def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Sile
     name = link.version.ref.provider
     if name in silent.providers:
         raise silent.providers[name]
-    grade_key, error_key = record.key(link.role, "grade"), record.key(link.role, "error")
+    grade_key, error_key = schema.key(link.role, "grade"), schema.key(link.role, "error")
     try:
         judged = confirm(link, _grade(have.get(grade_key), link.grade))
     except ProviderUnavailable as error:
@@ -342,18 +343,18 @@ def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Sile
         raise
     tags = {grade_key: str(judged.grade)}
     if judged.error is not None:
-        tags[error_key] = one_line(judged.error, record.ERROR_LIMIT)
+        tags[error_key] = one_line(judged.error, schema.ERROR_LIMIT)
     changed = {key: text for key, text in tags.items() if have.get(key) != text}
-    obsolete = judged.error is None and have.get(error_key, "").startswith(record.OFFLINE_FINDING)
+    obsolete = judged.error is None and have.get(error_key, "").startswith(schema.OFFLINE_FINDING)
 
     def work() -> None:
         if changed:
-            writing.put_tags(client, run_id, changed)
+            record_writer.put_tags(client, run_id, changed)
         if obsolete:
             client.delete_tag(run_id, error_key)
 
     if changed or obsolete:
-        bounded.within(client, bounded.deadline(), f"put tags on run {run_id}", work)
+        bounded_tasks.within(client, bounded_tasks.deadline(), f"put tags on run {run_id}", work)
     return State(judged.state), judged.detail
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.tracking.writing import Wanted, write
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.tracking.record_writer import PendingLink, write
 
 START = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
 HOSTILE_NAME = "<img src=x onerror=document.title='owned'>\"'&"
@@ -92,7 +92,7 @@ def _run(
         local = version.ref.provider == "local" and version.content_digest is not None
         grade = Grade("A" if local else "B" if version.immutable else "D")
         manifest = get_provider("local").manifest(version) if local else None
-        wanted.append(Wanted(Link(role, requested, version, grade, started), manifest))
+        wanted.append(PendingLink(Link(role, requested, version, grade, started), manifest))
     write(client, run.info, run, wanted, Deadline(120))
     client.set_terminated(run.info.run_id, end_time=milliseconds + 900_000)
     return str(run.info.run_id)

@@ -21,7 +21,7 @@ import pytest
 from lineage_server import ADMIN, login_file, serving
 from test_lineage_behind_a_login import Site
 
-from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 
 MALLORY = ("mallory", "mallorypassword1")
 API = "/api/2.0/mlflow"
@@ -119,8 +119,8 @@ from datetime import datetime, UTC
 from mlflow import MlflowClient
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.tracking.writing import Wanted, write
-from mlflow_dsver.versions import Grade, Link
+from mlflow_dsver.tracking.record_writer import PendingLink, write
+from mlflow_dsver.model.versions import Grade, Link
 
 folder = Path(sys.argv[1])
 uri = f"sqlite:///{folder}/mlflow.db"
@@ -134,7 +134,7 @@ referring = local.create("hr-payroll", source, message="first of the year", refe
 experiment = client.create_experiment("private", (folder / "artifacts").as_uri())
 run = client.create_run(experiment, run_name="jane-doe")
 wanted = [
-    Wanted(Link(role, str(version.ref), version, Grade("A"), datetime.now(UTC)), local.manifest(version))
+    PendingLink(Link(role, str(version.ref), version, Grade("A"), datetime.now(UTC)), local.manifest(version))
     for role, version in (("training", kept), ("test", referring))
 ]
 write(client, run.info, run, wanted, Deadline(60))

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from mlflow_dsver.checks.evidence import Depth, Finding, Note, Proof, Subject, Verdict
 from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
-from mlflow_dsver.manifests import Difference, FileEntry
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import Grade
+from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import Grade
 
 WHEN = datetime(2026, 11, 22, 4, 30, 1, 500, tzinfo=UTC)
 HOSTILE = 'a|b <script>alert("1")</script> [x](javascript:1) `c`\n\x1b[31m\x00\u202egnp.exe'

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mlflow_dsver.checks.byte_checks import ReadOptions
 from mlflow_dsver.checks.evidence import Depth
-from mlflow_dsver.checks.reading import Effort
 from mlflow_dsver.checks.reports import InputReport
 from mlflow_dsver.checks.verify import Demands, check_runs
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import NotFound
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.providers.interface import Capability, Place, Provider
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking import record
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter, Link
+from mlflow_dsver.providers.interface import Capability, LocalCopy, Provider
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.reader import InputFacts
 from mlflow_dsver.tracking.dataset import VersionedDataset
 from mlflow_dsver.tracking.queries import RunFacts
-from mlflow_dsver.tracking.recorded import InputFacts
-from mlflow_dsver.versions import DatasetVersion, Grade, Letter, Link
 
 WHEN = datetime(2026, 11, 22, 4, tzinfo=UTC)
 REF = parse("fake://cats@v1")
@@ -50,9 +50,9 @@ class FolderProvider(Provider):
         """B where the version is described as immutable, else as it is told."""
         return Grade(self.letter if self.letter != "D" or not version.immutable else "B")
 
-    def at_hand(self, version: DatasetVersion) -> Place | None:
+    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder."""
-        return None if self.folder is None else Place(self.folder)
+        return None if self.folder is None else LocalCopy(self.folder)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class World:
         """The report on the run's one input."""
         [run] = check_runs(
             [self.facts()],
-            effort=Effort(depth),
+            effort=ReadOptions(depth),
             demands=Demands(require),
             providers=lambda _: self.provider,
             files=lambda _, manifests: {k: v for k, v in self.files.items() if manifests or k.endswith(".json")},
@@ -117,12 +117,12 @@ def world(
         immutable=immutable,
     )
     link = Link("training", "fake://cats@latest", version, Grade(grade), WHEN)
-    files = record.artifacts(link, manifest)
+    files = schema.artifacts(link, manifest)
     if not sums:
-        files = {**files, "training.json": record.link_json(link)}
-    tags = record.tags(link) | ({"dsver.training.artifacts": record.artifacts_text(files)} if sums else {})
+        files = {**files, "training.json": schema.link_json(link)}
+    tags = schema.tags(link) | ({"dsver.training.artifacts": schema.artifacts_text(files)} if sums else {})
     provider = FolderProvider(version if now is None else now, grade, folder)
-    return World(record.params(link), tags, (input_of(link, manifest),), files, provider)
+    return World(schema.params(link), tags, (input_of(link, manifest),), files, provider)
 
 
 def input_of(link: Link, manifest: Manifest | None) -> InputFacts:

@@ -15,8 +15,8 @@ from mlflow_dsver.checks.bisect import step
 from mlflow_dsver.checks.bisect_run import CommandFailed, Result, command_result, search
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import InvalidArgument
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion
 
 
 def versions(count: int) -> list[DatasetVersion]:

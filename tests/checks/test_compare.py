@@ -11,8 +11,8 @@ import pytest
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.compare import Sameness, compare, compare_role
 from mlflow_dsver.cli.main import run as command
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion
 
 DIGEST = "blake3:" + "a" * 64
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.index import Index
+from mlflow_dsver.checks.manifest_index import Index
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import InvalidArgument
-from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 
 
 def entry(path: str, content: int) -> FileEntry:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver.checks.locks import State, check_lock
+from mlflow_dsver.checks.lock_check import State, check_lock
 
 ENTRY = """schema = 1
 [inputs.training]

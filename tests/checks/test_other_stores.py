@@ -10,10 +10,10 @@ import pytest
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.evidence import Verdict
-from mlflow_dsver.checks.render_text import report_lines
+from mlflow_dsver.checks.render.text import report_lines
 from mlflow_dsver.checks.verify import verify, verify_runs
+from mlflow_dsver.model.versions import this_host
 from mlflow_dsver.providers.local import LocalProvider
-from mlflow_dsver.versions import this_host
 
 pytestmark = pytest.mark.usefixtures("tracking")
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from record_worlds import REF, World, world
 
 from mlflow_dsver.checks.evidence import Depth, Finding, Proof, Subject, Verdict
-from mlflow_dsver.checks.record import RecordLimits, records_of
-from mlflow_dsver.manifests import InvalidManifest, Manifest, ManifestLimits, read
-from mlflow_dsver.tracking import record
+from mlflow_dsver.checks.recorded_inputs import RecordLimits, records_of
+from mlflow_dsver.model.manifests import InvalidManifest, Manifest, ManifestLimits, read
+from mlflow_dsver.model.versions import DatasetVersion, Grade
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.reader import InputFacts
 from mlflow_dsver.tracking.queries import RunFacts
-from mlflow_dsver.tracking.recorded import InputFacts
-from mlflow_dsver.versions import DatasetVersion, Grade
 
 M, V, C = Verdict.MATCH, Verdict.UNVERIFIABLE, Verdict.CHANGED
 SAVED = Path(__file__).parents[1] / "compat" / "schema1"
@@ -102,7 +102,7 @@ def test_a_manifest_of_a_version_whose_digest_its_provider_does_not_know_counts_
     whole = world("B", folder=folder, digest=False, immutable=True)
     manifest = world("B", folder=folder, digest=True, immutable=True).files["training.manifest.jsonl.gz"]
     files = {**whole.files, "training.manifest.jsonl.gz": manifest}
-    tags = {**whole.tags, "dsver.training.artifacts": record.artifacts_text(files)}
+    tags = {**whole.tags, "dsver.training.artifacts": schema.artifacts_text(files)}
     report = replace(whole, files=files, tags=tags).check()
     assert (report.verdict, report.proof) == (M, Proof.CACHED)
 
@@ -264,12 +264,12 @@ def test_a_saved_record_of_schema_1_agrees_with_itself() -> None:
 
 def test_labels_that_were_cut_are_no_disagreement() -> None:
     from mlflow_dsver.checks.agreement import Agreement, Parts
-    from mlflow_dsver.versions import Link
+    from mlflow_dsver.model.versions import Link
 
     version = DatasetVersion(REF, tags=tuple(f"tag-{number}-{'x' * 90}" for number in range(80)))
     link = Link("training", "fake://cats@" + "y" * 6000, version, Grade("B"), saved_when())
-    for limit in (record.VALUE_LIMIT, record.SHORT_LIMIT):
-        params = {key.removeprefix("dsver.training."): text for key, text in record.params(link, limit).items()}
+    for limit in (schema.VALUE_LIMIT, schema.SHORT_LIMIT):
+        params = {key.removeprefix("dsver.training."): text for key, text in schema.params(link, limit).items()}
         agreement = Agreement(Parts("training", REF, params, {"grade": "B"}, (), link))
         agreement.labels()
         assert agreement.findings == []

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Evidence, Proof, Record, Seen, Verdict
-from mlflow_dsver.checks.reading import Effort, read_bytes, read_folder
+from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
+from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Evidence, Proof, ReadStatus, Record, Verdict
 from mlflow_dsver.checks.seal import _look
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.hashing import Rules, hash_folder
 from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.errors import CorruptObject
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.local import log
 from mlflow_dsver.providers.local.provider import LocalProvider
-from mlflow_dsver.versions import DatasetVersion, Grade
 
 DEPTHS = [Depth.DEFAULT, Depth.FULL]
 
@@ -41,7 +41,7 @@ def referred(folder: Path, dataset: str = "x") -> tuple[LocalProvider, DatasetVe
 def looked(
     provider: LocalProvider, version: DatasetVersion, depth: Depth, manifest: bytes | None = None
 ) -> ByteEvidence:
-    return read_bytes(provider, version, Effort(depth), manifest=manifest)
+    return read_bytes(provider, version, ReadOptions(depth), manifest=manifest)
 
 
 def with_patterns(manifest: Manifest, **made: Any) -> bytes:
@@ -137,17 +137,17 @@ class TestNothingVouches:
 
     @staticmethod
     def verdict(version: DatasetVersion, seen: ByteEvidence) -> Verdict:
-        from mlflow_dsver.checks.evidence import Answer
+        from mlflow_dsver.checks.evidence import Lookup
 
         record = Record("training", None, version, Grade("C"))
-        return judge(Evidence(record, Answer(version), seen, depth=Depth.FULL)).verdict
+        return judge(Evidence(record, Lookup(version), seen, depth=Depth.FULL)).verdict
 
     def test_patterns_that_hide_files_prove_nothing(self, folder: Path) -> None:
         _, version = referred(folder)
         (folder / "poison.csv").write_text("new")
         header = with_patterns(hash_folder(folder, rules=Rules(exclude=("poison.csv",))))
         seen = read_folder(folder, version, Depth.FULL, header)
-        assert (seen.seen, seen.proof, seen.digest) == (Seen.READ, Proof.NONE, version.content_digest)
+        assert (seen.seen, seen.proof, seen.digest) == (ReadStatus.READ, Proof.NONE, version.content_digest)
         assert seen.reason == (
             "patterns that the record does not vouch for leave out poison.csv; all other files match"
         )

@@ -15,15 +15,15 @@ from mlflow_dsver.checks.bisect import BisectStep, step_json, step_lines
 from mlflow_dsver.checks.compare import CompareReport, RoleComparison, Sameness, compare_json, compare_lines
 from mlflow_dsver.checks.contains import ContainsReport, Holding, contains_json, contains_lines
 from mlflow_dsver.checks.diff import DiffReport, diff_json, diff_lines
-from mlflow_dsver.checks.index import IndexedUse
+from mlflow_dsver.checks.manifest_index import IndexedUse
 from mlflow_dsver.checks.overlap import OverlapReport, overlap_json, overlap_lines
 from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce_lines
 from mlflow_dsver.checks.seal import SealedInput, SealReport, seal_json, seal_lines, seal_tags
 from mlflow_dsver.checks.tables import TableDifference
-from mlflow_dsver.overlaps import Overlap
-from mlflow_dsver.refs import parse
+from mlflow_dsver.model.overlaps import Overlap
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.tracking.queries import RunFacts
-from mlflow_dsver.versions import DatasetVersion, Grade
 
 ONE = DatasetVersion(parse("local://digits@1111111111111111"), content_digest="blake3:" + "1" * 64)
 TWO = replace(ONE, ref=parse("local://digits@2222222222222222"), content_digest="blake3:" + "2" * 64)

@@ -13,14 +13,14 @@ import pytest
 from checks_samples import HOSTILE
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.render_readme import readme
+from mlflow_dsver.checks.render.readme import readme
 from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import InvalidArgument
-from mlflow_dsver.refs import parse
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.tracking.queries import RunFacts
-from mlflow_dsver.versions import DatasetVersion
 
 
 @pytest.fixture

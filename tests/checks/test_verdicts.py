@@ -9,21 +9,21 @@ from itertools import product
 import pytest
 
 from mlflow_dsver.checks.evidence import (
-    Answer,
     ByteEvidence,
     Depth,
     Evidence,
     Finding,
+    Lookup,
     Proof,
+    ReadStatus,
     Record,
-    Seen,
     Subject,
     Verdict,
 )
 from mlflow_dsver.checks.verdicts import difference_in_words, judge, worst
-from mlflow_dsver.manifests import Difference, FileEntry
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import DatasetVersion, Grade
+from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade
 
 DIGEST, OTHER = "blake3:" + "a" * 64, "blake3:" + "b" * 64
 KEPT = DatasetVersion(parse("local://d@1"), usage_bytes=100, content_digest=DIGEST, immutable=True)
@@ -58,24 +58,26 @@ ANSWERS = [
     "damaged",
 ]
 BYTES = {
-    "not asked": ByteEvidence(Seen.NOT_ASKED),
-    "not at hand": ByteEvidence(Seen.NOT_AT_HAND, reason="no mount"),
-    "failed": ByteEvidence(Seen.FAILED, reason="permission denied", paths=("a",)),
-    "unfetched": ByteEvidence(Seen.UNREACHABLE, reason="time-out"),
-    "gone": ByteEvidence(Seen.GONE, reason="no such folder"),
-    "damaged": ByteEvidence(Seen.DAMAGED, paths=("a",)),
-    "hashed": ByteEvidence(Seen.READ, proof=Proof.HASHED, digest=DIGEST, difference=Difference(unchanged=1)),
-    "hashed blind": ByteEvidence(Seen.READ, proof=Proof.HASHED, digest=DIGEST),
-    "cached": ByteEvidence(Seen.READ, proof=Proof.CACHED, digest=DIGEST),
-    "sampled": ByteEvidence(Seen.READ, proof=Proof.SAMPLED, difference=Difference(unchanged=1), statement="1 of 9"),
-    "hashed other": ByteEvidence(Seen.READ, proof=Proof.HASHED, digest=OTHER, difference=CHANGE),
-    "hashed other, blind": ByteEvidence(Seen.READ, proof=Proof.HASHED, digest=OTHER),
-    "cached other": ByteEvidence(Seen.READ, proof=Proof.CACHED, digest=OTHER),
-    "sampled other": ByteEvidence(Seen.READ, proof=Proof.SAMPLED, difference=CHANGE),
+    "not asked": ByteEvidence(ReadStatus.NOT_ASKED),
+    "not at hand": ByteEvidence(ReadStatus.NOT_AT_HAND, reason="no mount"),
+    "failed": ByteEvidence(ReadStatus.FAILED, reason="permission denied", paths=("a",)),
+    "unfetched": ByteEvidence(ReadStatus.UNREACHABLE, reason="time-out"),
+    "gone": ByteEvidence(ReadStatus.GONE, reason="no such folder"),
+    "damaged": ByteEvidence(ReadStatus.DAMAGED, paths=("a",)),
+    "hashed": ByteEvidence(ReadStatus.READ, proof=Proof.HASHED, digest=DIGEST, difference=Difference(unchanged=1)),
+    "hashed blind": ByteEvidence(ReadStatus.READ, proof=Proof.HASHED, digest=DIGEST),
+    "cached": ByteEvidence(ReadStatus.READ, proof=Proof.CACHED, digest=DIGEST),
+    "sampled": ByteEvidence(
+        ReadStatus.READ, proof=Proof.SAMPLED, difference=Difference(unchanged=1), statement="1 of 9"
+    ),
+    "hashed other": ByteEvidence(ReadStatus.READ, proof=Proof.HASHED, digest=OTHER, difference=CHANGE),
+    "hashed other, blind": ByteEvidence(ReadStatus.READ, proof=Proof.HASHED, digest=OTHER),
+    "cached other": ByteEvidence(ReadStatus.READ, proof=Proof.CACHED, digest=OTHER),
+    "sampled other": ByteEvidence(ReadStatus.READ, proof=Proof.SAMPLED, difference=CHANGE),
 }
 
 
-def answer(kind: str, recorded: DatasetVersion) -> Answer:
+def answer(kind: str, recorded: DatasetVersion) -> Lookup:
     """What the provider says of the recorded version."""
     failures = {
         "gone": Verdict.MISSING,
@@ -84,7 +86,7 @@ def answer(kind: str, recorded: DatasetVersion) -> Answer:
         "damaged": Verdict.CHANGED,
     }
     if kind in failures:
-        return Answer(verdict=failures[kind], reason="as told")
+        return Lookup(verdict=failures[kind], reason="as told")
     now = {
         "same": recorded,
         "relabelled": replace(
@@ -96,7 +98,7 @@ def answer(kind: str, recorded: DatasetVersion) -> Answer:
         "uncommitted": replace(recorded, immutable=False),
         "another": replace(recorded, ref=parse("local://d@2")),
     }[kind]
-    return Answer(version=now, vouched=now.immutable is True)
+    return Lookup(version=now, vouched=now.immutable is True)
 
 
 def verdict(record: str, kind: str, seen: str, depth: Depth) -> Verdict:
@@ -235,13 +237,13 @@ def test_a_verdict_that_is_no_match_always_has_a_finding_that_says_why() -> None
 @pytest.mark.parametrize(
     ("alias", "said"),
     [
-        (Answer(version=KEPT), None),
-        (Answer(version=replace(KEPT, ref=parse("local://d@2"))), "local://d@2"),
-        (Answer(verdict=Verdict.MISSING, reason="no such tag"), "no such tag"),
-        (Answer(verdict=Verdict.UNREACHABLE, reason="down"), None),
+        (Lookup(version=KEPT), None),
+        (Lookup(version=replace(KEPT, ref=parse("local://d@2"))), "local://d@2"),
+        (Lookup(verdict=Verdict.MISSING, reason="no such tag"), "no such tag"),
+        (Lookup(verdict=Verdict.UNREACHABLE, reason="down"), None),
     ],
 )
-def test_a_moved_alias_is_told_and_changes_no_verdict(alias: Answer, said: str | None) -> None:
+def test_a_moved_alias_is_told_and_changes_no_verdict(alias: Lookup, said: str | None) -> None:
     record = replace(RECORDS["kept"], requested="local://d@latest")
     for kind, seen in product(ANSWERS, BYTES):
         evidence = Evidence(record, answer(kind, record.version), BYTES[seen], alias)
@@ -253,7 +255,7 @@ def test_a_moved_alias_is_told_and_changes_no_verdict(alias: Answer, said: str |
 
 def test_an_alias_that_could_not_be_asked_for_is_noted() -> None:
     record = replace(RECORDS["kept"], requested="local://d@latest")
-    down = Answer(verdict=Verdict.UNREACHABLE, reason="down")
+    down = Lookup(verdict=Verdict.UNREACHABLE, reason="down")
     report = judge(Evidence(record, answer("same", KEPT), BYTES["hashed"], down))
     assert any("local://d@latest" in note.what and note.found == "down" for note in report.notes)
 
@@ -270,7 +272,7 @@ def test_changed_labels_are_notes_with_both_values() -> None:
 def test_a_size_that_became_known_or_unknown_is_a_note() -> None:
     for before, after in ((None, 5), (5, None)):
         record = replace(RECORDS["kept"], version=replace(KEPT, usage_bytes=before))
-        now = Answer(version=replace(KEPT, usage_bytes=after))
+        now = Lookup(version=replace(KEPT, usage_bytes=after))
         report = judge(Evidence(record, now, BYTES["hashed"]))
         assert report.verdict is Verdict.MATCH
         assert [note.what for note in report.notes] == ["usage bytes"]
@@ -279,7 +281,7 @@ def test_a_size_that_became_known_or_unknown_is_a_note() -> None:
 def test_a_version_committed_since_is_not_vouched_for_by_that() -> None:
     """What was mutable when it was linked may have changed before it became immutable."""
     record = RECORDS["mutable"]
-    now = Answer(version=replace(MUTABLE, immutable=True), vouched=True)
+    now = Lookup(version=replace(MUTABLE, immutable=True), vouched=True)
     assert judge(Evidence(record, now, BYTES["not at hand"])).verdict is Verdict.UNVERIFIABLE
     assert judge(Evidence(record, now, BYTES["hashed"])).verdict is Verdict.MATCH
 

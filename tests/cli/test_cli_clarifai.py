@@ -11,8 +11,8 @@ import pytest
 
 from mlflow_dsver.cli import emulator as commands
 from mlflow_dsver.cli.main import run
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.providers.clarifai import waiting
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 
 @pytest.fixture

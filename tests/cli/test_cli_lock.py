@@ -14,7 +14,7 @@ import pytest
 import yaml
 from processes import SCRIPT, Run
 
-from mlflow_dsver.lock import read_lock
+from mlflow_dsver.resolution.lock_file import read_lock
 
 ROOT = Path(__file__).parents[2]
 INPUT = ("lock", "--input", "training=local://digits@latest")

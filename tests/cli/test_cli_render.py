@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from mlflow_dsver.cli import output, render
-from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.providers.local.maintenance import CheckReport, Collection, Finding
-from mlflow_dsver.refs import parse
 from mlflow_dsver.tracking.history import RunUse
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 WHEN = datetime(2026, 11, 22, 4, 37, 43, 446007, tzinfo=timezone(timedelta(hours=2)))
 FULL = DatasetVersion(

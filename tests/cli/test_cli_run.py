@@ -15,12 +15,13 @@ import pytest
 from processes import SCRIPT, Run
 from servers import free_port
 
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.registry import get_provider
 
 TELL = """
 import json
-from mlflow_dsver import inputs, settings
+from mlflow_dsver import settings
+from mlflow_dsver.resolution import inputs
 print(json.dumps({
     "inputs": inputs.wanted(),
     "overrides": inputs.overrides(),
@@ -153,7 +154,7 @@ def test_all_processes_below_have_the_same_answer_though_the_tag_moves(
     script.write_text(
         "import os, subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "child = 'from mlflow_dsver.inputs import handed_down; '\n"
+        "child = 'from mlflow_dsver.resolution.inputs import handed_down; '\n"
         "child += 'sys.stdout.write(str(handed_down()[sys.argv[1]]) + chr(10))'\n"
         "Path('started').touch()\n"
         "while not Path('moved').exists(): time.sleep(0.01)\n"

@@ -9,10 +9,10 @@ import mlflow
 import pytest
 from processes import Run
 
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import Link, now
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking import journal
-from mlflow_dsver.versions import Link, now
+from mlflow_dsver.tracking import outbox
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def run_id(tracking) -> str:
 def put(run_id: str, reference: str) -> Path:
     version = get_provider("local").resolve(parse(reference))
     link = Link("training", reference, version, get_provider("local").grade(version), now())
-    ticket = journal.put(journal.Entry(run_id, "0", mlflow.get_tracking_uri(), (link,)))
+    ticket = outbox.put(outbox.Entry(run_id, "0", mlflow.get_tracking_uri(), (link,)))
     ticket.release()
     return ticket.path
 
@@ -41,7 +41,7 @@ def test_what_waits_is_listed_and_then_sent(run: Run, run_id: str, made: str) ->
     listed = run("sync", "--list")
     assert listed.returncode == 0
     assert listed.stdout.split()[:6] == ["ID", "OUTCOME", "RUN", "INPUTS", "SINCE", "DETAIL"]
-    assert listed.stdout.splitlines()[1].startswith(f"{journal.entry_id(path)}  waiting")
+    assert listed.stdout.splitlines()[1].startswith(f"{outbox.entry_id(path)}  waiting")
     assert f"waiting  {run_id}  training={made}" in listed.stdout
     assert path.is_file()
     sent = run("sync", "--json")
@@ -70,10 +70,10 @@ def test_an_entry_is_forgotten_by_its_id_and_nothing_is_sent(run: Run, run_id: s
     wrong = run("sync", "--forget", "nobody")
     assert wrong.returncode == 2
     assert "nothing waits under nobody" in wrong.stderr
-    done = run("sync", "--forget", journal.entry_id(path), "--json")
+    done = run("sync", "--forget", outbox.entry_id(path), "--json")
     assert done.returncode == 0, done.stderr
     [outcome] = json.loads(done.stdout)["outcomes"]
-    assert (outcome["id"], outcome["outcome"], outcome["kept"]) == (journal.entry_id(path), "forgotten", False)
+    assert (outcome["id"], outcome["outcome"], outcome["kept"]) == (outbox.entry_id(path), "forgotten", False)
     assert run("sync").stdout == "nothing waits\n"
     assert made not in run("inputs", run_id).stdout
 

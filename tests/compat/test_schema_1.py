@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 import mlflow_dsver as dsver
-from mlflow_dsver.manifests import read
-from mlflow_dsver.tracking import record
+from mlflow_dsver.model.manifests import read
+from mlflow_dsver.model.versions import Link
+from mlflow_dsver.record import schema
 from mlflow_dsver.tracking.source import DatasetVersionSource
-from mlflow_dsver.versions import Link
 
 SAVED = Path(__file__).parent / "schema1"
 LOCAL = "local://digits@b4394866ce022f37"
@@ -103,20 +103,20 @@ def test_digests_of_dataset_inputs_are_computed_as_ever():
     """Otherwise a run that is resumed after an update of this package would get each input a second time."""
     saved = json.loads((SAVED / "run.json").read_text())["inputs"]
     links = [Link.from_json(json.loads((SAVED / f"{role}.json").read_text())) for role in ("training", "validation")]
-    assert record.plan_digests(links, []) == {each["context"]: each["digest"] for each in saved}
+    assert schema.plan_digests(links, []) == {each["context"]: each["digest"] for each in saved}
 
 
 def test_resuming_an_old_run_writes_nothing(run_id, monkeypatch):
     (wanted,) = [link for link in dsver.inputs_of(run_id) if link.role == "training"]
-    from mlflow_dsver.tracking import writing
+    from mlflow_dsver.tracking import record_writer
 
     for step in ("_log_artifacts", "dataset_input"):
-        monkeypatch.setattr(writing, step, None)
+        monkeypatch.setattr(record_writer, step, None)
     client = MlflowClient()
     known = client.get_run(run_id)
     from mlflow_dsver.deadlines import Deadline
 
-    writing.write(client, known.info, known, [writing.Wanted(wanted)], Deadline(60))
+    record_writer.write(client, known.info, known, [record_writer.PendingLink(wanted)], Deadline(60))
     assert client.get_run(run_id).data.params == known.data.params
 
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlflow_dsver.content import cache as module
 from mlflow_dsver.content import hashing
-from mlflow_dsver.content.cache import Row, StatCache, default_cache, is_young, stamp
+from mlflow_dsver.content import stat_cache as module
 from mlflow_dsver.content.hashing import Rules, hash_folder
+from mlflow_dsver.content.parallel_reading import Reader
 from mlflow_dsver.content.progress import SILENT
-from mlflow_dsver.content.reading import Reader
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.content.stat_cache import Row, StatCache, default_cache, is_young, stamp
+from mlflow_dsver.model.manifests import Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -286,11 +286,11 @@ class TestNeverInTheWay:
             (folder / f"a{number}").write_bytes(b"")
         code = (
             "import sys; from pathlib import Path\n"
-            "from mlflow_dsver.content import cache, hashing\n"
-            "cache.YOUNG = 0\n"
+            "from mlflow_dsver.content import hashing, stat_cache\n"
+            "stat_cache.YOUNG = 0\n"
             "folder = Path(sys.argv[1])\n"
             "for number in range(5):\n"
-            "    print(hashing.hash_folder(folder, cache=cache.StatCache(Path(sys.argv[2]))).digest)\n"
+            "    print(hashing.hash_folder(folder, cache=stat_cache.StatCache(Path(sys.argv[2]))).digest)\n"
         )
         running = [
             subprocess.Popen(

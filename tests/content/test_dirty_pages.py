@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver.content import cache as module
 from mlflow_dsver.content import dirty_pages
-from mlflow_dsver.content.cache import StatCache
+from mlflow_dsver.content import stat_cache as module
 from mlflow_dsver.content.dirty_pages import FILE_SYSTEMS, DirtyPages, dates_prove, file_system, flush_range
 from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.stat_cache import StatCache
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.providers.local.provider import LocalProvider
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver import __version__
-from mlflow_dsver.content import reading
+from mlflow_dsver.content import parallel_reading
 from mlflow_dsver.content.hashing import Rules, hash_file, hash_folder
-from mlflow_dsver.content.reading import Reader, spread
+from mlflow_dsver.content.parallel_reading import Reader, read_parallel
 from mlflow_dsver.errors import ContentError
-from mlflow_dsver.manifests import FileEntry, content_digest
+from mlflow_dsver.model.manifests import FileEntry, content_digest
 
 GOLDEN_TREE = {
     "a": b"",
@@ -77,7 +77,17 @@ class TestDigests:
         assert manifest.digest == content_digest(manifest.entries)
 
     @pytest.mark.parametrize(
-        "size", [0, 1, 4096, reading.SMALL - 1, reading.SMALL, reading.SMALL + 1, reading.BLOCK, reading.LARGE + 7]
+        "size",
+        [
+            0,
+            1,
+            4096,
+            parallel_reading.SMALL - 1,
+            parallel_reading.SMALL,
+            parallel_reading.SMALL + 1,
+            parallel_reading.BLOCK,
+            parallel_reading.LARGE + 7,
+        ],
     )
     def test_every_way_of_reading_gives_the_same_digest(self, tmp_path: Path, size: int) -> None:
         data = os.urandom(size)
@@ -86,7 +96,7 @@ class TestDigests:
         assert hash_file(tmp_path / "file") == entry
 
     def test_many_large_files_take_one_thread_each_and_are_all_right(self, tmp_path: Path) -> None:
-        content = {f"{number}": bytes([number]) * (reading.LARGE + number) for number in range(4)}
+        content = {f"{number}": bytes([number]) * (parallel_reading.LARGE + number) for number in range(4)}
         manifest = hash_folder(fill(tmp_path, {**content, "small": b"s"}))
         assert [entry.digest for entry in manifest.entries[:4]] == [
             blake3(data).hexdigest() for data in content.values()
@@ -184,7 +194,7 @@ class TestRefused:
             f"import os, sys; sys.path[:0] = {sys.path!r}\n"
             "from pathlib import Path\n"
             "from mlflow_dsver.content.hashing import hash_folder; from mlflow_dsver.errors import ContentError\n"
-            "import mlflow_dsver.content.problems, blake3\n"
+            "import mlflow_dsver.content.walk_errors, blake3\n"
             f"os.chdir({str(reachable)!r}); os.geteuid() or os.seteuid(65534)\n"
             "try: hash_folder(Path('.'))\n"
             "except ContentError as error: print(error.paths, error)\n"
@@ -233,13 +243,13 @@ class TestChanging:
         assert error.paths == ("b",)
         assert "changed while it was read" in str(error)
 
-    @pytest.mark.parametrize("size", [5000, reading.SMALL + 5000])
+    @pytest.mark.parametrize("size", [5000, parallel_reading.SMALL + 5000])
     def test_a_file_that_is_longer_or_shorter_than_its_stat_is_noticed(
         self, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Also where dates tell nothing, as on a file system that keeps none."""
         fill(tmp_path, {"b": b"A" * size})
-        monkeypatch.setattr(reading, "stamp", lambda _status: b"always the same")
+        monkeypatch.setattr(read_parallel, "stamp", lambda _status: b"always the same")
         for wrong in (-1, 1):
             real = os.fstat
 
@@ -250,7 +260,7 @@ class TestChanging:
                 )
 
             with monkeypatch.context() as patch:
-                patch.setattr(reading.os, "fstat", fstat)
+                patch.setattr(parallel_reading.os, "fstat", fstat)
                 assert refused(tmp_path).paths == ("b",)
 
     def test_a_file_that_goes_away_is_named(self, tmp_path: Path) -> None:
@@ -292,13 +302,13 @@ class TestChanging:
         """Otherwise a write in the same tick of the clock would leave the same date."""
         fill(tmp_path, {"a": b"1"})
         slept: list[float] = []
-        monkeypatch.setattr(reading.time, "sleep", slept.append)
+        monkeypatch.setattr(parallel_reading.time, "sleep", slept.append)
         changed = (tmp_path / "a").stat().st_ctime_ns
-        monkeypatch.setattr(reading.time, "time_ns", lambda: changed + 1)
+        monkeypatch.setattr(parallel_reading.time, "time_ns", lambda: changed + 1)
         hash_folder(tmp_path)
-        monkeypatch.setattr(reading.time, "time_ns", lambda: changed + reading.TICK)
+        monkeypatch.setattr(parallel_reading.time, "time_ns", lambda: changed + parallel_reading.TICK)
         hash_folder(tmp_path)
-        assert slept == [reading.TICK / 1e9]
+        assert slept == [parallel_reading.TICK / 1e9]
 
     def test_after_a_problem_no_further_file_is_taken(self, tmp_path: Path) -> None:
         fill(tmp_path, {f"{number}": b"x" for number in range(9)})
@@ -364,7 +374,7 @@ class TestTake:
 
         stopper = threading.Thread(target=stop_soon)
         stopper.start()
-        list(spread(reader, [(0, "huge", 1 << 40)]))
+        list(read_parallel(reader, [(0, "huge", 1 << 40)]))
         stopper.join()
         assert 0 < progress.bytes < 1 << 39
 
@@ -375,8 +385,8 @@ class TestProgress:
             tmp_path,
             {
                 "a": b"1",
-                "b": b"2" * (reading.SMALL + 1),
-                "c": b"3" * reading.LARGE,
+                "b": b"2" * (parallel_reading.SMALL + 1),
+                "c": b"3" * parallel_reading.LARGE,
                 **{f"d{n}": b"" for n in range(600)},
             },
         )
@@ -386,10 +396,10 @@ class TestProgress:
         assert (progress.files, progress.bytes) == progress.totals[0]
 
     def test_with_a_take_of_ones_own_too(self, tmp_path: Path) -> None:
-        fill(tmp_path, {"a": b"1", "b": b"2" * (reading.SMALL + 1)})
+        fill(tmp_path, {"a": b"1", "b": b"2" * (parallel_reading.SMALL + 1)})
         progress = Counted()
         hash_folder(tmp_path, progress=progress, take=lambda _d, _s, _p: "0" * 64)
-        assert (progress.files, progress.bytes) == (2, reading.SMALL + 2)
+        assert (progress.files, progress.bytes) == (2, parallel_reading.SMALL + 2)
 
 
 def test_cycle_collection_is_as_it_was(tmp_path: Path) -> None:
@@ -409,7 +419,7 @@ def test_cycle_collection_is_as_it_was(tmp_path: Path) -> None:
 PEAK = """
 import sys
 from pathlib import Path
-from mlflow_dsver.content.cache import StatCache
+from mlflow_dsver.content.stat_cache import StatCache
 from mlflow_dsver.content.hashing import hash_folder
 hash_folder(Path(sys.argv[1]), cache=StatCache(Path(sys.argv[2])))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))

@@ -23,7 +23,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from mlflow_dsver.checks.evidence import Depth
-from mlflow_dsver.checks.reading import Effort, read_bytes
+from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
 from mlflow_dsver.content.hashing import hash_file, hash_folder
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.errors import ContentError
@@ -36,7 +36,7 @@ referred = local.create("referred", work / "data", reference=True)
 local.materialise(kept, work / "out")
 local.materialise(referred, work / "out2")
 depths = [
-    str(read_bytes(local, version, Effort(depth)).proof)
+    str(read_bytes(local, version, ReadOptions(depth)).proof)
     for version in (kept, referred) for depth in (Depth.FULL, Depth.DEFAULT)
 ]
 (work / "data" / os.fsdecode("caf\\u00e9.csv".encode())).write_bytes(b"other")

@@ -100,10 +100,10 @@ def test_several_threads_lose_no_count() -> None:
     from rich.console import Console
     from rich.progress import Progress as Display
 
-    from mlflow_dsver.content.bar import Bar
+    from mlflow_dsver.content.progress_bar import ProgressBar
 
     with Path(os.devnull).open("w") as nowhere:
-        bar = Bar(Display(console=Console(file=nowhere), auto_refresh=False), "label")
+        bar = ProgressBar(Display(console=Console(file=nowhere), auto_refresh=False), "label")
         threads = [threading.Thread(target=lambda: [bar.advance(1, 3) for _ in range(500)]) for _ in range(4)]
         for thread in threads:
             thread.start()

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
-from mlflow_dsver.emulators.clarifai.switches import SWITCHES
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, waiting
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
+from mlflow_dsver.providers.clarifai.emulator.switches import SWITCHES
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import Known, ProviderContract
-from mlflow_dsver.versions import DatasetVersion
 
 FAILING = {"outcome", "export-outcome", "in-use"}
 """Switches whose other settings make things fail; tests/providers/clarifai has what must be said then."""

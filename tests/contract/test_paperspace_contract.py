@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.emulators.paperspace import SWITCHES, PaperspaceEmulator
 from mlflow_dsver.errors import ProviderError
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, paging
+from mlflow_dsver.providers.paperspace.emulator import SWITCHES, PaperspaceEmulator
 from mlflow_dsver.providers.paperspace.mounts import Roots
 from mlflow_dsver.testing import Known, ProviderContract
-from mlflow_dsver.versions import DatasetVersion
 
 SETTINGS = [("as by default", "")] + [(each.name, setting) for each in SWITCHES for setting in each.settings[1:]]
 KEY = "emulated-key-0123456789"

@@ -13,8 +13,8 @@ from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
 from google.protobuf.struct_pb2 import Struct
 
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 ME = resources_pb2.UserAppIDSet(user_id="demo-user", app_id="demo-app")
 CATS: dict[str, Any] = {"user_app_id": ME, "dataset_id": "cats"}

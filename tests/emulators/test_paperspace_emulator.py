@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.emulators.faults import KINDS, Fault
-from mlflow_dsver.emulators.paperspace import SWITCHES, PaperspaceEmulator
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.providers.paperspace.emulator import SWITCHES, PaperspaceEmulator
 from mlflow_dsver.testing import paperspace_emulator
 
 __all__ = ["paperspace_emulator"]
@@ -298,8 +298,8 @@ def test_switches_that_are_none_are_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize("paperspace_emulator", [{"seed": True, "faults": ["503:times=2"]}], indirect=True)
 def test_fixture_points_the_environment_at_the_emulator(paperspace_emulator: PaperspaceEmulator) -> None:
     """A user's test needs the fixture and a reference, and no more; its arguments are those of the emulator."""
+    from mlflow_dsver.model.refs import parse
     from mlflow_dsver.providers.registry import get_provider
-    from mlflow_dsver.refs import parse
 
     version = get_provider("paperspace").resolve(parse("dst364npcw6ccok:clean"))
     assert version.id == "fo5rp4m"

@@ -42,8 +42,8 @@ from mlflow_dsver.providers.local import LocalProvider, maintenance, objects, pr
 def name_first() -> None:
     """The version is named before its objects are."""
     late = []
-    publish, append = objects.Arrival.publish, provider.append
-    objects.Arrival.publish = lambda self: late.append(self)
+    publish, append = objects.Ingest.publish, provider.append
+    objects.Ingest.publish = lambda self: late.append(self)
 
     def append_then_publish(*arguments):
         state = append(*arguments)
@@ -68,7 +68,7 @@ def in_place() -> None:
                 stream.write(content[1:])
         return target.name
 
-    objects.Arrival.take = take
+    objects.Ingest.take = take
 
 
 def main() -> None:

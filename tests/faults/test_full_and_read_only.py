@@ -13,9 +13,9 @@ from disks import REASON, can_mount, make_disk, mounted
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import StoreError
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.local import LocalProvider, sparse
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.refs import DatasetRef
 
 pytestmark = pytest.mark.faults
 needs_mount = pytest.mark.skipif(not can_mount(), reason=REASON)

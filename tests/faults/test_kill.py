@@ -18,9 +18,9 @@ import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import NotFound
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.local import LocalProvider, Store
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.refs import DatasetRef
 
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,fsync,fdatasync,"

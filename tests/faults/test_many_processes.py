@@ -20,7 +20,7 @@ from pathlib import Path
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.providers.local import LocalProvider
 from mlflow_dsver.providers.local.maintenance import collect
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.model.refs import DatasetRef
 number, root, work, mutant = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 if mutant == "no lock":
     import time

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from disks import REASON, can_mount, make_disk, mounted
 
-from mlflow_dsver import files
+from mlflow_dsver.content import atomic_files
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.local import LocalProvider, log, manifest_files, objects, store
@@ -95,7 +95,7 @@ def test_without_the_flushes_it_would_not(
 ) -> None:
     """The mutants: no flush at all, none of the objects, none of the log. Each loses or breaks the version."""
     folder = make_folder(tmp_path / "data", count)
-    modules = {"all": (files, log, manifest_files, objects, store), "content": (objects,), "log": (log,)}[lost]
+    modules = {"all": (atomic_files, log, manifest_files, objects, store), "content": (objects,), "log": (log,)}[lost]
     for module in modules:
         for name in FLUSHES:
             if hasattr(module, name):

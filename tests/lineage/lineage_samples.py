@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from mlflow_dsver.lineage.exports import RunRecord
-from mlflow_dsver.lineage.facts import Model, Run, Use
-from mlflow_dsver.manifests import FileEntry, Manifest
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.lineage.export.bundle import RunRecord
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.record.facts import Model, Run, Use
 
 START = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 DIGEST = "blake3:" + "ab" * 32

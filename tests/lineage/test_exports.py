@@ -16,9 +16,9 @@ import pytest
 from lineage_samples import HOSTILE, run_record
 
 from mlflow_dsver.errors import InvalidArgument, ProviderUnavailable
-from mlflow_dsver.lineage import openlineage
-from mlflow_dsver.lineage.exports import Format, export
-from mlflow_dsver.versions import Grade
+from mlflow_dsver.lineage.export import openlineage
+from mlflow_dsver.lineage.export.bundle import Format, export
+from mlflow_dsver.model.versions import Grade
 
 SOME_TEXTS = ["digits", *(text for text in HOSTILE if len(text) < 1000)]
 

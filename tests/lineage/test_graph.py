@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lineage_samples import START, history, use
 
-from mlflow_dsver.lineage.facts import Filter, Run
 from mlflow_dsver.lineage.graph import Edge, Graph, Kind, NodeId, build, outline
-from mlflow_dsver.lineage.layout import NODE_HEIGHT, layout
-from mlflow_dsver.lineage.report import report
+from mlflow_dsver.lineage.render.layout import NODE_HEIGHT, layout
+from mlflow_dsver.lineage.render.report import report
+from mlflow_dsver.record.facts import Filter, Run
 
 
 def ids(graph: Graph, kind: Kind) -> list[str]:

@@ -14,10 +14,10 @@ from mlflow.entities import Dataset, DatasetInput
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
-from mlflow_dsver.lineage.facts import Filter
-from mlflow_dsver.refs import parse
+from mlflow_dsver.lineage.export.runs import record_of, report_of
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.tracking import lineage_queries
-from mlflow_dsver.tracking.exporting import record_of, report_of
 from mlflow_dsver.tracking.lineage_queries import experiments, run_facts, runs_of, runs_page
 from mlflow_dsver.tracking.models import DATASETS_TAG, models_using, register_model, tag_model
 from mlflow_dsver.tracking.run_search import LINKED

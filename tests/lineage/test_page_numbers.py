@@ -11,19 +11,19 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-from mlflow_dsver.lineage import html
-from mlflow_dsver.lineage.facts import Filter, Model, Run, Use
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
 from mlflow_dsver.lineage.links import MLflow, Pages
-from mlflow_dsver.lineage.report import report
-from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.tracking import record
-from mlflow_dsver.tracking.app import catalogue, pages
+from mlflow_dsver.lineage.render import html
+from mlflow_dsver.lineage.render.report import report
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import Filter, Model, Run, Use
+from mlflow_dsver.server import dataset_index, pages
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.history import runs_using
 from mlflow_dsver.tracking.models import tag_model
 from mlflow_dsver.tracking.source import DatasetVersionSource
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DIGITS = parse("local://digits")
@@ -66,7 +66,7 @@ def eyes(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> Eyes:
     """A store with runs of every kind: several roles and grades, linked in MLflow's own way, incomplete, deleted."""
     visitor = Eyes()
     engine = visitor.client._tracking_client.store.engine
-    monkeypatch.setattr(catalogue, "engine", lambda: engine)
+    monkeypatch.setattr(dataset_index, "engine", lambda: engine)
     monkeypatch.setattr(pages, "registry_engine", lambda: engine)
     other = visitor.client.create_experiment("other")
     ours(0, ("training", OLD, "A"), ("validation", OLD, "A"))
@@ -106,16 +106,16 @@ def ours(
         )
         for role, ref, grade in links
     ]
-    told = {key: value for link in made for key, value in record.tags(link).items()}
+    told = {key: value for link in made for key, value in schema.tags(link).items()}
     if verdict:
         told["dsver.verdict"] = f"{verdict} 2026-03-02T00:00:00Z (full)"
-    params = {key: value for link in made for key, value in record.params(link).items()}
+    params = {key: value for link in made for key, value in schema.params(link).items()}
     client.log_batch(
         run_id,
         params=[Param(key, value) for key, value in params.items()],
         tags=[RunTag(key, value) for key, value in told.items()],
     )
-    digests = record.plan_digests(made, ())
+    digests = schema.plan_digests(made, ())
     client.log_inputs(run_id, [dataset_input(link, digests[link.role]) for link in made])
     return run_id
 
@@ -218,7 +218,7 @@ def test_what_nobody_used_is_not_there_and_a_filter_without_a_match_is_an_empty_
 
 
 def test_the_index_goes_on_where_the_page_before_ended(eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "PAGE", 1)
+    monkeypatch.setattr(dataset_index, "PAGE", 1)
     first = pages.index(eyes, "", None)
     second = pages.index(eyes, "", first.after)
     assert [str(row.ref) for row in (*first.datasets, *second.datasets)] == ["local://digits", str(CATS.at(None))]
@@ -276,7 +276,7 @@ def test_a_run_page_says_how_many_other_runs_used_its_versions(eyes: Eyes) -> No
 
 
 def test_without_a_database_the_runs_are_the_same(eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "engine", lambda: None)
+    monkeypatch.setattr(dataset_index, "engine", lambda: None)
     wanted = Filter(grade="A")
     assert [run.run_id for run in pages.dataset(eyes, DIGITS, wanted, 0, None).runs] == [
         run.run_id for run in everything(eyes, wanted)

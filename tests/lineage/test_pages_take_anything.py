@@ -30,10 +30,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.manifests import FileEntry, Manifest
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking.writing import Wanted, write
-from mlflow_dsver.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.tracking.record_writer import PendingLink, write
 
 VERIFY = "/ajax-api/2.0/dsver/verify"
 ROUTES = {
@@ -72,7 +72,7 @@ class Pages:
         made = self.client.create_run(self.experiment)
         version = DatasetVersion(parse(reference), content_digest=digest, usage_bytes=1)
         link = Link("training", reference, version, Grade("A"), datetime.now(UTC))
-        write(self.client, made.info, made, [Wanted(link)], Deadline(60))
+        write(self.client, made.info, made, [PendingLink(link)], Deadline(60))
         run_id = str(made.info.run_id)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "training.manifest.jsonl.gz"
@@ -88,7 +88,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         importlib.import_module("mlflow.server.auth")
     from mlflow.server import app, handlers
 
-    from mlflow_dsver.tracking.app.routes import register
+    from mlflow_dsver.server.routes import register
 
     folder = tmp_path_factory.mktemp("pages")
     uri = f"sqlite:///{folder}/mlflow.db"
@@ -158,7 +158,7 @@ def test_any_run_can_be_asked_to_be_checked(pages: Pages, run_id: str) -> None:
 
 def test_a_check_that_fails_does_not_block_the_next(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it fails: MLflow does not answer, no thread can be started, a provider raises nonsense."""
-    from mlflow_dsver.tracking.app import checking
+    from mlflow_dsver.server import checking
 
     run_id = pages.linked(Manifest((FileEntry("a", 1, "0" * 64),)))
 

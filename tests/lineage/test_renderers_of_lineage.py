@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from lineage_samples import HOSTILE, history, hostile_runs, use
 
-from mlflow_dsver.lineage import as_json, html, markdown, svg
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
 from mlflow_dsver.lineage.links import MLflow, Pages, dataset_filter, web_address
-from mlflow_dsver.lineage.report import report
-from mlflow_dsver.lineage.views import (
+from mlflow_dsver.lineage.render import as_json, html, markdown, svg
+from mlflow_dsver.lineage.render.report import report
+from mlflow_dsver.lineage.render.views import (
     DatasetPage,
     DatasetRow,
     DiffPage,
@@ -29,8 +29,8 @@ from mlflow_dsver.lineage.views import (
     VersionPage,
     VersionRow,
 )
-from mlflow_dsver.manifests import Difference, FileEntry
-from mlflow_dsver.refs import parse
+from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.refs import parse
 
 PAGES = Pages("/dsver", "/ajax-api/2.0/dsver")
 MLFLOW = MLflow("http://127.0.0.1:5000")

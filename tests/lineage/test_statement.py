@@ -12,7 +12,7 @@ import pytest
 from lineage_samples import run_record
 
 from mlflow_dsver.errors import InvalidArgument, SettingsError
-from mlflow_dsver.lineage import statement as statements
+from mlflow_dsver.lineage.export import statement as statements
 
 
 @pytest.fixture

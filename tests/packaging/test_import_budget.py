@@ -24,7 +24,7 @@ def foreign(modules: set[str]) -> set[str]:
     "statement",
     [
         "import mlflow_dsver",
-        "import mlflow_dsver.refs, mlflow_dsver.versions, mlflow_dsver.manifests, mlflow_dsver.errors",
+        "from mlflow_dsver.model import manifests, refs, versions; import mlflow_dsver.errors",
         "import mlflow_dsver; mlflow_dsver.parse('local://digits@latest')",
         "import mlflow_dsver.settings, mlflow_dsver.text, mlflow_dsver.providers.registry",
     ],

@@ -9,11 +9,11 @@ import pytest
 
 from mlflow_dsver.deadlines import Deadline, at_latest, bounded
 from mlflow_dsver.errors import ProviderUnavailable
-from mlflow_dsver.providers import asking
-from mlflow_dsver.providers.asking import ask, in_time
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
-from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.resolution import provider_call
+from mlflow_dsver.resolution.provider_call import ask, in_time
 
 OVER = Deadline(0.0)
 REF = parse("slow://cats@v1")
@@ -41,7 +41,7 @@ class Slow(Provider):
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     made = Slow()
-    monkeypatch.setattr(asking, "get_provider", lambda _: made)
+    monkeypatch.setattr(provider_call, "get_provider", lambda _: made)
     yield made
     made.ready.set()
 

@@ -17,7 +17,7 @@ import pytest
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import AuthenticationFailed, NotFound, ProviderError, ProviderUnavailable, UnexpectedResponse
-from mlflow_dsver.providers.downloads import download
+from mlflow_dsver.providers.http.downloads import download
 from mlflow_dsver.secrets import Secret
 
 KEY = "download-secret-0123456789"

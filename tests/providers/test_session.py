@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     InvalidReference,
@@ -25,8 +24,9 @@ from mlflow_dsver.errors import (
     SettingsError,
     UnexpectedResponse,
 )
+from mlflow_dsver.providers.http.session import USER_AGENT, Session
 from mlflow_dsver.providers.paperspace.client import DIALECT
-from mlflow_dsver.providers.session import USER_AGENT, Session
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.secrets import Secret
 
 KEY = "ps-secret-0123456789abcdef"

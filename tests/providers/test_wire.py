@@ -23,8 +23,8 @@ from mlflow_dsver.errors import (
     SettingsError,
     UnexpectedResponse,
 )
-from mlflow_dsver.providers import wire
-from mlflow_dsver.providers.wire import Complaint, Cut, Nonsense
+from mlflow_dsver.providers.http import wire
+from mlflow_dsver.providers.http.wire import ApiError, MalformedResponse, TruncatedResponse
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -66,7 +66,7 @@ PIECES = [
 def test_any_text_is_json_or_nonsense(text: str) -> None:
     try:
         json.dumps(wire.read_json(text), allow_nan=False).encode()
-    except Nonsense:
+    except MalformedResponse:
         pass
 
 
@@ -74,7 +74,7 @@ def test_any_text_is_json_or_nonsense(text: str) -> None:
 def test_any_body_is_unpacked_or_nonsense(body: bytes, headed: bool) -> None:
     try:
         assert len(wire.unpack(b"\x1f\x8b" + body if headed else body, "gzip", 1000)) <= 1000
-    except Nonsense:
+    except MalformedResponse:
         pass
 
 
@@ -124,7 +124,7 @@ def test_ordinary_json_is_read_as_it_is(value: object) -> None:
 )
 def test_what_is_no_sound_json_is_nonsense(text: str) -> None:
     """NaN, double keys, endless numbers and absurd depth are refused, and the error does not quote the body."""
-    with pytest.raises(Nonsense) as caught:
+    with pytest.raises(MalformedResponse) as caught:
         wire.read_json(text)
     assert len(str(caught.value)) < 80
     assert caught.value.__cause__ is None or isinstance(caught.value.__cause__, RecursionError)
@@ -138,21 +138,21 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
 @pytest.mark.parametrize(
     ("status", "complaint", "kind"),
     [
-        (400, Complaint("x"), ProviderError),
+        (400, ApiError("x"), ProviderError),
         (401, None, AuthenticationFailed),
         (403, None, PermissionDenied),
-        (404, Complaint("x"), NotFound),
+        (404, ApiError("x"), NotFound),
         (404, None, UnexpectedResponse),
-        (408, Complaint("x"), ProviderUnavailable),
-        (409, Complaint("x"), ProviderError),
+        (408, ApiError("x"), ProviderUnavailable),
+        (409, ApiError("x"), ProviderError),
         (418, None, ProviderError),
         (429, None, RateLimited),
         (500, None, ProviderUnavailable),
-        (503, Complaint("x"), ProviderUnavailable),
+        (503, ApiError("x"), ProviderUnavailable),
         (302, None, UnexpectedResponse),
     ],
 )
-def test_status_means_an_error(status: int, complaint: Complaint | None, kind: type[ProviderError]) -> None:
+def test_status_means_an_error(status: int, complaint: ApiError | None, kind: type[ProviderError]) -> None:
     """One table; a 404 that is not the API's own says nothing about a dataset."""
     assert wire.error_for(status, complaint) is kind
 
@@ -291,13 +291,13 @@ def test_unpacking_is_bounded() -> None:
     """A body that swells is refused before it fills the memory; a cut one is told apart from a broken one."""
     packed = gzip.compress(b"x" * 100_000)
     assert wire.unpack(packed, "gzip", 100_000) == b"x" * 100_000
-    with pytest.raises(Nonsense, match="more than"):
+    with pytest.raises(MalformedResponse, match="more than"):
         wire.unpack(packed, "gzip", 99_999)
-    with pytest.raises(Cut):
+    with pytest.raises(TruncatedResponse):
         wire.unpack(packed[:-9], "gzip", 100_000)
-    with pytest.raises(Nonsense, match="unpacked"):
+    with pytest.raises(MalformedResponse, match="unpacked"):
         wire.unpack(b"no gzip", "GZIP", 100)
-    with pytest.raises(Nonsense, match="br"):
+    with pytest.raises(MalformedResponse, match="br"):
         wire.unpack(b"x", "br", 100)
     assert wire.unpack(b"x", None, 1) == b"x"
 

@@ -12,8 +12,8 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
+from mlflow_dsver.tracking.active_run import start_with_retry
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
-from mlflow_dsver.tracking.starting import start_patiently
 
 
 def settings() -> tuple[int, int]:
@@ -36,7 +36,7 @@ def test_while_a_run_starts_other_threads_and_children_keep_mlflows_own_http_set
         return "run"
 
     client = SimpleNamespace(tracking_uri="http://tracking.example")
-    assert start_patiently(client, start, Deadline(60)) == "run"
+    assert start_with_retry(client, start, Deadline(60)) == "run"
     retries, timeout = seen["here"]
     assert retries == 1
     assert 15 <= timeout <= 30, "two attempts within the minute"
@@ -61,4 +61,4 @@ def test_a_server_that_does_not_answer_is_given_up_in_time(unused_port, monkeypa
     mlflow.set_tracking_uri(f"http://127.0.0.1:{unused_port}")
     client = mlflow.MlflowClient()
     with pytest.raises(TrackingError, match="did not answer in time; it was asked to start a run"):
-        start_patiently(client, mlflow.start_run, Deadline(0.5))
+        start_with_retry(client, mlflow.start_run, Deadline(0.5))

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.manifests import FileEntry, Manifest
-from mlflow_dsver.tracking import clients, late_digests, record
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.record import schema
+from mlflow_dsver.tracking import clients, late_digests
 
 MANIFEST = Manifest([FileEntry("all/inputbatch_0_n2", 5, "ab" * 32)])
 ARTIFACTS, LOADED = "dsver.training.artifacts", "dsver.training.loaded_digest"
-LINK_SUM = record.artifacts_text({"training.json": b"{}"})
+LINK_SUM = schema.artifacts_text({"training.json": b"{}"})
 
 
 class Client:
@@ -42,14 +43,14 @@ def test_digest_manifest_and_its_sum_are_added(put: dict[str, bytes]) -> None:
     client = Client({ARTIFACTS: LINK_SUM, "dsver.training.grade": "B"})
     late_digests.add(client, "r", {"training": MANIFEST})  # type: ignore[arg-type]
     assert client.tags[LOADED] == MANIFEST.digest
-    sums = record.parse_artifacts(client.tags[ARTIFACTS]) or {}
+    sums = schema.parse_artifacts(client.tags[ARTIFACTS]) or {}
     assert set(sums) == {"training.json", "training.manifest.jsonl.gz"} == {*put, "training.json"}
     assert (client.params, client.tags["dsver.training.grade"]) == ({}, "B")
 
 
 @pytest.mark.parametrize(
     "before",
-    ["", "not sums", record.artifacts_text({"training.json": b"{}", "training.manifest.jsonl.gz": b"former"})],
+    ["", "not sums", schema.artifacts_text({"training.json": b"{}", "training.manifest.jsonl.gz": b"former"})],
     ids=["no sums", "unreadable sums", "a manifest already"],
 )
 def test_manifest_that_would_prove_nothing_or_replace_another_is_not_written(

@@ -15,13 +15,13 @@ import pytest
 from tracking_fakes import all_runs, artifact, dsver_part, run_of, version
 
 import mlflow_dsver as dsver
-from mlflow_dsver import manifests
 from mlflow_dsver.errors import (
     InputConflict,
     InvalidReference,
     RunNotFound,
 )
-from mlflow_dsver.tracking import record
+from mlflow_dsver.model import manifests
+from mlflow_dsver.record import schema
 
 
 def test_the_whole_record_key_by_key(tracking, digits):
@@ -37,11 +37,11 @@ def test_the_whole_record_key_by_key(tracking, digits):
         "dsver.training.content_digest": digits.content_digest,
     }
     tags = dsver_part(found.data.tags)
-    sums = record.parse_artifacts(tags.pop("dsver.training.artifacts"))
+    sums = schema.parse_artifacts(tags.pop("dsver.training.artifacts"))
     assert tags == {"dsver.schema": "1", "dsver.training.version": str(digits), "dsver.training.grade": "A"}
     (each,) = found.inputs.dataset_inputs
     assert each.dataset.name == str(digits)
-    assert each.dataset.digest == record.digest(digits)
+    assert each.dataset.digest == schema.digest(digits)
     assert len(each.dataset.digest) == 16
     assert each.dataset.source_type == "dataset_version"
     assert json.loads(each.dataset.source) == {
@@ -85,7 +85,7 @@ def test_artifacts_that_are_written_again_get_their_sums_again(tracking, digits)
         pass
     after = artifact(run_id, "training.json")
     assert after != before
-    sums = record.parse_artifacts(run_of(run_id).data.tags["dsver.training.artifacts"])
+    sums = schema.parse_artifacts(run_of(run_id).data.tags["dsver.training.artifacts"])
     assert sums["training.json"] == hashlib.sha256(after).hexdigest()
     assert set(sums) == {"training.json", "training.manifest.jsonl.gz"}
 
@@ -172,7 +172,7 @@ def test_one_version_in_two_roles_is_two_inputs(tracking, digits):
     """MLflow keeps one input of a name and digest on a run; the second role has a digest of its own."""
     with dsver.start_run(inputs={"training": "local://digits", "validation": "local://digits@clean"}) as run:
         pass
-    present = record.inputs_present(run_of(run.info.run_id))
+    present = schema.inputs_present(run_of(run.info.run_id))
     assert {(name, role) for name, _, role in present} == {(str(digits), "training"), (str(digits), "validation")}
     assert len({digest for _, digest, _ in present}) == 2
     assert [link.role for link in dsver.inputs_of(run.info.run_id)] == ["training", "validation"]
@@ -191,16 +191,16 @@ def test_use_of_a_version_in_a_second_role_is_not_lost(tracking, digits):
     with mlflow.start_run() as run:
         dsver.use("local://digits", "training")
         second = dsver.use("local://digits", "validation")
-    present = record.inputs_present(run_of(run.info.run_id))
+    present = schema.inputs_present(run_of(run.info.run_id))
     assert {role for _, _, role in present} == {"training", "validation"}
-    assert second.dataset.digest == record.digest(digits, "validation")
+    assert second.dataset.digest == schema.digest(digits, "validation")
 
 
 def test_a_metric_can_name_the_linked_dataset(tracking, digits):
     with dsver.start_run(inputs={"training": "local://digits", "test": "local://digits"}) as run:
         for role in ("training", "test"):
             mlflow.log_metric(f"{role}_loss", 0.5, dataset=run.datasets[role].dataset)
-    present = record.inputs_present(run_of(run.info.run_id))
+    present = schema.inputs_present(run_of(run.info.run_id))
     assert sorted(role for _, _, role in present) == ["test", "training"]
 
 
@@ -323,8 +323,8 @@ def test_hostile_words_of_a_provider_are_recorded_and_cannot_hurt(tracking, fake
         pass
     found = run_of(run.info.run_id)
     assert "url" not in json.loads(found.inputs.dataset_inputs[0].dataset.source)
-    assert len(found.data.params["dsver.training.tags"]) <= record.VALUE_LIMIT
-    assert {"a,b", "%2C"} <= set(record.parse_tags(found.data.params["dsver.training.tags"]))
+    assert len(found.data.params["dsver.training.tags"]) <= schema.VALUE_LIMIT
+    assert {"a,b", "%2C"} <= set(schema.parse_tags(found.data.params["dsver.training.tags"]))
     card = artifact(run.info.run_id, "card.md").decode()
     assert "](javascript" not in card
     assert not re.search(r"(?<!\\)<img", card)

@@ -19,7 +19,8 @@ from mlflow_dsver.errors import (
     TrackingError,
     UnknownProvider,
 )
-from mlflow_dsver.tracking import record, recording, writing
+from mlflow_dsver.record import schema
+from mlflow_dsver.tracking import async_logging, record_writer
 
 
 def test_a_second_version_for_a_role_is_a_conflict_and_changes_nothing(tracking, digits, fake):
@@ -32,7 +33,7 @@ def test_a_second_version_for_a_role_is_a_conflict_and_changes_nothing(tracking,
     after = run_of(run.info.run_id)
     assert before.data.params == after.data.params
     assert before.data.tags == after.data.tags
-    assert record.inputs_present(before) == record.inputs_present(after)
+    assert schema.inputs_present(before) == schema.inputs_present(after)
 
 
 def test_resuming_with_the_same_inputs_is_silent(tracking, digits, caplog):
@@ -46,7 +47,7 @@ def test_resuming_with_the_same_inputs_is_silent(tracking, digits, caplog):
     seen = after.data.tags.pop("dsver.training.sealed")  # since its files were given out
     assert seen.endswith(" same")
     assert dsver_part(before.data.tags) == dsver_part(after.data.tags)
-    assert record.inputs_present(before) == record.inputs_present(after)
+    assert schema.inputs_present(before) == schema.inputs_present(after)
     assert artifact(run.info.run_id, "training.json") == json_before
     assert not [each for each in caplog.records if each.name.startswith("mlflow_dsver")]
 
@@ -204,7 +205,7 @@ def test_long_labels_never_take_the_version_down(tracking, fake, monkeypatch, ho
     assert "dsver.error" not in found.data.tags
     assert found.data.params["dsver.training.version"] == "fake://cats@v1"
     assert found.data.params["dsver.training.usage_bytes"] == "4096"
-    kept = record.parse_tags(found.data.params["dsver.training.tags"])
+    kept = schema.parse_tags(found.data.params["dsver.training.tags"])
     assert found.data.params["dsver.training.tags"].endswith(f",… {40 - len(kept)} more")
     assert dsver.inputs_of(run.info.run_id)[0].version.tags == made.tags, "the artifact has them all"
 
@@ -217,7 +218,7 @@ def test_what_is_refused_for_another_reason_is_not_tried_for_ever(tracking, fake
         raise mlflow.MlflowException("INVALID_PARAMETER_VALUE: no such thing")
 
     fake.has(version(tags=("x" * 300,)))
-    monkeypatch.setattr(writing, "log_batch", refuse)
+    monkeypatch.setattr(record_writer, "log_batch", refuse)
     with mlflow.start_run(), pytest.raises(TrackingError, match="no such thing"):
         dsver.use("fake://cats")
     linking = [each for each in calls if each.get("params")]
@@ -233,7 +234,7 @@ def test_a_failure_half_way_is_told_by_the_run_and_repaired_by_the_next_call(tra
 
     with mlflow.start_run() as run:
         with monkeypatch.context() as patched:
-            patched.setattr(writing, step, broken)
+            patched.setattr(record_writer, step, broken)
             with pytest.raises(TrackingError, match="the disk is full"):
                 dsver.use("local://digits")
         assert "the disk is full" in run_of(run.info.run_id).data.tags["dsver.error"]
@@ -252,7 +253,7 @@ def test_a_resumed_run_completes_what_a_failure_left_out(tracking, digits, monke
         monkeypatch.context() as patched,
         dsver.start_run() as run,
     ):
-        patched.setattr(writing, "_log_artifacts", broken)
+        patched.setattr(record_writer, "_log_artifacts", broken)
         linked = dsver.use("local://digits", on_error="warn")
         assert linked.path().is_dir()
         assert isinstance(linked.error, TrackingError)
@@ -266,7 +267,7 @@ def test_start_run_that_cannot_be_linked_fails_its_run(tracking, digits, monkeyp
     def broken(*_, **__):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(writing, "_log_inputs", broken)
+    monkeypatch.setattr(record_writer, "_log_inputs", broken)
     monkeypatch.setenv("MLFLOW_DSVER_BACKGROUND", "no")
     with pytest.raises(TrackingError, match="the disk is full"):
         dsver.start_run(inputs={"training": "local://digits"})
@@ -319,7 +320,7 @@ def test_runs_that_end_without_a_with_block_leave_nothing_in_memory(tracking, di
         run = dsver.start_run(inputs={"training": "local://digits"})
         assert run.inputs.dataset_inputs
         mlflow.end_run()
-    assert len(recording._open) <= 1
+    assert len(async_logging._open) <= 1
 
 
 def test_a_child_of_an_overridden_run_is_not_overridden_once_more(tracking, digits, digits_folder, monkeypatch):

@@ -21,9 +21,9 @@ from mlflow_dsver.errors import (
     NotFound,
     ProviderUnavailable,
 )
-from mlflow_dsver.providers import creating
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.resolution import creation
 
 ASKED = "fake://cats?create&message=round 3"
 
@@ -165,8 +165,8 @@ def test_ranks_make_one_version_between_them(tracking, digits_folder, monkeypatc
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setenv("PMIX_NAMESPACE", "job-1")
     made = []
-    real = creating.create
-    monkeypatch.setattr(creating, "create", lambda new: made.append(new) or real(new))
+    real = creation.create
+    monkeypatch.setattr(creation, "create", lambda new: made.append(new) or real(new))
     for rank in ("1", "0"):
         monkeypatch.setenv("OMPI_COMM_WORLD_RANK", rank)
         with dsver.start_run(inputs={"training": f"local://fresh?create&folder={digits_folder}"}):

@@ -23,8 +23,9 @@ from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import InputConflict, RunNotFound, TrackingError
-from mlflow_dsver.manifests import FileEntry, Manifest, read
-from mlflow_dsver.tracking import record, recording, run_search
+from mlflow_dsver.model.manifests import FileEntry, Manifest, read
+from mlflow_dsver.record import schema
+from mlflow_dsver.tracking import async_logging, run_search
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_record_through_a_server(server, digits):
     assert [(link.role, link.version) for link in links] == [("test", digits), ("training", digits)]
     found = MlflowClient().get_run(run.info.run_id)
     assert found.data.params["dsver.training.usage_bytes"] == str(digits.usage_bytes)
-    assert {role for _, _, role in record.inputs_present(found)} == {"training", "test"}
+    assert {role for _, _, role in schema.inputs_present(found)} == {"training", "test"}
     card = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/dsver/card.md")
     assert str(digits) in card
 
@@ -103,7 +104,7 @@ def test_the_first_use_of_a_dataset_by_many_threads(server, fake):
         with ThreadPoolExecutor(16) as threads:
             run_ids = list(threads.map(start, range(16)))
         for run_id in run_ids:
-            present = record.inputs_present(MlflowClient().get_run(run_id))
+            present = schema.inputs_present(MlflowClient().get_run(run_id))
             assert sorted(role for _, _, role in present) == ["test", "training"]
 
 
@@ -222,7 +223,7 @@ def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digit
     """Under `raise`, not in the background: the start fails; nothing waits for MLflow's minutes of retries."""
     monkeypatch.setenv("MLFLOW_DSVER_BACKGROUND", "no")
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(recording, "SAYING", 1.0)
+    monkeypatch.setattr(async_logging, "SAYING", 1.0)
     proxy.dead_from = step
     begun = time.monotonic()
     with pytest.raises(TrackingError, match="did not answer in time"):
@@ -234,7 +235,7 @@ def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digit
 def test_a_server_that_comes_back_is_told_what_failed(proxy, digits, monkeypatch):
     """Under `warn` training goes on, and the run says what is missing as soon as the server hears it again."""
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(recording, "SAYING", 1.0)
+    monkeypatch.setattr(async_logging, "SAYING", 1.0)
     proxy.dead_from = "runs/log-inputs"
     with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
         assert run.datasets["training"].path().is_dir()
@@ -247,7 +248,7 @@ def test_a_record_that_comes_late_takes_back_that_it_failed(proxy, digits):
     """The bound was over, the run said so; then the server answered after all, and the record is whole."""
     proxy.hang = 0.5
     with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
-        (made,) = [each for each in recording._open if each.run_id == run.info.run_id]
+        (made,) = [each for each in async_logging._open if each.run_id == run.info.run_id]
         made._fail(TrackingError("did not answer in time"))
         made._say()
         assert made.result() is not None

@@ -14,7 +14,7 @@ from tracking_fakes import version
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import InputConflict
-from mlflow_dsver.tracking import record
+from mlflow_dsver.record import schema
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_the_longest_record_fits_every_column(on_postgresql, fake):
     with dsver.start_run(inputs={role: f"fake://{name}", other: str(longest)}) as run:
         pass
     found = MlflowClient().get_run(run.info.run_id)
-    assert found.data.params[record.key(role, "usage_bytes")] == str(2**63)
-    assert found.data.params[record.key(role, "tags")].endswith(" more")
+    assert found.data.params[schema.key(role, "usage_bytes")] == str(2**63)
+    assert found.data.params[schema.key(role, "tags")].endswith(" more")
     assert {link.role for link in dsver.inputs_of(run.info.run_id)} == {role, other}
     assert {use.role for use in dsver.runs_using(longest)} == {role, other}
     assert all(len(each.dataset.source_type) <= 36 for each in found.inputs.dataset_inputs)
@@ -81,7 +81,7 @@ def test_the_first_use_of_a_dataset_by_many_threads_on_postgresql(on_postgresql,
         with ThreadPoolExecutor(12) as threads:
             run_ids = list(threads.map(start, range(12)))
         for run_id in run_ids:
-            present = record.inputs_present(MlflowClient().get_run(run_id))
+            present = schema.inputs_present(MlflowClient().get_run(run_id))
             assert sorted(role for _, _, role in present) == ["test", "training"]
 
 

@@ -15,8 +15,8 @@ from tracking_fakes import version
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import DsverError, NotFound
-from mlflow_dsver.tracking import recording
-from mlflow_dsver.tracking.linked import LinkedDataset
+from mlflow_dsver.tracking import async_logging
+from mlflow_dsver.tracking.linked_dataset import LinkedDataset
 
 
 def there_and_back(value: Any) -> Any:
@@ -48,7 +48,7 @@ def test_a_linked_dataset_has_its_version_and_its_files_in_another_process(linke
 
 def test_a_run_can_be_pickled_while_it_is_being_recorded_and_after(linked):
     early = there_and_back(linked)
-    recording.settle(linked.info.run_id)
+    async_logging.settle(linked.info.run_id)
     late = there_and_back(linked)
     for each in (early, late):
         assert each.info.run_id == linked.info.run_id
@@ -91,7 +91,7 @@ def test_a_recording_that_failed_says_so_in_another_process(tracking, digits, mo
 
 
 def test_everything_handed_to_a_script_can_be_pickled(linked, digits):
-    recording.settle()
+    async_logging.settle()
     run_id = linked.info.run_id
     handed: list[Any] = [
         digits,
@@ -134,7 +134,7 @@ def test_ctrl_c_while_the_end_of_a_run_waits_ends_the_run_and_is_heard(tracking,
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recording.Recording, "settle", interrupted)
+    monkeypatch.setattr(async_logging.Recording, "settle", interrupted)
     with pytest.raises(KeyboardInterrupt), dsver.start_run(inputs={"training": "local://digits"}) as run:
         pass
     assert mlflow.active_run() is None

@@ -13,8 +13,8 @@ from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.tracking import clients, description, health, journal, recording, sync
-from mlflow_dsver.versions import Grade, Link, now
+from mlflow_dsver.model.versions import Grade, Link, now
+from mlflow_dsver.tracking import async_logging, clients, description, health, outbox, sync
 
 ENDING = ["POST runs/update", "GET runs/get"]
 """What MLflow itself asks the current tracking URI for when a run ends."""
@@ -32,7 +32,7 @@ def test_the_record_of_a_run_goes_to_the_server_it_was_started_on(server, elsewh
     monkeypatch.setenv("MLFLOW_DSVER_SEAL", "stat")
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         mlflow.set_tracking_uri(elsewhere.address)
-        recording.settle(run.info.run_id)
+        async_logging.settle(run.info.run_id)
         dsver.use("local://digits", role="test")
     assert set(elsewhere.calls()) <= set(ENDING)
     mlflow.set_tracking_uri(server.uri)
@@ -108,7 +108,7 @@ def test_sync_sends_to_the_server_of_the_entry(server, elsewhere, digits):
     with mlflow.start_run() as run:
         pass
     made = Link("training", "local://digits", digits, Grade("A"), now())
-    ticket = journal.put(journal.Entry(run.info.run_id, run.info.experiment_id, server.uri, (made,)))
+    ticket = outbox.put(outbox.Entry(run.info.run_id, run.info.experiment_id, server.uri, (made,)))
     assert ticket is not None
     ticket.release()
     mlflow.set_tracking_uri(elsewhere.address)

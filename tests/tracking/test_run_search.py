@@ -16,10 +16,10 @@ from tracking_fakes import version
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import NotFound, ProviderUnavailable, TrackingError
+from mlflow_dsver.lineage.export.runs import report_of
+from mlflow_dsver.record.reader import all_links_of
 from mlflow_dsver.tracking import run_search
 from mlflow_dsver.tracking.description import describe
-from mlflow_dsver.tracking.exporting import report_of
-from mlflow_dsver.tracking.recorded import all_links_of
 from mlflow_dsver.tracking.source import DatasetVersionSource
 
 

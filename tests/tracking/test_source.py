@@ -62,7 +62,7 @@ def test_import_mlflow_survives_whatever_is_broken_in_this_package():
         "source = next(each for each in get_registered_sources() if each.__name__ == 'DatasetVersionSource')\n"
         "assert source._can_resolve('local://digits') is False\n"
         "try:\n"
-        "    import mlflow_dsver.refs\n"
+        "    import mlflow_dsver.model.refs\n"
         "except RuntimeError: print('broken indeed')\n"
     )
     assert done.stdout == "broken indeed\n", done.stderr

@@ -25,10 +25,12 @@ from training_scripts import client_settings, links, runs
 
 import mlflow_dsver as dsver
 from mlflow_dsver.emulators.fixtures import EMULATED_KEY
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.tracking import answers, planning, record
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
+from mlflow_dsver.record import schema
+from mlflow_dsver.resolution import resolver
+from mlflow_dsver.tracking import resolved_inputs
 
 DATASET = "dst364npcw6ccok"
 CLEAN = f"paperspace://{DATASET}@clean"
@@ -111,7 +113,7 @@ def until(what: Callable[[], object], seconds: float = 90) -> None:
 def named(run: Any) -> tuple[str | None, str | None, list[str]]:
     """What a run of a search says of its training data: param, tag, and the names of its dataset inputs."""
     key = "dsver.training.version"
-    present = record.inputs_present(run)
+    present = schema.inputs_present(run)
     return run.data.params.get(key), run.data.tags.get(key), [name for name, _, role in present if role == "training"]
 
 
@@ -483,20 +485,20 @@ def test_a_sweep_of_1000_trials_resolves_once(tracking, fake, asked, monkeypatch
     if way == "variable":
         monkeypatch.setenv("MLFLOW_DSVER_INPUTS", f"training={CATS}")
         monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", "")  # so that what is told to children is taken back
-        answers.ask_anew()
-        plans = [planning.plan(client, {}, "warn", arguments={}, reuse=True)]
+        resolver.ask_anew()
+        plans = [resolved_inputs.plan(client, {}, "warn", arguments={}, reuse=True)]
     else:
         dsver.start_run(inputs={"training": CATS})
         plans = []
     fake.has(version(name="v2"))
     script = {"training": CATS} if way == "parent" else {}
     plans += [
-        planning.plan(client, script, "warn", arguments={"nested": True}, reuse=way == "variable")
+        resolved_inputs.plan(client, script, "warn", arguments={"nested": True}, reuse=way == "variable")
         for _ in range(1000 - len(plans))
     ]
     assert asked == [CATS]
     assert {str(plan.links["training"].version) for plan in plans} == {"fake://cats@v1"}
-    answers.ask_anew()
+    resolver.ask_anew()
     assert str(dsver.get_provider("fake").resolve(dsver.parse(CATS))) == "fake://cats@v2"
 
 

@@ -23,15 +23,15 @@ from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
 from mlflow_dsver.emulators.fixtures import paperspace_emulator
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import InvalidArgument, ProviderUnavailable
-from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import Link, now
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking import bounded, journal, writing
-from mlflow_dsver.tracking.journal import Entry
+from mlflow_dsver.tracking import bounded_tasks, outbox, record_writer
+from mlflow_dsver.tracking.outbox import Entry
 from mlflow_dsver.tracking.sync import Outcome, State, exit_code, forget, sync, waiting
-from mlflow_dsver.versions import Link, now
 
 __all__ = ["paperspace_emulator"]
 CATS = "dst364npcw6ccok"
@@ -41,9 +41,9 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import parse
-from mlflow_dsver.tracking import journal, writing
-from mlflow_dsver.versions import Link, now
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.tracking import outbox, record_writer
+from mlflow_dsver.model.versions import Link, now
 
 run_id, experiment_id, step = sys.argv[1:]
 
@@ -55,17 +55,17 @@ if step == "after log_batch":
 elif step == "before log_batch":
     MlflowClient.log_batch = die
 elif step == "before the artifacts":
-    writing._log_artifacts = die
+    record_writer._log_artifacts = die
 elif step == "before it was taken out":
-    journal.Ticket.done = die
+    outbox.OutboxEntry.done = die
 
 provider = get_provider("local")
 version = provider.resolve(parse("local://digits@clean"))
 link = Link("training", "local://digits@clean", version, provider.grade(version), now())
-ticket = journal.put(journal.Entry(run_id, experiment_id, mlflow.get_tracking_uri(), (link,)))
+ticket = outbox.put(outbox.Entry(run_id, experiment_id, mlflow.get_tracking_uri(), (link,)))
 client = MlflowClient()
-wanted = [writing.Wanted(link, provider.manifest(version))]
-writing.write(client, client.get_run(run_id).info, None, wanted, Deadline(60))
+wanted = [record_writer.PendingLink(link, provider.manifest(version))]
+record_writer.write(client, client.get_run(run_id).info, None, wanted, Deadline(60))
 ticket.done()
 """
 
@@ -83,7 +83,7 @@ def offline_link(reference: str, **fields: Any) -> Link:
 
 def put(run_id: str, *links: Link, **fields: Any) -> Path:
     """As a process does that dies right after: nothing but the entry is there."""
-    ticket = journal.put(Entry(run_id, "0", mlflow.get_tracking_uri(), links, **fields))
+    ticket = outbox.put(Entry(run_id, "0", mlflow.get_tracking_uri(), links, **fields))
     ticket.release()
     return ticket.path
 
@@ -177,7 +177,7 @@ def test_two_syncs_at_once_send_an_entry_once(server, digits):
 
 def test_what_a_living_process_records_is_left_alone(tracking, digits):
     run_id = ended_run()
-    ticket = journal.put(Entry(run_id, "0", tracking.uri, (link_to("local://digits"),)))
+    ticket = outbox.put(Entry(run_id, "0", tracking.uri, (link_to("local://digits"),)))
     assert list(sync()) == list(waiting()) == []
     assert dsver_part(run_of(run_id).data.tags) == {}
     ticket.fail("the server did not answer")
@@ -193,8 +193,8 @@ def test_an_interrupted_sync_goes_on_where_it_was(tracking, digits, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(writing, "write", interrupted)
-        patched.setattr(bounded, "within", lambda client, until, what, work: work())
+        patched.setattr(record_writer, "write", interrupted)
+        patched.setattr(bounded_tasks, "within", lambda client, until, what, work: work())
         with pytest.raises(KeyboardInterrupt):
             list(sync())
     assert states() == [State.SENT]
@@ -268,7 +268,7 @@ def test_the_login_of_the_current_tracking_uri_is_used_and_is_not_in_the_journal
 
 def test_a_store_that_is_not_there_is_not_made(tracking, digits, tmp_path, monkeypatch):
     for address in (f"sqlite:///{tmp_path}/gone.db", str(tmp_path / "gone"), f"file://{tmp_path}/gone"):
-        journal.put(Entry("f" * 32, "0", address, (link_to("local://digits"),))).release()
+        outbox.put(Entry("f" * 32, "0", address, (link_to("local://digits"),))).release()
     found = list(sync())
     assert [outcome.state for outcome in found] == [State.UNREACHABLE] * 3
     assert "there is no tracking store at" in found[0].detail
@@ -372,7 +372,7 @@ def test_an_entry_that_no_version_of_ours_wrote_does_not_stop_the_rest(tracking,
     ]
     for text in addresses:
         made = Entry("f" * 32, "0", "http://127.0.0.1", (link_to("local://digits"),))
-        path = journal.put(made).path
+        path = outbox.put(made).path
         path.write_text(json.dumps(made.to_json() | {"tracking": text}, default=str))
     put(ended_run(), link_to("local://digits"))
     assert states() == [State.UNREACHABLE] * len(addresses) + [State.SENT]

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from mlflow import MlflowClient
 
 from mlflow_dsver.errors import DsverError, NotFound
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.versions import DatasetVersion
 
 
 class FakeProvider(Provider):

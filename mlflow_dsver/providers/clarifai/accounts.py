@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import AuthenticationFailed, InvalidReference, SettingsError
-from mlflow_dsver.refs import check_name
+from mlflow_dsver.model.refs import check_name
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.text import one_line
 

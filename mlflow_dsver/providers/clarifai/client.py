@@ -27,8 +27,8 @@ from mlflow_dsver.providers.clarifai.models import (
     Status,
 )
 from mlflow_dsver.providers.clarifai.paging import Item, Listing
-from mlflow_dsver.providers.session import Session
-from mlflow_dsver.providers.wire import Complaint, Dialect
+from mlflow_dsver.providers.http.session import Session
+from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +46,19 @@ Made = TypeVar("Made", bound=Model)
 Bodies = Sequence[Mapping[str, Any]]
 
 
-def complaint(status: int, body: Any) -> Complaint | None:
+def complaint(status: int, body: Any) -> ApiError | None:
     """What an answer complains of; None for success, which is status 10000 within a 2xx answer."""
     found = body.get("status") if isinstance(body, dict) else None
     if not isinstance(found, dict):
-        return Complaint("an answer without a status") if status < 400 else None
+        return ApiError("an answer without a status") if status < 400 else None
     try:
         told = Status.read(found)
     except UnexpectedResponse as error:
-        return Complaint(error.what)
+        return ApiError(error.what)
     if told.code == codes.SUCCESS and status < 300:
         return None
     items = "; ".join(f"{name}: {item}" for name, item in _failed_items(body))
-    return Complaint(
+    return ApiError(
         told.description or "refused without a word",
         code=str(told.code if told.code is not None else "no code"),
         details=", ".join(part for part in (told.details, items) if part),
@@ -66,7 +66,7 @@ def complaint(status: int, body: Any) -> Complaint | None:
     )
 
 
-DIALECT = Dialect("clarifai", "Key", f"{PAT} or {API_KEY}", complaint)
+DIALECT = ApiProfile("clarifai", "Key", f"{PAT} or {API_KEY}", complaint)
 
 
 class Client:

@@ -20,12 +20,12 @@ from mlflow_dsver.errors import (
     ProviderUnavailable,
     UnexpectedResponse,
 )
+from mlflow_dsver.model.refs import LATEST, DatasetRef, check_name
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import GETTABLE
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.tags import check_given, with_tags
-from mlflow_dsver.refs import LATEST, DatasetRef, check_name
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from mlflow_dsver import settings
-from mlflow_dsver.archives import InvalidArchive, unpack
+from mlflow_dsver.content.archives import InvalidArchive, unpack
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder, sync_folder
 from mlflow_dsver.content.hashing import hash_file, hash_folder
 from mlflow_dsver.content.patterns import IGNORE_FILE
 from mlflow_dsver.content.progress import SILENT, Progress
@@ -36,19 +37,18 @@ from mlflow_dsver.errors import (
     StoreError,
     UnexpectedResponse,
 )
-from mlflow_dsver.files import atomic_write, make_folder, sync_folder
-from mlflow_dsver.manifests import DIGEST_PREFIX, InvalidManifest, Manifest
-from mlflow_dsver.manifests import read as read_manifest
+from mlflow_dsver.model.manifests import DIGEST_PREFIX, InvalidManifest, Manifest
+from mlflow_dsver.model.manifests import read as read_manifest
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import date_text, now
 from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.client import DIALECT, Client
 from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format
 from mlflow_dsver.providers.clarifai.models import Export
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, visible, wait
-from mlflow_dsver.providers.downloads import Signing, download
-from mlflow_dsver.providers.wire import is_loopback
-from mlflow_dsver.refs import DatasetRef
+from mlflow_dsver.providers.http.downloads import Signing, download
+from mlflow_dsver.providers.http.wire import is_loopback
 from mlflow_dsver.secrets import Secret
-from mlflow_dsver.versions import date_text, now
 
 log = logging.getLogger(__name__)
 

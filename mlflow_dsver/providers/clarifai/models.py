@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from mlflow_dsver.errors import UnexpectedResponse
+from mlflow_dsver.model.versions import date_value
 from mlflow_dsver.providers.clarifai.codes import FORMAT_NAMES, ORIGIN_NAMES, STATUS_NAMES, Format, number, whole
-from mlflow_dsver.versions import date_value
 
 
 def _date(value: object) -> datetime | None:

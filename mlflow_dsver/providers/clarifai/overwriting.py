@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_dsver.errors import UnexpectedResponse
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.paging import settled
 from mlflow_dsver.providers.clarifai.tags import cleared, tags_of, with_tags, without_tags
-from mlflow_dsver.refs import DatasetRef
 
 
 def overwrite(

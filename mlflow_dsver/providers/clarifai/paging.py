@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, ProviderUnavailable, UnexpectedResponse
+from mlflow_dsver.model.refs import check_name
 from mlflow_dsver.providers.clarifai.models import Listed
-from mlflow_dsver.providers.wire import MAX_PAGES
-from mlflow_dsver.refs import check_name
+from mlflow_dsver.providers.http.wire import MAX_PAGES
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)

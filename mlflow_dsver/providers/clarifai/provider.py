@@ -21,8 +21,10 @@ from mlflow_dsver.errors import (
     SettingsError,
     Unsupported,
 )
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.providers.clarifai import creation, exports, overwriting, words
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.clarifai import convert, creation, exports, overwriting
 from mlflow_dsver.providers.clarifai.accounts import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
@@ -31,10 +33,8 @@ from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
 from mlflow_dsver.providers.clarifai.paging import settled
 from mlflow_dsver.providers.clarifai.tags import tags_of, with_tags, without_tags
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
-from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, Place, Provider
-from mlflow_dsver.refs import LATEST, DatasetRef, nearest, tag_list
+from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, LocalCopy, Provider
 from mlflow_dsver.text import human_count
-from mlflow_dsver.versions import DatasetVersion
 
 COURSE = Course(
     "the version",
@@ -76,7 +76,7 @@ class ClarifaiProvider(Provider):
         """The version of that id, whatever its state and whoever made it."""
         signed, place = self._place(dataset)
         with self._client(signed, place, DatasetRef(self.name, dataset, version)) as client:
-            return words.version(signed, place, client.get_dataset_version(place.dataset, version))
+            return convert.version(signed, place, client.get_dataset_version(place.dataset, version))
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions, newest first, also such as are not ready yet.
@@ -85,9 +85,9 @@ class ClarifaiProvider(Provider):
         """
         signed, place = self._place(dataset)
         with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
-            for found in words.newest_first(client.dataset_versions(place.dataset)):
+            for found in convert.newest_first(client.dataset_versions(place.dataset)):
                 if tag in tags_of(found.metadata) if tag is not None else self._listed(found):
-                    yield words.version(signed, place, found)
+                    yield convert.version(signed, place, found)
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else `latest`; waits for a version that is still being made.
@@ -102,7 +102,7 @@ class ClarifaiProvider(Provider):
     def find(self, ref: DatasetRef) -> DatasetVersion:
         """The version that a reference names, also one that is not ready or failed; without waiting for it."""
         signed, place, found = self._lookup(ref, bounded(settings.provider_timeout()))
-        return words.version(signed, place, found)
+        return convert.version(signed, place, found)
 
     def _lookup(self, ref: DatasetRef, deadline: Deadline) -> tuple[Account, DatasetPlace, WireVersion]:
         signed, place = self._place(ref.dataset)
@@ -187,7 +187,7 @@ class ClarifaiProvider(Provider):
             changed = overwriting.overwrite(client, place, found, message, with_tags(kept, tags))
         if added:
             self._take_from_others(signed, place, version.id, added)
-        return words.version(signed, place, changed)
+        return convert.version(signed, place, changed)
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version. Raises NotFound when it is gone already, ProviderError when it is in use."""
@@ -204,10 +204,10 @@ class ClarifaiProvider(Provider):
         kept = exports.present(version.ref, self._export_format())
         return None if kept is None else kept.manifest
 
-    def at_hand(self, version: DatasetVersion) -> Place | None:
+    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder of the version's export, if it was loaded on this machine; nothing is checked."""
         kept = exports.present(version.ref, self._export_format())
-        return None if kept is None else Place(kept.folder, manifest=exports.manifest_file(kept.folder))
+        return None if kept is None else LocalCopy(kept.folder, manifest=exports.manifest_file(kept.folder))
 
     def path(self, version: DatasetVersion) -> Path:
         """A folder with the version's export, checked; exported and downloaded when it is not on this machine."""
@@ -256,11 +256,11 @@ class ClarifaiProvider(Provider):
 
     def _listed(self, found: WireVersion) -> bool:
         if self._all_origins is not None:
-            return self._all_origins or words.by_a_person(found)
+            return self._all_origins or convert.by_a_person(found)
         value = settings.setting("CLARIFAI_ORIGINS") or "person"
         if value not in ("person", "all"):
             raise SettingsError("MLFLOW_DSVER_CLARIFAI_ORIGINS", expected="person or all", got=ascii(value)[:40])
-        return value == "all" or words.by_a_person(found)
+        return value == "all" or convert.by_a_person(found)
 
     def _export_format(self) -> Format:
         value = self._format or settings.setting("CLARIFAI_FORMAT") or "json"
@@ -278,8 +278,8 @@ class ClarifaiProvider(Provider):
     def _latest(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
         def look() -> WireVersion | None:
             listing = client.dataset_versions(place.dataset)
-            usable = (found for found in listing if words.is_ready(found) and self._listed(found))
-            return max(usable, key=words.age, default=None)
+            usable = (found for found in listing if convert.is_ready(found) and self._listed(found))
+            return max(usable, key=convert.age, default=None)
 
         newest = settled(look)
         if newest is None:
@@ -319,7 +319,7 @@ class ClarifaiProvider(Provider):
 
         deadline: of the whole operation; None waits as long as a version may take to be made.
         """
-        ref = words.version(signed, place, found).ref
+        ref = convert.version(signed, place, found).ref
 
         def ask() -> WireVersion:
             with self._client(signed, place, ref, deadline) as client:
@@ -335,7 +335,7 @@ class ClarifaiProvider(Provider):
             reference=ref,
             progress=self.progress,
         )
-        return words.version(signed, place, ready)
+        return convert.version(signed, place, ready)
 
     def _take_from_others(self, signed: Account, place: DatasetPlace, holder: str, tags: set[str]) -> None:
         with self._client(signed, place, DatasetRef(self.name, str(place))) as client:
@@ -344,4 +344,4 @@ class ClarifaiProvider(Provider):
 
 def _preference(found: WireVersion) -> tuple[bool, Any]:
     """Of two versions with one tag, which happens while a tag moves, a ready one counts, and then the newer one."""
-    return words.is_ready(found), words.age(found)
+    return convert.is_ready(found), convert.age(found)

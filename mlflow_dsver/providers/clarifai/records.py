@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.errors import UnexpectedResponse, Unsupported
-from mlflow_dsver.providers import wire
+from mlflow_dsver.providers.http import wire
 
 MIMETYPE = "mimetype"
 JSON_TYPE = "application/x.clarifai-data+json"

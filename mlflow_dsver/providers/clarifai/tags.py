@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference
-from mlflow_dsver.refs import check_tag
+from mlflow_dsver.model.refs import check_tag
 
 KEY = "tags"
 REMOVED = "dsver_removed"

@@ -15,8 +15,8 @@ import os
 from itertools import count
 from pathlib import Path
 
-from mlflow_dsver.files import safe_join
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.os_names import text_of
 from mlflow_dsver.providers.local.store import Store, meanings
 

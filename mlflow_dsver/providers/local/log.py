@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mlflow_dsver.content.atomic_files import flush, make_folder, sync_folder
 from mlflow_dsver.errors import CorruptObject, InvalidArgument
-from mlflow_dsver.files import flush, make_folder, sync_folder
 from mlflow_dsver.providers.local.log_schema import read_operation
 from mlflow_dsver.providers.local.store import Store, locked, meanings
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.versions import date_text, date_value
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import date_text, date_value
 
 MAX_DEPTH = 200
 """Objects and lists inside each other, at most."""

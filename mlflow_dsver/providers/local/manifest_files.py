@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlflow_dsver.content.atomic_files import atomic_write, sync_folder
 from mlflow_dsver.content.patterns import EVERYTHING, Rules
 from mlflow_dsver.errors import CorruptObject
-from mlflow_dsver.files import atomic_write, sync_folder
-from mlflow_dsver.manifests import InvalidManifest, Manifest
-from mlflow_dsver.manifests import read as read_manifest
+from mlflow_dsver.model.manifests import InvalidManifest, Manifest
+from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.providers.local.log import Record
 from mlflow_dsver.providers.local.store import Store, meanings
 

@@ -19,10 +19,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mlflow_dsver.content.atomic_files import flush, safe_join, sync_file_system, sync_folder
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
-from mlflow_dsver.files import flush, safe_join, sync_file_system, sync_folder
-from mlflow_dsver.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.local.sparse import HoleWriter, is_sparse
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
@@ -48,7 +48,7 @@ READ = os.O_RDONLY | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-class Arrival:
+class Ingest:
     """Content on its way into the store, from one folder, under the lock of `Store.writing`.
 
     `take` is for `hash_folder`; `complete` fetches what was not read there; `publish` makes it all count.

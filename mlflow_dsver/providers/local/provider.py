@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
+from mlflow_dsver.model.versions import DatasetVersion, Grade, date_text, date_value, now
 from mlflow_dsver.os_names import os_text, text_of
-from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
+from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
 from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
 from mlflow_dsver.providers.local.manifest_files import keep_manifest, manifest_of, recorded_rules, rules_of
-from mlflow_dsver.providers.local.objects import Arrival
+from mlflow_dsver.providers.local.objects import Ingest
 from mlflow_dsver.providers.local.shared_views import given_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
+from mlflow_dsver.providers.local.validation import creator, utf8, words_of
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
-from mlflow_dsver.providers.local.words import creator, utf8, words_of
-from mlflow_dsver.refs import LATEST, DatasetRef, nearest, tag_list
-from mlflow_dsver.versions import DatasetVersion, Grade, date_text, date_value, now
 
 ID_DIGITS = 16
 """Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""
@@ -124,7 +124,7 @@ class LocalProvider(Provider):
         source = {"source": utf8(text_of(str(folder))).decode()} if reference else {}
         self._check_apart(folder)
         with self.store.writing(), self.store.scratch() as scratch:
-            arrival = Arrival(self.store, scratch)
+            arrival = Ingest(self.store, scratch)
             manifest = hash_folder(
                 folder, cache=default_cache(), progress=self.progress, take=None if reference else arrival.take
             )
@@ -195,15 +195,17 @@ class LocalProvider(Provider):
         """The version's manifest. Raises CorruptObject when it is damaged or missing."""
         return manifest_of(self.store, self._record(version).digest, str(version))
 
-    def at_hand(self, version: DatasetVersion) -> Place:
+    def at_hand(self, version: DatasetVersion) -> LocalCopy:
         """The store's objects for kept bytes, else the folder that the version refers to; nothing is checked."""
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if record.kept:
             given = given_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
-            return Place(self.store.root / "objects", True, unchanged, manifest, given)
-        return Place(Path(os_text(record.source or "")), manifest=manifest, rules=recorded_rules(self.store, record))
+            return LocalCopy(self.store.root / "objects", True, unchanged, manifest, given)
+        return LocalCopy(
+            Path(os_text(record.source or "")), manifest=manifest, rules=recorded_rules(self.store, record)
+        )
 
     def path(self, version: DatasetVersion) -> Path:
         """A read-only folder with the version's files; for a version that refers to a folder, that folder.

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlflow_dsver.content.cache import StatCache, default_cache
+from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import EVERYTHING, IGNORE_FILE
 from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.content.stat_cache import StatCache, default_cache
 from mlflow_dsver.errors import ContentError
-from mlflow_dsver.files import safe_join
-from mlflow_dsver.manifests import Manifest
+from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.providers.local.objects import give_out
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_dsver import settings
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import StoreError
-from mlflow_dsver.files import atomic_write, make_folder
 
 try:
     import fcntl

@@ -24,9 +24,9 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from mlflow_dsver.content.atomic_files import atomic_write, flush
 from mlflow_dsver.content.dirty_pages import DirtyPages, dates_prove
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.files import atomic_write, flush
 from mlflow_dsver.providers.local.store import Store
 
 MAX_FILE = 256 << 20

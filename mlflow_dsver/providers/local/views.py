@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import Progress
+from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
-from mlflow_dsver.files import safe_join
-from mlflow_dsver.manifests import FileEntry, Manifest, difference
+from mlflow_dsver.model.manifests import FileEntry, Manifest, difference
 from mlflow_dsver.providers.local.linked_views import linked_view
 from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
 from mlflow_dsver.providers.local.store import Store, meaning, meanings, remove_tree

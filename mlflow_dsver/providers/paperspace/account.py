@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.providers.wire import check_base
+from mlflow_dsver.providers.http.wire import check_base
 from mlflow_dsver.secrets import Secret
 
 BASE = "https://api.paperspace.com/v1"

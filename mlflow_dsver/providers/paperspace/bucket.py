@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.cache import default_cache
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
+from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import (
     CorruptObject,
     ProviderUnavailable,
@@ -27,13 +28,12 @@ from mlflow_dsver.errors import (
     StoreError,
     UnexpectedResponse,
 )
-from mlflow_dsver.files import atomic_write, make_folder, safe_join
-from mlflow_dsver.manifests import InvalidManifest, Manifest
-from mlflow_dsver.manifests import read as read_manifest
-from mlflow_dsver.providers.paperspace.places import new_folder
+from mlflow_dsver.model.manifests import InvalidManifest, Manifest
+from mlflow_dsver.model.manifests import read as read_manifest
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.paperspace.local_files import new_folder
 from mlflow_dsver.secrets import Secret, redact, redacted
 from mlflow_dsver.text import one_line
-from mlflow_dsver.versions import DatasetVersion
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

@@ -26,6 +26,9 @@ from mlflow_dsver.errors import (
     SettingsError,
     UnexpectedResponse,
 )
+from mlflow_dsver.model.refs import tag_list
+from mlflow_dsver.providers.http.session import Session
+from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 from mlflow_dsver.providers.paperspace.account import BASE_NAME, KEY_NAME, Account
 from mlflow_dsver.providers.paperspace.models import (
     AnyModel,
@@ -38,9 +41,6 @@ from mlflow_dsver.providers.paperspace.models import (
     Version,
 )
 from mlflow_dsver.providers.paperspace.paging import Listing, Page, read_page
-from mlflow_dsver.providers.session import Session
-from mlflow_dsver.providers.wire import Complaint, Dialect
-from mlflow_dsver.refs import tag_list
 from mlflow_dsver.text import one_line
 
 MAX_METADATA = 80_000
@@ -73,7 +73,7 @@ class _Keep:
 KEEP: Final = _Keep()
 
 
-def complaint(status: int, body: Any) -> Complaint | None:
+def complaint(status: int, body: Any) -> ApiError | None:
     """What an answer complains of, also one of status 200: an object with `message` and `code` and little else."""
     if (
         not isinstance(body, dict)
@@ -84,10 +84,10 @@ def complaint(status: int, body: Any) -> Complaint | None:
     if status < 400 and len(body) > 4:
         return None  # a version that happens to have such keys
     meant = STATUS_OF.get(body["code"], 500) if status < 400 else None
-    return Complaint(body["message"], body["code"], _details(body), meant, body.get("issues") or body.get("details"))
+    return ApiError(body["message"], body["code"], _details(body), meant, body.get("issues") or body.get("details"))
 
 
-DIALECT = Dialect("paperspace", "Bearer", KEY_NAME, complaint)
+DIALECT = ApiProfile("paperspace", "Bearer", KEY_NAME, complaint)
 
 
 @contextmanager

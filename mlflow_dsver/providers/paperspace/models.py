@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
 from mlflow_dsver.errors import UnexpectedResponse
-from mlflow_dsver.refs import check_name
+from mlflow_dsver.model.refs import check_name
+from mlflow_dsver.model.versions import date_value
 from mlflow_dsver.text import one_line
-from mlflow_dsver.versions import date_value
 
 log = logging.getLogger(__name__)
 _SIZE = re.compile(r"[0-9]{1,30}\Z", re.ASCII)

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.refs import LATEST
+from mlflow_dsver.model.refs import LATEST
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from mlflow_dsver.errors import InvalidArgument, ProviderError, UnexpectedResponse
-from mlflow_dsver.providers.wire import MAX_PAGES
+from mlflow_dsver.providers.http.wire import MAX_PAGES
 
 Item = TypeVar("Item")
 PAGE = 120

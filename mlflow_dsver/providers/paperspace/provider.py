@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.cache import default_cache
 from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, SettingsError, Unsupported
-from mlflow_dsver.manifests import Manifest
-from mlflow_dsver.providers.interface import Capability, Health, Place, Provider
-from mlflow_dsver.providers.paperspace import bucket, finding, mounts, places, words, writing
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import LATEST, DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter
+from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
+from mlflow_dsver.providers.paperspace import bucket, convert, local_files, lookup, mounts, writing
 from mlflow_dsver.providers.paperspace.account import KEY_FILES, Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.local_files import Found
 from mlflow_dsver.providers.paperspace.mounts import Roots
-from mlflow_dsver.providers.paperspace.places import Found
-from mlflow_dsver.refs import LATEST, DatasetRef
 from mlflow_dsver.secrets import Secret
-from mlflow_dsver.versions import DatasetVersion, Grade, Letter
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ class PaperspaceProvider(Provider):
         """The version of that id, committed or not. Raises NotFound when there is none."""
         ref = DatasetRef(self.name, dataset, version)
         with self._connected() as client:
-            dataset, name = finding.dataset_place(client, dataset)
-            return words.to_version(dataset, finding.version_of_id(client, dataset, version, ref), name)
+            dataset, name = lookup.dataset_place(client, dataset)
+            return convert.to_version(dataset, lookup.version_of_id(client, dataset, version, ref), name)
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions that the service lists, newest first, uncommitted ones (immutable False) among them.
@@ -95,9 +95,9 @@ class PaperspaceProvider(Provider):
         Each page has the whole time-out for itself, because the caller's own work goes on between pages.
         """
         with connect(self.account) as client:
-            found, name = finding.dataset_place(client, dataset)
-            for version in finding.listed(client, found, tag):
-                yield words.to_version(found, version, name)
+            found, name = lookup.dataset_place(client, dataset)
+            for version in lookup.listed(client, found, tag):
+                yield convert.to_version(found, version, name)
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else `latest`, which is the newest committed version.
@@ -106,12 +106,12 @@ class PaperspaceProvider(Provider):
         ones are allowed; then `latest` means the newest of them where none is committed.
         """
         with self._connected() as client:
-            dataset, name = finding.dataset_place(client, ref.dataset)
+            dataset, name = lookup.dataset_place(client, ref.dataset)
             if ref.selector in (None, LATEST):
-                found = finding.newest(client, dataset, ref, uncommitted=self._allow_uncommitted)
+                found = lookup.newest(client, dataset, ref, uncommitted=self._allow_uncommitted)
             else:
-                found = finding.selected(client, dataset, ref)
-            version = words.to_version(dataset, found, name or finding.dataset_name(client, dataset))
+                found = lookup.selected(client, dataset, ref)
+            version = convert.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
         if not found.isCommitted:
             self._uncommitted(ref, version)
         return self._with_bytes(version) if self._hash_files else version
@@ -121,9 +121,9 @@ class PaperspaceProvider(Provider):
         if ref.selector in (None, LATEST):
             return self.resolve(ref)
         with self._connected() as client:
-            dataset, name = finding.dataset_place(client, ref.dataset)
-            found = finding.selected(client, dataset, ref)
-            return words.to_version(dataset, found, name or finding.dataset_name(client, dataset))
+            dataset, name = lookup.dataset_place(client, ref.dataset)
+            found = lookup.selected(client, dataset, ref)
+            return convert.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
 
     def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
         if not self._allow_uncommitted:
@@ -183,11 +183,11 @@ class PaperspaceProvider(Provider):
         manifest = None
         if folder is not None:
             manifest = hash_folder(Path(folder), cache=default_cache(), progress=self.progress)
-        own = words.described(uuid.uuid4().hex, manifest)
+        own = convert.described(uuid.uuid4().hex, manifest)
         place, made_there = writing.create(
-            self.account, dataset, message, tags, words.full_metadata(metadata, own), commit=commit
+            self.account, dataset, message, tags, convert.full_metadata(metadata, own), commit=commit
         )
-        made = words.to_version(place[0], made_there, place[1])
+        made = convert.to_version(place[0], made_there, place[1])
         if folder is None or manifest is None:
             return made
         with _known_folders_lock:
@@ -205,16 +205,16 @@ class PaperspaceProvider(Provider):
     ) -> DatasetVersion:
         """Change message, tags and metadata; what came back is compared with what was wanted."""
         with self._connected() as client:
-            current = finding.version_of_id(client, version.ref.dataset, version.id, version.ref)
+            current = lookup.version_of_id(client, version.ref.dataset, version.id, version.ref)
             changes = writing.Changes(message, add_tags, remove_tags, metadata)
-            return words.to_version(
+            return convert.to_version(
                 version.ref.dataset, writing.update(client, version.ref, current, changes), version.dataset_name
             )
 
     def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
         """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
         with self._connected() as client:
-            return words.to_version(
+            return convert.to_version(
                 version.ref.dataset, writing.set_committed(client, version.ref, committed), version.dataset_name
             )
 
@@ -232,7 +232,7 @@ class PaperspaceProvider(Provider):
         CorruptObject when the files are known to be others, Unsupported when there are none.
         """
         found = Found(Path(path)) if path is not None else self._found(version) or Found(self.path(version))
-        identified = places.identified(version, found, places.hashed(found, self.progress))
+        identified = local_files.identified(version, found, local_files.hashed(found, self.progress))
         if path is not None:
             with _known_folders_lock:
                 _known_folders[str(version.ref)] = Path(path).absolute()
@@ -243,13 +243,13 @@ class PaperspaceProvider(Provider):
         if version.content_digest is None or version.digest_is_claimed:
             return None
         found = self._found(version)
-        manifest = places.hashed(found, self.progress) if found else bucket.manifest(version)
+        manifest = local_files.hashed(found, self.progress) if found else bucket.manifest(version)
         return manifest if manifest is not None and manifest.digest == version.content_digest else None
 
-    def at_hand(self, version: DatasetVersion) -> Place | None:
+    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder that is named or mounted; None when there is none."""
         found = self._found(version)
-        return Place(found.folder) if found else None
+        return LocalCopy(found.folder) if found else None
 
     def path(self, version: DatasetVersion) -> Path:
         """The folder that is named or mounted, else a copy from the team's bucket; hashed and compared each time.
@@ -258,19 +258,19 @@ class PaperspaceProvider(Provider):
         """
         found = self._found(version)
         if found is not None:
-            places.check(version, found, places.hashed(found, self.progress))
+            local_files.check(version, found, local_files.hashed(found, self.progress))
             return found.folder
         fetched = bucket.path(version, self.progress)
         if fetched is None:
             raise self._nowhere(version)
-        places.check(version, Found(fetched), places.hashed(Found(fetched), self.progress))
+        local_files.check(version, Found(fetched), local_files.hashed(Found(fetched), self.progress))
         return fetched
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, compared on their way."""
         found = self._found(version) or Found(self.path(version))
-        places.copy_out(
-            found.folder, Path(folder), lambda manifest: places.check(version, found, manifest), self.progress
+        local_files.copy_out(
+            found.folder, Path(folder), lambda manifest: local_files.check(version, found, manifest), self.progress
         )
 
     def _with_bytes(self, version: DatasetVersion) -> DatasetVersion:
@@ -280,7 +280,7 @@ class PaperspaceProvider(Provider):
         """
         try:
             found = self._found(version) or Found(self.path(version))
-            return places.identified_or_noted(version, found, places.hashed(found, self.progress))
+            return local_files.identified_or_noted(version, found, local_files.hashed(found, self.progress))
         except (CorruptObject, Unsupported) as error:
             log.warning("%s", error)
             return version
@@ -291,7 +291,7 @@ class PaperspaceProvider(Provider):
         for_version = remembered or self._paths.get(f"{version.ref.dataset}@{version.id}")
         if for_version is not None:
             return Found(for_version)
-        if source is not None and places.is_unchanged(version, source, self.progress):
+        if source is not None and local_files.is_unchanged(version, source, self.progress):
             return Found(source)
         for_dataset = self._paths.get(version.ref.dataset)
         if for_dataset is not None:
@@ -306,7 +306,7 @@ class PaperspaceProvider(Provider):
         name = version.dataset_name
         if name is None:
             with self._connected() as client:
-                name = finding.dataset_name(client, version.ref.dataset)
+                name = lookup.dataset_name(client, version.ref.dataset)
         if name is None:
             log.warning("the dataset's name cannot be looked up, so its mount may be missed")
         return mounts.find(version.ref.dataset, name, self._roots) if name else None
@@ -338,7 +338,7 @@ class PaperspaceProvider(Provider):
         return connect(self.account, deadline=Deadline(seconds or self.account.timeout))
 
 
-_SETTINGS = (UNCOMMITTED, HASH, mounts.PATHS, words.PAGE)
+_SETTINGS = (UNCOMMITTED, HASH, mounts.PATHS, convert.PAGE)
 
 
 def _flag(name: str, on: str) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, waiting
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 PAT = "pat-0123456789abcdef"
 APP_KEY = "key-fedcba9876543210"

@@ -13,7 +13,6 @@ import pytest
 from hostile_archives import HOSTILE
 
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
 from mlflow_dsver.errors import (
     CorruptObject,
     DsverError,
@@ -24,10 +23,11 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
     Unsupported,
 )
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, exports, inputs
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.codes import Format
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 CATS = "demo-user/demo-app/cats"
 PAT = "pat-0123456789abcdef"

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.emulators.clarifai import ClarifaiEmulator
-from mlflow_dsver.emulators.clarifai.routes import Call
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     InvalidArgument,
@@ -23,14 +21,16 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
     Unsupported,
 )
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import Grade
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, paging
 from mlflow_dsver.providers.clarifai.codes import Format, Origin
+from mlflow_dsver.providers.clarifai.convert import newest_first
+from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
+from mlflow_dsver.providers.clarifai.emulator.routes import Call
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.paging import ListingChanged
-from mlflow_dsver.providers.clarifai.words import newest_first
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.refs import DatasetRef, parse
-from mlflow_dsver.versions import Grade
 
 CATS = "demo-user/demo-app/cats"
 PAT = "pat-0123456789abcdef"
@@ -455,7 +455,7 @@ def test_sizes_are_never_anything_else(provider: ClarifaiProvider) -> None:
 
 
 def test_web_address_is_the_form_that_the_vendors_library_parses() -> None:
-    from mlflow_dsver.providers.clarifai.words import web_url
+    from mlflow_dsver.providers.clarifai.convert import web_url
 
     ref = DatasetRef("clarifai", "me & you/a app/data?set", "v#1")
     page = "https://clarifai.com/me%20%26%20you/a%20app/datasets/data%3Fset/versions/v%231"

@@ -9,9 +9,9 @@ import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import EVERYTHING
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.local import LocalProvider
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.versions import DatasetVersion
 
 
 @pytest.fixture

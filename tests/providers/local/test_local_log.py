@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import CorruptObject, DsverError, InvalidArgument
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.local import LocalProvider, log
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.refs import DatasetRef
 
 DIGEST = "blake3:" + "ab" * 32
 CREATED: dict[str, Any] = {

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from mlflow_dsver.errors import NotFound
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.local import LocalProvider
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.refs import DatasetRef
-from mlflow_dsver.versions import DatasetVersion
 
 TAGS = st.sampled_from(["clean", "v1", "ünïcode tag", "a b"])
 MESSAGES = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=20))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.content import cache as stat_cache
+from mlflow_dsver.content import stat_cache as stat_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import (
     ContentError,
@@ -18,9 +18,9 @@ from mlflow_dsver.errors import (
     NotFound,
     StoreError,
 )
+from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.providers.local import LocalProvider, log, objects, provider
 from mlflow_dsver.providers.local.maintenance import check
-from mlflow_dsver.refs import DatasetRef, parse
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_unchanged_content_gives_the_same_version_and_costs_its_walk(
     monkeypatch.setattr(stat_cache, "YOUNG", 0)
     first = local.create("digits", folder, tags=("clean",))
     before = state_of(local.store.root)
-    monkeypatch.setattr(objects.Arrival, "take", lambda *_: pytest.fail("a file is read for nothing"))
+    monkeypatch.setattr(objects.Ingest, "take", lambda *_: pytest.fail("a file is read for nothing"))
     monkeypatch.setattr(objects, "read_if_right", lambda *_: pytest.fail("an object is read for nothing"))
     assert local.create("digits", folder) == first
     assert local.create("digits", folder, tags=("clean",)) == first
@@ -203,15 +203,15 @@ def test_source_that_changes_meanwhile_is_refused(
     local.create("digits", folder)
     before = state_of(local.store.root)
     (folder / "labels.csv").write_text("a,2\n")
-    take = objects.Arrival.take
+    take = objects.Ingest.take
 
-    def write_meanwhile(self: objects.Arrival, descriptor: int, status: os.stat_result, path: str) -> str:
+    def write_meanwhile(self: objects.Ingest, descriptor: int, status: os.stat_result, path: str) -> str:
         digest = take(self, descriptor, status, path)
         if path == "labels.csv":
             (folder / path).write_text("a,3\n")
         return digest
 
-    monkeypatch.setattr(objects.Arrival, "take", write_meanwhile)
+    monkeypatch.setattr(objects.Ingest, "take", write_meanwhile)
     with pytest.raises(ContentError, match=r"labels\.csv"):
         local.create("digits", folder)
     assert state_of(local.store.root) == before

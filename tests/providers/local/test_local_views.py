@@ -10,11 +10,11 @@ import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.local import LocalProvider, objects, shared_views
 from mlflow_dsver.providers.local.maintenance import check, collect
 from mlflow_dsver.providers.local.shared_views import release_views
 from mlflow_dsver.providers.local.store import remove_tree
-from mlflow_dsver.versions import DatasetVersion
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ JOB = """
 import sys
 from pathlib import Path
 from mlflow_dsver.providers.local import LocalProvider
-from mlflow_dsver.refs import parse
+from mlflow_dsver.model.refs import parse
 local = LocalProvider(Path(sys.argv[1]))
 view = local.path(local.resolve(parse("local://digits")))
 print(view, flush=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace import provider as provider_module
 from mlflow_dsver.providers.paperspace.account import Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.paperspace.mounts import Roots
 
 KEY = "emulated-key-0123456789"

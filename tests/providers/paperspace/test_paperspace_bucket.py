@@ -13,11 +13,11 @@ import pytest
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import CorruptObject, ProviderUnavailable, SettingsError, UnexpectedResponse, Unsupported
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, bucket
 from mlflow_dsver.providers.paperspace import provider as provider_module
-from mlflow_dsver.versions import DatasetVersion
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 
 CATS = "dst364npcw6ccok"
 SECRET = "bucket-secret-0123456789"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import (
     InvalidArgument,
     NotFound,
@@ -18,9 +17,10 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
     Unsupported,
 )
+from mlflow_dsver.model.refs import parse
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient
-from mlflow_dsver.refs import parse
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 
 CATS = "dst364npcw6ccok"
 
@@ -149,7 +149,7 @@ def test_misspelt_or_dropped_field_is_noticed(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service drops what it does not know; what came back is compared with what was wanted."""
-    from mlflow_dsver.emulators.paperspace import service
+    from mlflow_dsver.providers.paperspace.emulator import service
 
     monkeypatch.setattr(service, "_VERSION_BODY", {"tags": str, "metadata": dict})
     with pytest.raises(UnexpectedResponse, match="message is not what was asked for"):

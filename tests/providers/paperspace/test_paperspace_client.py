@@ -22,7 +22,7 @@ from mlflow_dsver.errors import (
     RateLimited,
     UnexpectedResponse,
 )
-from mlflow_dsver.providers import wire
+from mlflow_dsver.providers.http import wire
 from mlflow_dsver.providers.paperspace.account import Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, complaint, connect
 from mlflow_dsver.providers.paperspace.models import whole_bytes

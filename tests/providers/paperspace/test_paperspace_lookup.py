@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     NotFound,
@@ -19,11 +18,12 @@ from mlflow_dsver.errors import (
     SettingsError,
     UnexpectedResponse,
 )
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.paperspace.mounts import Roots
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import DatasetVersion
 
 CATS = "dst364npcw6ccok"
 
@@ -303,8 +303,8 @@ def test_listing_that_never_comes_to_an_end_is_an_error(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second page is empty, although the first says that there is more."""
-    from mlflow_dsver.emulators.paperspace import bodies
     from mlflow_dsver.providers.paperspace import paging
+    from mlflow_dsver.providers.paperspace.emulator import bodies
 
     monkeypatch.setattr(paging, "PAGE", 2)
     monkeypatch.setattr(bodies, "_mark", lambda item: "Z29uZSAyMDE5")

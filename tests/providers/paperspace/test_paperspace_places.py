@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.paperspace import PaperspaceEmulator
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, SettingsError, StoreError, Unsupported
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, mounts
 from mlflow_dsver.providers.paperspace import provider as provider_module
+from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.paperspace.mounts import Roots
-from mlflow_dsver.refs import parse
-from mlflow_dsver.versions import DatasetVersion
 
 CATS = "dst364npcw6ccok"
 

@@ -1,0 +1,276 @@
+"""A local index of manifests: which contents hold a file, found in milliseconds over thousands of manifests.
+
+The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of the digest, and of a hash of
+the path), and all manifests' buckets of one number lie beside each other. So a search reads one stretch of the file,
+about a 256th of it, and looks for eight bytes in it. The lines themselves are kept in compressed blocks: a hit is
+confirmed by its whole digest or path, and nothing else is opened. About 100 bytes a file.
+
+It is a cache: `mlflow_dsver.checks.contains` fills it, and it may be deleted at any time. One that is damaged or of
+another version is made anew; where it cannot be written it lives in memory for as long as the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from mlflow_dsver import settings
+from mlflow_dsver.checks.manifest_stream import ManifestStream, parse_line
+from mlflow_dsver.model.manifests import FileEntry
+
+SCHEMA = 2
+BLOCK = 256
+"""Lines in a block."""
+
+_KEY = 8
+_NUMBER = 4
+_ITEM = _KEY - 1 + _NUMBER
+"""Bytes of a file in a bucket: its key without the first byte, and the number of its line."""
+
+_BY_CONTENT, _BY_PATH = 0, 1
+_BUSY = 30.0
+_CREATE = f"""
+CREATE TABLE manifests (
+    id INTEGER PRIMARY KEY, digest TEXT UNIQUE NOT NULL, files INTEGER NOT NULL
+);
+CREATE TABLE buckets (
+    kind INTEGER NOT NULL, number INTEGER NOT NULL, manifest INTEGER NOT NULL, items BLOB NOT NULL,
+    PRIMARY KEY (kind, number, manifest)
+) WITHOUT ROWID;
+CREATE TABLE blocks (
+    manifest INTEGER NOT NULL, number INTEGER NOT NULL, lines BLOB NOT NULL, PRIMARY KEY (manifest, number)
+) WITHOUT ROWID;
+CREATE TABLE uses (
+    server TEXT NOT NULL, run TEXT NOT NULL, role TEXT NOT NULL, name TEXT NOT NULL, experiment TEXT NOT NULL,
+    started REAL, version TEXT NOT NULL, digest TEXT, PRIMARY KEY (server, run, role)
+) WITHOUT ROWID;
+CREATE INDEX uses_by_digest ON uses (digest);
+CREATE TABLE stored (version TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE models (
+    server TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, run TEXT NOT NULL,
+    PRIMARY KEY (server, name, version)
+) WITHOUT ROWID;
+CREATE INDEX models_by_run ON models (server, run);
+CREATE TABLE origins (
+    server TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, role TEXT NOT NULL, dataset TEXT NOT NULL,
+    PRIMARY KEY (server, name, version, role)
+) WITHOUT ROWID;
+CREATE INDEX origins_by_dataset ON origins (server, dataset);
+CREATE TABLE gone (
+    server TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (server, version, digest)
+) WITHOUT ROWID;
+CREATE TABLE refreshed (server TEXT PRIMARY KEY, everything REAL NOT NULL, lately REAL NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA};
+"""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedUse:
+    """A run that used a content in a role. started: seconds since 1970; None when MLflow does not say."""
+
+    run_id: str
+    role: str
+    name: str
+    experiment: str
+    started: float | None
+    version: str
+
+
+class Index:
+    """The index in a file; use it in a `with` block. connection: for those who fill it, in transactions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connection = _opened(path)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def has(self, content_digest: str) -> bool:
+        """Whether a manifest is in the index."""
+        found = self.connection.execute("SELECT 1 FROM manifests WHERE digest = ?", (content_digest,)).fetchone()
+        return found is not None
+
+    def add(self, stream: IO[bytes]) -> str:
+        """Take a compressed manifest in and give its content digest; raises InvalidManifest and takes nothing."""
+        lines = ManifestStream(stream)
+        blocks: list[bytes] = []
+        buckets: dict[tuple[int, int], list[bytes]] = {}
+        count = 0
+        rows = iter(lines)
+        while batch := list(islice(rows, BLOCK)):
+            for line in batch:
+                entry = parse_line(line)
+                number = count.to_bytes(_NUMBER, "big")
+                for kind, key in ((_BY_CONTENT, _content_key(entry.digest)), (_BY_PATH, _path_key(entry.path))):
+                    buckets.setdefault((kind, key[0]), []).append(key[1:] + number)
+                count += 1
+            blocks.append(zlib.compress(b"\n".join(batch), 1))
+        with self.connection:
+            cursor = self.connection.execute(
+                "INSERT OR IGNORE INTO manifests (digest, files) VALUES (?, ?)", (lines.content_digest, count)
+            )
+            if cursor.rowcount:
+                rowid = cursor.lastrowid
+                self.connection.executemany(
+                    "INSERT INTO blocks VALUES (?, ?, ?)",
+                    ((rowid, number, block) for number, block in enumerate(blocks)),
+                )
+                self.connection.executemany(
+                    "INSERT INTO buckets VALUES (?, ?, ?, ?)",
+                    ((kind, number, rowid, b"".join(items)) for (kind, number), items in sorted(buckets.items())),
+                )
+        return lines.content_digest
+
+    def by_content(self, digest: str) -> Iterator[tuple[str, FileEntry]]:
+        """(content digest, file) of every manifest with a file of that BLAKE3 (64 hex digits)."""
+        return self._found(_BY_CONTENT, _content_key(digest), lambda entry: entry.digest == digest)
+
+    def by_path(self, path: str) -> Iterator[tuple[str, FileEntry]]:
+        """(content digest, file) of every manifest with a file under exactly that path."""
+        return self._found(_BY_PATH, _path_key(path), lambda entry: entry.path == path)
+
+    def uses(self, content_digest: str, server: str) -> list[IndexedUse]:
+        """The runs on a tracking server that used a content, the latest first."""
+        rows = self.connection.execute(
+            "SELECT run, role, name, experiment, started, version FROM uses WHERE digest = ? AND server = ? "
+            "ORDER BY started DESC, run, role",
+            (content_digest, server),
+        )
+        return [IndexedUse(*row) for row in rows]
+
+    def versions(self, content_digest: str, server: str) -> list[str]:
+        """The versions that have a content: in the local store, or used by runs or by deleted runs of models."""
+        rows = self.connection.execute(
+            "SELECT version FROM stored WHERE digest = ?1 "
+            "UNION SELECT version FROM uses WHERE digest = ?1 AND server = ?2 "
+            "UNION SELECT version FROM gone WHERE digest = ?1 AND server = ?2 ORDER BY 1",
+            (content_digest, server),
+        )
+        return [row[0] for row in rows]
+
+    def models(self, run_id: str, server: str) -> list[str]:
+        """The versions of registered models that came from a run."""
+        rows = self.connection.execute(
+            "SELECT name, version FROM models WHERE run = ? AND server = ? ORDER BY 1, 2", (run_id, server)
+        )
+        return [f"{name} version {version}" for name, version in rows]
+
+    def models_without_run(self, version: str, server: str) -> list[str]:
+        """The versions of registered models that were made from a dataset version, by a run that is gone."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT o.name, o.version FROM origins o LEFT JOIN models m "
+            "ON m.server = o.server AND m.name = o.name AND m.version = o.version "
+            "WHERE o.dataset = ?1 AND o.server = ?2 "
+            "AND (m.run IS NULL OR m.run NOT IN (SELECT run FROM uses WHERE server = ?2)) ORDER BY 1, 2",
+            (version, server),
+        )
+        return [f"{name} version {version}" for name, version in rows]
+
+    def unlisted(self, server: str) -> list[str]:
+        """Versions that runs used and whose files nobody listed, so that a search cannot see them."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT version FROM uses WHERE server = ? "
+            "AND (digest IS NULL OR digest NOT IN (SELECT digest FROM manifests)) ORDER BY 1",
+            (server,),
+        )
+        return [row[0] for row in rows]
+
+    def size(self) -> tuple[int, int]:
+        """How many manifests are in it, and how many files they list."""
+        row = self.connection.execute("SELECT count(*), coalesce(sum(files), 0) FROM manifests").fetchone()
+        return int(row[0]), int(row[1])
+
+    def _found(self, kind: int, key: bytes, is_it: Callable[[FileEntry], bool]) -> Iterator[tuple[str, FileEntry]]:
+        rows = self.connection.execute(
+            "SELECT manifest, items FROM buckets WHERE kind = ? AND number = ?", (kind, key[0])
+        )
+        hits = [(rowid, _numbers(items, key[1:])) for rowid, items in rows if key[1:] in items]
+        for rowid, numbers in hits:
+            row = self.connection.execute("SELECT digest FROM manifests WHERE id = ?", (rowid,)).fetchone()
+            for number in numbers:
+                entry = self._entry(rowid, number)
+                if is_it(entry):
+                    yield row[0], entry
+
+    def _entry(self, rowid: int, number: int) -> FileEntry:
+        row = self.connection.execute(
+            "SELECT lines FROM blocks WHERE manifest = ? AND number = ?", (rowid, number // BLOCK)
+        ).fetchone()
+        return parse_line(zlib.decompress(row[0]).split(b"\n")[number % BLOCK])
+
+
+def default_index() -> Index:
+    """The user's index."""
+    return Index(_default_path())
+
+
+def drop_index() -> None:
+    """Forget the user's index, because it is damaged; the next use makes it anew."""
+    with suppress(OSError):
+        _default_path().unlink()
+
+
+def _default_path() -> Path:
+    return settings.home() / "cache" / "contents.sqlite"
+
+
+def _numbers(items: bytes, key: bytes) -> list[int]:
+    """The line numbers of the items that begin with the rest of a key."""
+    found = []
+    place = items.find(key)
+    while place >= 0:
+        if place % _ITEM == 0:
+            found.append(int.from_bytes(items[place + len(key) : place + _ITEM], "big"))
+        place = items.find(key, place + 1)
+    return found
+
+
+def _content_key(digest: str) -> bytes:
+    return bytes.fromhex(digest[: 2 * _KEY])
+
+
+def _path_key(path: str) -> bytes:
+    from blake3 import blake3
+
+    return blake3(path.encode()).digest(_KEY)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The index's file, made anew when it is damaged or of another version; one in memory when it cannot be had."""
+    for attempt in ("as it is", "anew"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=_BUSY)
+            connection.execute("PRAGMA page_size = 16384")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute("PRAGMA synchronous = OFF")  # a cache: a power cut may cost it, and it is made anew
+            if version == 0:
+                with connection:
+                    connection.executescript(f"BEGIN IMMEDIATE; {_CREATE} COMMIT;")
+            elif version != SCHEMA:
+                raise sqlite3.DatabaseError(f"of schema {version}")
+            return connection
+        except (sqlite3.Error, OSError) as error:
+            _log.info("the index %s cannot be used %s: %s", path, attempt, error)
+            with suppress(OSError):
+                path.unlink()
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(_CREATE)
+    return connection
+
+
+def replace_uses(connection: sqlite3.Connection, rows: Iterable[tuple[object, ...]]) -> None:
+    """Put rows of `uses` in, in place of those of the same run and role."""
+    connection.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)

@@ -1,0 +1,184 @@
+"""Manifests as raw lines, and their difference without parsing what is equal.
+
+A manifest of a million files takes seconds and hundreds of megabytes to parse; two of them mostly agree line by
+line. So the compressed texts are read side by side, equal lines are counted, and only lines that differ are parsed.
+Each text is hashed on the way and must have the content digest that its header promises. What is parsed is checked
+as in `mlflow_dsver.model.manifests`; whoever needs certainty about all lines compares the digest with a recorded one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from mlflow_dsver.content.gc_paused import gc_paused
+from mlflow_dsver.model.manifests import (
+    DIGEST_PREFIX,
+    MAX_LINE,
+    MAX_UNPACKED,
+    SCHEMA,
+    Difference,
+    FileEntry,
+    InvalidManifest,
+    ManifestLimits,
+    check_path,
+    renamings,
+)
+
+_BLOCK = 1 << 20
+_HEX = re.compile(r"[0-9a-f]{64}").fullmatch
+_PLAIN = re.compile(rb'\{"path":"([ !#-\[\]-~]+)","bytes":(0|[1-9][0-9]{0,17}),"digest":"([0-9a-f]{64})"\}').fullmatch
+
+
+class ManifestStream:
+    """The lines of one compressed manifest, below its header; iterate once.
+
+    header: the parsed first line. After the last line the digest of all lines was compared with the header's, and
+    InvalidManifest raised if it differs; the same error tells of any other damage.
+    """
+
+    def __init__(self, stream: IO[bytes], limits: ManifestLimits | None = None) -> None:
+        """limits: for a manifest that does not come from a store of ours; raises ManifestTooLarge here and later."""
+        from blake3 import blake3
+
+        self._hasher = blake3()
+        self._blocks = _blocks(stream, limits)
+        self.header = _header(self._first_line())
+
+    @property
+    def content_digest(self) -> str:
+        """What the header promises; true once all lines were read."""
+        return str(self.header["content_digest"])
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        for block in self._blocks:
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > MAX_LINE:
+                raise InvalidManifest("a line that is too long")
+            if lines:
+                self._hasher.update(b"\n".join(lines) + b"\n")
+                yield from lines
+        if rest:
+            raise InvalidManifest("a line that is cut off")
+        found = DIGEST_PREFIX + self._hasher.hexdigest()
+        if found != self.content_digest:
+            raise InvalidManifest(f"the header promises {self.content_digest}; the lines give {found}")
+
+    def _first_line(self) -> bytes:
+        text = b""
+        for block in self._blocks:
+            text += block
+            first, newline, rest = text.partition(b"\n")
+            if newline:
+                self._blocks = _chain(rest, self._blocks)
+                return first
+            if len(text) > MAX_LINE:
+                break
+        raise InvalidManifest("no header")
+
+
+def parse_line(line: bytes) -> FileEntry:
+    """The entry of one line, without its newline; raises InvalidManifest for anything else."""
+    if plain := _PLAIN(line):  # printable ASCII without escapes; all else goes the long way
+        path = plain[1].decode()
+        if "/." not in path and "//" not in path and path[0] not in "./" and path[-1] != "/":
+            return FileEntry(path, int(plain[2]), plain[3].decode())
+    try:
+        fields = json.loads(line)
+        path, size, digest = check_path(fields["path"]), fields["bytes"], fields["digest"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidManifest(f"not a line of a manifest: {line[:80]!a}") from error
+    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _HEX(digest):
+        raise InvalidManifest(f"not a size or not a digest: {line[:80]!a}")
+    return FileEntry(path, size, digest)
+
+
+class TooManyDifferences(ValueError):
+    """Two manifests differ in more files than the caller takes."""
+
+
+def diff_streams(
+    before: IO[bytes], after: IO[bytes], *, most: int | None = None, limits: ManifestLimits | None = None
+) -> Difference:
+    """The difference of two compressed manifests; raises InvalidManifest when one is damaged.
+
+    most: files that may differ, None for any number; raises TooManyDifferences before more are held in memory.
+    limits: of each, as of `ManifestStream`.
+    """
+    with gc_paused():
+        return _merged(ManifestStream(before, limits), ManifestStream(after, limits), most)
+
+
+def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> Difference:
+    old, new = iter(before), iter(after)
+    left, right = next(old, None), next(new, None)
+    removed: list[FileEntry] = []
+    added: list[FileEntry] = []
+    changed: list[tuple[FileEntry, FileEntry]] = []
+    equal = 0
+    while left is not None and right is not None:
+        if left == right:
+            equal += 1
+            left, right = next(old, None), next(new, None)
+            continue
+        if most is not None and len(removed) + len(added) + len(changed) >= most:
+            raise TooManyDifferences(f"more than {most} files differ")
+        first, second = parse_line(left), parse_line(right)
+        if first.path == second.path:
+            changed.append((first, second))
+            left, right = next(old, None), next(new, None)
+        elif first.path < second.path:
+            removed.append(first)
+            left = next(old, None)
+        else:
+            added.append(second)
+            right = next(new, None)
+    for some, rest in ((removed, _from(left, old)), (added, _from(right, new))):
+        for line in rest:
+            if most is not None and len(removed) + len(added) + len(changed) >= most:
+                raise TooManyDifferences(f"more than {most} files differ")
+            some.append(parse_line(line))
+    renamed, added, removed = renamings(added, removed)
+    return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), equal)
+
+
+def _from(line: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if line is not None:
+        yield line
+        yield from rest
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _blocks(stream: IO[bytes], limits: ManifestLimits | None) -> Iterator[bytes]:
+    total = 0
+    meter = limits.meter() if limits is not None else None
+    try:
+        with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
+            while block := unzipped.read(_BLOCK):
+                if meter is not None:
+                    meter.count(len(block), block.count(b"\n"), stream)
+                total += len(block)
+                if total > MAX_UNPACKED:
+                    raise InvalidManifest(f"larger than {MAX_UNPACKED} bytes")
+                yield block
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidManifest(f"not readable as gzip: {error}") from error
+
+
+def _header(line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest("the header is not JSON") from error
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA or "content_digest" not in header:
+        raise InvalidManifest(f"not the header of a manifest of schema {SCHEMA}")
+    return header

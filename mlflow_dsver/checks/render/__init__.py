@@ -1,0 +1,1 @@
+"""Reports of checks for people and programs: text, JSON, JUnit XML, Markdown, a README."""

@@ -1,0 +1,214 @@
+"""Unpacks a zip archive that may be hostile: refuses, never repairs, and leaves nothing behind when it refuses.
+
+Python's `zipfile` turns `../../evil` into `evil`, takes the last of two equal names, reads entries that lie over
+each other, and lets a few kilobytes become gigabytes. So the directory of the archive is judged whole before a
+byte is unpacked (counts, sizes, ratio, names, kinds, positions), what comes out is counted and checksummed while it
+is unpacked, and the folder is made beside its target and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shutil
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join, sync_folder
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.model.manifests import check_path
+
+BLOCK = 1 << 20
+RATIO_FROM = 16 << 20
+"""Unpacked bytes from which on the ratio is looked at; a small file of zeros is no bomb."""
+MAX_PATH, MAX_SEGMENT = 1024, 255
+"""Bytes of a whole name, and of one part of it, in UTF-8."""
+DIRECTORY_ENTRY = 256
+"""Bytes that an entry of the archive's directory may take on average."""
+
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCAL = struct.Struct("<4s22xHH")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class InvalidArchive(ValueError):
+    """An archive is damaged, hostile or too large; says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may be at most.
+
+    bytes: of all files together, unpacked. entries: files and folders. ratio: unpacked to packed bytes.
+    """
+
+    bytes: int = 32 << 30
+    entries: int = 100_000
+    ratio: int = 250
+
+
+def unpack(archive: Path, folder: Path, *, limits: Limits | None = None, deadline: Deadline | None = None) -> None:
+    """Unpack a zip archive into `folder`, which must not exist; it then exists whole or not at all.
+
+    Files are written and flushed to the disk; empty folders of the archive are left out. Raises InvalidArchive,
+    DeadlineExceeded, and OSError (full disk, or the folder came into being meanwhile).
+    """
+    limits = limits or Limits()
+    deadline = deadline or Deadline(None)
+    make_folder(folder.parent)
+    beside = folder.with_name(f".{folder.name[:60]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with _understood(archive):
+            _check_size_of_directory(archive, limits)
+            with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
+                entries = _checked(opened, stream, limits)
+                beside.mkdir()
+                left = limits.bytes
+                for entry in entries:
+                    left -= _write(opened, entry, beside, left, deadline)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def _understood(archive: Path) -> Iterator[None]:
+    """What `zipfile` and its decompressors raise for a bad archive, as InvalidArchive."""
+    try:
+        yield
+    except InvalidArchive:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError) as error:
+        raise InvalidArchive(f"{archive.name} is not a sound zip archive: {error}") from error
+    except (ValueError, OverflowError, RuntimeError) as error:  # a path out of the folder, an absurd position
+        raise InvalidArchive(f"{archive.name}: {error}") from error
+
+
+def _check_size_of_directory(archive: Path, limits: Limits) -> None:
+    """Refuse a large directory before it is read into memory; its entries are counted afterwards."""
+    size = archive.stat().st_size
+    with archive.open("rb") as stream:
+        start = stream.seek(max(0, size - _END.size - _END64_LOCATOR.size - 65_535))
+        tail = stream.read()
+        at = tail.rfind(b"PK\5\6")
+        if at < 0 or len(tail) - at < _END.size:
+            raise InvalidArchive(f"{archive.name} is not a zip archive, or it is cut off")
+        _, disk, _, _, _, length, _, _ = _END.unpack_from(tail, at)
+        locator = at - _END64_LOCATOR.size
+        if locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
+            position = stream.seek(max(0, start + locator - _END64.size))
+            if position != _END64_LOCATOR.unpack_from(tail, locator)[2]:
+                raise InvalidArchive(f"{archive.name} says in two ways where its directory ends")
+            found = _END64.unpack(stream.read(_END64.size))
+            disk, length = found[4], found[8]
+    if disk != 0:
+        raise InvalidArchive(f"{archive.name} is one part of an archive in several")
+    if length > limits.entries * DIRECTORY_ENTRY:
+        raise InvalidArchive(
+            f"{archive.name} has a directory of {length:,} bytes; {limits.entries:,} entries are taken"
+        )
+
+
+def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list[zipfile.ZipInfo]:
+    """The files of the archive, when all of its directory is in order."""
+    entries = opened.infolist()
+    if len(entries) > limits.entries:
+        raise InvalidArchive(f"{len(entries):,} entries; at most {limits.entries:,} are taken")
+    seen: dict[str, tuple[str, str]] = {}
+    for entry in entries:
+        _check_kind(entry)
+        _check_name(entry, seen)
+    unpacked = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if unpacked > limits.bytes:
+        raise InvalidArchive(f"{unpacked:,} bytes when unpacked; at most {limits.bytes:,} are taken")
+    if unpacked > RATIO_FROM and unpacked > limits.ratio * max(packed, 1):
+        raise InvalidArchive(f"{packed:,} bytes that unpack to {unpacked:,}: more than {limits.ratio} times as many")
+    _check_positions(entries, stream, opened.start_dir)
+    return [entry for entry in entries if not entry.is_dir()]
+
+
+def _check_kind(entry: zipfile.ZipInfo) -> None:
+    name = ascii(entry.filename)[:80]
+    if entry.flag_bits & 0x41:
+        raise InvalidArchive(f"{name} is encrypted")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InvalidArchive(f"{name} is packed by method {entry.compress_type}; stored and deflated are taken")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR) > entry.is_dir():
+        raise InvalidArchive(f"{name} is a link, a device or another special file")
+    if entry.is_dir() and entry.file_size:
+        raise InvalidArchive(f"{name} is a folder with content")
+
+
+def _check_name(entry: zipfile.ZipInfo, seen: dict[str, tuple[str, str]]) -> None:
+    """Refuse names that leave the folder, that no system writes alike, or that stand there twice.
+
+    seen: folded name to (name, kind), for every entry and every folder above one; kind is `file`, `folder`, or
+    `above` for a folder that has no entry of its own so far.
+    """
+    shown = ascii(entry.orig_filename)[:80]
+    if entry.filename != entry.orig_filename:
+        raise InvalidArchive(f"{shown} has a second name, {ascii(entry.filename)[:80]}")
+    path = check_path(entry.filename.removesuffix("/"))
+    segments = path.split("/")
+    if "\\" in path or _DRIVE.match(path) or any(unicodedata.category(letter)[0] == "C" for letter in path):
+        raise InvalidArchive(f"{shown} has a backslash, a drive or a control character")
+    if len(path.encode()) > MAX_PATH or any(len(segment.encode()) > MAX_SEGMENT for segment in segments):
+        raise InvalidArchive(f"{shown}… is too long a name")
+    for depth in range(1, len(segments)):
+        upto = "/".join(segments[:depth])
+        if seen.setdefault(_folded(upto), (upto, "above")) not in ((upto, "above"), (upto, "folder")):
+            raise InvalidArchive(f"{shown} lies in a folder that is also a file, or is written in two ways")
+    kind = "folder" if entry.is_dir() else "file"
+    former = seen.get(_folded(path))
+    if former is not None and (kind == "file" or former != (path, "above")):
+        raise InvalidArchive(f"{shown} is there twice, as {ascii(former[0])[:80]}")
+    seen[_folded(path)] = (path, kind)
+
+
+def _folded(path: str) -> str:
+    """One text for names that some file system takes for one: case and normal form do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+
+
+def _check_positions(entries: list[zipfile.ZipInfo], stream: IO[bytes], end: int) -> None:
+    """Refuse entries that lie over each other or over the directory: the same bytes would be unpacked many times."""
+    free = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < free:
+            raise InvalidArchive(f"{ascii(entry.filename)[:80]} lies over another entry")
+        stream.seek(entry.header_offset)
+        _, name, extra = _LOCAL.unpack(stream.read(_LOCAL.size))
+        free = entry.header_offset + _LOCAL.size + name + extra + entry.compress_size
+    if free > end:
+        raise InvalidArchive("an entry lies over the directory of the archive")
+
+
+def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: int, deadline: Deadline) -> int:
+    """Unpack one file and hand back its size; zipfile checks its CRC at the end."""
+    target = safe_join(folder, entry.filename)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with opened.open(entry) as source, atomic_write(target) as stream:
+        while block := source.read(BLOCK):
+            deadline.check(f"unpacking {ascii(entry.filename)[:80]}")
+            written += len(block)
+            if written > min(entry.file_size, left):
+                raise InvalidArchive(f"{ascii(entry.filename)[:80]} is larger than it says")
+            stream.write(block)
+        if written != entry.file_size:
+            raise InvalidArchive(f"{ascii(entry.filename)[:80]} is shorter than it says")
+    return written

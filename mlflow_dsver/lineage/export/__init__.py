@@ -1,0 +1,1 @@
+"""Runs in open formats: Croissant, PROV, RO-Crate, OpenLineage, and signed statements."""

@@ -1,0 +1,142 @@
+"""Gathers what exports, statements and reports are made from: a run with its record, or many runs.
+
+Reads MLflow at its current tracking address, and the bytes of local versions only when asked for their sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver.checks.evidence import Finding, Subject, Verdict
+from mlflow_dsver.checks.reports import SignatureReport
+from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
+from mlflow_dsver.lineage.export.bundle import Format, RunRecord, export
+from mlflow_dsver.lineage.export.statement import differences, opened, read_envelope
+from mlflow_dsver.lineage.render.report import Report, report
+from mlflow_dsver.model.manifests import InvalidManifest, Manifest, read
+from mlflow_dsver.model.versions import Link
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record.facts import EVERYTHING, Filter
+from mlflow_dsver.text import human_count, one_line
+from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking.history import inputs_in
+from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_facts, with_models
+from mlflow_dsver.tracking.queries import Tracking
+
+MOST_RUNS = 1000
+"""Runs that one report holds unless more are asked for."""
+
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+def web_root() -> str:
+    """MLflow's web address without a closing slash and without a password; empty when it has none."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    uri = str(clients.new_client().tracking_uri)
+    if not _WEB.match(uri):
+        return ""
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
+    """A run with all that its record holds.
+
+    sha256: also compute it for the files of local versions whose bytes are at hand, which reads them all. Raises
+    RunNotFound and TrackingError when the run cannot be read.
+    """
+    client = clients.new_client()
+    entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    tracking = Tracking()
+    facts = tracking.facts(entity)
+    run = with_models(client, [run_facts(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
+    links = tuple(inputs_in(client, entity))
+    manifests: dict[str, tuple[Manifest, str]] = {}
+    for name, content in tracking.record_files(facts).items():
+        role = name.removesuffix(".manifest.jsonl.gz")
+        if role != name and any(link.role == role for link in links):
+            try:
+                manifests[role] = read(BytesIO(content)), hashlib.sha256(content).hexdigest()
+            except InvalidManifest:
+                continue
+    hashes = {
+        link.role: _hashes(link, manifests[link.role][0]) for link in links if sha256 and link.role in manifests
+    }
+    return RunRecord(run, links, manifests, web_root(), hashes)
+
+
+def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
+    """Whether a statement's signature is good and the run still says the same; reads no data.
+
+    file: the envelope. key: the public key (PEM). A bad signature, a run that says otherwise and a missing library
+    are findings. Raises InvalidArgument for a file that cannot be read, SettingsError for a key that cannot be used,
+    RunNotFound and TrackingError when the run cannot be read.
+    """
+    envelope = read_envelope(file)
+    client = clients.new_client()
+    entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    record = RunRecord(run_facts(entity, {}), tuple(inputs_in(client, entity)))
+    try:
+        lines = differences(opened(envelope, key), record)
+        findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, line) for line in lines]
+    except InvalidArgument as error:
+        findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, error.what, found=error.got)]
+    except SettingsError:
+        raise
+    except DsverError as error:
+        findings = [Finding(Verdict.UNVERIFIABLE, Subject.SIGNATURE, one_line(error, 600))]
+    return SignatureReport(str(file), str(key), tuple(findings))
+
+
+def export_run(run_id: str, format_: Format | str, *, role: str | None = None, sha256: bool = False) -> Any:
+    """A run in the words of an open standard, ready for `json.dumps`; see `lineage.exports.export`.
+
+    format_: `openlineage`, `croissant`, `ro-crate` or `prov`. Raises RunNotFound, TrackingError, and InvalidArgument
+    when the run has no link, or several and no role was named for Croissant.
+    """
+    return export(record_of(run_id, sha256=sha256), format_, role=role)
+
+
+def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
+    """The linked runs of these experiments (none means all), newest first.
+
+    With all experiments and without a filter, the registered models whose run is gone as well. Raises NotFound for
+    an experiment that does not exist, and TrackingError.
+    """
+    client = clients.new_client()
+    known = experiments(client)
+    chosen = {}
+    for asked in names_or_ids:
+        found = {id_: name for id_, name in known.items() if asked in (id_, name)}
+        if not found:
+            raise NotFound("no such experiment", provider="mlflow", operation="search", got=asked)
+        chosen.update(found)
+    found_runs = list(all_runs(client, chosen or known, limit + 1, wanted))
+    runs = found_runs[:limit]
+    versions = {use.version for run in runs for use in run.uses}
+    told = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
+    if len(found_runs) > limit:
+        told += ", the newest of more"
+    orphans = [] if chosen or wanted else list(models_without_run(client, known, runs))
+    title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
+    return report(runs, title, told, orphans)
+
+
+def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
+    """The sha256 of each file, from a folder that was checked against the manifest; {} where it is not at hand."""
+    provider = get_provider(link.version.ref.provider)
+    if provider.at_hand(link.version) is None:
+        return {}
+    folder = provider.path(link.version)
+    found = {}
+    for entry in manifest.entries:
+        with safe_join(folder, entry.path).open("rb") as stream:
+            found[entry.path] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found

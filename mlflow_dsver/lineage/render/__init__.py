@@ -1,0 +1,1 @@
+"""The lineage graph for people: HTML, SVG, Markdown, JSON."""

@@ -1,0 +1,205 @@
+"""Renders views to HTML: pages for a server, and one self-contained page for a file.
+
+Jinja with escaping switched on and one rule on top: every text that lands in a page goes through `one_line` first,
+so that control and direction-changing characters and texts of any length are harmless wherever they turn up.
+There is no script in any page, and the security policy allows none. Rendering is pure: value in, text out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from mlflow_dsver.lineage.graph import TONES, Kind, NodeId, outline
+from mlflow_dsver.lineage.links import MLflow, Pages, filter_query, web_address
+from mlflow_dsver.lineage.render import svg
+from mlflow_dsver.lineage.render.report import Report
+from mlflow_dsver.lineage.render.views import (
+    DatasetPage,
+    DiffPage,
+    IndexPage,
+    MessagePage,
+    ModelPage,
+    Page,
+    RunPage,
+    SearchPage,
+    VersionPage,
+)
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.text import human_bytes, human_count, one_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+LONGEST = 4000
+"""Characters of one value in a page at most; addresses with two references need about half of it."""
+
+VERDICTS = ("MATCH", "CHANGED", "MISSING", "UNREACHABLE", "UNVERIFIABLE", "none")
+_GRADES = {
+    "A": "the bytes were hashed here",
+    "B": "the provider says that the version is immutable",
+    "C": "only sizes or dates were compared",
+    "D": "mutable, uncommitted or unknown",
+}
+_TEMPLATES = {
+    IndexPage: "index",
+    DatasetPage: "dataset",
+    VersionPage: "version",
+    RunPage: "run",
+    ModelPage: "model",
+    DiffPage: "diff",
+    SearchPage: "search",
+    MessagePage: "message",
+}
+
+
+def render(page: Page, pages: Pages, mlflow: MLflow, nonce: str) -> str:
+    """A page of the server. nonce: what the security policy of the answer allows the style sheet."""
+    name = _TEMPLATES[type(page)]
+    template = _environment().get_template(f"{name}.html")
+    return template.render(page=page, pages=pages, mlflow=mlflow, nonce=nonce, here=name, policy=None, style=_style())
+
+
+def policy(nonce: str) -> str:
+    """The content security policy of a page: nothing but its own style sheet, and forms to the same server."""
+    return (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    )
+
+
+def static_page(report: Report, mlflow: MLflow) -> str:
+    """The whole report as one self-contained page; its policy allows its own style sheet and nothing else.
+
+    mlflow: where the runs can be looked at; an empty root for no links.
+    """
+    style = _style()
+    digest = b64encode(hashlib.sha256(str(style).encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("static.html")
+        .render(
+            report=report,
+            pages=Anchors(),
+            mlflow=mlflow,
+            nonce=None,
+            here="static",
+            style=style,
+            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """The places inside a self-contained page, under the names of `Pages`."""
+
+    def anchor(self, key: object) -> str:
+        """The id of a row: a hash, since a key may be any text."""
+        return "n" + hashlib.sha256(str(key).encode()).hexdigest()[:16]
+
+    def version(self, ref: DatasetRef) -> str:
+        """Where a version stands."""
+        return "#" + self.anchor(ref)
+
+    def node(self, node: NodeId) -> str:
+        """Where a node of the drawing stands."""
+        return "#" + self.anchor(node.key)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+    from jinja2.runtime import Context
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("mlflow_dsver.lineage"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    @pass_context
+    def drawing(context: Context, page: Any) -> Markup:
+        centre = getattr(page, "centre", None)
+        return Markup(svg.svg(page.graph, context["pages"].node, centre))  # noqa: S704  (escapes all that it writes)
+
+    environment.globals.update(
+        drawing=drawing,
+        summary=lambda graph: svg.summary(graph).removeprefix("Lineage: "),
+        outlined=outline,
+        tone=tone,
+        left_out=left_out,
+        verdicts=VERDICTS,
+        grade_meaning=lambda text: _GRADES.get(str(text)[:1], ""),
+    )
+    environment.filters.update(
+        short=lambda text, limit: one_line(text, limit),
+        date=lambda when: f"{when:%Y-%m-%d %H:%M}" if when else "",
+        day=lambda when: f"{when:%Y-%m-%d}" if when else "",
+        size=human_bytes,
+        count=lambda number: "" if number is None else f"{number:,}",
+        web=web_address,
+        reference=short_reference,
+        query=urlencode,
+        fields=filter_query,
+    )
+    return environment
+
+
+def left_out(page: Any) -> list[tuple[str, str]]:
+    """What belongs to a page's drawing and is not in it: how many of what, and where on the page they are."""
+    if isinstance(page, Report):
+        models = {model.key for run in page.runs for model in run.models}
+        totals = {Kind.VERSION: sum(len(rows) for _, rows in page.datasets), Kind.RUN: len(page.runs)}
+        totals[Kind.MODEL] = len(models) + len(page.orphans)
+        places = {Kind.VERSION: "#datasets", Kind.RUN: "#all-runs", Kind.MODEL: "#all-runs"}
+    else:
+        totals = dict(getattr(page, "totals", {}))
+        places = {Kind.VERSION: "#versions", Kind.RUN: "#runs", Kind.MODEL: "#models"}
+    found = []
+    for kind, total in totals.items():
+        shown = len(page.graph.of(kind))
+        if kind is Kind.MODEL and not isinstance(page, Report):  # the total is of registered models
+            listed = {row.model.key for row in page.models}
+            shown = sum(node.id.key in listed for node in page.graph.of(kind))
+        if total > shown:
+            what = "registered model" if kind is Kind.MODEL and not isinstance(page, Report) else kind.value
+            found.append((human_count(total - shown, what), places[kind]))
+    return found
+
+
+def tone(verdict: object) -> str:
+    """The class of a verdict's chip: good, bad, or unsure."""
+    return TONES.get(str(verdict), "unsure")
+
+
+def short_reference(ref: DatasetRef, dataset_name: str | None = None) -> str:
+    """A version's reference, as short as people still recognise it: with the dataset's name, where there is one."""
+    name = dataset_name or ref.dataset
+    dataset = name if len(name) <= 24 else "…" + name[-23:]
+    return f"{dataset}@{(ref.selector or '')[:12]}"
+
+
+def _harmless(value: object) -> object:
+    from markupsafe import Markup
+
+    if value is None or isinstance(value, Markup | int | float | datetime):
+        return value
+    return one_line(value, LONGEST)
+
+
+@cache
+def _style() -> Any:
+    from markupsafe import Markup
+
+    own = files(__package__).joinpath("style.css").read_text("utf-8")
+    return Markup(own + svg.style())  # noqa: S704  (our own files)

@@ -1,0 +1,144 @@
+"""From Clarifai's answers to our words: versions, their references, pages and order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain, islice
+from urllib.parse import quote, urlsplit
+
+from mlflow_dsver import settings
+from mlflow_dsver.errors import InvalidReference, SettingsError, UnexpectedResponse
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.clarifai.accounts import APP, BASE, USER, Account, DatasetPlace
+from mlflow_dsver.providers.clarifai.codes import Origin, VersionStatus
+from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
+from mlflow_dsver.providers.clarifai.paging import PER_PAGE
+from mlflow_dsver.providers.clarifai.tags import tags_of, without_tags
+from mlflow_dsver.text import one_line
+
+PORTAL = "https://clarifai.com"
+UI = "CLARIFAI_UI"
+ME = "me"
+"""The API's word for the user whose token it is; answers name that user."""
+COUNT_PARAMS = ("inputs_count",)
+"""The counts that a run's params show; the others are in the link's artifact."""
+REMEMBERED = 2 * PER_PAGE
+"""Ids that a listing is compared with to find those that come twice."""
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def version(account: Account, place: DatasetPlace, found: WireVersion) -> DatasetVersion:
+    """A version in our words. Raises UnexpectedResponse when the answer is about another dataset than was asked for.
+
+    A version is immutable once it is ready: it is a snapshot, and nothing can be put into it.
+    """
+    ref = _reference(place, found)
+    return DatasetVersion(
+        ref=ref,
+        tags=tags_of(found.metadata),
+        message=found.description or None,
+        metadata=without_tags(found.metadata),
+        usage_bytes=None,  # Clarifai says it nowhere; the size of an export is another thing
+        created=found.created_at,
+        modified=found.modified_at,
+        immutable=None if found.code is None else found.code == VersionStatus.READY,
+        state=state(found.code),
+        web_url=web_url(account, ref),
+        counts=found.counts(),
+        count_params=COUNT_PARAMS,
+        raw=found.raw,
+    )
+
+
+def state(code: int | str | None) -> str:
+    """A status as a word: `ready`, `pending`, `in progress`, `failure`, …; `unknown (…)` for any other code."""
+    names = {each.value: each.name.lower().replace("_", " ") for each in VersionStatus}
+    if isinstance(code, int) and code in names:
+        return names[code]
+    return "unknown" if code is None else one_line(f"unknown ({code})", 60)
+
+
+def web_url(account: Account, ref: DatasetRef) -> str | None:
+    """The version's page: `https://clarifai.com/{user}/{app}/datasets/{dataset}/versions/{version}`.
+
+    That is the form that the vendor's own client library parses; that the portal shows a page there was not proven.
+    For another API than the public one, `CLARIFAI_UI` names the portal; None when it does not.
+    """
+    portal = settings.text(UI) or (PORTAL if account.base.rstrip("/") == BASE else None)
+    if portal is None or urlsplit(portal).scheme not in ("http", "https"):
+        return None
+    user, app, dataset = (quote(part, safe="") for part in ref.dataset.split("/"))
+    return f"{portal.rstrip('/')}/{user}/{app}/datasets/{dataset}/versions/{quote(ref.selector or '', safe='')}"
+
+
+def by_a_person(found: WireVersion) -> bool:
+    """Whether somebody asked for the version; training and evaluation make versions by themselves.
+
+    One that does not say is a person's; an origin that is unknown here is not.
+    """
+    return found.request_origin in (None, Origin.NOT_SET, Origin.MANUAL)
+
+
+def is_ready(found: WireVersion) -> bool:
+    """Whether the version can be used."""
+    return found.code == VersionStatus.READY
+
+
+def age(found: WireVersion) -> tuple[datetime, str]:
+    """What versions are ordered by: when they were made; by id among those of one moment."""
+    return found.created_at or _LONG_AGO, found.id
+
+
+def newest_first(listing: Iterable[WireVersion], look_ahead: int = 100) -> Iterator[WireVersion]:
+    """The versions, newest first, whatever the order of the listing, which is not documented; each once.
+
+    A listing that begins newest first is handed on as it comes, without keeping it; raises UnexpectedResponse when it
+    turns out to be in another order after all. Any other is read whole and sorted. Versions without a date stand
+    where they were listed, or last.
+    """
+    rest = iter(listing)
+    first = list(islice(rest, look_ahead))
+    dated = [found for found in first if found.created_at is not None]
+    if dated != sorted(dated, key=age, reverse=True):
+        yield from _each_once(sorted(chain(first, rest), key=age, reverse=True))
+        return
+    former: WireVersion | None = None
+    for found in _each_once(chain(first, rest)):
+        if found.created_at is not None:
+            if former is not None and age(found) > age(former):
+                raise UnexpectedResponse(
+                    "the listing began newest first and did not go on so", got=found.id, provider="clarifai"
+                )
+            former = found
+        yield found
+
+
+def _each_once(listing: Iterable[WireVersion]) -> Iterator[WireVersion]:
+    """Without those that came before: versions that are made meanwhile move the pages."""
+    latest: dict[str, None] = {}
+    for found in listing:
+        if found.id not in latest:
+            yield found
+        latest[found.id] = None
+        if len(latest) > REMEMBERED:
+            del latest[next(iter(latest))]
+
+
+def _reference(place: DatasetPlace, found: WireVersion) -> DatasetRef:
+    user = found.user_id or place.user
+    app = found.app_id or place.app
+    if not user or not app:
+        raise SettingsError(
+            "Clarifai's answer does not say whose dataset it is", tip=f"set {USER} and {APP}, or name them"
+        )
+    for asked, got in ((place.user, user), (place.app, app), (place.dataset, found.dataset_id or place.dataset)):
+        if asked not in (None, ME, got):
+            raise UnexpectedResponse(
+                "the answer is about another dataset", provider="clarifai", reference=place, expected=asked, got=got
+            )
+    try:
+        return DatasetRef("clarifai", f"{user}/{app}/{place.dataset}", found.id)
+    except InvalidReference as error:
+        raise UnexpectedResponse("an answer with an id that can be none", provider="clarifai", got=error) from error

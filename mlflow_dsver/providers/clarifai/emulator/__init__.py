@@ -1,0 +1,265 @@
+"""Clarifai's API v2 on loopback, as far as datasets and their versions go, with a data host for exports.
+
+The faithful part follows the published protocol and documents: both forms of addresses, a status inside every
+answer, numbered pages without a total, enumerations as numbers, 64-bit numbers as texts, unset fields left out, and
+the bodies of the documents of 2021. What the documents leave open is a switch, and the texts of descriptions are
+ours. Inputs are taken as they are sent, and an image is a picture of one pixel. The vendor's own clients are served
+over gRPC, see `grpc_face`. It was not compared with the live service.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from mlflow_dsver.emulators.serving import HOST, Emulator, Reply, Request
+from mlflow_dsver.providers.clarifai.codes import Format, Origin
+from mlflow_dsver.providers.clarifai.emulator import state as kept
+from mlflow_dsver.providers.clarifai.emulator.answers import LISTS, OK, Refused, held, status, storage
+from mlflow_dsver.providers.clarifai.emulator.archive import picture
+from mlflow_dsver.providers.clarifai.emulator.routes import Call
+from mlflow_dsver.providers.clarifai.emulator.state import Record, State
+from mlflow_dsver.providers.clarifai.emulator.switches import SWITCHES
+
+if TYPE_CHECKING:
+    from mlflow_dsver.providers.clarifai.emulator.grpc_face import GrpcFace
+
+USER, APP = "demo-user", "demo-app"
+TOKEN = "any-token-will-do"  # noqa: S105 (of nobody)
+"""A personal access token, where any is good."""
+HTTP_OF = {200: 10000, 401: 11009, 403: 11007, 404: 11101, 405: 11103, 429: 11005}
+
+
+class ClarifaiEmulator(Emulator):
+    """The emulator; its base address is `address`. See `Emulator` for the common arguments.
+
+    key: the only good personal access token; None takes any. app_key: the only good key of an app, that of `user` and
+    `app`; None takes any that does not begin with `pat`. user, app: what `me` and the short path mean. archive: bytes
+    to serve instead of every export. seed: fill an empty state with two datasets and three versions. grpc_port: serve
+    gRPC as well, on this port, 0 for a free one; needs `pip install "mlflow-dsver[clarifai]"`.
+    """
+
+    name: ClassVar[str] = "clarifai"
+    SWITCHES = SWITCHES
+
+    def __init__(
+        self,
+        *,
+        app_key: str | None = None,
+        user: str = USER,
+        app: str = APP,
+        archive: bytes | None = None,
+        seed: bool = False,
+        grpc_port: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._grpc_port = grpc_port
+        self._grpc: GrpcFace | None = None
+        self.state = State()
+        self.app_key, self.user, self.app, self.archive = app_key, user, app, archive
+        self.downloads = 0
+        super().__init__(**options)
+        self._home()
+        if seed and not self._home()["datasets"]:
+            self.seed()
+
+    # For tests, notebooks and demos
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables that point a client here."""
+        return {
+            "CLARIFAI_API_BASE": self.address,
+            "CLARIFAI_PAT": self.good_key or TOKEN,
+            "CLARIFAI_USER_ID": self.user,
+            "CLARIFAI_APP_ID": self.app,
+        }
+
+    def add_app(self, app: str, user: str | None = None) -> None:
+        """Make another app, of the same user unless told otherwise; an app that was not made does not exist."""
+        with self.lock:
+            self.state.app(user or self.user, app)
+
+    def add_dataset(self, dataset: str) -> None:
+        """Put a dataset into the app without a request."""
+        with self.lock:
+            self.state.new_dataset(self._home(), {"id": dataset})
+
+    def add_inputs(self, dataset: str, inputs: Iterable[Mapping[str, Any]]) -> None:
+        """Put inputs into a dataset: objects with `id` and `data`, as the API has them."""
+        with self.lock:
+            self._home()["datasets"][dataset]["inputs"] += [dict(each) for each in inputs]
+
+    def add_version(
+        self,
+        dataset: str,
+        *,
+        origin: Origin = Origin.MANUAL,
+        ready: bool = True,
+        outcome: str | None = None,
+        **body: Any,
+    ) -> str:
+        """Put a version of what the dataset holds there without a request; gives its id.
+
+        ready: at once, whatever the switches say. outcome: instead, a setting of the switch `outcome`, at once.
+        """
+        with self.lock:
+            record = self.state.new_version(self._home()["datasets"][dataset], body, origin)
+            if ready or outcome is not None:
+                record.update(outcome=outcome or "ready", made=True)
+            return str(record["id"])
+
+    def seed(self) -> None:
+        """Two datasets and three versions: one with a tag, one that training made by itself."""
+        for dataset, concepts in (("cats", ("tabby", "siamese")), ("digits", ("7", "1"))):
+            self.add_dataset(dataset)
+            self.add_inputs(dataset, demo_inputs(dataset, concepts))
+        self.add_version("cats", id="v1", description="first labels", metadata={"tags": ["clean"]})
+        self.add_inputs("cats", demo_inputs("more-cats", ("tabby", "sphynx")))
+        self.add_version("cats", id="v2", description="more cats", metadata={"by": "labelling round 2"})
+        self.add_version("cats", id="auto-generated-1", origin=Origin.TRAINING)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state as JSON."""
+        return self.state.records
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `snapshot` gave."""
+        self.state = State(dict(state))
+
+    def complaint(self, status: int) -> Reply:
+        """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
+        code = 99009 if status == 200 or status >= 500 else HTTP_OF.get(status, 11102)
+        return Reply(
+            status, {"status": {"code": code, "description": f"HTTP {status}", "req_id": secrets.token_hex(16)}}
+        )
+
+    def start(self) -> Self:
+        """Serve in threads, over gRPC too where that is wanted."""
+        super().start()
+        if self._grpc_port is not None:
+            from mlflow_dsver.providers.clarifai.emulator.grpc_face import GrpcFace
+
+            try:
+                self._grpc = GrpcFace(self, self._grpc_port)
+            except BaseException:
+                super().stop()
+                raise
+        return self
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if self._grpc is not None:
+            self._grpc.stop()
+            self._grpc = None
+        super().stop()
+
+    @property
+    def grpc_address(self) -> str | None:
+        """`http://127.0.0.1:PORT` of the gRPC face: what the vendor's own client library takes for its `base`.
+
+        None when it is not served.
+        """
+        return None if self._grpc is None else f"http://{HOST}:{self._grpc.port}"
+
+    # Requests
+
+    def answer(self, request: Request) -> Reply:
+        """The answer to a request: the status is inside, whatever the HTTP status."""
+        if request.path[0] in ("data", "signed"):
+            return self._data(request)
+        items: list[Record] | None = None
+        http, code, details, extra = 200, OK, None, {}
+        headers: Mapping[str, str] = {}
+        rest: tuple[str, ...] = request.path
+        try:
+            app, rest = self._app(request)
+            extra = Call(self.state, app, request, self.switches, self.address).routed(rest)
+        except Refused as refused:
+            http, code, details, items = refused.http, refused.code, str(refused), refused.items
+            headers = refused.headers
+        key = "inputs" if request.path[-1] == "inputs" and "datasets" not in rest else LISTS.get(request.path[-1])
+        if code != OK and key:
+            extra = {key: items}
+        told = status(code, extra.pop("details", details), self.switches)
+        return Reply(http, {"status": told, **extra}, headers=headers)
+
+    def _app(self, request: Request) -> tuple[Record, tuple[str, ...]]:
+        """The app that a request is about, if its key may have it, and the path inside it."""
+        key = request.key("Key")
+        if key is None:
+            raise Refused(
+                400, 11102, "Empty or malformed authorization header. Please provide an API key or session token."
+            )
+        match request.path:
+            case ("v2", "users", user, "apps", app, *rest):
+                user = self.user if user == "me" else user
+                own = (user, app) == (self.user, self.app)
+                if self.app_key is not None and key == self.app_key:
+                    if not own or self.switches["key-on-long-path"] == "refuse":
+                        raise Refused(401, 11008, "the key belongs to another app")
+                elif self.good_key not in (None, key):
+                    raise Refused(401, 11009, "invalid key")
+                return held(self.state.records["apps"], f"{user}/{app}", "app_id", shown=app), tuple(rest)
+            case ("v2", *rest):
+                if key in (self.good_key or TOKEN,) or (self.app_key is None and key.lower().startswith("pat")):
+                    raise Refused(401, 11008, "Must provide app external ID in API authorizer")
+                if self.app_key not in (None, key):
+                    raise Refused(401, 11009, "invalid key")
+                return self._home(), tuple(rest)
+        raise Refused(404, 11101, "Check the url of your request.")
+
+    def _home(self) -> Record:
+        return self.state.app(self.user, self.app)
+
+    def _data(self, request: Request) -> Reply:
+        """The data host: nothing without a key, 401 for a bad one; or storage that a key breaks."""
+        place, token = request.path[0], request.path[-1]
+        key = request.key("Key")
+        if place == "signed" and request.authorization is not None:
+            return Reply(400, b"<Error><Code>InvalidArgument</Code></Error>", "application/xml")
+        if place == "data" and key is None:
+            return Reply(404, b"not found", "text/plain")
+        if place == "data" and self.good_key is not None and key not in (self.good_key, self.app_key):
+            return Reply(401, status(11009, "invalid key", self.switches))
+        if place == "data" and self.switches["export-host"] == "redirect":
+            return Reply(302, b"", "text/plain", {"Location": f"{storage(self.address)}/{token}"})
+        if request.path[:2] == ("data", "media"):
+            return self._picture(token)
+        for app in self.state.records["apps"].values():
+            for dataset in app["datasets"].values():
+                for record in dataset["versions"].values():
+                    for name, export in record["exports"].items():
+                        if export["token"] == token:
+                            return self._archive(record, Format(name))
+        return Reply(404, b"not found", "text/plain")
+
+    def _picture(self, input_id: str) -> Reply:
+        """The image of an input that some dataset or version has."""
+        for app in self.state.records["apps"].values():
+            for dataset in app["datasets"].values():
+                for holder in (dataset, *dataset["versions"].values()):
+                    if any(each["id"] == input_id for each in holder["inputs"]):
+                        return Reply(200, picture(input_id), "image/png")
+        return Reply(404, b"not found", "text/plain")
+
+    def _archive(self, record: Record, format_: Format) -> Reply:
+        self.downloads += 1
+        served = self.downloads if self.switches["export-again"] == "differs" else 0
+        content = self.archive if self.archive is not None else kept.export_bytes(record, format_, served)
+        return Reply(200, content, "application/zip")
+
+
+def demo_inputs(prefix: str, concepts: Iterable[str]) -> list[Record]:
+    """An input for each concept, whose image lies nowhere."""
+    return [
+        {
+            "id": f"{prefix}-{concept}",
+            "data": {
+                "image": {"url": f"https://samples.invalid/{prefix}/{concept}.jpg"},
+                "concepts": [{"id": concept, "value": 1}],
+            },
+        }
+        for concept in concepts
+    ]

@@ -1,0 +1,1 @@
+"""The HTTP client of providers: sessions with timeouts and retries, JSON bodies, bounded downloads."""

@@ -1,0 +1,398 @@
+"""One conversation with a REST provider, signed, bounded, retried and judged; with `public_http` all of requests.
+
+A `Session` keeps to one base address and ends within its bound whatever the other side does: hang, drip, cut,
+redirect, or answer nonsense. A key goes to the base address alone, in `Authorization` alone, and is taken out of
+every text before that reaches an error or a log. A session belongs to one thread and one operation.
+
+Time-outs of requests hold for one read, so each exchange is bounded as a whole (see `bounded`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from mlflow_dsver import settings
+from mlflow_dsver._version import __version__
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, bounded
+from mlflow_dsver.errors import (
+    AuthenticationFailed,
+    NotFound,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+    SettingsError,
+    UnexpectedResponse,
+)
+from mlflow_dsver.providers.http import wire
+from mlflow_dsver.providers.http.addresses import NotPublic
+from mlflow_dsver.providers.http.bounded import within
+from mlflow_dsver.providers.http.public import PublicOnly
+from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
+from mlflow_dsver.secrets import HIDDEN, Secret, redact
+from mlflow_dsver.text import one_line
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"mlflow-dsver/{__version__}"
+"""Our own, because some vendors' front servers turn away the default names of libraries."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds to connect: a healthy host answers in a fraction of one."""
+READ_TIMEOUT = 20.0
+"""Seconds without a single byte: a slow listing takes some seconds at most."""
+MAX_BODY = 16 << 20
+"""Bytes of an answer, unpacked; a full page of versions with much metadata stays below a tenth of it."""
+_CHUNK = 1 << 16
+Result = TypeVar("Result")
+
+
+class NoAnswer(Exception):
+    """No whole answer came; the text says why, in one line. `passing`: another try may fare better."""
+
+    def __init__(self, words: str, *, passing: bool = True) -> None:
+        super().__init__(words)
+        self.passing = passing
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """An answer as it came: the body unpacked, secrets taken out."""
+
+    status: int
+    text: str
+    retry_after: float | None
+
+
+class Session:
+    """One conversation with the service at `base`. Use it in a `with` block; it holds a connection.
+
+    timeout: seconds for each call with its retries; None takes the setting. deadline: rules over all calls together.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        dialect: ApiProfile,
+        key: Secret | None,
+        *,
+        base_name: str = "the base address",
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self.base = wire.check_base(base, base_name)
+        self.dialect = dialect
+        self.timeout = timeout if timeout is not None else settings.provider_timeout()
+        self.deadline = deadline
+        self._key = key
+        self._local = wire.is_loopback(urlsplit(self.base).hostname or "")
+        self._http = _open(local=self._local)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Session({self.dialect.provider} at {self.base})"
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def call(
+        self,
+        verb: str,
+        path: tuple[str, ...],
+        operation: str,
+        *,
+        reference: object = None,
+        query: Mapping[str, str | int | list[str] | None] | None = None,
+        body: object = None,
+        confidential: bool = False,
+        seconds: float | None = None,
+    ) -> Any:
+        """The parsed JSON of the answer to one request, after retries where the verb allows them.
+
+        path: segments below the base; each is quoted, and refused when it would leave its place. query: entries with
+        None are left out. body: sent as JSON; None sends none. confidential: the answer holds others' secrets, and no
+        error quotes it. seconds: a bound for this call, beside that of the session. Raises a ProviderError for every
+        kind of failure.
+        """
+        parts: dict[str, Any] = {"provider": self.dialect.provider, "operation": operation, "reference": reference}
+        if self._key is None:
+            raise AuthenticationFailed("no key is set", tip=f"set {self.dialect.key_name}", **parts)
+        request = requests.Request(
+            verb,
+            "/".join((self.base, *map(wire.segment, path))),
+            params={name: value for name, value in (query or {}).items() if value is not None},
+            data=None if body is None else _sent(body),
+            headers={} if body is None else {"Content-Type": "application/json"},
+            auth=_Authorization(self.dialect.scheme, self._key),
+        )
+        deadline = self.deadline or bounded(self.timeout)
+        if seconds is not None:
+            deadline = Deadline(min(seconds, deadline.left()))
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._once(request, deadline, parts, confidential)
+            except _Failed as failed:
+                may = failed.passing and verb in wire.RETRIED_VERBS
+                wait = wire.wait_before(attempt, failed.asked) if may else None
+                if wait is None or wait >= deadline.left():
+                    failed.tell_wait(deadline)
+                    raise failed.error from failed.cause
+                log.info("%s %s: %s; again in %.1f s", self.dialect.provider, operation, failed.error.what, wait)
+                deadline.sleep(wait)
+
+    def _once(
+        self, request: requests.Request, deadline: Deadline, parts: Mapping[str, Any], confidential: bool
+    ) -> Any:
+        def take(answer: requests.Response) -> _Raw:
+            body = _read(answer, deadline, MAX_BODY)
+            text = redact(_text(body, answer.headers.get("Content-Encoding")), [self._key])
+            return _Raw(answer.status_code, text, wire.retry_after(answer.headers.get("Retry-After")))
+
+        try:
+            raw = _exchange(self._http, request, deadline, take, secrets=[self._key])
+        except wire.MalformedResponse as error:
+            failure = UnexpectedResponse(str(error), **parts)
+            raise _Failed(failure, passing=isinstance(error, wire.TruncatedResponse)) from None
+        except NoAnswer as error:
+            if deadline.left() <= 0:
+                self._http = _open(local=self._local)  # the thread left behind may still use the other
+            raise _Failed(
+                self._unreachable(str(error), deadline, parts), ConnectionError(str(error)), error
+            ) from None
+        try:
+            return self._judged(raw, parts)
+        except _Failed as failed:
+            if confidential:
+                failed.hide()
+            raise
+
+    def _unreachable(self, words: str, deadline: Deadline, parts: Mapping[str, Any]) -> ProviderUnavailable:
+        what = f"no answer from {urlsplit(self.base).netloc}"
+        if deadline.left() <= 0:
+            what = f"no whole answer from {urlsplit(self.base).netloc} within {deadline.seconds:g} seconds"
+        return ProviderUnavailable(what, got=words, tip="again later; is the address right?", **parts)
+
+    def _judged(self, raw: _Raw, parts: Mapping[str, Any]) -> Any:
+        """The value of a good answer; raises _Failed for any other."""
+        try:
+            value = wire.read_json(raw.text)
+        except wire.MalformedResponse as fault:
+            if raw.status not in range(200, 300):
+                raise self._refused(raw, None, None, parts) from None
+            what, shown = f"an answer that cannot be read: {fault}", wire.excerpt(raw.text)
+            payload = raw.text[:10_000]
+            error = UnexpectedResponse(what, status=raw.status, got=shown, payload=payload, **parts)
+            raise _Failed(error, passing=True) from None
+        complaint = self.dialect.complaint(raw.status, value)
+        if raw.status in range(200, 300) and complaint is None:
+            return value
+        raise self._refused(raw, value, complaint, parts)
+
+    def _refused(self, raw: _Raw, value: Any, complaint: ApiError | None, parts: Mapping[str, Any]) -> _Failed:
+        status = complaint.status if complaint and complaint.status else raw.status
+        kind = wire.error_for(status, complaint)
+        if complaint:
+            what = one_line(complaint.message, 300) or "refused without a word"
+            got = one_line(" ".join(part for part in (complaint.code, complaint.details) if part), 500) or None
+        else:
+            what = f"answered {raw.status} without the API's own error"
+            got = wire.excerpt(raw.text) or None
+        special: dict[str, Any] = {"payload": raw.text[:10_000] if value is None else value}
+        if complaint:
+            special |= {"code": complaint.code or None, "details": complaint.raw_details or complaint.details or None}
+        if kind is RateLimited:
+            special |= {"retry_after": raw.retry_after, "tip": "again later, or fewer requests"}
+        elif kind is UnexpectedResponse:
+            special |= {"tip": "is the base address right?"}
+        elif kind is AuthenticationFailed:
+            special |= {"tip": f"check {self.dialect.key_name}"}
+        elif kind is NotFound:
+            special |= {"tip": "is the name right, and may this key see it?"}
+        error = kind(what, got=got, status=raw.status, **special, **parts)
+        return _Failed(error, asked=raw.retry_after, passing=status in wire.RETRIED_STATUSES)
+
+
+class _Failed(Exception):  # carries a failure to the one place that decides on another try
+    def __init__(
+        self,
+        error: ProviderError,
+        cause: Exception | None = None,
+        why: NoAnswer | None = None,
+        *,
+        asked: float | None = None,
+        passing: bool = False,
+    ) -> None:
+        self.error, self.cause, self.asked = error, cause, asked
+        self.passing = passing or (why is not None and why.passing)
+
+    def hide(self) -> None:
+        """Keep nothing of the answer but that it failed."""
+        self.error.got = HIDDEN
+        self.error.payload = self.error.details = None
+
+    def tell_wait(self, deadline: Deadline) -> None:
+        """Say how long the service asked to wait, where that is why it was not tried again."""
+        if self.asked is not None and self.error.done is None and self.asked > 0:
+            bound = min(wire.RETRY_AFTER_LIMIT, deadline.left())
+            if self.asked >= bound:
+                asked = f"It asks to wait {round(self.asked)} seconds"
+                self.error.done = f"{asked}, and {bound:.3g} are waited at most; not tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of `fetch`: the media type in lower case without parameters; for another status than 200 the address
+    of a redirect, if that is what it is, or the first words instead of data.
+    """
+
+    status: int
+    media_type: str
+    location: str | None = None
+    words: str = ""
+
+
+def fetch(
+    address: str, target: IO[bytes], pair: tuple[str, Secret] | None, *, max_bytes: int, deadline: Deadline
+) -> Fetched:
+    """One GET whose data goes into `target`; pair: scheme and key to sign with, None for no key; no redirects.
+
+    Goes to this machine where the address says so, else to public numbers only, those that were judged. Raises
+    NoAnswer for failures of the network, wire.Nonsense for more than max_bytes, NotPublic; judges no status.
+    """
+    scheme, key = pair or ("", None)
+
+    def take(answer: requests.Response) -> Fetched:
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if answer.status_code == 200:
+            _read(answer, deadline, max_bytes, target)
+            return Fetched(200, media_type)
+        if answer.is_redirect:
+            return Fetched(answer.status_code, media_type, location=answer.headers["Location"])
+        words = redact(_read(answer, deadline, MAX_BODY)[:10_000].decode("utf-8", "replace"), [key])
+        return Fetched(answer.status_code, media_type, words=words)
+
+    local = wire.is_loopback(urlsplit(address).hostname or "")
+    with _open(local=local) as http:
+        if not local:
+            http.mount("https://", PublicOnly())
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        request = requests.Request("GET", address, headers=headers, auth=_Authorization(scheme, key))
+        return _exchange(http, request, deadline, take, secrets=[key])
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Puts a key into its header and, by being there, keeps requests from looking into a .netrc; None: no key."""
+
+    def __init__(self, scheme: str, key: Secret | None) -> None:
+        self._scheme, self._key = scheme, key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key is not None:
+            value = self._key.reveal()
+            if not value.isascii() or not value.isprintable() or " " in value:
+                raise SettingsError("the key has characters that no key has (a line break or a blank, perhaps)")
+            request.headers["Authorization"] = f"{self._scheme} {value}"
+        return request
+
+
+class _Http(requests.Session):
+    """Follows no redirect, and does not look at where one leads, for which it would read the whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: nothing is a redirect."""
+
+
+def _open(*, local: bool) -> requests.Session:
+    """A requests session without retries of its own. local: proxies of the environment are not for this machine."""
+    http = _Http()
+    http.trust_env = not local
+    http.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"})
+    return http
+
+
+def _exchange(
+    http: requests.Session,
+    request: requests.Request,
+    deadline: Deadline,
+    take: Callable[[requests.Response], Result],
+    *,
+    secrets: list[Secret | None],
+) -> Result:
+    """Send a request, follow no redirect, and give what `take` makes of the answer, all before the deadline.
+
+    Raises NoAnswer for every failure of the network below, its words free of secrets; what `take` raises passes.
+    """
+    prepared = http.prepare_request(request)
+    environment = http.merge_environment_settings(prepared.url or "", {}, True, None, None)
+    timeouts = (
+        min(CONNECT_TIMEOUT, max(0.001, deadline.left())),
+        min(READ_TIMEOUT, max(0.001, deadline.left())),
+    )
+
+    def work() -> Result:
+        with http.send(prepared, timeout=timeouts, allow_redirects=False, **environment) as answer:
+            return take(answer)
+
+    try:
+        deadline.check("the request")
+        return within(deadline, work)
+    except (wire.MalformedResponse, NotPublic):
+        raise
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        words, late = redact(_words(error), secrets), isinstance(error, DeadlineExceeded)
+    raise NoAnswer(words, passing=not late)  # outside the block: the libraries' errors hold the request and its key
+
+
+def _read(answer: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
+    """The body as it is on the wire, into target or given back; looks at the clock at every arrival of bytes."""
+    pieces: list[bytes] = []
+    total = 0
+    while piece := answer.raw.read1(_CHUNK, decode_content=False):
+        deadline.check("the answer")
+        total += len(piece)
+        if total > limit:
+            raise wire.MalformedResponse(f"an answer of more than {limit} bytes")
+        if target is None:
+            pieces.append(piece)
+        else:
+            target.write(piece)
+    return b"".join(pieces)
+
+
+def _text(body: bytes, encoding: str | None) -> str:
+    return wire.unpack(body, encoding, MAX_BODY).decode("utf-8", "replace")
+
+
+def _sent(body: object) -> bytes:
+    return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _words(error: Exception) -> str:
+    """What an exception of the libraries below says, short, without addresses of objects."""
+    reason: BaseException = error
+    for _ in range(6):  # the reason is wrapped several times
+        wrapped = (getattr(reason, "reason", None), *reason.args)
+        inner = next((each for each in wrapped if isinstance(each, Exception)), None)
+        if inner is None:
+            break
+        reason = inner
+    text = re.sub(r"\A<?[\w.]*HTTPS?Connection\w*[^:>]*>?:\s*", "", str(reason))
+    return one_line(f"{type(reason).__name__}: {text}", 200)

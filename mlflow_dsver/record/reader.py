@@ -1,0 +1,218 @@
+"""The links of a run, read from its params, tags and dataset inputs, as `record` writes them. Pure.
+
+The run may have been written by anybody: what is no link is passed over with a warning, and no value is trusted
+further than its type. A version that is read this way has what the run says of it and nothing else; the artifact
+`dsver/R.json` has the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.record import schema
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.source import SOURCE_TYPE, DatasetVersionSource
+
+UNKNOWN_ROLE = "unknown"
+"""The role of an input that was logged without a context."""
+ROLE_LENGTH = 60
+"""Characters that are kept of a context that is no role, or gets a number; a role has 64 at most."""
+MAX_SOURCE = 65_536
+"""Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
+
+_logger = logging.getLogger(__name__)
+_ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_COUNT = re.compile(r"[0-9]{1,20}\Z")
+_DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """A dataset input that is a dataset version, as MLflow has it.
+
+    role: its context. source, profile: their JSON objects, which are those of the first run of the experiment that
+    used the version; {} where they are none.
+    """
+
+    role: str
+    name: str
+    digest: str
+    source: Mapping[str, Any]
+    profile: Mapping[str, Any]
+
+
+def links_of(run: Any) -> dict[str, Link]:
+    """Role to link of MLflow's run entity, sorted by role: what was declared in a role, one version each.
+
+    Parents, resumed runs and new records go by these. `all_links_of` has further inputs besides.
+    """
+    declared = _declared(run)
+    return {role: link for role, link in all_links_of(run).items() if role in declared}
+
+
+def all_links_of(run: Any) -> dict[str, Link]:
+    """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles."""
+    sources = {role: DatasetVersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
+    keys = [*run.data.params, *run.data.tags]
+    roles = {found[1] for found in map(_ROLE_KEY.match, keys) if found} | set(sources)
+    links = {}
+    for role in sorted(roles):
+        try:
+            links[role] = _link(role, run, sources.get(role))
+        except (InvalidReference, ValueError) as error:
+            _logger.warning("run %s: its %s input is not a link: %s", run.info.run_id, role, one_line(error))
+    return links
+
+
+def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
+    """Role to the source JSON of each dataset input that is a dataset version; {} where it is no JSON object.
+
+    The role is MLflow's context. `mlflow.log_input` asks for none and takes any text, and several inputs in one: an
+    input without a context has the role `unknown`; what cannot stand in a role's name becomes `-`; and a further
+    version in a role that is taken stands as `training-2`. An input that repeats a version which the run has
+    already in that role (without a context: in any) is told once.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    further: list[tuple[str | None, Mapping[str, Any]]] = []
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        if each.dataset.source_type != SOURCE_TYPE:
+            continue
+        context, fields = schema.context_of(each), _object(each.dataset.source)
+        role = role_of(context)
+        text = version_text(run, role) if context else None
+        if text is not None and text == fields.get("reference"):
+            found[role] = fields
+        else:
+            further.append((context, fields))
+    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
+    recorded = {version_text(run, key[1]) for key in keys if key}
+    for context, fields in sorted(further, key=lambda one: not one[0]):
+        role, reference = role_of(context), fields.get("reference")
+        told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
+        if not isinstance(reference, str) or reference not in (told if context else told | recorded):
+            found[_free(role, found, run)] = fields
+    return found
+
+
+def dataset_inputs_of(run: Any) -> tuple[InputFacts, ...]:
+    """The run's dataset inputs that are dataset versions and have a context, unjudged."""
+    found = []
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        role, data = schema.context_of(each), each.dataset
+        if data.source_type == SOURCE_TYPE and role is not None:
+            found.append(InputFacts(role, data.name, data.digest, _object(data.source), _object(data.profile or "")))
+    return tuple(found)
+
+
+def is_role(key: str, role: str, run: Any) -> bool:
+    """Whether what `all_links_of` has under a key was used in a role: under its name or as a further version."""
+    return key == role or (_stands_for(key, role) and key not in _declared(run))
+
+
+def _declared(run: Any) -> set[str]:
+    """The roles that the run has under their own name."""
+    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
+    contexts = {schema.context_of(each) for each in (run.inputs.dataset_inputs if run.inputs else ())}
+    return {key[1] for key in keys if key} | {each for each in contexts if each}
+
+
+def reference_in(source: str) -> str | None:
+    """The reference in the source JSON of a dataset; None when it names none."""
+    reference = _object(source).get("reference")
+    return reference if isinstance(reference, str) else None
+
+
+def role_of(context: str | None) -> str:
+    """The role of a dataset input with that context, as long as the run has no other version in it."""
+    if context and _ROLE_KEY.match(schema.key(context, "version")):
+        return context
+    return _UNFIT.sub("-", context or UNKNOWN_ROLE).lstrip("-_")[:ROLE_LENGTH] or UNKNOWN_ROLE
+
+
+def _stands_for(key: str, role: str) -> bool:
+    return key == role or key.removeprefix(f"{role[:ROLE_LENGTH]}-").isdecimal()
+
+
+def _free(role: str, taken: Mapping[str, object], run: Any) -> str:
+    """The role itself, or the next number of it that nothing on the run has."""
+    if role not in taken:
+        return role
+    numbered = (f"{role[:ROLE_LENGTH]}-{number}" for number in count(2))
+    return next(name for name in numbered if name not in taken and version_text(run, name) is None)
+
+
+def version_text(run: Any, role: str) -> str | None:
+    """The canonical reference that the run has for a role, None when it has none.
+
+    The param counts before the tag: MLflow lets nobody change a param.
+    """
+    name = schema.key(role, "version")
+    text: str | None = run.data.params.get(name) or run.data.tags.get(name)
+    return text
+
+
+def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
+    params: Mapping[str, str] = run.data.params
+    reference = version_text(run, role) or (source.reference if source else "")
+    ref = parse(reference)
+    if source is not None and source.reference != reference:
+        source = None
+    said = {
+        name: params.get(schema.key(role, name)) for name in ("requested", "tags", "usage_bytes", "content_digest")
+    }
+    size = said["usage_bytes"]
+    digest = said["content_digest"] or (source.content_digest if source else None)
+    version = DatasetVersion(
+        ref,
+        tags=schema.parse_tags(said["tags"] or ""),
+        usage_bytes=int(size) if size and size.isascii() and size.isdigit() else (source and source.usage_bytes),
+        content_digest=digest if digest and _DIGEST.match(digest) else None,
+        web_url=source.url if source else None,
+        dataset_name=run.data.tags.get(schema.key(role, "dataset_name")) or (source.dataset_name if source else None),
+        **_counts(role, params),
+    )
+    requested = said["requested"] or (source.requested if source else reference)
+    tags: Mapping[str, str] = run.data.tags
+    grade = _grade(tags.get(schema.key(role, "grade")))
+    return Link(role, requested, version, grade, _started(run), tags.get(schema.key(role, "created")))
+
+
+def _counts(role: str, params: Mapping[str, str]) -> dict[str, Any]:
+    """The provider's counts among the params of a role, as a version has them."""
+    start = schema.key(role, "")
+    found = {
+        name.removeprefix(start): int(value)
+        for name, value in sorted(params.items())
+        if name.startswith(start) and schema.COUNT_NAME.match(name.removeprefix(start)) and _COUNT.match(value)
+    }
+    return {"counts": found, "count_params": tuple(found)}
+
+
+def _grade(text: str | None) -> Grade:
+    try:
+        return Grade.parse(text or "D")
+    except ValueError:
+        return Grade("D")
+
+
+def _started(run: Any) -> datetime:
+    return datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(text) if len(text) <= MAX_SOURCE else None
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {}

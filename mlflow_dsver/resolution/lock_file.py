@@ -1,0 +1,324 @@
+"""The lock file: which version each role of a project means, to be reviewed and committed beside the code.
+
+`dsver.lock` is TOML with one table a role: the words that were asked for, the version that they meant, and its
+content digest where that was known. It is written as a whole, sorted, so that a review sees what moved and nothing
+else. A file that is read may be hostile or broken: anything but a lock file of this schema is one clear error.
+Nothing here asks a provider: whoever does hands in what the words mean now, and is told what speaks against it.
+Two processes that change the file at once: the last one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.atomic_files import atomic_write
+from mlflow_dsver.errors import InvalidArgument, InvalidReference, LockConflict, SettingsError
+from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse, parse_recorded
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.text import human_count, one_line
+
+SCHEMA = 1
+NAME = "dsver.lock"
+HEAD = """\
+# Which dataset versions this project uses. Written by `mlflow-dsver lock`; review and commit it.
+# `mlflow-dsver lock --update` moves it, `mlflow-dsver lock --check` compares it with the providers.
+"""
+MAX_SIZE = 1 << 17
+"""Bytes of a lock file at most: hundreds of roles."""
+MAX_LINE = 2000
+"""Characters of a line at most; reading TOML takes the square of a key's dots."""
+BLANKS = " \t\r\n"
+"""What may stand around a reference without being part of it."""
+_DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+_KEYS = {"requested", "version", "content_digest"}
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What a role is locked to.
+
+    requested: the reference as it was asked for, without blanks around it. version: canonical, its selector a
+    version's id. content_digest: `blake3:<hex>` as it was known when this was locked; None for unknown.
+    Raises InvalidReference and InvalidArgument for anything else.
+    """
+
+    role: str
+    requested: str
+    version: DatasetRef
+    content_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        check_role(self.role)
+        asked = parse_recorded(self.requested)
+        if self.requested != self.requested.strip(BLANKS):
+            raise InvalidArgument("blanks around what was requested", got=ascii(self.requested)[:80])
+        if self.version.selector in (None, LATEST):
+            raise InvalidReference(
+                "names no version", reference=self.version, expected="provider://dataset@version id"
+            )
+        if asked.provider != self.version.provider:
+            raise InvalidReference(
+                "is of another provider than what was requested", reference=self.version, got=asked
+            )
+        if self.content_digest is not None and not _DIGEST.match(self.content_digest):
+            raise InvalidArgument(
+                "not a content digest", expected="blake3: and 64 hex digits", got=ascii(self.content_digest)[:80]
+            )
+
+
+def locked(role: str, requested: str, version: DatasetVersion) -> Locked:
+    """What is to be locked for a role, given what its words mean now."""
+    return Locked(role, requested.strip(BLANKS), version.ref, version.content_digest)
+
+
+def find_lock() -> Path:
+    """Where the lock file is, absolute, whether it exists or not.
+
+    The setting LOCK; else the nearest `dsver.lock` in the working folder or above it, up to the top of the git
+    repository; else `dsver.lock` in the working folder.
+    """
+    chosen = settings.setting("LOCK")
+    if chosen is not None:
+        return settings.expanded(chosen, settings.PREFIX + "LOCK").absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if there(folder / NAME):
+            return folder / NAME
+        if there(folder / ".git"):
+            break
+    return here / NAME
+
+
+def there(path: Path) -> bool:
+    """Whether something stands at that path; False where nobody may look, and for a name that no file can have."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def read_lock(path: Path) -> dict[str, Locked]:
+    """What a lock file says, role to entry, sorted. Raises SettingsError for a missing, unreadable or broken one."""
+    if there(path) and not path.is_file():
+        raise SettingsError(f"{path} is not a file")
+    content = settings.user_file(path)
+    if content is None:
+        raise SettingsError(f"there is no lock file {path}", tip="mlflow-dsver lock --input ROLE=REFERENCE")
+    try:
+        return _entries(_tables(content))
+    except _Broken as error:
+        raise SettingsError(
+            f"{path} is no lock file: {error}",
+            tip="the version of it that was committed last, or delete it and lock anew",
+        ) from error
+
+
+def write_lock(path: Path, mapping: Mapping[str, Locked]) -> None:
+    """Make a lock file say this and nothing else; one that says it already is left alone. Raises SettingsError."""
+    content = lock_text(mapping).encode()
+    if len(content) > MAX_SIZE:
+        raise SettingsError(
+            f"too much for the lock file {path}", expected=f"at most {MAX_SIZE} bytes", got=len(content)
+        )
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return
+        with atomic_write(path) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def lock_text(mapping: Mapping[str, Locked]) -> str:
+    """The text of a lock file; the same entries always give the same text. Raises InvalidArgument for a wrong key."""
+    lines = [HEAD, f"schema = {SCHEMA}\n"]
+    for role, entry in sorted(mapping.items()):
+        if role != entry.role:
+            raise InvalidArgument("an entry stands under another role's name", expected=entry.role, got=role)
+        lines.append(f"\n[inputs.{role}]\n")
+        lines.append(f"requested = {_quoted(entry.requested)}\n")
+        lines.append(f"version = {_quoted(str(entry.version))}\n")
+        if entry.content_digest is not None:
+            lines.append(f"content_digest = {_quoted(entry.content_digest)}\n")
+    return "".join(lines)
+
+
+def deviation(entry: Locked, now: DatasetVersion, requested: str | None = None) -> str | None:
+    """What speaks against a version being the one that is locked, in words; None for nothing.
+
+    requested: the words that mean that version now, where they are not the entry's. None is no proof of the same
+    content where `compared` is false.
+    """
+    if now.ref != entry.version:
+        return f"{requested or entry.requested} means {now.ref} now; locked is {entry.version}"
+    if compared(entry, now) and now.content_digest != entry.content_digest:
+        return (
+            f"{entry.version} has another content digest now, {now.content_digest}; locked is {entry.content_digest}"
+        )
+    return None
+
+
+def compared(entry: Locked, now: DatasetVersion) -> bool:
+    """Whether both content digests are known, so that there is something to compare."""
+    return entry.content_digest is not None and now.content_digest is not None
+
+
+def same_words(entry: Locked, requested: str) -> bool:
+    """Whether somebody asks for what was locked: the same words, however they are spelled, or the locked version."""
+    asked = parse(requested)
+    return asked == entry.version or _spelled_out(asked) == _spelled_out(parse_recorded(entry.requested))
+
+
+def ambiguities(entries: Mapping[str, Locked]) -> list[tuple[str, str]]:
+    """(role, why) of entries that cannot all be true at once: the same words, and another version or digest."""
+    found = []
+    first: dict[DatasetRef, Locked] = {}
+    digests: dict[DatasetRef, Locked] = {}
+    for role, entry in sorted(entries.items()):
+        other = first.setdefault(_spelled_out(parse_recorded(entry.requested)), entry)
+        if other.version != entry.version:
+            found.append((role, f"{entry.requested} is {entry.version} here and {other.version} for {other.role}"))
+        if entry.content_digest is None:
+            continue
+        twin = digests.setdefault(entry.version, entry)
+        if twin.content_digest != entry.content_digest:
+            found.append((role, f"{entry.version} has another content digest here than for {twin.role}"))
+    return found
+
+
+def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], path: Path | None = None) -> None:
+    """Raise LockConflict, before training starts, unless every input is what the lock file says.
+
+    asked: role to the reference as it was asked for. found: role to what that means now. path: the lock file; None
+    for the one that `find_lock` finds. Refused, all in one message: a role that is not locked, one asked for with
+    other words (the locked version's own reference is fine), one that means another version or has another content
+    digest now, and one of which nothing was found. A content digest that is unknown on one side is no conflict.
+    Raises SettingsError for a broken lock file.
+    """
+    if not asked:
+        return
+    path = path or find_lock()
+    if not there(path):
+        raise LockConflict(
+            f"there is no lock file {path}",
+            roles=tuple(sorted(asked)),
+            done="Nothing was started",
+            tip=command(path, asked),
+        )
+    entries = read_lock(path)
+    found_out = deviations(entries, asked, found)
+    if not found_out:
+        return
+    other = {role: asked[role] for role in found_out if not _asked(entries, role, asked[role])}
+    moved = [role for role in found_out if role in found and role not in other]
+    told = human_count(len(found_out), "input is not as locked", "inputs are not as locked")
+    raise LockConflict(
+        f"{told}: " + "; ".join(f"{role}: {why}" for role, why in found_out.items()),
+        reference=path,
+        roles=tuple(found_out),
+        done="Nothing was started",
+        tip=command(path, other, moved, bool(moved or other.keys() & entries.keys())) if moved or other else None,
+    )
+
+
+def deviations(
+    entries: Mapping[str, Locked], asked: Mapping[str, str], found: Mapping[str, DatasetVersion]
+) -> dict[str, str]:
+    """For each role that is not as it is locked, why, sorted; arguments as of `refuse_moved`. {} for none."""
+    said = {}
+    for role, requested in sorted(asked.items()):
+        entry, now = entries.get(role), found.get(role)
+        if entry is None:
+            why: str | None = "not in the lock file"
+        elif not same_words(entry, requested):
+            why = f"asked for as {one_line(requested)}; locked is {entry.requested}"
+        elif now is None:
+            why = f"what {entry.requested} means now is not known"
+        else:
+            why = deviation(entry, now)
+        if why is not None:
+            said[role] = why
+    return said
+
+
+class _Broken(Exception):
+    """What is wrong with a lock file, in words."""
+
+
+def _tables(content: bytes) -> Mapping[str, Any]:
+    """The table of roles in the text of a lock file."""
+    if len(content) > MAX_SIZE:
+        raise _Broken(f"larger than {MAX_SIZE} bytes")
+    if max(map(len, content.splitlines()), default=0) > MAX_LINE:
+        raise _Broken(f"a line longer than {MAX_LINE} characters")
+    if b"\n<<<<<<< " in b"\n" + content:
+        raise _Broken("it has the marks of a merge that was not finished")
+    try:
+        whole = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise _Broken(f"not TOML: {one_line(error, 120)}") from error
+    schema = whole.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise _Broken(f"schema {one_line(repr(schema), 40)}; this version reads {SCHEMA}")
+    inputs = whole.get("inputs", {})
+    if not isinstance(inputs, dict):
+        raise _Broken("inputs is not a table")
+    _known(whole.keys(), {"schema", "inputs"}, "it")
+    return inputs
+
+
+def _entries(tables: Mapping[str, Any]) -> dict[str, Locked]:
+    entries = {}
+    for role, table in sorted(tables.items()):
+        where = one_line(role, 70)
+        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+            raise _Broken(f"{where} is not a table of texts")
+        _known(table.keys(), _KEYS, where)
+        if missing := {"requested", "version"} - table.keys():
+            raise _Broken(f"{where} has no {sorted(missing)[0]}")
+        try:
+            version = parse(table["version"])
+            entries[role] = Locked(role, table["requested"], version, table.get("content_digest"))
+        except (InvalidReference, InvalidArgument) as error:
+            raise _Broken(f"{where}: {one_line(error, 300)}") from error
+        if str(version) != table["version"]:
+            raise _Broken(f"{where}: the version is not written as {version}")
+    return entries
+
+
+def _known(keys: Iterable[str], known: set[str], where: str) -> None:
+    if strange := sorted(set(keys) - known):
+        raise _Broken(f"{where} has the unknown key {one_line(strange[0], 40)}")
+
+
+def _spelled_out(ref: DatasetRef) -> DatasetRef:
+    return ref.at(ref.selector or LATEST)
+
+
+def _asked(entries: Mapping[str, Locked], role: str, requested: str) -> bool:
+    return role in entries and same_words(entries[role], requested)
+
+
+def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
+    """The command that would lock what is wanted now."""
+    words = ["mlflow-dsver", "lock"]
+    if path.absolute() != find_lock():
+        words += ["--file", str(path)]
+    if update:
+        words += ["--update", *moved]
+    for role, requested in sorted(inputs.items()):
+        words += ["--input", f"{role}={requested}"]
+    return shlex.join(words)
+
+
+def _quoted(text: str) -> str:
+    """A TOML text; a reference has no character whose JSON escape means anything else there."""
+    return json.dumps(text, ensure_ascii=False)

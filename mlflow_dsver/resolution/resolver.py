@@ -1,0 +1,171 @@
+"""What a reference means for a run: who is asked, and whose answer is good enough.
+
+In this order: the parent run's answer to the same words; what `mlflow-dsver run` handed down; where runs are linked
+without a line in the script (`reuse`), the process's own answer before, or one kept on this host for a short time;
+the provider, whom of several ranks of a job only one asks. Under the policy `offline` a provider that cannot be
+reached is stood in for by its last known answer. An explicit call, such as `dsver.start_run(inputs=…)` outside of all
+this, always asks anew. Where an input asks for a version to be made, the same holds for making it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from mlflow_dsver import settings
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.model.new_versions import NewVersion, parse_new
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion, Link
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.resolution import inputs, resolution_cache
+from mlflow_dsver.resolution.creation import create_once
+from mlflow_dsver.resolution.provider_call import Resolution, ask
+from mlflow_dsver.resolution.version_files import RefLike, as_written
+
+KEEP = 60.0
+"""Seconds for which an answer kept on this host stands for runs that are linked without a line in the script."""
+FAILED = 60.0
+"""Seconds for which a failure stands for such runs of a process: none of them waits for the same time-out again."""
+
+OFFLINE = "offline"
+
+_lock = threading.RLock()
+_told: dict[str, Resolution] = {}
+_failed: dict[str, tuple[float, DsverError]] = {}
+_launchers: tuple[Mapping[str, DatasetVersion], frozenset[str]] | None = None
+_logger = logging.getLogger(__name__)
+
+
+def answer(
+    ref: RefLike,
+    *,
+    policy: settings.OnError = "raise",
+    pinned: Mapping[str, Link] | None = None,
+    reuse: bool = False,
+    until: Deadline | None = None,
+) -> Resolution:
+    """The version that a reference means for a run. pinned: the parent's links by role. Raises as `resolve` does.
+
+    until: shared by the questions of one run; None gives this one MLFLOW_DSVER_PROVIDER_TIMEOUT seconds.
+    """
+    if isinstance(ref, DatasetVersion):
+        return Resolution(ref)
+    text = as_written(ref)
+    for link in (pinned or {}).values():
+        if text in (link.requested, str(link.version.ref)):
+            return Resolution(link.version, OFFLINE in link.grade.notes)
+    handed = inputs.handed_down().get(text)
+    if handed is not None:
+        return Resolution(handed, text in inputs.handed_down_offline())
+    return (
+        _once_per_process(text, lambda: _kept_or_asked(text, policy, until)) if reuse else _asked(text, policy, until)
+    )
+
+
+def made(new: NewVersion, *, pinned: Mapping[str, Link] | None = None, reuse: bool = False) -> Resolution:
+    """The version that is made for a run's input, or was made for the parent run or this process in the same words.
+
+    Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
+    """
+    text = str(new)
+    for link in (pinned or {}).values():
+        if text == link.created:
+            return Resolution(link.version)
+    handed = inputs.handed_down().get(text)
+    if handed is not None:
+        return Resolution(handed)
+    return _once_per_process(text, lambda: _made(new)) if reuse else _made(new)
+
+
+def forget(dataset: DatasetRef) -> None:
+    """A dataset got a new version here: what its moving selectors meant to this process is no answer any more.
+
+    What the launcher handed down stays: it is one answer for all its processes.
+    """
+    resolution_cache.forget(dataset)
+    with _lock:
+        stale = [text for text in _told if parse_new(text) is None and parse(text).at(None) == dataset.at(None)]
+        for text in stale:
+            del _told[text]
+        if stale:
+            _tell_children()
+
+
+def ask_anew() -> None:
+    """What the process was told before is no answer any more."""
+    with _lock:
+        if _told:
+            _told.clear()
+            _tell_children()
+        _failed.clear()
+
+
+def _once_per_process(text: str, work: Callable[[], Resolution]) -> Resolution:
+    with _lock:
+        if text in _told:
+            return _told[text]
+        when, error = _failed.get(text, (0.0, None))
+        if error is not None and time.monotonic() - when < FAILED:
+            raise error.with_traceback(None)  # else it would grow with each raise, and hold what the frames hold
+        try:
+            found = work()
+        except DsverError as failure:
+            _failed[text] = (time.monotonic(), failure)
+            raise
+        _told[text] = found
+        _tell_children()
+        return found
+
+
+def _tell_children() -> None:
+    """Processes that this one starts get its answers, beside those that it got itself from the launcher."""
+    global _launchers
+    if _launchers is None:
+        _launchers = inputs.handed_down(), inputs.handed_down_offline()
+    answers, offline = _launchers
+    ours = {text: told.version for text, told in _told.items()}
+    try:
+        text = inputs.hand_down(
+            {**answers, **ours}, [*offline, *(text for text, told in _told.items() if told.offline)]
+        )
+    except InvalidArgument as error:
+        _logger.info("processes started from here resolve their inputs themselves: %s", error)
+        return
+    settings.tell_children("RESOLVED", text)
+
+
+def _kept_or_asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
+    keep = settings.seconds("KEEP", KEEP, least=0)
+    worth = keep > 0 and get_provider(parse(text).provider).remote
+    kept = resolution_cache.kept(text, keep) if worth else None
+    return Resolution(kept.version) if kept is not None else _asked(text, policy, until)
+
+
+def _made(new: NewVersion) -> Resolution:
+    version = create_once(new)
+    forget(version.ref)
+    return Resolution(version)
+
+
+def _asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
+    found = ask(text, offline=policy == "offline", until=until)
+    if found.since is not None:
+        _logger.warning(
+            "%s is taken as it was last known, on %s: %s", found.version.ref, found.since.date(), found.unreached
+        )
+    return found
+
+
+def _in_child() -> None:
+    """A forked child: another thread of the parent, which is not here, may have been asking."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

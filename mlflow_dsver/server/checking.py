@@ -1,0 +1,139 @@
+"""The button that checks a run's data: reads it now, within a short time, and shows what was found.
+
+The record is read with the visitor's eyes; the data with the server's own keys and folders. So the visitor sees the
+verdict and how the record's own claims fared (see `disclosure`); reasons stay in the server's log. The verdict is
+written to the run in the visitor's name, so only where MLflow lets that visitor change the run. One check runs at a
+time in a process, it stops reading when its time is over, and what takes too long is left to the command line: not
+checked is never shown as checked.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+from mlflow_dsver.checks.byte_checks import ReadOptions
+from mlflow_dsver.checks.recorded_inputs import records_of, roles_of
+from mlflow_dsver.checks.reports import RunReport
+from mlflow_dsver.checks.verify import VERDICT_TAG, check_runs, tag_text
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.lineage.render.views import Page
+from mlflow_dsver.record import schema
+from mlflow_dsver.server import pages
+from mlflow_dsver.server.bounds import CHECKING, LINK, TooLarge, fits, until
+from mlflow_dsver.server.disclosure import disclosed
+from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.queries import RunFacts, facts_of
+
+SECONDS = 20.0
+"""How long the page waits; gunicorn ends a worker that does not answer within 30 s."""
+MAX_ROLES = 100
+"""Roles of one run that are checked at most."""
+
+_one_at_a_time = threading.Lock()
+_logger = logging.getLogger(__name__)
+
+
+def check(visitor: RestClient, run_id: str) -> Page:
+    """The page of the run with the report of a check that was made just now, or with why there is none."""
+    here = pages.run_of(visitor, run_id)  # raises NotThere before anything is done
+    facts = facts_of(visitor.get_run(run_id), here.experiment)
+    if len(roles_of(facts)) > MAX_ROLES:
+        return pages.run(visitor, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
+    if not _one_at_a_time.acquire(blocking=False):
+        return pages.run(visitor, run_id, note="Another check is running on this server. Try again in a moment.")
+    done: Future[RunReport] = Future()
+    work = threading.Thread(target=_work, args=(done, visitor, facts), name="mlflow-dsver-check", daemon=True)
+    try:
+        work.start()
+    except BaseException:
+        _one_at_a_time.release()
+        raise
+    try:
+        report = done.result(SECONDS)
+    except TooLarge as error:
+        note = f"More than the check on a page reads, so nothing is known: {error}. {_on_a_machine(run_id)}"
+        return pages.run(visitor, run_id, note=note)
+    except TimeoutError:
+        note = f"Not finished within {SECONDS:.0f} seconds, so nothing is known. {_on_a_machine(run_id)}"
+        return pages.run(visitor, run_id, note=note)
+    except Exception as error:  # noqa: BLE001  (a provider's plug-in may raise anything, and its text may name anything)
+        _logger.warning("the check of run %s failed: %s: %s", run_id, type(error).__name__, one_line(error, 500))
+        note = f"The check failed, so nothing is known; the server's log says why. {_on_a_machine(run_id)}"
+        return pages.run(visitor, run_id, note=note)
+    saved = visitor.set_tag(run_id, VERDICT_TAG, tag_text(report))
+    note = "" if saved else "You may not change this run, so the verdict is shown here and not kept."
+    return pages.run(visitor, run_id, report=report, note=note)
+
+
+def _on_a_machine(run_id: str) -> str:
+    return f"On a machine: mlflow-dsver verify {run_id}"
+
+
+def _work(done: Future[RunReport], visitor: RestClient, facts: RunFacts) -> None:
+    """Check a run and give what of the report may be shown; whatever happens, the next check may begin."""
+    try:
+        done.set_result(_checked(visitor, facts))
+    except BaseException as error:  # noqa: BLE001  (it is raised again where the result is waited for)
+        done.set_exception(error)
+    finally:
+        _one_at_a_time.release()
+
+
+def _checked(visitor: RestClient, facts: RunFacts) -> RunReport:
+    deadline = Deadline(SECONDS)
+    files = _files(visitor, facts, deadline)
+    report = check_runs(
+        [facts],
+        effort=ReadOptions(),
+        progress=_UntilLate(deadline),
+        files=lambda run, manifests: files,
+        aliases=False,
+    ).runs[0]
+    for line in _told(report):
+        _logger.info("check of run %s: %s", facts.run_id, line)
+    return disclosed(report, [each.record for each in records_of(facts, files)])
+
+
+class _UntilLate:
+    """A `Progress` that ends the reading of files when nobody waits for it any more."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def total(self, files: int | None, bytes: int | None) -> None:  # noqa: A002
+        """Look at the clock."""
+        self._deadline.check("the check")
+
+    def advance(self, files: int, bytes: int) -> None:  # noqa: A002
+        """Look at the clock."""
+        self._deadline.check("the check")
+
+
+def _told(report: RunReport) -> Iterator[str]:
+    """What was found and is not shown, for the log."""
+    for each in report.inputs:
+        for finding in each.findings:
+            texts = (each.version, finding.what, finding.expected, finding.found)
+            yield "; ".join(one_line(text, 600) for text in texts if text)
+
+
+def _files(visitor: RestClient, run: RunFacts, deadline: Deadline) -> dict[str, bytes]:
+    """The files of the run's record, by name; those that do not exist are left out.
+
+    Raises TooLarge for one that is larger than a page reads, DeadlineExceeded.
+    """
+    found: dict[str, bytes] = {}
+    for role in roles_of(run):
+        for name, limit in ((schema.json_name(role), LINK), (schema.manifest_name(role), CHECKING.compressed)):
+            deadline.check("reading the record")
+            content = visitor.artifact(run.run_id, f"{schema.FOLDER}/{name}", limit)
+            if content is None:
+                continue
+            if limit != LINK and not fits(content, until(CHECKING, deadline)):
+                raise TooLarge(f"{name} is too long a list of files")
+            found[name] = content
+    return found

@@ -1,0 +1,152 @@
+"""The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
+
+A manifest is taken from a run that the visitor may read, through MLflow, and believed only when its digest is the
+one that was recorded. What was read once is kept on the server's disk, up to `MAX_KEPT`, under the experiment that it
+came from and the digest that a run there recorded: it is shown to those who may read that experiment, and knowing a
+digest gives nobody anything. How much is read is bounded (see `bounds`), since manifests are what people upload.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+from mlflow_dsver import settings
+from mlflow_dsver.checks.manifest_stream import ManifestStream, TooManyDifferences, diff_streams, parse_line
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.lineage.render.views import DiffPage, Hit, SearchPage
+from mlflow_dsver.model.manifests import InvalidManifest
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import version_of
+from mlflow_dsver.server import dataset_index, manifest_cache
+from mlflow_dsver.server.bounds import LISTING, TooLarge, until
+from mlflow_dsver.server.dataset_index import DatasetIndex
+from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.tracking.lineage_queries import runs_of
+
+SEARCH_SECONDS = 4.0
+"""How long one search may read manifests; it says how far it came, and goes on from there."""
+COMPARE_SECONDS = 20.0
+"""How long a comparison may take; gunicorn ends a worker that does not answer within 30 s."""
+MOST_HITS = 200
+MOST_DIFFERENCES = 100_000
+"""Files that differ, up to which a page compares two versions."""
+MAX_KEPT = 1 << 30
+"""Bytes of compressed manifests that are kept on the server's disk, in the folder `cache/manifests`."""
+
+_DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
+
+
+def manifest_of(visitor: RestClient, ref: DatasetRef, deadline: Deadline) -> bytes | None:
+    """The recorded manifest of a version, as it is compressed; None when no readable run has one that is read here.
+
+    Raises DeadlineExceeded.
+    """
+    deadline.check("reading manifests")
+    runs, _ = runs_of(visitor, visitor.experiments, ref)
+    for run in runs[:5]:
+        for use in run.uses:
+            if use.content_digest is None:
+                continue
+            if (content := _kept(visitor, run.experiment_id, use.content_digest)) is not None:
+                return content
+            path = f"{schema.FOLDER}/{schema.manifest_name(use.role)}"
+            try:
+                content = visitor.artifact(run.run_id, path, LISTING.compressed)
+            except TooLarge:
+                continue
+            if content is not None and _is(content, use.content_digest, deadline):
+                manifest_cache.put(
+                    _folder(), _key(visitor, run.experiment_id, use.content_digest), content, limit=MAX_KEPT
+                )
+                return content
+    return None
+
+
+def compare(visitor: RestClient, before: DatasetRef, after: DatasetRef) -> DiffPage:
+    """What changed from one version to the other, as far as runs recorded their files."""
+    deadline = Deadline(COMPARE_SECONDS)
+    command = f"On a machine: mlflow-dsver diff {before} {after}"
+    try:
+        streams: list[BytesIO] = []
+        for ref in (before, after):
+            content = manifest_of(visitor, ref, deadline)
+            if content is None:
+                reason = f"No run that you may read has recorded the files of {ref}, or they are too many for a page."
+                return DiffPage(before, after, reason=reason)
+            streams.append(BytesIO(content))
+        limits = until(LISTING, deadline)
+        return DiffPage(before, after, diff_streams(*streams, most=MOST_DIFFERENCES, limits=limits))
+    except TooManyDifferences:
+        reason = f"More than {MOST_DIFFERENCES:,} files differ, which are too many for a page. {command}"
+    except (InvalidManifest, DeadlineExceeded):
+        late = deadline.left() <= 0
+        reason = f"Not done within {COMPARE_SECONDS:.0f} seconds. {command}" if late else "A manifest is damaged."
+    return DiffPage(before, after, reason=reason)
+
+
+def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0) -> SearchPage:
+    """The versions that hold a file, newest use first: a part of a path, or a digest of eight hex digits or more."""
+    deadline = Deadline(SEARCH_SECONDS)
+    hits: list[Hit] = []
+    searched = unknown = left = 0
+    for name, kept_as, remaining in known.contents(skip):
+        if deadline.left() <= 0 and searched:
+            break
+        searched, left = searched + 1, remaining
+        ref = version_of(name)
+        try:
+            content = None
+            if ref is not None and kept_as is not None:
+                content = _kept(visitor, *kept_as) or manifest_of(visitor, ref, deadline)
+            if ref is None or content is None:
+                unknown += 1
+            else:
+                hits += islice(_hits(ref, content, wanted, deadline), MOST_HITS - len(hits))
+        except (InvalidManifest, DeadlineExceeded):  # damaged, or not read to its end
+            unknown += 1
+        if len(hits) >= MOST_HITS:
+            break
+    return SearchPage(wanted, tuple(hits), searched, unknown, str(skip + searched) if left else None)
+
+
+def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> Iterator[Hit]:
+    digest = _DIGEST.match(wanted.strip().lower())
+    part = json.dumps(wanted, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+    needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
+    for line in ManifestStream(BytesIO(content), until(LISTING, deadline)):
+        if any(needle in line for needle in needles):
+            entry = parse_line(line)
+            if wanted in entry.path or (digest and entry.digest.startswith(digest[1])):
+                yield Hit(ref, entry.path, entry.bytes, entry.digest)
+
+
+def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
+    """Whether a manifest is within bounds and is the one of that content digest."""
+    try:
+        lines = ManifestStream(BytesIO(content), until(LISTING, deadline))
+        for _ in lines:
+            pass
+        return lines.content_digest == digest
+    except InvalidManifest:
+        return False
+
+
+def _kept(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
+    """The manifest that was read before for a run of that experiment, which the visitor may read."""
+    if experiment_id not in visitor.experiments:
+        return None
+    return manifest_cache.get(_folder(), _key(visitor, experiment_id, digest))
+
+
+def _folder() -> Path:
+    return settings.home() / "cache" / "manifests"
+
+
+def _key(visitor: RestClient, experiment_id: str, digest: str) -> str:
+    return json.dumps([dataset_index.store_address(), experiment_id, visitor.experiments[experiment_id], digest])

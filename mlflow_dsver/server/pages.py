@@ -1,0 +1,304 @@
+"""What each page shows, read with the visitor's eyes: from a request's values to a view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from mlflow_dsver.lineage.graph import Graph, Kind, Node, NodeId, build, dataset_node, model_node, version_node
+from mlflow_dsver.lineage.render.report import version_rows
+from mlflow_dsver.lineage.render.views import (
+    Choices,
+    DatasetPage,
+    IndexPage,
+    ModelPage,
+    ModelRow,
+    RunPage,
+    SearchPage,
+    VersionPage,
+    VersionRow,
+)
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, Run
+from mlflow_dsver.server import contents, dataset_index
+from mlflow_dsver.server.dataset_index import VERSIONS, DatasetIndex
+from mlflow_dsver.server.models_made import Registry, registry_engine, runs_by_id
+from mlflow_dsver.server.models_made import rows as model_rows
+from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.server.uses import History
+from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_facts, runs_page, with_models
+from mlflow_dsver.tracking.run_search import ANY_INPUT, LINKED
+
+ROLES = ("training", "validation", "test", "eval")
+SIBLINGS, SHARED = 4, 4
+"""Other runs of a version that the drawing of a run shows at most, and versions of which it shows any."""
+RUNS, MODELS = 50, 100
+"""Runs on a page, and registered models that are listed at most."""
+DRAWN = 20
+"""Runs that made listed models and are drawn besides those of the page."""
+
+_RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
+_MODEL = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,10})\Z")
+_LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{1,60})\Z")
+
+
+class BadMark(Exception):
+    """An address asks for a page of a list by a mark that no page gave."""
+
+
+class NotThere(LookupError):
+    """What was asked for does not exist, or is not the visitor's to see: the same answer for both."""
+
+
+def index(visitor: RestClient, wanted: str, after: str | None) -> IndexPage:
+    """The datasets, a page of them."""
+    known = _catalogue(visitor)
+    if known is None:
+        runs, _ = runs_page(visitor, visitor.experiments, LINKED)
+        return IndexPage(tuple(_datasets_of(runs, wanted)), wanted)
+    visitor.check_may_read_runs()
+    rows, mark = known.datasets(wanted, after)
+    return IndexPage(tuple(rows), wanted, mark, before=after is not None)
+
+
+def dataset(visitor: RestClient, ref: DatasetRef, wanted: Filter, skip: int, token: str | None) -> DatasetPage:
+    """A dataset with its versions and runs, as far as the filter leaves them."""
+    known, centre = _catalogue(visitor), NodeId(Kind.DATASET, str(ref))
+    if known is None:
+        runs, following = _searched(visitor, ref, wanted, token)
+        rows = version_rows(runs)
+        if not rows:
+            raise _nothing_of(ref)
+        graph = build(runs).around(centre)
+        choices = _choices(runs, {})
+        return DatasetPage(ref, tuple(rows), runs, graph, centre, wanted, choices, runs_after=following)
+    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    rows, more = list(shown.history.rows[skip : skip + VERSIONS]), len(shown.history.rows) > skip + VERSIONS
+    name = next((row.use.dataset_name for row in shown.history.rows if row.use.dataset_name), None)
+    return DatasetPage(
+        ref,
+        tuple(rows),
+        shown.runs,
+        _drawn(shown, centre, rows),
+        centre,
+        wanted,
+        _choices(shown.runs, known.experiments_of(ref)),
+        versions_after=str(skip + VERSIONS) if more else None,
+        runs_after=shown.following,
+        totals={
+            Kind.VERSION: len(shown.history.rows),
+            Kind.RUN: len(shown.history.run_ids),
+            Kind.MODEL: shown.models_in_all,
+        },
+        models=shown.models,
+        name=name,
+    )
+
+
+def version(visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | None) -> VersionPage:
+    """A version with the runs that used it, as far as the filter leaves them."""
+    known, centre = _catalogue(visitor), NodeId(Kind.VERSION, str(ref))
+    if known is None:
+        runs, following = _searched(visitor, ref, wanted, token)
+        row = next(iter(version_rows(runs)), None)
+        if row is None:
+            raise _nothing_of(ref)
+        graph = build(runs).around(centre)
+        return VersionPage(row, runs, graph, centre, wanted, _choices(runs, {}), runs_after=following)
+    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    whole = known.history(ref) if wanted else shown.history
+    row = whole.rows[0]
+    return VersionPage(
+        row,
+        shown.runs,
+        _drawn(shown, centre, [row]),
+        centre,
+        wanted,
+        _choices(shown.runs, known.experiments_of(ref)),
+        previous=known.history(ref.at(None)).previous(ref),
+        runs_after=shown.following,
+        totals={Kind.RUN: len(shown.history.run_ids), Kind.MODEL: shown.models_in_all},
+        models=shown.models,
+    )
+
+
+def run(visitor: RestClient, run_id: str, report: object | None = None, note: str = "") -> RunPage:
+    """A run with its inputs and models. report: of a check that was just made; note: what else to say of it."""
+    here, known = _entity(visitor, run_id), _catalogue(visitor)
+    around: dict[str, Run] = {here.run_id: here}
+    versions = list(dict.fromkeys(use.version for use in here.uses))
+    others: dict[DatasetRef, int] = {}
+    for ref in versions[:SHARED]:
+        if known is None:
+            siblings = list(_searched(visitor, ref, EVERYTHING, None)[0])
+        else:
+            ids = [each for each in known.history(ref).run_ids if each != here.run_id]
+            others[ref] = len(ids)
+            siblings = list(runs_by_id(visitor, ids[:SIBLINGS]).values())
+        for other in EVERYTHING.apply(siblings[:SIBLINGS], lambda use: use.version in versions):
+            around.setdefault(other.run_id, other)
+    all_runs = with_models(visitor, list(around.values()), list(visitor.experiments))
+    here, centre = all_runs[0], NodeId(Kind.RUN, here.run_id)
+    graph = build(all_runs).around(centre)
+    return RunPage(here, graph, centre, can_check=bool(here.uses), report=report, note=note, others=others)
+
+
+def run_of(visitor: RestClient, run_id: str) -> Run:
+    """A run that the visitor may read, with its models. Raises NotThere."""
+    return with_models(visitor, [_entity(visitor, run_id)], list(visitor.experiments))[0]
+
+
+def model(visitor: RestClient, key: str) -> ModelPage:
+    """A model and the run that made it. Raises NotThere."""
+    try:
+        made, run_id = _model(visitor, key)
+    except MlflowException as error:
+        raise NotThere("There is no such model, or it is not yours to see.") from error
+    try:
+        runs = (run_of(visitor, run_id or ""),)
+    except NotThere:
+        return ModelPage(made, (), Graph(), NodeId(Kind.MODEL, made.key))
+    centre = model_node(made).id
+    return ModelPage(made, runs, build(runs).around(centre), centre)
+
+
+def search(visitor: RestClient, wanted: str, skip: int) -> SearchPage:
+    """The versions that hold a file; an empty search gives the empty page."""
+    known = _catalogue(visitor)
+    if not wanted or known is None:
+        return SearchPage(wanted)
+    visitor.check_may_read_runs()
+    return contents.search(visitor, known, wanted, skip)
+
+
+def _entity(visitor: RestClient, run_id: str) -> Run:
+    if not _RUN_ID.match(run_id):
+        raise NotThere("That is not the id of a run.")
+    try:
+        return run_facts(visitor.get_run(run_id), visitor.experiments)
+    except MlflowException as error:
+        raise NotThere("There is no such run, or it is not yours to see.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a page of a dataset or version shows. runs: a page of them. following: where the next page begins.
+
+    models: those that are listed, of `models_in_all`. drawn: runs of listed models besides, for the drawing.
+    """
+
+    history: History
+    runs: tuple[Run, ...]
+    following: str | None
+    models: tuple[ModelRow, ...]
+    models_in_all: int
+    drawn: tuple[Run, ...]
+
+
+def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Filter, offset: int) -> _Shown:
+    """Raises NotThere when there is nothing of the reference that the visitor may read."""
+    visitor.check_may_read_runs()
+    history = known.history(ref, wanted)
+    if not history.exists:
+        raise _nothing_of(ref)
+    here = history.run_ids[offset : offset + RUNS]
+    registry = Registry(visitor, registry_engine())
+    found = registry.made_from(ref, history.run_ids, None if wanted else history.deleted)
+    listed = model_rows(found, registry.aliases(found))[:MODELS]
+    makers = {(model.name, str(model.version)): run_id for run_id, model in found}
+    made_by = {row.model.key: makers[row.model.name, str(row.model.version)] for row in listed}
+    facts = runs_by_id(visitor, list(dict.fromkeys([*here, *made_by.values()])))
+    told = {run.run_id: run for run in wanted.apply(facts.values(), partial(is_use_of, ref))}
+    models = tuple(replace(row, run=told.get(made_by[row.model.key])) for row in listed)
+    runs = with_models(visitor, [told[each] for each in here if each in told], list(visitor.experiments))
+    more = list(dict.fromkeys(each for each in made_by.values() if each in told and each not in here))[:DRAWN]
+    return _Shown(
+        history,
+        runs,
+        str(offset + RUNS) if len(history.run_ids) > offset + RUNS else None,
+        models,
+        len(found),
+        with_models(visitor, [told[each] for each in more], list(visitor.experiments)),
+    )
+
+
+def _drawn(shown: _Shown, centre: NodeId, rows: Sequence[VersionRow]) -> Graph:
+    """The drawing: what came of the centre, with models that have an alias before others."""
+    runs = sorted((*shown.runs, *shown.drawn), key=lambda run: run.started.timestamp() if run.started else 0.0)
+    if not runs:
+        return _bare(rows[0]) if rows else Graph()
+    known_by_alias = {model_node(row.model).id for row in shown.models if row.aliases}
+    return build(reversed(runs)).around(centre, first=known_by_alias)
+
+
+def _searched(
+    visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | None
+) -> tuple[tuple[Run, ...], str | None]:
+    """Runs by MLflow's search alone, where there is no database to ask: all with an input are looked at."""
+    keep = partial(is_use_of, ref)
+    runs, following = runs_page(visitor, visitor.experiments, ANY_INPUT, wanted, keep=keep, token=token)
+    return with_models(visitor, runs, list(visitor.experiments)), following
+
+
+def _nothing_of(ref: DatasetRef) -> NotThere:
+    return NotThere(f"No run that you may read has used {ref}.")
+
+
+def _offset(token: str | None) -> int:
+    """Where a page of runs begins. Raises BadMark for a mark that no page gave: it is not the first page."""
+    if token is None:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) < 9):
+        raise BadMark("This is no mark of a page of runs, as the link to the next page has it.")
+    return int(token)
+
+
+def _model(visitor: RestClient, key: str) -> tuple[Model, str | None]:
+    if found := _LOGGED.match(key):
+        ids = list(visitor.experiments)
+        models = visitor.search_logged_models(ids, f"model_id = '{found['id']}'", max_results=1)
+        if models:
+            return Model(models[0].name, None, models[0].model_id), models[0].source_run_id
+    elif found := _MODEL.match(key):
+        entity = visitor.get_model_version(found["name"], found["version"])
+        return registered_model(entity), entity.run_id
+    raise NotThere("There is no such model, or it is not yours to see.")
+
+
+def _catalogue(visitor: RestClient) -> DatasetIndex | None:
+    engine: Any = dataset_index.engine()
+    return DatasetIndex(engine, visitor.experiments) if engine is not None else None
+
+
+def _choices(runs: Iterable[Run], experiments: Mapping[str, str]) -> Choices:
+    roles = dict.fromkeys([*ROLES, *(use.role for run in runs for use in run.uses)])
+    named = {**experiments, **{run.experiment_id: run.experiment for run in runs}}
+    return Choices(dict(sorted(named.items(), key=lambda item: item[1].lower())), tuple(roles))
+
+
+def _datasets_of(runs: Iterable[Run], wanted: str) -> Iterable[Any]:
+    from mlflow_dsver.lineage.render.views import DatasetRow
+
+    found = list(runs)
+    grouped: dict[DatasetRef, list[VersionRow]] = {}
+    for row in version_rows(found):
+        grouped.setdefault(row.use.dataset, []).append(row)
+    for ref, rows in sorted(grouped.items(), key=lambda item: str(item[0])):
+        if wanted.lower() in str(ref).lower():
+            newest = rows[0]
+            users = sum(any(use.dataset == ref for use in run.uses) for run in found)
+            name = newest.use.dataset_name
+            yield DatasetRow(ref, len(rows), users, newest.last_used, newest.use.version, name)
+
+
+def _bare(row: VersionRow) -> Graph:
+    """The graph of a version whose runs are all filtered out: itself and its dataset."""
+    from mlflow_dsver.lineage.graph import Edge
+
+    nodes: list[Node] = [dataset_node(row.use), version_node(row.use)]
+    return Graph({node.id: node for node in nodes}, (Edge(nodes[0].id, nodes[1].id),))

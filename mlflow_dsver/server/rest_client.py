@@ -1,0 +1,175 @@
+"""MLflow as the visitor of a page sees it: its REST interface, asked inside the process with the visitor's headers.
+
+Whatever stands in front of MLflow's routes (a login, permissions, workspaces) stands in front of these requests as
+well, on every version of MLflow, and no rule about who may see what is repeated here. An instance lives as long as
+one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from mlflow.entities import Experiment, Run
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos import model_registry_pb2, service_pb2
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.utils.proto_json_utils import parse_dict
+
+from mlflow_dsver.server.bounds import TooLarge
+from mlflow_dsver.server.serving import prefixed
+
+_OWN = {"host", "content-length", "content-type", "transfer-encoding", "origin", "referer", "connection"}
+"""Headers of the visitor's request that are not those of ours: what describes its body, and where it came from."""
+
+
+class RestClient:
+    """A `lineage_queries.Reader` for one visitor of MLflow's Flask application."""
+
+    def __init__(self, app: Any, request: Any) -> None:
+        self._client = app.test_client(use_cookies=False)
+        self._base = request.host_url
+        self._headers = [(name, value) for name, value in request.headers if name.lower() not in _OWN]
+        self._environ = {
+            name: request.environ[name] for name in ("REMOTE_ADDR", "REMOTE_USER") if name in request.environ
+        }
+
+    @cached_property
+    def experiments(self) -> dict[str, str]:
+        """Id to name of all active experiments that the visitor may read."""
+        from mlflow_dsver.tracking.lineage_queries import experiments
+
+        return experiments(self)
+
+    def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
+        """A page of the active experiments that the visitor may read."""
+        body = {"max_results": max_results, "page_token": page_token, "view_type": "ACTIVE_ONLY"}
+        answer = self._ask("POST", "experiments/search", body, service_pb2.SearchExperiments.Response())
+        return PagedList([Experiment.from_proto(each) for each in answer.experiments], answer.next_page_token or None)
+
+    def search_runs(
+        self,
+        experiment_ids: list[str],
+        filter_string: str = "",
+        *,
+        max_results: int,
+        order_by: list[str] | None = None,
+        page_token: str | None = None,
+    ) -> Any:
+        """A page of the active runs; of experiments that the visitor may read, and of no others."""
+        readable = [each for each in experiment_ids if each in self.experiments]
+        body = {
+            "experiment_ids": readable,
+            "filter": filter_string,
+            "run_view_type": "ACTIVE_ONLY",
+            "max_results": max_results,
+            "order_by": order_by or [],
+            "page_token": page_token,
+        }
+        if not readable:
+            return PagedList([], None)
+        answer = self._ask("POST", "runs/search", body, service_pb2.SearchRuns.Response())
+        return PagedList([Run.from_proto(each) for each in answer.runs], answer.next_page_token or None)
+
+    def check_may_read_runs(self) -> None:
+        """Raise RestException for a visitor who may read experiments and not their runs, as MLflow 3 can be told.
+
+        For pages that ask the database directly, which knows of experiments only.
+        """
+        self.search_runs(list(self.experiments), max_results=1)
+
+    def get_run(self, run_id: str) -> Any:
+        """A run of an experiment that the visitor may read; MlflowException for every other."""
+        answer = self._ask("GET", "runs/get", {"run_id": run_id}, service_pb2.GetRun.Response())
+        run = Run.from_proto(answer.run)
+        if str(run.info.experiment_id) not in self.experiments:
+            raise MlflowException("no such run")
+        return run
+
+    def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
+        """A page of the versions of registered models that the visitor may read."""
+        body = {"filter": filter_string, "max_results": max_results, "page_token": page_token}
+        answer = self._ask("GET", "model-versions/search", body, model_registry_pb2.SearchModelVersions.Response())
+        found = [ModelVersion.from_proto(each) for each in answer.model_versions]
+        return PagedList(found, answer.next_page_token or None)
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        """One version of a registered model."""
+        body = {"name": name, "version": version}
+        answer = self._ask("GET", "model-versions/get", body, model_registry_pb2.GetModelVersion.Response())
+        return ModelVersion.from_proto(answer.model_version)
+
+    def get_registered_model(self, name: str) -> Any:
+        """A registered model, with its aliases."""
+        answer = self._ask(
+            "GET", "registered-models/get", {"name": name}, model_registry_pb2.GetRegisteredModel.Response()
+        )
+        return RegisteredModel.from_proto(answer.registered_model)
+
+    def search_logged_models(
+        self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
+    ) -> Any:
+        """A page of the logged models of experiments that the visitor may read; none on MLflow 2."""
+        message = getattr(service_pb2, "SearchLoggedModels", None)
+        if message is None:
+            return PagedList([], None)
+        from mlflow.entities import LoggedModel
+
+        body = {
+            "experiment_ids": experiment_ids,
+            "filter": filter_string,
+            "max_results": max_results,
+            "page_token": page_token,
+        }
+        answer = self._ask("POST", "logged-models/search", body, message.Response())
+        return PagedList([LoggedModel.from_proto(each) for each in answer.models], answer.next_page_token or None)
+
+    def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
+        """An artifact of a run; None when it is not there. Raises TooLarge for more than `limit` bytes.
+
+        The caller has found the run with this visitor's eyes: MLflow 2.22 hands out artifacts of any run.
+        """
+        answer = self._send("GET", "/get-artifact", {"path": path, "run_uuid": run_id})
+        try:
+            if answer.status_code != 200:
+                return None
+            content = bytearray()
+            for part in answer.iter_encoded():
+                content += part
+                if len(content) > limit:
+                    raise TooLarge(f"{path} has more than {limit:,} bytes")
+            return bytes(content)
+        finally:
+            answer.close()
+
+    def set_tag(self, run_id: str, key: str, value: str) -> bool:
+        """Set a tag on a run in the visitor's name; False when the visitor may not."""
+        body = {"run_id": run_id, "key": key, "value": value}
+        return bool(self._send("POST", "/ajax-api/2.0/mlflow/runs/set-tag", body).status_code == 200)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object], message: Any) -> Any:
+        given = {name: value for name, value in body.items() if value is not None}
+        answer = self._send(method, f"/ajax-api/2.0/mlflow/{path}", given)
+        content = answer.get_json(silent=True)
+        if answer.status_code != 200 or not isinstance(content, dict):
+            told = content if isinstance(content, dict) else {}
+            raise (
+                RestException({"error_code": told.get("error_code", "INTERNAL_ERROR"), **told})
+                if told
+                else (MlflowException(f"MLflow answered {answer.status_code}"))
+            )
+        parse_dict(content, message)
+        return message
+
+    def _send(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        given = {"query_string": dict(body)} if method == "GET" else {"json": dict(body)}
+        return self._client.open(
+            prefixed(path),
+            method=method,
+            base_url=self._base,
+            headers=self._headers,
+            environ_overrides=self._environ,
+            **given,
+        )

@@ -1,0 +1,184 @@
+"""The addresses of the lineage pages: read the request, ask what the page shows, render it.
+
+Every route is a fixed path, and what it is about stands in the query, so that no name from outside becomes a part of
+an address. Each answer carries a policy that allows no script. Errors become pages that say no more than needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import secrets
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow.exceptions import MlflowException, RestException
+
+from mlflow_dsver.errors import DsverError, InvalidReference
+from mlflow_dsver.lineage.links import MLflow, Pages
+from mlflow_dsver.lineage.render import html
+from mlflow_dsver.lineage.render.views import MessagePage, Page
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.record.facts import Filter
+from mlflow_dsver.secrets import redacted
+from mlflow_dsver.server import pages as made
+from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.server.serving import ACTIONS, ROOT, prefixed
+from mlflow_dsver.text import error_line, one_line
+
+MAX_QUERY = 2000
+"""Characters of one field of a request at most."""
+
+_logger = logging.getLogger(__name__)
+Query = Mapping[str, str]
+Answer = Callable[[RestClient, Query], Page]
+
+
+def register(app: Any) -> list[tuple[str, str]]:
+    """Add the pages to MLflow's Flask application; gives (path, method) of each."""
+    routes: list[tuple[str, str, Answer]] = [
+        ("GET", ROOT, _index),
+        ("GET", f"{ROOT}/dataset", _dataset),
+        ("GET", f"{ROOT}/version", _version),
+        ("GET", f"{ROOT}/run", _run),
+        ("GET", f"{ROOT}/model", _model),
+        ("GET", f"{ROOT}/diff", _diff),
+        ("GET", f"{ROOT}/search", _search),
+        ("POST", f"{ACTIONS}/verify", _verify),
+    ]
+    for method, path, answer in routes:
+        view = functools.partial(_respond, app, answer)
+        app.add_url_rule(prefixed(path), endpoint=f"dsver {method} {path}", view_func=view, methods=[method])
+    return [(prefixed(path), method) for method, path, _ in routes]
+
+
+def _index(visitor: RestClient, query: Query) -> Page:
+    return made.index(visitor, query.get("q", ""), query.get("after"))
+
+
+def _dataset(visitor: RestClient, query: Query) -> Page:
+    ref = _reference(query, "ref").at(None)
+    return made.dataset(visitor, ref, read_filter(query), _number(query, "versions"), query.get("runs"))
+
+
+def _version(visitor: RestClient, query: Query) -> Page:
+    return made.version(visitor, _versioned(query, "ref"), read_filter(query), query.get("runs"))
+
+
+def _run(visitor: RestClient, query: Query) -> Page:
+    return made.run(visitor, query.get("id", ""))
+
+
+def _model(visitor: RestClient, query: Query) -> Page:
+    return made.model(visitor, query.get("key", ""))
+
+
+def _diff(visitor: RestClient, query: Query) -> Page:
+    from mlflow_dsver.server import contents
+
+    return contents.compare(visitor, _versioned(query, "a"), _versioned(query, "b"))
+
+
+def _search(visitor: RestClient, query: Query) -> Page:
+    return made.search(visitor, query.get("q", "").strip(), _number(query, "after"))
+
+
+def _verify(visitor: RestClient, query: Query) -> Page:
+    from mlflow_dsver.server import checking
+
+    return checking.check(visitor, query.get("run", ""))
+
+
+def read_filter(query: Query) -> Filter:
+    """What `links.filter_query` writes; a date that is none counts as not given."""
+    return Filter(
+        experiment=query.get("experiment") or None,
+        role=query.get("role") or None,
+        grade=query.get("grade") or None,
+        verdict=query.get("verdict") or None,
+        since=_day(query.get("since")),
+        until=_day(query.get("until")),
+    )
+
+
+def _respond(app: Any, answer: Answer) -> Any:
+    from flask import request
+
+    nonce = secrets.token_urlsafe(16)
+    addresses = Pages(prefixed(ROOT), prefixed(ACTIONS))
+    root = prefixed("/").rstrip("/")
+    try:
+        status, page = _guarded(app, request, answer)
+        text = html.render(page, addresses, MLflow(root), nonce)
+    except Exception as error:  # noqa: BLE001  (the last resort: a page that says nothing, and the log)
+        _logger.error("%s: %s\n%s", request.path, error_line(error), redacted(traceback.format_exc()))
+        status, page = (
+            500,
+            MessagePage("Something went wrong", "The page could not be made; the server's log says why."),
+        )
+        text = html.render(page, addresses, MLflow(root), nonce)
+    response = app.make_response(text)
+    response.status_code = status
+    response.headers["Content-Security-Policy"] = html.policy(nonce)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
+    """The page and its status; whatever goes wrong becomes a page."""
+    if request.method == "POST" and not _from_here(request):
+        return 403, MessagePage("Not from here", "This was asked for by another site, and nothing was done.")
+    fields = request.form if request.method == "POST" else request.args
+    if any(len(value) > MAX_QUERY for value in fields.values()):
+        return 400, MessagePage("Too long", "One of the fields of this address is too long.")
+    try:
+        page = answer(RestClient(app, request), fields)
+    except InvalidReference as error:
+        return 400, MessagePage("Not a reference", one_line(error, 500))
+    except made.BadMark as error:
+        return 400, MessagePage("Not a page", str(error))
+    except made.NotThere as error:
+        return 404, MessagePage("Not found", str(error))
+    except RestException as error:
+        status = error.get_http_status_code()
+        return status, MessagePage("MLflow says no", one_line(error.message, 300))
+    except (DsverError, MlflowException) as error:
+        _logger.warning("%s: %s", request.path, one_line(error, 500))
+        return 502, MessagePage("Could not be read", "The tracking store did not answer as it should.")
+    return (404 if isinstance(page, MessagePage) else 200), page
+
+
+def _from_here(request: Any) -> bool:
+    """Whether a form was sent by one of our own pages, as far as a browser tells; other programs may ask too."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2] == request.host
+
+
+def _reference(query: Query, name: str) -> DatasetRef:
+    return parse(query.get(name, ""))
+
+
+def _versioned(query: Query, name: str) -> DatasetRef:
+    ref = _reference(query, name)
+    if ref.selector is None:
+        raise InvalidReference("names no version", reference=ref, expected="provider://dataset@version")
+    return ref
+
+
+def _number(query: Query, name: str) -> int:
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+def _day(text: str | None) -> datetime | None:
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,119 @@
+"""The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
+
+MLflow's own start of a run belongs to the caller's thread, where nobody can stop it, and was measured to try a dead
+server for 246 seconds. So this one call gets short HTTP timeouts (`http_timeouts`), and is made again until the time
+is up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import mlflow
+from mlflow import ActiveRun, MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.tracking import bounded_tasks
+from mlflow_dsver.tracking.async_logging import SAYING, RecordedElsewhere, Recording
+from mlflow_dsver.tracking.autolog_patch import suppress_autolink
+from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
+from mlflow_dsver.tracking.linked_dataset import LinkedDataset
+from mlflow_dsver.tracking.run_hooks import seal_at_end
+
+PAUSE = 1.0
+"""Seconds between two attempts to start a run on a server that does not answer."""
+
+_UNANSWERED = re.compile(r"API request to .* failed with", re.DOTALL)
+
+
+class LinkedRun(ActiveRun):  # type: ignore[misc]
+    """MLflow's active run, with `datasets`: role to what is linked. Works in `with` and without, as MLflow's does.
+
+    The links are put on the run behind training's back; `inputs` and `data` wait until they are there, and so does
+    the end of the `with` block, each within MLFLOW_DSVER_TRACKING_TIMEOUT seconds of the start.
+    """
+
+    def __init__(
+        self,
+        run: Any,
+        datasets: Mapping[str, LinkedDataset],
+        recording: Recording | RecordedElsewhere | None = None,
+    ) -> None:
+        super().__init__(run)
+        self._inputs = run.inputs  # which MLflow 2.22 leaves out of an active run
+        self.datasets = dict(datasets)
+        self._recording = recording
+
+    @property
+    def inputs(self) -> Any:
+        """MLflow's inputs of the run, ours included; as it was when it started where they cannot be recorded."""
+        return self._recorded()._inputs
+
+    @property
+    def data(self) -> Any:
+        """MLflow's params, tags and metrics, ours included; as when it started where they cannot be recorded."""
+        return self._recorded()._data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the run as it stands on the server, as far as that is known without waiting."""
+        known = self._recorded() if self._recording is None or self._recording.over else self
+        return {**vars(self), "_inputs": known._inputs, "_data": known._data}
+
+    def _recorded(self) -> Any:
+        if self._recording is not None:
+            with suppress(DsverError):
+                written = self._recording.result()
+                return self if written is None else written.run
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            if self._recording is not None:
+                self._recording.settle()
+            if self.datasets:
+                seal_at_end(self.info.run_id)
+        except BaseException:  # Ctrl-C while this waited: MLflow still has to end the run
+            with suppress_autolink():
+                super().__exit__(kind, error, trace)
+            raise
+        with suppress_autolink():
+            return bool(super().__exit__(kind, error, trace))
+
+
+def arguments_of(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `mlflow.start_run` by name. Raises TypeError for what it does not take, as it does itself."""
+    return dict(inspect.signature(mlflow.start_run).bind_partial(*arguments, **named).arguments)
+
+
+def start_with_retry(client: MlflowClient, start: Callable[[], Any], until: Deadline) -> Any:
+    """Start a run: at once, or as soon as the server answers. Raises TrackingError when it does not in time."""
+    if not client.tracking_uri.startswith(("http://", "https://")):
+        return start()
+    while True:
+        try:
+            with short_http_timeouts(until.left() / 2):
+                return start()
+        except MlflowException as error:
+            if not _UNANSWERED.search(str(error)):
+                raise
+            if until.left() <= PAUSE:
+                raise bounded_tasks.unanswered(client, until, "start a run") from error
+            until.sleep(PAUSE)
+
+
+def give_up_run(run_id: str) -> None:
+    """End a run of this thread that cannot be linked, as failed; with a dead server this takes no minutes."""
+    active = mlflow.active_run()
+    if active is None or active.info.run_id != run_id:
+        return
+    with short_http_timeouts(SAYING), suppress(MlflowException):
+        mlflow.end_run("FAILED")  # if the server is gone, the run is off the stack all the same

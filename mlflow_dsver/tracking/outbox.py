@@ -1,0 +1,380 @@
+"""The journal: what is about to be recorded on runs, kept on this host until it stands there.
+
+An entry is one JSON file in the home's folder `journal`, on the disk before the first request is made, and taken out
+when the record is whole. So a kill, a power cut or a dead server loses no link, and `sync` sends what is left.
+A process holds its entries by the kernel's lock on the file itself (locked before it gets its name, so there is no
+moment without), and death gives them free. Where a file system has no such locks, an entry counts as free: recording
+is safe to repeat. There is nothing secret in an entry: the tracking address is kept without user, password and query,
+and the files can be read by their owner only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.atomic_files import atomic_write, make_folder, sync_folder
+from mlflow_dsver.model.versions import Link, date_text, date_value
+from mlflow_dsver.secrets import redacted
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.addresses import address
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SCHEMA = 1
+MAX_BYTES = 256 << 20
+"""A larger file is no entry of ours: the links of a run, with the answers of their providers, are far smaller."""
+MAX_ID, MAX_TEXT, MAX_LINKS = 256, 8000, 1000
+"""Characters of an id and of any other text of an entry at most, and links; none that we write comes near."""
+LEFTOVER_AGE = 3600.0
+"""Seconds after which a file that a killed process was just writing is deleted; `put` takes a fraction of one."""
+
+_SUFFIX = ".json"
+_ERROR_LIMIT = 1000
+_logger = logging.getLogger(__name__)
+_held: set[int] = set()
+_warned = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Links that are to stand on a run.
+
+    tracking: address of the store that has the run, without user, password and query; `put` sees to that.
+    offline: roles whose version is what this host knew last, since the provider did not answer.
+    overridden: role to what the script asked for, where another version was put in its place.
+    created: with time zone. error: why it was not recorded; None while nothing went wrong.
+    """
+
+    run_id: str
+    experiment_id: str
+    tracking: str
+    links: tuple[Link, ...]
+    offline: tuple[str, ...] = ()
+    overridden: Mapping[str, str] = field(default_factory=dict)
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "schema": SCHEMA,
+            "run_id": self.run_id,
+            "experiment_id": self.experiment_id,
+            "tracking": self.tracking,
+            "links": [link.to_json() for link in self.links],
+            "offline": list(self.offline),
+            "overridden": dict(self.overridden),
+            "created": date_text(self.created),
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Entry:
+        """Read what `to_json` wrote; raises ValueError for anything else."""
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            schema = data.get("schema") if isinstance(data, dict) else None
+            raise ValueError(f"an entry of schema {schema!r}; this version reads schema {SCHEMA}")
+        try:
+            created = date_value(data["created"])
+            if created is None or not isinstance(data["links"], list) or len(data["links"]) > MAX_LINKS:
+                raise ValueError("a field of another type")
+            made = cls(
+                run_id=_text(data["run_id"], MAX_ID),
+                experiment_id=_text(data["experiment_id"], MAX_ID),
+                tracking=_text(data["tracking"]),
+                links=tuple(Link.from_json(link) for link in data["links"]),
+                offline=tuple(_text(role) for role in data["offline"]),
+                overridden={_text(role): _text(asked) for role, asked in data["overridden"].items()},
+                created=created,
+                error=None if data.get("error") is None else _text(data["error"]),
+            )
+            made.to_json()  # the parts of its versions have the right kinds
+            return made
+        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"not an entry: {type(error).__name__}: {error}") from error
+
+
+def _text(value: object, limit: int = MAX_TEXT) -> str:
+    if not isinstance(value, str) or len(value) > limit:
+        raise ValueError(f"a field that is no text of at most {limit} characters")
+    return value
+
+
+class OutboxEntry:
+    """An entry in this process's hands, until it is spent or nobody has the ticket. In a forked child: nothing."""
+
+    def __init__(self, path: Path, entry: Entry, descriptor: int) -> None:
+        self.path = path
+        self._entry = entry
+        self._descriptor = descriptor
+        self._process = os.getpid()
+        self._spent = False
+
+    def done(self) -> None:
+        """Take the entry out: all of it stands on the run. After `fail` or `release` too, if nobody else took it."""
+        if self._process != os.getpid():
+            return
+        try:
+            descriptor = _take(self.path) if self._spent else self._descriptor
+            if descriptor is None:
+                return
+            self.path.unlink(missing_ok=True)
+            _unlock(descriptor)
+        except OSError as error:  # it stays, and `sync` will find it done
+            _logger.debug("journal: %s stays: %s", self.path, error)
+        self._spent = True
+
+    def fail(self, text: str) -> None:
+        """Keep the entry, say why in it, and leave it to `sync`."""
+        if self._mine():
+            told = one_line(redacted(text), _ERROR_LIMIT)
+            try:
+                _unlock(_write(self.path, replace(self._entry, error=told)))
+            except OSError as error:  # then without the reason
+                _logger.debug("journal: %s: %s", self.path, error)
+            self.release()
+
+    def release(self) -> None:
+        """Keep the entry as it is, and leave it to `sync`."""
+        if self._mine():
+            self._spent = True
+            _unlock(self._descriptor)
+
+    def __del__(self) -> None:
+        self.release()
+
+    def _mine(self) -> bool:
+        return not self._spent and self._process == os.getpid()
+
+
+def put(entry: Entry) -> OutboxEntry | None:
+    """Keep an entry; it is on the disk when this returns. Costs two flushes: of the file and of its folder's names.
+
+    None when the home cannot be written to, which is logged once a process: recording goes on without the journal.
+    """
+    try:
+        entry = replace(entry, tracking=address(entry.tracking))
+        folder = _made_folder()
+        stamp = entry.created.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        path = folder / f"{stamp}-{secrets.token_hex(4)}{_SUFFIX}"
+        return OutboxEntry(path, entry, _write(path, entry))
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # no home, a full disk, settings that are broken
+        _warn_once(error)
+        return None
+
+
+def waiting(
+    unreadable: Callable[[Path, str], None] | None = None,
+) -> Generator[tuple[Path, Entry, OutboxEntry], None, None]:
+    """The entries that no living process holds, oldest first, each in the caller's hands until the next is asked for.
+
+    unreadable: told of each file that is no entry this version can read, and why; None logs it. Such a file is kept.
+    Raises OSError when the folder is there and cannot be listed.
+    """
+    told = unreadable or (lambda path, why: _logger.warning("journal: %s is kept and not read: %s", path, why))
+    for path in _entries():
+        try:
+            descriptor = _take(path)
+        except OSError as error:
+            told(path, error.strerror or type(error).__name__)
+            continue
+        if descriptor is None:
+            continue
+        try:
+            entry = _read(descriptor)
+        except (OSError, ValueError, RecursionError) as error:
+            _unlock(descriptor)
+            told(path, one_line(error))
+            continue
+        except BaseException:
+            _unlock(descriptor)
+            raise
+        ticket = OutboxEntry(path, entry, descriptor)
+        try:
+            yield path, entry, ticket
+        finally:
+            ticket.release()
+
+
+def of_run(run_id: str) -> dict[str, Link]:
+    """Role to link of what is on its way to a run from this host, in whosever hands it is; {} for nothing.
+
+    Whoever then reads the run misses no link that was put before: it is taken out here when it stands there.
+    """
+    found: dict[str, Link] = {}
+    for path in _entries():
+        try:
+            content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+            entry = Entry.from_json(json.loads(content)) if run_id.encode() in content else None
+        except (OSError, ValueError, RecursionError):  # taken out meanwhile, or not ours; `waiting` tells of those
+            continue
+        if entry is not None and entry.run_id == run_id:
+            found |= {link.role: link for link in entry.links}
+    return found
+
+
+def entry_id(path: Path) -> str:
+    """What an entry is called: the last part of its file's name, such as `3f9c2a7d`; else the whole."""
+    return path.stem.rpartition("-")[2]
+
+
+def drop(path: Path) -> bool:
+    """Take an entry out, readable or not; False when a living process holds it. Raises OSError."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        path.unlink()
+        return True
+    descriptor = _take(path)
+    if descriptor is None:
+        return not path.exists()
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        _unlock(descriptor)
+    return True
+
+
+def tidy() -> None:
+    """Delete what processes left that were killed while they wrote; they had made no request yet."""
+    folder = _folder()
+    for leftover in folder.glob(f".*{_SUFFIX}.*.tmp"):
+        try:
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
+                leftover.unlink()
+        except OSError as error:
+            _logger.debug("journal: %s stays: %s", leftover, error)
+
+
+def _folder() -> Path:
+    return settings.home() / "journal"
+
+
+def _made_folder() -> Path:
+    folder = _folder()
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def _entries() -> list[Path]:
+    try:
+        with os.scandir(_folder()) as found:
+            names = [each.name for each in found if each.name.endswith(_SUFFIX) and not each.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [_folder() / name for name in sorted(names)]
+
+
+def _write(path: Path, entry: Entry) -> int:
+    """Write an entry's file; gives a descriptor that holds its lock, which was there before the file's name."""
+    content = json.dumps(entry.to_json(), default=str).encode("ascii")
+    descriptor = None
+    try:
+        with atomic_write(path, mode=0o600) as stream:
+            descriptor = os.dup(stream.fileno())
+            _held.add(descriptor)
+            _lock(descriptor)
+            stream.write(content)
+    except BaseException:
+        if descriptor is not None:
+            _unlock(descriptor)
+        raise
+    assert descriptor is not None
+    return descriptor
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor that holds the lock of an entry's file; None when somebody else has it, or took it out."""
+    for _ in range(3):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        _held.add(descriptor)
+        try:
+            if not _lock(descriptor):
+                _unlock(descriptor)
+                return None
+            there, mine = path.stat(), os.fstat(descriptor)
+            if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                return descriptor
+            _unlock(descriptor)  # written anew since it was opened
+        except FileNotFoundError:  # taken out since it was opened
+            _unlock(descriptor)
+            return None
+        except BaseException:
+            _unlock(descriptor)
+            raise
+    return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is ours now; also True where there are no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # ENOLCK, EOPNOTSUPP: a network file system
+        _logger.debug("journal: no lock: %s", error)
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    """Close a descriptor and let go of its lock, even where a forked child has the descriptor as well."""
+    _held.discard(descriptor)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        _logger.debug("journal: no lock: %s", error)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> Entry:
+    status = os.fstat(descriptor)
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a plain file")
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes; no entry is larger than {MAX_BYTES:,}")
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        return Entry.from_json(json.loads(stream.read(MAX_BYTES)))
+
+
+def _warn_once(error: Exception) -> None:
+    global _warned
+    if not _warned:
+        _logger.warning(
+            "the journal cannot be written, so a kill may lose links that are being recorded: %s", one_line(error)
+        )
+    _warned = True
+
+
+def _drop_in_child() -> None:
+    """A forked child has the parent's descriptors and, with them, its locks: closed here, they stay the parent's."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_in_child)

@@ -1,0 +1,100 @@
+"""What a parent run's inputs are, so that its children mean the same by the same words.
+
+A tag that moves in mid-sweep cannot split it: a child that asks for what its parent asked for gets the parent's
+version. The links of this process's runs are kept in memory; a parent of another process is read once, from this
+host's journal as well, since its record may not have reached the server yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.versions import Link
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record import reader
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import bounded_tasks, outbox
+
+PARENT_TAG = "mlflow.parentRunId"
+REMEMBERED = 10_000
+"""Runs whose links are kept in memory at most; the oldest go first."""
+
+_lock = threading.Lock()
+_links: OrderedDict[str, Mapping[str, Link]] = OrderedDict()
+_logger = logging.getLogger(__name__)
+
+
+def pin(run_id: str, links: Mapping[str, Link]) -> None:
+    """Remember the links of a run, by role, in addition to those remembered before."""
+    with _lock:
+        _links[run_id] = {**_links.pop(run_id, {}), **links}
+        while len(_links) > REMEMBERED:
+            _links.popitem(last=False)
+
+
+def of(run_id: str) -> Mapping[str, Link]:
+    """The links remembered of a run, by role."""
+    return _links.get(run_id, {})
+
+
+def parent_of(arguments: Mapping[str, Any]) -> str | None:
+    """The parent that a run will have; None for none. arguments: those of `mlflow.start_run`."""
+    named = arguments.get("parent_run_id") or (arguments.get("tags") or {}).get(PARENT_TAG)
+    active = mlflow.active_run()
+    return named or (active.info.run_id if active is not None and arguments.get("nested") else None)
+
+
+def of_parent(client: MlflowClient, arguments: Mapping[str, Any]) -> Mapping[str, Link]:
+    """The links of the parent that a run will have; none without one. arguments: those of `mlflow.start_run`."""
+    parent, active = parent_of(arguments), mlflow.active_run()
+    if parent is None:
+        return {}
+    if parent not in _links and not (active is not None and active.info.run_id == parent):
+        pin(parent, _read(client, parent))
+    return of(parent)
+
+
+def of_active(run: Any) -> Mapping[str, Link]:
+    """The links of the parent of a run that is active already, as far as they are remembered."""
+    parent = run.data.tags.get(PARENT_TAG)
+    return of(parent) if parent else {}
+
+
+def _read(client: MlflowClient, run_id: str) -> Mapping[str, Link]:
+    coming = _coming(run_id)
+    try:
+        run = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    except DsverError as error:
+        _logger.warning("the parent run %s cannot be read, so its versions are not inherited: %s", run_id, error)
+        return coming
+    stand = reader.links_of(run)
+    same = [role for role, link in stand.items() if role in coming and coming[role].version.ref == link.version.ref]
+    return coming | {role: _whole(link) for role, link in stand.items() if role not in same}
+
+
+def _coming(run_id: str) -> dict[str, Link]:
+    """What is on its way to the run; read before the run itself, so that nothing falls between."""
+    try:
+        return outbox.of_run(run_id)
+    except OSError as error:
+        _logger.debug("the journal cannot be read: %s", error)
+        return {}
+
+
+def _whole(link: Link) -> Link:
+    """The link with all that the provider says of the version, where it answers; a run's params say less."""
+    ref = link.version.ref
+    try:
+        return replace(link, version=get_provider(ref.provider).get(ref.dataset, ref.selector or ""))
+    except DsverError as error:
+        _logger.info("%s of the parent run is taken as recorded: %s", ref, one_line(error))
+        return link

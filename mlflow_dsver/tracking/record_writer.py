@@ -1,0 +1,401 @@
+"""Writes the record of links to a run: one log_batch, one log_inputs, one read, then the artifacts.
+
+The read finds this run and the last linked one before it in one search, and shows what MLflow drops silently (a
+second role of a dataset, an input lost in a race). What is on the run already is neither written again nor changed,
+so that writing is safe to repeat. Everything here runs in the thread of an errand and asks the deadline between
+steps; a half-written record is the caller's to tell about.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.errors import DsverError, IncompleteRecord, InputConflict, TrackingError
+from mlflow_dsver.model.manifests import Difference, Manifest, difference
+from mlflow_dsver.model.versions import Link
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record import card, reader, schema
+from mlflow_dsver.resolution.version_files import manifest_of
+from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking.dataset import dataset_input
+
+TRIES = 8
+"""How often a call is made that lost a race; of 8 runs that use a new dataset at once, one in ten loses the first."""
+
+COMPARED_FILES = 100_000
+"""Files of a version up to which the card says what changed since the last run: reading more takes seconds."""
+RECENT = 12
+"""Runs before this one that the card looks at: the last is compared, those with the same versions are named."""
+
+_RACE = re.compile(
+    r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
+)
+_REFUSED = re.compile(  # a store of files says the third, a database what follows
+    r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values|too long|exceeds|truncat", re.I
+)
+_NO_SUCH_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLink:
+    """A link to be recorded.
+
+    manifest: the version's; None when nobody knows its files. overridden: what the script had asked for, when a
+    person put another version in its place; None otherwise. changes: of the files, and since which version; None
+    when that is not known.
+    """
+
+    link: Link
+    manifest: Manifest | None = None
+    overridden: str | None = None
+    changes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRecord:
+    """What stands on the run now: MLflow's run entity, and role to the digest of its dataset input.
+
+    no_inputs: why the server took no dataset inputs; None when it did.
+    """
+
+    run: Any
+    digests: Mapping[str, str]
+    no_inputs: str | None = None
+
+
+def write(
+    client: MlflowClient,
+    info: Any,
+    known: Any,
+    wanted: Sequence[PendingLink],
+    deadline: Deadline,
+    *,
+    parent: str | None = None,
+) -> LoggedRecord:
+    """Record the links on the run.
+
+    info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. parent: the run that has
+    the same versions and whose child this is: a sweep asks its server for nothing else. Raises InputConflict before
+    anything is written, MlflowException and DeadlineExceeded at any point.
+    """
+    files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in _fresh(known, wanted)}
+    known = _log_batch(client, info.run_id, known, wanted, deadline, files)
+    no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
+    run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
+    if no_inputs is None:
+        run = _complete_inputs(client, run, wanted, deadline)
+    _check(run, wanted, inputs=no_inputs is None)
+    fresh = [each for each in _fresh(known, wanted) if each.link.role in files]
+    if fresh:
+        company = _company(info, others, [each.link for each in wanted])
+        earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
+        contents = {name: content for each in fresh for name, content in files[each.link.role].items()}
+        try:
+            _log_artifacts(client, info, fresh, contents, run, earlier, no_inputs is not None, company, deadline)
+        except DeadlineExceeded:
+            raise
+        except Exception as error:
+            raise incomplete(info.run_id, contents, error, inputs=no_inputs is None) from error
+    _clear_errors(client, run, wanted, no_inputs, deadline)
+    links = [each.link for each in wanted]
+    return LoggedRecord(run, schema.plan_digests(links, schema.inputs_present(run)), no_inputs)
+
+
+def incomplete(run_id: str, names: Iterable[str], error: Exception, *, inputs: bool = True) -> IncompleteRecord:
+    """The error of a run that has all of its links but the files, which its artifact store did not take.
+
+    names: of the files, beside the card. inputs: whether the server took the dataset inputs.
+    """
+    missing = ", ".join(f"{schema.FOLDER}/{name}" for name in (*names, schema.CARD_NAME))
+    return IncompleteRecord(
+        f"run {run_id} is linked by params, tags{' and dataset inputs' if inputs else ''}; missing: {missing}",
+        got=bounded_tasks.told(error),
+        tip="see that this process may write to the run's artifact location, then mlflow-dsver sync",
+    )
+
+
+def refuse_conflicts(run: Any, links: Sequence[Link]) -> None:
+    """Raise InputConflict when the run has another version in one of the roles."""
+    for link in links:
+        have = reader.version_text(run, link.role)
+        if have is not None and have != str(link.version.ref):
+            raise InputConflict(
+                f"run {run.info.run_id} has another version in the role {link.role!r} already",
+                reference=link.requested,
+                expected=have,
+                got=link.version.ref,
+                done="Nothing was written",
+                tip=f"{have} to go on with the same data, a new run, or another role",
+                details={schema.key(link.role, "version"): (have, str(link.version.ref))},
+            )
+
+
+def put_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags on a run, in one request."""
+    log_batch(client, run_id, tags=tags)
+
+
+def log_batch(
+    client: MlflowClient, run_id: str, *, params: Mapping[str, str] | None = None, tags: Mapping[str, str]
+) -> None:
+    """Write params and tags in one request; they are there when this returns."""
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in (params or {}).items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+        synchronous=True,  # also with asynchronous logging switched on: the record is read back at once
+    )
+
+
+def _log_batch(
+    client: MlflowClient,
+    run_id: str,
+    known: Any,
+    wanted: Sequence[PendingLink],
+    deadline: Deadline,
+    files: Mapping[str, Mapping[str, bytes]],
+    limit: int = schema.VALUE_LIMIT,
+) -> Any:
+    """Write params and tags that are not there; hand back the run as known, which a refusal may have changed.
+
+    files: role to the artifacts that are about to be written, whose sums replace those of an earlier attempt.
+    limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
+    what was refused is written once more with short ones.
+    """
+    links = [each.link for each in wanted]
+    if known is not None:
+        refuse_conflicts(known, links)
+    have_params = known.data.params if known is not None else {}
+    have_tags = known.data.tags if known is not None else {}
+    params = {k: v for link in links for k, v in schema.params(link, limit).items() if k not in have_params}
+    told = {k: v for each in wanted for k, v in schema.tags(each.link, each.overridden, limit).items()}
+    tags = {key: value for key, value in told.items() if key not in have_tags}
+    for role in {each.link.role for each in _fresh(known, wanted)} & files.keys():
+        name = schema.key(role, "artifacts")
+        sums = schema.artifacts_text(files[role], have_tags.get(name, ""))
+        if have_tags.get(name) != sums:
+            tags[name] = sums
+    if not params and not tags:
+        return known
+    deadline.check("log params and tags")
+    try:
+        _again_after_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
+    except MlflowException as error:
+        if not _REFUSED.search(f"{error.error_code} {error}"):
+            raise
+        if known is None:
+            current = client.get_run(run_id)
+            if any(reader.version_text(current, link.role) for link in links):
+                return _log_batch(client, run_id, current, wanted, deadline, files)
+        longest = max(map(len, [*params.values(), *tags.values()]))
+        if min(longest, limit) <= schema.SHORT_LIMIT:
+            raise
+        _logger.info("run %s: labels are cut, since the server refuses long values: %s", run_id, one_line(error))
+        return _log_batch(client, run_id, known, wanted, deadline, files, schema.SHORT_LIMIT)
+    return known
+
+
+def _log_inputs(
+    client: MlflowClient, run_id: str, known: Any, wanted: Sequence[PendingLink], deadline: Deadline
+) -> str | None:
+    """Write the dataset inputs that are not there; gives the reason when the server has no such thing."""
+    deadline.check("log dataset inputs")
+    present = schema.inputs_present(known) if known is not None else []
+    digests = schema.plan_digests([each.link for each in wanted], present)
+    datasets = [
+        dataset_input(
+            each.link,
+            digests[each.link.role],
+            schema.file_count(each.link.version, each.manifest),
+            each.changes,
+        )
+        for each in wanted
+        if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
+    ]
+    if not datasets:
+        return None
+    try:
+        _again_after_races(lambda: client.log_inputs(run_id, datasets=datasets), deadline)
+    except MlflowException as error:
+        if error.error_code not in _NO_SUCH_ENDPOINT:
+            raise
+        reason = f"{schema.NO_INPUTS} ({error.error_code}): linked by params and tags alone"
+        _logger.warning("run %s: %s", run_id, reason)
+        put_tags(client, run_id, {schema.ERROR_TAG: reason})
+        return reason
+    return None
+
+
+def _read(client: MlflowClient, info: Any, deadline: Deadline) -> Any:
+    deadline.check("read the record back")
+    return client.get_run(info.run_id)
+
+
+def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any, list[Any]]:
+    """This run, and the last linked runs of its experiment before it, newest first, in one request."""
+    deadline.check("read the record back")
+    found: Sequence[Any] = ()
+    try:
+        found = client.search_runs(
+            [info.experiment_id],
+            f"tags.`{schema.SCHEMA_TAG}` = '{schema.SCHEMA}' AND attributes.start_time <= {int(info.start_time)}",
+            max_results=RECENT,
+            order_by=["attributes.start_time DESC"],
+        )
+    except MlflowException as error:
+        _logger.debug("the last run is not known: %s", one_line(error))
+    mine = next((run for run in found if run.info.run_id == info.run_id), None)
+    others = [run for run in found if run.info.run_id != info.run_id]
+    return mine or client.get_run(info.run_id), others
+
+
+def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[PendingLink], deadline: Deadline) -> Any:
+    """Write once more the inputs that are not on the run: MLflow dropped them, in a race or as a second role."""
+    if not _missing_inputs(run, wanted):
+        return run
+    _log_inputs(client, run.info.run_id, run, wanted, deadline)
+    return _read(client, run.info, deadline)
+
+
+def _missing_inputs(run: Any, wanted: Sequence[PendingLink]) -> list[str]:
+    present = schema.inputs_present(run)
+    digests = schema.plan_digests([each.link for each in wanted], present)
+    return [
+        each.link.role
+        for each in wanted
+        if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
+    ]
+
+
+def _check(run: Any, wanted: Sequence[PendingLink], *, inputs: bool) -> None:
+    """Raise TrackingError when MLflow took the record and does not have it."""
+    details = {}
+    for each in wanted:
+        name, expected = schema.key(each.link.role, "version"), str(each.link.version.ref)
+        for found in (run.data.params.get(name), run.data.tags.get(name)):
+            if found != expected:
+                details[name] = (expected, found)
+    if inputs:
+        details |= {f"dataset input {role}": ("present", "missing") for role in _missing_inputs(run, wanted)}
+    if details:
+        raise TrackingError(
+            f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
+            details=details,
+            tip="the same call again; it writes only what is missing",
+        )
+
+
+def _complete(run: Any, link: Link) -> bool:
+    """Whether the run had the whole record of a link before, as far as it can be seen and no error says otherwise."""
+    if run is None or {schema.ERROR_TAG, schema.key(link.role, "error")} & set(run.data.tags):
+        return False
+    return schema.key(link.role, "version") in run.data.params and not _missing_inputs(run, [PendingLink(link)])
+
+
+def _fresh(run: Any, wanted: Sequence[PendingLink]) -> list[PendingLink]:
+    """Those of which the run does not have the whole record yet, so that their artifacts are to be written."""
+    return [each for each in wanted if not _complete(run, each.link)]
+
+
+def _log_artifacts(
+    client: MlflowClient,
+    info: Any,
+    wanted: Sequence[PendingLink],
+    contents: Mapping[str, bytes],
+    run: Any,
+    earlier: card.PreviousRun | None,
+    fallen_back: bool,
+    company: card.RelatedRuns,
+    deadline: Deadline,
+) -> None:
+    links = {**reader.links_of(run), **{each.link.role: each.link for each in wanted}}
+    counts = {each.link.role: schema.file_count(each.link.version, each.manifest) for each in wanted}
+    text = card.render(
+        [links[role] for role in sorted(links)],
+        {role: count for role, count in counts.items() if count is not None},
+        earlier,
+        fallen_back,
+        company,
+        {role: run.data.tags[name] for role in links if (name := schema.key(role, "overridden")) in run.data.tags},
+    )
+    files = {**contents, schema.CARD_NAME: text.encode("utf-8", "backslashreplace")}
+    deadline.check("log artifacts")
+    clients.put_files(client, info.artifact_uri, schema.FOLDER, files)
+
+
+def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.RelatedRuns:
+    """Those of the other runs that have one of the same versions."""
+    refs = {link.version.ref for link in links}
+    told = [(run.info.run_id, run.info.run_name or "", reader.links_of(run)) for run in others]
+    mine = [each for each in told if refs & {link.version.ref for link in each[2].values()}]
+    return card.RelatedRuns(str(info.experiment_id), mine)
+
+
+def _parent(run_id: str, wanted: Sequence[PendingLink]) -> card.PreviousRun:
+    return card.PreviousRun(run_id, "its parent run", {each.link.role: each.link for each in wanted})
+
+
+def _earlier(run: Any, wanted: Sequence[PendingLink]) -> card.PreviousRun | None:
+    if run is None:
+        return None
+    links = reader.links_of(run)
+    files = {}
+    for each in wanted:
+        former = links.get(each.link.role)
+        changed = _files_changed(former, each) if former is not None else None
+        if changed is not None:
+            files[each.link.role] = changed
+    return card.PreviousRun(run.info.run_id, run.info.run_name or "", links, files)
+
+
+def _files_changed(former: Link, now: PendingLink) -> Difference | None:
+    """The difference of the files, where both manifests are at hand; the card can do without."""
+    if now.manifest is None or len(now.manifest) > COMPARED_FILES or former.version.ref == now.link.version.ref:
+        return None
+    try:
+        ref = former.version.ref
+        version = get_provider(ref.provider).get(ref.dataset, ref.selector or "")
+        if (schema.file_count(version) or 0) > COMPARED_FILES:
+            return None
+        manifest = manifest_of(version)
+    except DsverError as error:
+        _logger.debug("the files of %s are not compared: %s", former.version.ref, error)
+        return None
+    return None if manifest is None else difference(manifest, now.manifest)
+
+
+def _clear_errors(
+    client: MlflowClient, run: Any, wanted: Sequence[PendingLink], no_inputs: str | None, deadline: Deadline
+) -> None:
+    """Take back what a failed attempt said, now that the record is whole."""
+    keys = {schema.key(each.link.role, "error") for each in wanted} | (set() if no_inputs else {schema.ERROR_TAG})
+    told = run.data.tags
+    for key in (key for key in keys & set(told) if not told[key].startswith(schema.OFFLINE_FINDING)):
+        deadline.check("take back an error")
+        client.delete_tag(run.info.run_id, key)
+
+
+def _again_after_races(call: Callable[[], T], deadline: Deadline) -> T:
+    """Call again when MLflow lost a race on a dataset's first use, which it reports as a bad request."""
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except MlflowException as error:
+            if attempt == TRIES - 1 or not _RACE.search(str(error)):
+                raise
+            deadline.check("try again after a race")
+            deadline.sleep(random.uniform(0.01, 0.02 * 2**attempt))  # noqa: S311  (no secret)
+    raise AssertionError("unreachable")

@@ -1,0 +1,252 @@
+"""What a run is to be linked to, found out before it starts: roles and versions, conflicts, the lock, overlaps.
+
+Which reference a role has: MLFLOW_DSVER_OVERRIDE before what the script asks for, and that before
+MLFLOW_DSVER_INPUTS. What cannot be resolved is an error under the policy `raise`; under the others it is kept in the
+plan, and the run will say so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlflow import MlflowClient
+
+from mlflow_dsver import settings
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.errors import DsverError, InputConflict, InvalidReference, LockConflict, NotFound
+from mlflow_dsver.model.new_versions import NewVersion
+from mlflow_dsver.model.refs import DatasetRef, check_role
+from mlflow_dsver.model.versions import DatasetVersion, Link, now, this_host
+from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record import reader
+from mlflow_dsver.resolution import inputs as outside
+from mlflow_dsver.resolution import lock_file, resolver
+from mlflow_dsver.resolution.provider_call import Resolution, in_time, time_for_asking
+from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, input_of, manifest_of
+from mlflow_dsver.tracking import bounded_tasks, parent_inputs, record_writer
+from mlflow_dsver.tracking.record_writer import PendingLink
+from mlflow_dsver.tracking.run_hooks import overlaps_are_refused, say_overlaps
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedInputs:
+    """What is to be linked.
+
+    asked: role to reference. wanted: role to link and manifest. failed: role to why it
+    could not be resolved, or its files not be listed.
+    offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
+    new one. refused: why nothing of it can be linked; None when something can. parent: the run whose versions these
+    all are; None when one of them is the run's own.
+    """
+
+    policy: settings.OnError
+    asked: Mapping[str, InputLike] = field(default_factory=dict)
+    wanted: Mapping[str, PendingLink] = field(default_factory=dict)
+    failed: Mapping[str, DsverError] = field(default_factory=dict)
+    offline: tuple[str, ...] = ()
+    known: Any = None
+    refused: DsverError | None = None
+    parent: str | None = None
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """Role to link."""
+        return {role: each.link for role, each in self.wanted.items()}
+
+    def below(self, parent: str | None, links: Mapping[str, Link]) -> ResolvedInputs:
+        """The same, with the parent run if all versions are the parent's in the same roles."""
+        versions = {role: link.version.ref for role, link in links.items()}
+        ours = {role: each.link.version.ref for role, each in self.wanted.items()}
+        return replace(self, parent=parent) if ours == versions else self
+
+    def with_changes(self, changes: Mapping[str, str]) -> ResolvedInputs:
+        """The same, with what changed in the files of these roles."""
+        wanted = {role: replace(each, changes=changes.get(role)) for role, each in self.wanted.items()}
+        return replace(self, wanted=wanted)
+
+    def with_files(self) -> ResolvedInputs:
+        """The same with the manifests, which need not be known before training starts.
+
+        A link can do without one: that it cannot be read is among the failures then, and the run will say so.
+        """
+        wanted, failed = dict(self.wanted), dict(self.failed)
+        for role, each in self.wanted.items():
+            if each.manifest is None:
+                try:
+                    wanted[role] = replace(each, manifest=manifest_of(each.link.version))
+                except DsverError as error:
+                    if role not in self.offline:
+                        failed[role] = error
+        return replace(self, wanted=wanted, failed=failed)
+
+
+def roles(script: Mapping[str, InputLike]) -> dict[str, InputLike]:
+    """The script's inputs, each role and reference well formed. Raises InvalidReference."""
+    return {check_role(role): input_of(ref) for role, ref in script.items()}
+
+
+def resumed(arguments: Mapping[str, Any]) -> str | None:
+    """The run that `mlflow.start_run` will resume with these arguments; None for a new one."""
+    return arguments.get("run_id") or settings.text("MLFLOW_RUN_ID")
+
+
+def plan(
+    client: MlflowClient,
+    script: Mapping[str, InputLike],
+    policy: settings.OnError,
+    *,
+    arguments: Mapping[str, Any],
+    reuse: bool = False,
+) -> ResolvedInputs:
+    """What a run that is about to start will be linked to. Raises as the policy says, and conflicts under all.
+
+    arguments: those of `mlflow.start_run`. reuse: answers given before will do; see `answers`.
+    """
+    run_id = resumed(arguments)
+    reading = bounded_tasks.reading(client, run_id) if run_id else None
+    until = bounded_tasks.deadline()
+    parent = parent_inputs.of_parent(client, arguments)
+    asked = roles({**outside.wanted(), **script})
+    known = reading.result(until) if reading is not None else None
+    found = find(asked, policy, known=known, pinned=parent, reuse=reuse)
+    return found if known is not None else found.below(parent_inputs.parent_of(arguments), parent)
+
+
+def find(
+    asked: Mapping[str, InputLike],
+    policy: settings.OnError,
+    *,
+    known: Any = None,
+    pinned: Mapping[str, Link] | None = None,
+    reuse: bool = False,
+    as_said: bool = False,
+    own: Mapping[str, Link] | None = None,
+) -> ResolvedInputs:
+    """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links.
+
+    as_said: neither overrides nor the lock apply, as this is not about a run that is about to train. own: the run's
+    links as this process remembers them, where the run was not read. New versions are made last, when everything
+    else is known to be well.
+    """
+    frozen = not as_said and settings.switch("FROZEN", default=False)
+    overrides = {} if as_said else roles(outside.overrides())
+    wanted, failed, offline = {}, {}, []
+    final = {role: overrides.get(role, original) for role, original in asked.items()}
+    if frozen:
+        _refuse_new(final)
+    until = time_for_asking()
+    on_record = reader.links_of(known) if known is not None else own or {}
+    for role in sorted(final, key=lambda each: isinstance(final[each], NewVersion)):
+        ref, original, have = final[role], asked[role], on_record.get(role)
+        replaced = as_written(original) if as_written(ref) != as_written(original) else None
+        try:
+            if isinstance(ref, NewVersion):
+                found = _new(role, ref, have, pinned, reuse=reuse)
+            else:
+                found = _found(ref, have, until, policy=policy, pinned=pinned, reuse=reuse)
+            wanted[role] = _wanted(role, ref, found, have if known is not None else None, replaced, until)
+            if found.offline:
+                offline.append(role)
+        except InvalidReference:
+            raise
+        except DsverError as error:
+            if policy == "raise" or frozen:
+                raise
+            if have is not None and as_written(ref) in (have.requested, str(have.version.ref)):
+                _logger.warning("%s cannot be resolved now; the run goes on with %s: %s", ref, have.version, error)
+                wanted[role] = PendingLink(have)
+            else:
+                failed[role] = error
+    if frozen:
+        lock_file.refuse_moved(
+            {role: as_written(ref) for role, ref in final.items()},
+            {role: each.link.version for role, each in wanted.items()},
+        )
+    if known is not None:
+        record_writer.refuse_conflicts(known, [each.link for each in wanted.values()])
+    wanted = {role: wanted[role] for role in final if role in wanted}
+    plan = ResolvedInputs(policy, final, wanted, failed, tuple(offline), known)
+    if len(wanted) > 1 and overlaps_are_refused():
+        plan = plan.with_files()
+        for role in plan.failed.keys() - failed.keys():
+            raise plan.failed[role]  # an answer that is not there is none
+        say_overlaps(plan.wanted)
+    return plan
+
+
+def _refuse_new(final: Mapping[str, InputLike]) -> None:
+    new = {role: ref for role, ref in final.items() if isinstance(ref, NewVersion)}
+    if new:
+        raise LockConflict(
+            "asks for a new version, and frozen mode takes only those in dsver.lock",
+            roles=tuple(sorted(new)),
+            reference=next(iter(new.values())).dataset,
+            done="No version was made",
+        )
+
+
+def _new(
+    role: str, new: NewVersion, have: Link | None, pinned: Mapping[str, Link] | None, *, reuse: bool
+) -> Resolution:
+    """The version that was made for this input before, else a new one. have: the run's link in the role."""
+    if have is None:
+        return resolver.made(new, pinned=pinned, reuse=reuse)
+    if have.version.ref.at(None) != new.dataset:
+        raise InputConflict(
+            f"the run has another version in the role {role!r} already",
+            reference=new.dataset,
+            expected=have.version.ref,
+            done="No version was made",
+            tip="a new run, or another role",
+        )
+    return Resolution(have.version)
+
+
+def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Resolution:
+    """What a reference means for a run. have: the run's link in the role. how: as `answers.answer` takes it.
+
+    A tag may be deleted as it may be moved: a run that is resumed with the same words goes on with the version that
+    it has. Raises NotFound when that version is gone.
+    """
+    try:
+        return resolver.answer(ref, until=until, **how)
+    except NotFound as error:
+        if have is None or as_written(ref) != have.requested or have.requested == str(have.version.ref):
+            raise
+        version = _recorded_version(have, until)
+        _logger.warning("%s means nothing any more; the run goes on with %s: %s", ref, version.ref, error)
+        return Resolution(version)
+
+
+def _recorded_version(have: Link, until: Deadline) -> DatasetVersion:
+    """What the provider says now of the version that is on the record."""
+    provider = get_provider(have.version.ref.provider)
+
+    def get(ref: DatasetRef) -> DatasetVersion:
+        return provider.get(ref.dataset, ref.selector or "")
+
+    return in_time(provider, have.version.ref, get, until)
+
+
+def _wanted(
+    role: str, ref: InputLike, found: Resolution, have: Link | None, replaced: str | None, until: Deadline
+) -> PendingLink:
+    requested, version = as_written(ref), found.version
+    created = None
+    if isinstance(ref, NewVersion):
+        requested, created = str(ref.dataset), str(ref)
+        if have is not None:
+            return PendingLink(have, overridden=replaced)
+    provider = get_provider(version.ref.provider)
+    if have is not None and have.requested == requested and have.version.ref != version.ref:
+        _logger.warning("%s means %s by now; the run goes on with %s", requested, version.ref, have.version.ref)
+        version = _recorded_version(have, until)
+    grade = provider.grade(version)
+    if found.offline:
+        grade = grade.noting(resolver.OFFLINE)
+    return PendingLink(Link(role, requested, version, grade, now(), created, this_host()), overridden=replaced)

@@ -1,0 +1,189 @@
+"""Inputs from outside a script: what a person writes in a variable, and what the launcher hands down."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_versions import versions
+
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, SettingsError
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.resolution import inputs
+from mlflow_dsver.resolution.inputs import (
+    MAX_HANDED_DOWN,
+    hand_down,
+    handed_down,
+    handed_down_offline,
+    parse_inputs,
+    written,
+)
+
+VARIABLE = "MLFLOW_DSVER_INPUTS"
+roles = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        parse(text)
+    except InvalidReference:
+        return False
+    return True
+
+
+letters = st.characters(exclude_categories=["C"], exclude_characters="/\\@%\u2028\u2029")
+names = st.lists(letters | st.sampled_from([";", "=", "%3B", "%40", "%25", " "]), min_size=1, max_size=9).map("".join)
+references = st.builds("{}://{}@{}".format, st.sampled_from(["local", "x+y"]), names, names).filter(_is_reference)
+
+
+@given(st.dictionaries(roles, references, max_size=4))
+def test_what_is_written_is_read_back_and_means_the_same(wanted: dict[str, str]) -> None:
+    read = parse_inputs(written(wanted), VARIABLE)
+    assert {role: parse(text) for role, text in read.items()} == {role: parse(text) for role, text in wanted.items()}
+    assert written(read) == written(wanted)
+
+
+@given(st.dictionaries(roles, references.map(lambda text: str(parse(text))), max_size=4))
+def test_canonical_references_come_back_letter_by_letter(wanted: dict[str, str]) -> None:
+    assert parse_inputs(written(wanted), VARIABLE) == wanted
+
+
+@pytest.mark.parametrize("text", ["", " ", ";;", "\n ; \r\n"])
+def test_nothing_is_no_inputs(text: str) -> None:
+    assert parse_inputs(text, VARIABLE) == {}
+
+
+def test_lines_blanks_and_equal_signs() -> None:
+    text = " training = local://a=b@latest ;\n\tvalidation=local://c d;\r\n"
+    assert parse_inputs(text, VARIABLE) == {"training": "local://a=b@latest", "validation": "local://c d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("local://digits@latest", "a part without its role"),
+        ("local://digits=x", "a part without its role"),
+        ("training", "a part without its role"),
+        ("training=", "not a reference"),
+        ("training=digits", "local://digits for a dataset"),
+        ("tra in=local://a", "not a role"),
+        ("=local://a", "not a role"),
+        ("training=local://a;training=local://a", "training is named twice"),
+        ("training=local://a;b@c", "a part without its role"),
+        ("training=local://a\x1b[31m", "not allowed"),
+    ],
+)
+def test_what_is_none_is_refused_in_one_line_that_names_the_place(text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_DSVER_INPUTS") as caught:
+        parse_inputs(text, VARIABLE)
+    assert told in str(caught.value)
+    assert "role=reference" in str(caught.value)
+    assert str(caught.value).isprintable()
+    with pytest.raises(InvalidArgument, match="--input"):
+        parse_inputs(text, "--input")
+
+
+def test_the_settings_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inputs.wanted() == inputs.overrides() == {}
+    monkeypatch.setenv("MLFLOW_DSVER_INPUTS", "training=local://a")
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "test=local://b")
+    assert inputs.wanted() == {"training": "local://a"}
+    assert inputs.overrides() == {"test": "local://b"}
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "local://b")
+    with pytest.raises(SettingsError, match="MLFLOW_DSVER_OVERRIDE"):
+        inputs.overrides()
+
+
+@given(st.dictionaries(references, versions, max_size=3))
+def test_what_is_handed_down_arrives(answers: dict[str, DatasetVersion]) -> None:
+    """By the words of the question and by the canonical reference; in ASCII, without a line break."""
+    answers = {
+        text: DatasetVersion.from_json({**version.to_json(), "reference": f"local://set-{number}@v"})
+        for number, (text, version) in enumerate(answers.items())
+    }
+    text = hand_down(answers, offline=list(answers)[:1])
+    assert text.isascii()
+    assert text.isprintable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DSVER_RESOLVED", text)
+        read = handed_down()
+        assert {each.strip(" \t\r\n") for each in list(answers)[:1]} <= handed_down_offline()
+    assert all(read[str(version.ref)] == version for version in answers.values())
+    assert all(read[text.strip(" \t\r\n")] == version for text, version in answers.items())
+
+
+def test_other_words_for_the_same_have_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless they have one of their own, since they were asked for at another time."""
+    one, two = _large(1), _large(2)
+    monkeypatch.setenv(
+        "MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://b c@latest": two}, ["local://a"])
+    )
+    assert set(handed_down()) == {
+        "local://a", "local://a@latest", "local://a1@v",
+        "local://b c@latest", "local://b%20c", "local://b%20c@latest", "local://a2@v",
+    }  # fmt: skip
+    assert handed_down_offline() == {"local://a", "local://a@latest"}
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://a@latest": two}, ["local://a"]))
+    assert handed_down()["local://a@latest"] == two
+    assert handed_down_offline() == {"local://a"}
+
+
+def test_nothing_is_handed_down_without_a_launcher() -> None:
+    assert handed_down() == {}
+    assert handed_down_offline() == frozenset()
+
+
+def _large(number: int, **parts: object) -> DatasetVersion:
+    return DatasetVersion.from_json({"reference": f"local://a{number}@v", **parts})
+
+
+def test_a_variable_never_becomes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest answers lose `raw` first, then metadata, then messages; small ones keep all that they have."""
+    big = "ü" * 20_000
+    small = _large(0, raw={"kept": True}, metadata={"round": 1}, message="first")
+    answers = {"local://a0": small, "local://a1": _large(1, raw={"x": big}, metadata={"y": 1}, message="second")}
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down(answers))
+    assert handed_down()["local://a0"] == small
+    assert handed_down()["local://a1"] == _large(1, metadata={"y": 1}, message="second")
+    answers["local://a2"] = _large(2, raw={"x": 1}, metadata={"y": big}, message=big)
+    text = hand_down(answers)
+    assert len(text) <= MAX_HANDED_DOWN
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
+    assert handed_down()["local://a2"] == _large(2)
+    assert handed_down()["local://a0"].message == "first"
+
+
+def test_too_many_inputs_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="too many inputs"):
+        hand_down({f"local://a{number}": _large(number) for number in range(1000)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x", "[]", "{}", '{"schema":2}', "[" * 100_000, '{"schema":1,"versions":[{}]}', '{"schema":1,"versions":3}',
+        '{"schema":1,"versions":["a"]}', '{"schema":1,"meaning":{"local://a":"local://a@v"}}',
+        '{"schema":1,"meaning":[]}', '{"schema":1,"versions":[{"reference":"local://a"}]}',
+        '{"schema":1,"versions":[{"reference":"a"}]}',
+    ],
+)  # fmt: skip
+def test_what_the_launcher_did_not_write_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
+    with pytest.raises(SettingsError, match="MLFLOW_DSVER_RESOLVED is not what"):
+        handed_down()
+
+
+@pytest.mark.parametrize("offline", [3, ["a", 1], "a", {"a": 1}])
+def test_an_offline_list_that_is_none_is_refused(offline: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", json.dumps({"schema": 1, "offline": offline}))
+    with pytest.raises(DsverError, match="MLFLOW_DSVER_RESOLVED"):
+        handed_down_offline()
+
+
+def test_a_version_asked_for_by_its_own_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = DatasetVersion(DatasetRef("local", "a", "v"))
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down({" local://a@v\n": version}))
+    assert handed_down() == {"local://a@v": version}
