@@ -189,6 +189,14 @@ def tell_children(name: str, value: str) -> None:
     os.environ[PREFIX + name] = os_text(value)
 
 
+def choice(name: str, allowed: tuple[str, ...]) -> str:
+    """A setting that is one of a few words; the first of those allowed when it is not set. Raises SettingsError."""
+    value = setting(name) or allowed[0]
+    if value not in allowed:
+        raise SettingsError(PREFIX + name, expected=", ".join(allowed), got=ascii(value)[:40])
+    return value
+
+
 def on_error() -> OnError:
     """The policy for a provider or tracking server that fails; `raise` unless set."""
     value = setting("ON_ERROR") or "raise"

@@ -54,11 +54,11 @@ def lineage(
       mlflow-dsver lineage --role training --since 2026-01-01 --markdown LINEAGE.md --svg lineage.svg
     """
     from mlflow_dsver.lineage.export.runs import report_of, web_root
-    from mlflow_dsver.lineage.links import MLflow
     from mlflow_dsver.lineage.render import as_json
     from mlflow_dsver.lineage.render import markdown as text
     from mlflow_dsver.lineage.render import svg as drawing
     from mlflow_dsver.record.facts import Filter
+    from mlflow_dsver.record.mlflow_urls import MLflow
 
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
     wanted = Filter(None, role, grade, verdict, first, last)
@@ -91,7 +91,7 @@ def open_(run: str, only_print: bool) -> None:
       mlflow-dsver open 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --print
     """
     from mlflow_dsver.lineage.export.runs import web_root
-    from mlflow_dsver.lineage.links import MLflow
+    from mlflow_dsver.record.mlflow_urls import MLflow
     from mlflow_dsver.tracking.queries import Tracking
 
     facts = Tracking().run(run)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC
 
 from mlflow_dsver._version import __version__
-from mlflow_dsver.lineage.links import MLflow
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Link
+from mlflow_dsver.record.dataset_source import short_web_address
+from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code
-from mlflow_dsver.tracking.source import web_address
 
 GRADES = {
     "A": "the bytes were hashed here",
@@ -118,7 +118,7 @@ def _row(link: Link, files: int | None) -> str:
 
 
 def _linked(version: DatasetVersion) -> str:
-    address = web_address(version.web_url)
+    address = short_web_address(version.web_url)
     name = f"**{markdown(version.dataset_name, 80)}** " if version.dataset_name else ""
     code = markdown_code(version.ref)
     if address is None:

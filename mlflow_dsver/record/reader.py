@@ -20,8 +20,8 @@ from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.dataset_source import SOURCE_TYPE, VersionSource
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.source import SOURCE_TYPE, DatasetVersionSource
 
 UNKNOWN_ROLE = "unknown"
 """The role of an input that was logged without a context."""
@@ -63,7 +63,7 @@ def links_of(run: Any) -> dict[str, Link]:
 
 def all_links_of(run: Any) -> dict[str, Link]:
     """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles."""
-    sources = {role: DatasetVersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
+    sources = {role: VersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
     keys = [*run.data.params, *run.data.tags]
     roles = {found[1] for found in map(_ROLE_KEY.match, keys) if found} | set(sources)
     links = {}
@@ -162,7 +162,7 @@ def version_text(run: Any, role: str) -> str | None:
     return text
 
 
-def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
+def _link(role: str, run: Any, source: VersionSource | None) -> Link:
     params: Mapping[str, str] = run.data.params
     reference = version_text(run, role) or (source.reference if source else "")
     ref = parse(reference)
@@ -176,7 +176,9 @@ def _link(role: str, run: Any, source: DatasetVersionSource | None) -> Link:
     version = DatasetVersion(
         ref,
         tags=schema.parse_tags(said["tags"] or ""),
-        usage_bytes=int(size) if size and size.isascii() and size.isdigit() else (source and source.usage_bytes),
+        usage_bytes=int(size)
+        if size and size.isascii() and size.isdigit()
+        else (source.usage_bytes if source else None),
         content_digest=digest if digest and _DIGEST.match(digest) else None,
         web_url=source.url if source else None,
         dataset_name=run.data.tags.get(schema.key(role, "dataset_name")) or (source.dataset_name if source else None),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mlflow_dsver import settings
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.tracking import autolog_patch
 
 REMEMBERED = 1_000
 """Versions whose folder is remembered at most; the oldest go first."""
@@ -20,12 +19,11 @@ _folders: OrderedDict[DatasetRef, tuple[Path, Path]] = OrderedDict()
 
 
 def note(version: DatasetRef, folder: Path) -> None:
-    """The folder was given out as the files of that version; the end of the active run will be noticed."""
+    """The folder was given out as the files of that version."""
     _folders[version] = (settings.home(), folder)
     _folders.move_to_end(version)
     while len(_folders) > REMEMBERED:
         _folders.popitem(last=False)
-    autolog_patch.watch_ends()
 
 
 def folder_of(version: DatasetRef) -> Path | None:

@@ -17,11 +17,12 @@ from typing import Any
 from mlflow.exceptions import MlflowException, RestException
 
 from mlflow_dsver.errors import DsverError, InvalidReference
-from mlflow_dsver.lineage.links import MLflow, Pages
+from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import html
 from mlflow_dsver.lineage.render.views import MessagePage, Page
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.record.facts import Filter
+from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.server import pages as made
 from mlflow_dsver.server.rest_client import RestClient

@@ -25,7 +25,7 @@ from mlflow_dsver.tracking.async_logging import SAYING, RecordedElsewhere, Recor
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
 from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 from mlflow_dsver.tracking.linked_dataset import LinkedDataset
-from mlflow_dsver.tracking.run_hooks import seal_at_end
+from mlflow_dsver.tracking.run_hooks import run_is_ending
 
 PAUSE = 1.0
 """Seconds between two attempts to start a run on a server that does not answer."""
@@ -80,7 +80,7 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
             if self._recording is not None:
                 self._recording.settle()
             if self.datasets:
-                seal_at_end(self.info.run_id)
+                run_is_ending(self.info.run_id)
         except BaseException:  # Ctrl-C while this waited: MLflow still has to end the run
             with suppress_autolink():
                 super().__exit__(kind, error, trace)

@@ -33,7 +33,7 @@ from mlflow_dsver.tracking import bounded_tasks, late_digests, outbox, record_wr
 from mlflow_dsver.tracking.bounded_tasks import BoundedTask
 from mlflow_dsver.tracking.record_writer import LoggedRecord
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
-from mlflow_dsver.tracking.run_hooks import overlaps_are_refused, say_overlaps
+from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
 
 SAYING = 5.0
 """Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
@@ -216,7 +216,7 @@ class Recording:
         plan = self._plan = self._plan.with_files()
         _warn(self.run_id, {key: text for key, text in _told(plan).items() if key not in before})
         if not overlaps_are_refused():  # else they were looked for before the run started
-            say_overlaps(plan.wanted)
+            check_overlaps(plan.wanted)
         wanted = list(plan.wanted.values())
         written = record_writer.write(self._client, self._info, plan.known, wanted, self._until, parent=plan.parent)
         if self._ticket is not None:

@@ -21,7 +21,7 @@ from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import api, async_logging, autolog_patch, clients, parent_inputs, resolved_inputs
 from mlflow_dsver.tracking.active_run import arguments_of
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
-from mlflow_dsver.tracking.run_hooks import seal_at_end
+from mlflow_dsver.tracking.run_hooks import run_is_ending
 
 _logger = logging.getLogger(__name__)
 _inputs: dict[str, InputLike] = {}
@@ -87,7 +87,7 @@ def ending() -> None:
         return
     async_logging.settle(active.info.run_id)
     if parent_inputs.of(active.info.run_id):
-        seal_at_end(active.info.run_id)
+        run_is_ending(active.info.run_id)
 
 
 def _policy() -> settings.OnError:

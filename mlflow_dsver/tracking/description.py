@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_dsver.errors import TrackingError
-from mlflow_dsver.lineage.links import MLflow, web_address
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import markdown, markdown_code
 from mlflow_dsver.tracking import bounded_tasks, clients, record_writer
 from mlflow_dsver.tracking.history import inputs_of

@@ -19,17 +19,17 @@ from typing import Any, Protocol
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.lineage.links import dataset_filter
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import date_value
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.dataset_source import SOURCE_TYPE
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
+from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.record.reader import all_links_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.model_origins import origins
 from mlflow_dsver.tracking.queries import Tracking
 from mlflow_dsver.tracking.run_search import RunSearch
-from mlflow_dsver.tracking.source import SOURCE_TYPE
 
 PAGE = 50
 MOST = 1000

@@ -10,6 +10,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
+from mlflow_dsver.tracking import autolog_patch
 from mlflow_dsver.tracking.async_logging import RecordedElsewhere, Recording
 from mlflow_dsver.tracking.dataset import VersionedDataset
 
@@ -77,6 +78,7 @@ class LinkedDataset:
         provider's errors.
         """
         folder = path_of(self.version)
+        autolog_patch.watch_ends()
         if self.version.content_digest is None and isinstance(self.recording, Recording):
             self.recording.files_given(self.role, self.version)
         return folder

@@ -28,7 +28,7 @@ from mlflow_dsver.resolution.provider_call import Resolution, in_time, time_for_
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, input_of, manifest_of
 from mlflow_dsver.tracking import bounded_tasks, parent_inputs, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
-from mlflow_dsver.tracking.run_hooks import overlaps_are_refused, say_overlaps
+from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
 
 _logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def find(
         plan = plan.with_files()
         for role in plan.failed.keys() - failed.keys():
             raise plan.failed[role]  # an answer that is not there is none
-        say_overlaps(plan.wanted)
+        check_overlaps(plan.wanted)
     return plan
 
 

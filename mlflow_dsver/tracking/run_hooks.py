@@ -1,95 +1,64 @@
-"""What a run is told about its data beside the link: files that two roles share, and changes while it trained.
+"""Checks beside the link itself: files that two roles share when a run starts, and callbacks when a run ends.
 
-Both are settings: MLFLOW_DSVER_OVERLAP (`warn`, the default, `raise` or `off`) is looked at when the run starts, or
-before it does if that is to be refused; MLFLOW_DSVER_SEAL when it ends: by default (`given`) the files that the
-process was given are looked at, for a few seconds at most and without a request unless there are some; `stat` and
-`hash` look at all inputs for as long as it takes; `off` at none. A failing look ends no training.
+MLFLOW_DSVER_OVERLAP (`warn`, the default, `raise` or `off`) decides about shared files, which are looked for before
+the run starts if they are to be refused, else afterwards. What runs at the end of a run is not imported here: it is
+found by entry point in the group `mlflow_dsver.run_end`, whose objects are called with the run's id.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 
 from mlflow_dsver import settings
-from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
+from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.overlaps import find_overlaps
-from mlflow_dsver.resolution import checkouts
-from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import clients, parent_inputs
+from mlflow_dsver.text import error_line
 from mlflow_dsver.tracking.record_writer import PendingLink
 
-if TYPE_CHECKING:
-    from mlflow_dsver.checks.seal import SealReport
+RUN_END_GROUP = "mlflow_dsver.run_end"
 
 _logger = logging.getLogger(__name__)
 
 
 def overlaps_are_refused() -> bool:
-    """Whether files in two roles keep a run from starting, so that they must be looked for before."""
+    """Whether shared files keep a run from starting, so that they must be looked for before it does."""
     return _overlap_policy() == "raise"
 
 
-def say_overlaps(wanted: Mapping[str, PendingLink]) -> None:
-    """Warn of files that two roles share, or raise InvalidArgument, as the setting says. wanted: by role."""
+def check_overlaps(pending: Mapping[str, PendingLink]) -> None:
+    """Warn of files that two roles share, or raise InvalidArgument, as the setting says. pending: by role."""
     policy = _overlap_policy()
-    if policy == "off" or len(wanted) < 2:
+    if policy == "off" or len(pending) < 2:
         return
-    manifests = {role: each.manifest for role, each in wanted.items() if each.manifest is not None}
-    told = [str(overlap) for overlap in find_overlaps(manifests)]
-    if told and policy == "raise":
+    manifests = {role: each.manifest for role, each in pending.items() if each.manifest is not None}
+    overlaps = [str(overlap) for overlap in find_overlaps(manifests)]
+    if overlaps and policy == "raise":
         raise InvalidArgument(
-            "; ".join(told),
+            "; ".join(overlaps),
             expected="no file in two roles (MLFLOW_DSVER_OVERLAP=raise)",
             done="No run was started",
             tip="mlflow-dsver overlap --input ROLE=REFERENCE … lists them all",
         )
-    for text in told:
+    for text in overlaps:
         _logger.warning("%s", text)
 
 
-def seal_at_end(run_id: str) -> None:
-    """Look at the run's data again, as the setting says, and put on the run what was seen. Raises nothing."""
+def run_is_ending(run_id: str) -> None:
+    """Call what is registered for the end of a run. Raises nothing: training has ended well by now."""
     try:
-        policy = _chosen("SEAL", ("given", "off", "stat", "hash"))
-        report = None if policy == "off" else _sealed(run_id, policy)
-    except Exception as error:  # noqa: BLE001  (training has ended well, whatever went wrong here)
-        _logger.warning("run %s was not sealed: %s", run_id, one_line(error, 600))
-        return
-    for each in report.inputs if report is not None else ():
-        if each.same is not True:
-            _logger.warning("run %s, %s input: %s", run_id, each.role, each.text())
+        for callback in _callbacks():
+            callback(run_id)
+    except Exception as error:  # noqa: BLE001  (a callback may raise anything)
+        _logger.warning("run %s: a check at its end failed: %s", run_id, error_line(error, 600))
 
 
-def _sealed(run_id: str, policy: str) -> SealReport | None:
-    """The report, which is on the run; None when there was nothing to look at."""
-    if policy != "given":
-        from mlflow_dsver.checks.seal import seal
-
-        return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
-    links = {role: link for role, link in parent_inputs.of(run_id).items() if checkouts.folder_of(link.version.ref)}
-    if not links:
-        return None
-    from mlflow_dsver.checks.seal import look_at_given_out, seal_tags
-    from mlflow_dsver.tracking import async_logging
-
-    report = look_at_given_out(run_id, links)
-    if report.inputs:
-        try:
-            async_logging.say(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
-        except DsverError as error:
-            _logger.warning("run %s: what was seen of its data is not on it: %s", run_id, one_line(error, 600))
-    return report
+@cache
+def _callbacks() -> tuple[Callable[[str], object], ...]:
+    return tuple(point.load() for point in entry_points(group=RUN_END_GROUP))
 
 
 def _overlap_policy() -> str:
-    return _chosen("OVERLAP", ("warn", "raise", "off"))
-
-
-def _chosen(name: str, allowed: tuple[str, ...]) -> str:
-    """The setting; the first of those allowed when it is not set."""
-    value = settings.setting(name) or allowed[0]
-    if value not in allowed:
-        raise SettingsError(settings.PREFIX + name, expected=", ".join(allowed), got=ascii(value)[:40])
-    return value
+    return settings.choice("OVERLAP", ("warn", "raise", "off"))

@@ -27,13 +27,13 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
-from mlflow_dsver.lineage.links import dataset_filter
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.dataset_source import SOURCE_TYPE
+from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded_tasks
 from mlflow_dsver.tracking.addresses import shown_address
-from mlflow_dsver.tracking.source import SOURCE_TYPE
 
 PAGE = 1000
 """Runs or experiments asked for at a time."""

@@ -12,13 +12,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.links import MLflow, Pages
+from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import html
 from mlflow_dsver.lineage.render.report import report
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import Filter, Model, Run, Use
+from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.server import dataset_index, pages
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.history import runs_using

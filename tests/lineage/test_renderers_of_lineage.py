@@ -12,7 +12,7 @@ import pytest
 from lineage_samples import HOSTILE, history, hostile_runs, use
 
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.links import MLflow, Pages, dataset_filter, web_address
+from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import as_json, html, markdown, svg
 from mlflow_dsver.lineage.render.report import report
 from mlflow_dsver.lineage.render.views import (
@@ -31,6 +31,7 @@ from mlflow_dsver.lineage.render.views import (
 )
 from mlflow_dsver.model.manifests import Difference, FileEntry
 from mlflow_dsver.model.refs import parse
+from mlflow_dsver.record.mlflow_urls import MLflow, dataset_filter, web_address
 
 PAGES = Pages("/dsver", "/ajax-api/2.0/dsver")
 MLFLOW = MLflow("http://127.0.0.1:5000")

@@ -15,7 +15,8 @@ from tracking_fakes import version
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import CorruptObject, InvalidReference, NotFound
-from mlflow_dsver.tracking.source import MAX_JSON, DatasetVersionSource
+from mlflow_dsver.record.dataset_source import MAX_JSON
+from mlflow_dsver.tracking.source import DatasetVersionSource
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=50),

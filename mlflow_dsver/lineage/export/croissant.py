@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_dsver.lineage.export.bundle import RunRecord
-from mlflow_dsver.lineage.links import web_address
 from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.versions import Link, date_text
+from mlflow_dsver.record.mlflow_urls import web_address
 
 MOST_FILES = 5000
 """Files that are named one by one; a version with more is described as one set."""

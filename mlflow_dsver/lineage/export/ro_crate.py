@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_dsver.lineage.export.bundle import RunRecord
-from mlflow_dsver.lineage.links import web_address
 from mlflow_dsver.model.versions import Link, date_text
+from mlflow_dsver.record.mlflow_urls import web_address
 
 _PROCESS = "https://w3id.org/ro/wfrun/process/0.5"
 _STATUS = {

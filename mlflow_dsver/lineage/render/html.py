@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from mlflow_dsver.lineage.graph import TONES, Kind, NodeId, outline
-from mlflow_dsver.lineage.links import MLflow, Pages, filter_query, web_address
+from mlflow_dsver.lineage.links import Pages, filter_query
 from mlflow_dsver.lineage.render import svg
 from mlflow_dsver.lineage.render.report import Report
 from mlflow_dsver.lineage.render.views import (
@@ -32,6 +32,7 @@ from mlflow_dsver.lineage.render.views import (
     VersionPage,
 )
 from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import human_bytes, human_count, one_line
 
 if TYPE_CHECKING:
