@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
     from mlflow_dsver.providers.interface import Capability, Provider
     from mlflow_dsver.providers.registry import get_provider
-    from mlflow_dsver.tracking.api import attach, create_version, resolve, start_run, use
+    from mlflow_dsver.resolution.api import create_version, resolve
+    from mlflow_dsver.tracking.api import attach, start_run, use
     from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
     from mlflow_dsver.tracking.history import inputs_of, runs_using
@@ -73,7 +74,8 @@ _HOMES = {
     "mlflow_dsver.providers.registry": ["get_provider"],
     "mlflow_dsver.model.refs": ["DatasetRef", "parse"],
     "mlflow_dsver.tracking.autolink": ["autolink"],
-    "mlflow_dsver.tracking.api": ["attach", "create_version", "resolve", "start_run", "use"],
+    "mlflow_dsver.resolution.api": ["create_version", "resolve"],
+    "mlflow_dsver.tracking.api": ["attach", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.lineage.export.runs": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],

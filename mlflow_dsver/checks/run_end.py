@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.resolution import checkouts
+from mlflow_dsver.resolution import version_files
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import async_logging, clients, parent_inputs
 
@@ -41,7 +41,9 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
         from mlflow_dsver.checks.seal import seal
 
         return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
-    links = {role: link for role, link in parent_inputs.of(run_id).items() if checkouts.folder_of(link.version.ref)}
+    links = {
+        role: link for role, link in parent_inputs.of(run_id).items() if version_files.folder_of(link.version.ref)
+    }
     if not links:
         return None
     from mlflow_dsver.checks.seal import look_at_given_out, seal_tags

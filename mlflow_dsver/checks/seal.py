@@ -26,7 +26,7 @@ from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.schema import CHANGED_NOTE, key
-from mlflow_dsver.resolution import checkouts
+from mlflow_dsver.resolution import version_files
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import Tracking
@@ -107,7 +107,7 @@ def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = L
     wanted = [
         link
         for _, link in sorted(links.items())
-        if link.version.content_digest is not None and checkouts.folder_of(link.version.ref) is not None
+        if link.version.content_digest is not None and version_files.folder_of(link.version.ref) is not None
     ]
     late = f"not done within {seconds:g} seconds. Try: mlflow-dsver seal {run_id}"
     found = {link.role: SealedInput(link.role, link.version, link.grade, None, late) for link in wanted}
@@ -116,7 +116,7 @@ def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = L
     def work() -> None:
         for link in wanted:
             try:
-                given = checkouts.folder_of(link.version.ref)
+                given = version_files.folder_of(link.version.ref)
                 seen = _sealed(link, Depth.DEFAULT, UntilLate(deadline), given)
             except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and nobody waits here)
                 seen = replace(found[link.role], reason=one_line(f"{type(error).__name__}: {error}", 600))

@@ -25,7 +25,7 @@ from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import check_role, parse
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution.creation import create_once
-from mlflow_dsver.resolution.provider_call import Resolution, ask
+from mlflow_dsver.resolution.resolver import Resolution, ask
 from mlflow_dsver.text import one_line
 
 CANNOT_RUN, NOT_THERE = 126, 127

@@ -16,7 +16,7 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution import resolution_cache
-from mlflow_dsver.resolution.provider_call import once
+from mlflow_dsver.resolution.ranks import once_per_job
 from mlflow_dsver.text import one_line
 
 WAIT_SECONDS = 3600.0
@@ -50,7 +50,7 @@ def create(new: NewVersion) -> DatasetVersion:
 
 def create_once(new: NewVersion) -> DatasetVersion:
     """The same; of the ranks of a job on this host one makes the version, and all have it."""
-    return once(str(new.dataset), lambda: create(new), f"create {new}", WAIT_SECONDS)
+    return once_per_job(str(new.dataset), lambda: create(new), f"create {new}", WAIT_SECONDS)
 
 
 def options_of(provider: Provider) -> dict[str, type]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlflow_dsver import settings
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.resolution import resolution_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +90,9 @@ def _texts(*names: str) -> list[str]:
 def _number(name: str) -> int | None:
     text = settings.text(name) or ""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def once_per_job(text: str, work: Callable[[], DatasetVersion], job: str, wait: float) -> DatasetVersion:
+    """The result of `work`, which one rank of a job on this host does for all of them; see `resolve_once`."""
+    rank = current()
+    return work() if rank is None else resolution_cache.resolve_once(text, f"{rank.job} {job}".rstrip(), work, wait)

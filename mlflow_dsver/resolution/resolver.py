@@ -14,17 +14,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, at_latest
+from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
 from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link
+from mlflow_dsver.providers.http.bounded import within
+from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.resolution import inputs, resolution_cache
+from mlflow_dsver.resolution import inputs, ranks, resolution_cache
 from mlflow_dsver.resolution.creation import create_once
-from mlflow_dsver.resolution.provider_call import Resolution, ask
 from mlflow_dsver.resolution.version_files import RefLike, as_written
 
 KEEP = 60.0
@@ -169,3 +172,72 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+
+
+# Asks a provider what a reference means, for a run or for the launcher of one: one question, one answer for a job
+
+
+UNREACHABLE = (ProviderUnavailable, RateLimited)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a reference means.
+
+    offline: the provider did not say so now. since: when it did say so; None for now, or when that is not known.
+    unreached: why it could not be asked; None when it could.
+    """
+
+    version: DatasetVersion
+    offline: bool = False
+    since: datetime | None = None
+    unreached: DsverError | None = None
+
+
+def time_for_asking() -> Deadline:
+    """A deadline for what a run asks providers before it starts, beginning now."""
+    return Deadline(settings.provider_timeout())
+
+
+def ask(text: str, *, offline: bool, job: str = "", until: Deadline | None = None) -> Resolution:
+    """What a reference means by its provider. offline: its last known answer will do when it cannot be reached.
+
+    job: told apart from other questions of the same rank's job. until: shared by the questions of one run; None
+    gives this one the whole time. Raises the provider's errors.
+    """
+    ref, until = parse(text), until or time_for_asking()
+    provider = get_provider(ref.provider)
+    try:
+        version = ranks.once_per_job(text, lambda: in_time(provider, ref, provider.resolve, until), job, until.left())
+    except UNREACHABLE as error:
+        last = resolution_cache.kept(text, None) if offline else None
+        if last is None:
+            raise
+        return Resolution(last.version, offline=True, since=last.when, unreached=error)
+    if provider.remote:
+        resolution_cache.keep(text, version)
+    return Resolution(version)
+
+
+def in_time(
+    provider: Provider, ref: DatasetRef, question: Callable[[DatasetRef], DatasetVersion], until: Deadline
+) -> DatasetVersion:
+    """The provider's answer about a reference. Raises its errors, and ProviderUnavailable when none comes in time."""
+    if not provider.remote:
+        return question(ref)
+
+    def work() -> DatasetVersion:
+        with at_latest(until):
+            return question(ref)
+
+    try:
+        return within(until, work)
+    except DeadlineExceeded as error:
+        raise ProviderUnavailable(
+            f"no answer within {until.seconds:g} seconds",
+            provider=provider.name,
+            operation="resolve",
+            reference=ref,
+            done="Gave up waiting",
+            tip="again later, or MLFLOW_DSVER_PROVIDER_TIMEOUT to wait longer",
+        ) from error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
+from mlflow_dsver import settings
 from mlflow_dsver.errors import CorruptObject, InvalidReference
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.resolution import checkouts
 
 RefLike = str | DatasetRef | DatasetVersion
 """A reference as text or parsed, or a version that was resolved before."""
@@ -70,7 +71,7 @@ def path_of(version: DatasetVersion, folder: Path | None = None) -> Path:
     provider = get_provider(version.ref.provider)
     if folder is None:
         found = provider.path(version)
-        checkouts.note(version.ref, found)
+        note(version.ref, found)
         return found
     provider.materialise(version, folder)
     return folder
@@ -95,3 +96,26 @@ def files_of(reference: str, content_digest: str | None, folder: Path | None = N
             done="No files were handed out",
         )
     return path_of(version, folder)
+
+
+# Which folders this process was given for which versions, so that they are looked at again when the run ends
+
+
+REMEMBERED = 1_000
+"""Versions whose folder is remembered at most; the oldest go first."""
+
+_folders: OrderedDict[DatasetRef, tuple[Path, Path]] = OrderedDict()
+
+
+def note(version: DatasetRef, folder: Path) -> None:
+    """The folder was given out as the files of that version."""
+    _folders[version] = (settings.home(), folder)
+    _folders.move_to_end(version)
+    while len(_folders) > REMEMBERED:
+        _folders.popitem(last=False)
+
+
+def folder_of(version: DatasetRef) -> Path | None:
+    """The folder that was given out last for a version; None when none was, or from another home of the store."""
+    home, folder = _folders.get(version, (None, None))
+    return folder if home == settings.home() else None

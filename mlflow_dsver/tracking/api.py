@@ -11,9 +11,8 @@ errors under all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import mlflow
@@ -21,12 +20,10 @@ from mlflow import MlflowClient
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument
-from mlflow_dsver.model.new_versions import NewVersion
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import reader
-from mlflow_dsver.resolution import ranks, resolver
-from mlflow_dsver.resolution.creation import create
+from mlflow_dsver.resolution import ranks
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written
 from mlflow_dsver.tracking import (
     async_logging,
@@ -42,8 +39,6 @@ from mlflow_dsver.tracking.autolog_patch import suppress_autolink
 from mlflow_dsver.tracking.linked_dataset import LinkedDataset
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.source import RUN_TO_RESUME
-
-__all__ = ["attach", "create_version", "resolve", "start_run", "use"]
 
 ATTACHED_LATER = "attached later"
 
@@ -139,16 +134,6 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
 
 
-def resolve(ref: RefLike) -> DatasetVersion:
-    """The version that a reference means now; a version is handed back as it is. Nothing is linked.
-
-    Below `mlflow-dsver run` the same words mean what they mean to all its processes, and among the ranks of a job
-    what they meant to the first that asked. `get_provider(…).resolve(…)` asks in any case. Raises InvalidReference,
-    UnknownProvider, NotFound and the provider's other errors.
-    """
-    return resolver.answer(ref).version
-
-
 def link_started(
     client: MlflowClient, info: Any, plan: ResolvedInputs, *, background: bool | None = None
 ) -> Recording:
@@ -192,30 +177,6 @@ def _datasets(plan: ResolvedInputs, recording: Recording | None) -> dict[str, Li
         else LinkedDataset(role, as_written(ref), None, failed[role])
         for role, ref in plan.asked.items()
     }
-
-
-def create_version(
-    ref: RefLike,
-    folder: str | Path | None = None,
-    *,
-    message: str | None = None,
-    tags: str | Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
-    reference: bool = False,
-    **options: str | int | bool,
-) -> DatasetVersion:
-    """Make a version of a folder's content, whole or not at all.
-
-    ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
-    tags, metadata: kept with the version; one text of tags is separated by commas. reference: record what the files
-    are and leave the bytes where they lie; such a version proves less. options: what the provider's own `create`
-    takes beside these, such as `commit=False` for Paperspace. Content that the dataset has already gives the same
-    version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
-    """
-    dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
-    made = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
-    resolver.forget(made.ref)
-    return made
 
 
 def policy_of(on_error: settings.OnError | None) -> settings.OnError:

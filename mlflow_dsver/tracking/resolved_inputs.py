@@ -24,7 +24,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import reader
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution import lock_file, resolver
-from mlflow_dsver.resolution.provider_call import Resolution, in_time, time_for_asking
+from mlflow_dsver.resolution.resolver import Resolution, in_time, time_for_asking
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, input_of, manifest_of
 from mlflow_dsver.tracking import bounded_tasks, parent_inputs, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink

@@ -12,8 +12,8 @@ from mlflow_dsver.errors import ProviderUnavailable
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
-from mlflow_dsver.resolution import provider_call
-from mlflow_dsver.resolution.provider_call import ask, in_time
+from mlflow_dsver.resolution import resolver
+from mlflow_dsver.resolution.resolver import ask, in_time
 
 OVER = Deadline(0.0)
 REF = parse("slow://cats@v1")
@@ -41,7 +41,7 @@ class Slow(Provider):
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     made = Slow()
-    monkeypatch.setattr(provider_call, "get_provider", lambda _: made)
+    monkeypatch.setattr(resolver, "get_provider", lambda _: made)
     yield made
     made.ready.set()
 
