@@ -249,7 +249,7 @@ class TestChanging:
     ) -> None:
         """Also where dates tell nothing, as on a file system that keeps none."""
         fill(tmp_path, {"b": b"A" * size})
-        monkeypatch.setattr(read_parallel, "stamp", lambda _status: b"always the same")
+        monkeypatch.setattr(parallel_reading, "stamp", lambda _status: b"always the same")
         for wrong in (-1, 1):
             real = os.fstat
 

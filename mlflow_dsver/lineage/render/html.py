@@ -120,7 +120,7 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("mlflow_dsver.lineage"),
+        loader=PackageLoader("mlflow_dsver.lineage.render"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_harmless,
