@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
-from mlflow_dsver.content.gc_paused import gc_paused
 from mlflow_dsver.model.manifests import (
     DIGEST_PREFIX,
     MAX_LINE,
@@ -26,6 +25,7 @@ from mlflow_dsver.model.manifests import (
     InvalidManifest,
     ManifestLimits,
     check_path,
+    gc_paused,
     renamings,
 )
 

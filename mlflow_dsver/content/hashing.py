@@ -22,7 +22,6 @@ from typing import Any
 
 from mlflow_dsver._version import __version__
 from mlflow_dsver.content.dirty_pages import RECENT, DirtyPages, flush_many, trusted_device
-from mlflow_dsver.content.gc_paused import gc_paused
 from mlflow_dsver.content.open_folder import OpenFolder, opened
 from mlflow_dsver.content.parallel_reading import LARGE, OnFile, Reader, Todo, read_parallel
 from mlflow_dsver.content.patterns import Rules, Selection, select
@@ -30,7 +29,7 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import Row, StatCache, stamp
 from mlflow_dsver.content.walk import Found, PassedOver, walk_selected
 from mlflow_dsver.errors import ContentError
-from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest, gc_paused
 from mlflow_dsver.os_names import text_of
 from mlflow_dsver.text import one_line
 

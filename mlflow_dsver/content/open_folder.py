@@ -1,30 +1,79 @@
-"""A folder that is held on to while it is hashed, wherever its path leads meanwhile.
+"""A folder that is kept open while it is read, and the errors that are collected meanwhile.
 
-Deployments switch a symbolic link, `current`, from one folder to another. Whoever opens files by that path gets some
-of each. So the folder is opened once, and everything below is opened relative to its descriptor; links to folders
-inside it are remembered and looked at again at the end.
+Deployments switch a symbolic link such as `current` from one folder to another. Whoever opens files by that path gets
+some of each. So the folder is opened once and everything below it is opened relative to its descriptor; links to
+folders inside it are checked again at the end.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 from mlflow_dsver.content.stat_cache import stamp
-from mlflow_dsver.content.walk_errors import WalkErrors, reason
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.model.refs import nearest
 from mlflow_dsver.os_names import os_text
 from mlflow_dsver.text import one_line
 
 MOVED = "replaced while the folder was read"
+MAX_NAMED = 1000
+"""Paths in `ContentError.paths` at most; the message names the first few and the total."""
+
+_SHOWN = 5
 _NEIGHBOURS = 1000  # folders that are looked through for one with nearly the same name
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 _Identity = tuple[int, int]
+_REASONS = {
+    errno.EACCES: "no permission to read it",
+    errno.EPERM: "no permission to read it",
+    errno.ELOOP: "a symbolic link that leads round in a circle",
+    errno.ENOENT: "removed while the folder was read",
+    errno.ENOTDIR: "replaced while the folder was read",
+}
+
+
+class WalkErrors:
+    """Gathers paths and reasons, from several threads, and becomes one ContentError."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reasons: list[tuple[str, str]] = []
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, path: str, reason: str) -> None:
+        """Note a path and what is wrong with it."""
+        with self._lock:
+            self._count += 1
+            if len(self._reasons) < MAX_NAMED:
+                self._reasons.append((path, reason))
+
+    def raise_any(self, folder: object) -> None:
+        """Raise ContentError when there is something to tell."""
+        if not self:
+            return
+        reasons = sorted(self._reasons)
+        told = ", ".join(f"'{one_line(path)}' ({reason})" for path, reason in reasons[:_SHOWN])
+        more = f" and {self._count - _SHOWN:,} more" if self._count > _SHOWN else ""
+        raise ContentError(
+            f"{one_line(folder)} cannot be read faithfully: {told}{more}",
+            paths=tuple(path for path, _ in reasons),
+            tip="mend what is named, or leave it out by a pattern (.dsverignore, or exclude)",
+        )
+
+
+def reason(error: OSError) -> str:
+    """Why a file could not be opened or read, in a few words."""
+    return _REASONS.get(error.errno or 0) or one_line(error.strerror or error, 80)
 
 
 class OpenFolder:

@@ -22,9 +22,9 @@ from threading import Event
 from blake3 import blake3
 
 from mlflow_dsver.content.dirty_pages import DirtyPages
+from mlflow_dsver.content.open_folder import WalkErrors, reason
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import is_young, stamp
-from mlflow_dsver.content.walk_errors import WalkErrors, reason
 from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.os_names import os_text
 

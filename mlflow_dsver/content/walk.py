@@ -27,9 +27,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from mlflow_dsver.content.open_folder import MOVED, OpenFolder, opened
+from mlflow_dsver.content.open_folder import MOVED, OpenFolder, WalkErrors, opened, reason
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
-from mlflow_dsver.content.walk_errors import WalkErrors, reason
 from mlflow_dsver.os_names import os_text, text_of
 
 __all__ = ["Found", "Rules", "walk", "walk_selected"]

@@ -9,12 +9,14 @@ doubles and wrong types are refused.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from typing import IO, Any, NamedTuple
@@ -40,6 +42,22 @@ class FileEntry(NamedTuple):
     def line(self) -> str:
         """The line of this file in a manifest, newline included."""
         return f'{{"path":{encode_basestring(self.path)},"bytes":{self.bytes},"digest":"{self.digest}"}}\n'
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Disable the cyclic garbage collector, for all threads, while millions of entries are created in the block.
+
+    Entries have no reference cycles. With MLflow loaded, each collection visits hundreds of thousands of objects,
+    which doubled the time of hashing or comparing large folders. Not for blocks that wait.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class InvalidManifest(ValueError):

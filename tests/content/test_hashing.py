@@ -194,7 +194,7 @@ class TestRefused:
             f"import os, sys; sys.path[:0] = {sys.path!r}\n"
             "from pathlib import Path\n"
             "from mlflow_dsver.content.hashing import hash_folder; from mlflow_dsver.errors import ContentError\n"
-            "import mlflow_dsver.content.walk_errors, blake3\n"
+            "import mlflow_dsver.content.open_folder, blake3\n"
             f"os.chdir({str(reachable)!r}); os.geteuid() or os.seteuid(65534)\n"
             "try: hash_folder(Path('.'))\n"
             "except ContentError as error: print(error.paths, error)\n"

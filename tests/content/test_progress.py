@@ -100,7 +100,7 @@ def test_several_threads_lose_no_count() -> None:
     from rich.console import Console
     from rich.progress import Progress as Display
 
-    from mlflow_dsver.content.progress_bar import ProgressBar
+    from mlflow_dsver.content.progress import ProgressBar
 
     with Path(os.devnull).open("w") as nowhere:
         bar = ProgressBar(Display(console=Console(file=nowhere), auto_refresh=False), "label")
