@@ -1,11 +1,9 @@
-"""Answers of providers, kept on this host: for a stated short time, for when a provider is away, and for one job.
+"""Versions that providers resolved, cached on this host: for a short time, for offline use, and for one job.
 
-An answer is found by what was asked and by where: the store's folder, the user, and what the provider says its
-answers depend on (`Provider.cache_key`: address, account, key), so that an emulator's answer is never taken for the
-vendor's. Of those only one hash is kept, together with the words of the question, so no key can be read from a file
-or its name. What is missing, corrupt, foreign or cannot be written
-is as if it were not there; no file here is ever the reason for an error. Files are small, readable by their owner
-alone, not flushed to the disk, and bounded in number and age.
+An entry is found by the reference and by where it was resolved: the store's folder, the user, and the provider's
+`cache_key` (address, account, key), so that an emulator's resolution is never taken for the vendor's. Only a hash of
+those is written, so no key can be read from a file or its name. Unreadable entries are ignored, and no file here is
+ever the reason for an error.
 """
 
 from __future__ import annotations
@@ -20,28 +18,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder
-from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.content.file_cache import FileCache
+from mlflow_dsver.content.file_locks import unlock, wait_for_lock
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, date_text, date_value, now
 from mlflow_dsver.providers.registry import get_provider
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 JOB_SECONDS = 600.0
-"""How long an answer is good for all processes of one job."""
+"""How long a resolution is valid for all processes of one job."""
 
 MAX_FILES, MAX_AGE_SECONDS, MAX_BYTES = 2000, 30 * 86_400.0, 1 << 20
 _JOB = "job-"
-_POLL, _WRITING = 0.02, 5.0
+_PUBLISH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResolution:
-    """An answer of a provider: what was asked for, which version that was, and when it was so."""
+    """A provider's resolution: the reference as requested, the version, and when the provider resolved it."""
 
     requested: str
     version: DatasetVersion
@@ -49,120 +42,90 @@ class CachedResolution:
 
 
 def keep(requested: str, version: DatasetVersion) -> None:
-    """Keep an answer that the provider gave just now. Raises InvalidReference for words that are no reference."""
+    """Cache what the provider has just resolved. Raises InvalidReference for text that is no reference."""
     key = _key(requested)
     if key is not None:
-        _write(_folder() / f"{key}.json", requested, version)
+        _write(f"{key}.json", requested, version)
 
 
 def kept(requested: str, seconds: float | None) -> CachedResolution | None:
-    """The answer kept for these words, if it is at most so many seconds old; None for any age. Never one from later.
+    """The cached resolution of a reference, if it is at most so many seconds old; None for any age.
 
-    Raises InvalidReference for words that are no reference.
+    An entry with a time in the future is ignored. Raises InvalidReference for text that is no reference.
     """
     key = _key(requested)
-    return None if key is None else _read(_folder() / f"{key}.json", requested, seconds)
+    return None if key is None else _read(f"{key}.json", requested, seconds)
 
 
 def forget(dataset: DatasetRef) -> None:
-    """Drop what is kept for moving selectors of a dataset, because this host just made or changed a version of it.
+    """Remove the entries of a dataset's moving selectors, because this host has just created or changed a version.
 
-    Answers for one version's own id stay, and those of a job, which is one for all its processes.
+    Entries of a version's own id stay, and those of a job, which are the same for all its processes.
     """
-    name = str(dataset.at(None)).encode()
-    for path in _files(".json"):
-        content = b"" if path.name.startswith(_JOB) else _content(path)
-        found = _parsed(content) if name in content else None
+    cache, searched = _cache(), str(dataset.at(None)).encode()
+    for name in cache.names():
+        content = cache.get(name) if name.endswith(".json") and not name.startswith(_JOB) else None
+        found = _parsed(content) if content and searched in content else None
         if found is None or dataset.at(None) not in (
             each.at(None) for each in (parse(found.requested), found.version.ref)
         ):
             continue
         if parse(found.requested).selector != found.version.ref.selector:
-            with suppress(OSError):
-                path.unlink()
+            cache.remove(name)
 
 
 def resolve_once(requested: str, job: str, ask: Callable[[], DatasetVersion], wait: float) -> DatasetVersion:
-    """One answer for all processes of a job on this host: one of them asks, the others take what it got.
+    """One resolution for all processes of a job on this host: one of them asks, the others use its result.
 
-    job: the same text in all of them. ask: gives the version or raises, which its caller then gets; the next in line
-    asks for itself, as it does when the asker dies. wait: seconds after which a process asks for itself; even then
-    all of them take the answer that came first. An answer is good for 600 seconds. Where files cannot be written or
+    job: the same text in all of them. ask: gives the version or raises, which only its caller sees; the next in line
+    asks then, as it does when the first dies. wait: seconds after which a process asks for itself; even then all of
+    them use the resolution that was published first. It is valid for 600 seconds. Where files cannot be written or
     locked, each process asks for itself. Raises InvalidReference, and whatever `ask` raises.
     """
-    path = _folder() / f"{_JOB}{_key(requested, job)}.json"
-    found = _read(path, requested, JOB_SECONDS)
+    name = f"{_JOB}{_key(requested, job)}.json"
+    found = _read(name, requested, JOB_SECONDS)
     if found is not None:
         return found.version
-    with _locked(path.with_suffix(".asking"), wait):
-        found = _read(path, requested, JOB_SECONDS)
-        return found.version if found is not None else _published(path, requested, ask())
+    with _locked(name.replace(".json", ".asking"), wait):
+        found = _read(name, requested, JOB_SECONDS)
+        return found.version if found is not None else _published(name, requested, ask())
 
 
-def _published(path: Path, requested: str, version: DatasetVersion) -> DatasetVersion:
-    """The answer of the job: this one, unless somebody whose wait was over was first."""
-    with _locked(path.with_suffix(".writing"), _WRITING):
-        found = _read(path, requested, JOB_SECONDS)
+def _published(name: str, requested: str, version: DatasetVersion) -> DatasetVersion:
+    """The job's resolution: this one, unless a process whose wait was over was first."""
+    with _locked(name.replace(".json", ".writing"), _PUBLISH_SECONDS):
+        found = _read(name, requested, JOB_SECONDS)
         if found is not None:
             return found.version
-        _write(path, requested, version)
+        _write(name, requested, version)
         return version
 
 
 @contextmanager
-def _locked(path: Path, seconds: float) -> Iterator[None]:
-    """The kernel's lock on a file, released however the process ends; after so many seconds, go on without it."""
-    descriptor = _opened(path)
-    if descriptor is None:
+def _locked(name: str, seconds: float) -> Iterator[None]:
+    """Hold a lock file in the block; without it where it cannot be had within so many seconds, or at all."""
+    descriptor, have = None, False
+    try:
+        with suppress(OSError):
+            folder = _folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.utime(descriptor)  # in use, so that it is not pruned
+            have = wait_for_lock(descriptor, seconds)
         yield
-        return
-    try:
-        deadline, have = Deadline(seconds), False
-        while not (have := _try_lock(descriptor)) and deadline.left() > 0:
-            deadline.sleep(_POLL)
-        try:
-            yield
-        finally:
-            if have:
-                with suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have the descriptor as well
     finally:
-        os.close(descriptor)
-
-
-def _opened(path: Path) -> int | None:
-    if not hasattr(fcntl, "flock"):
-        return None
-    try:
-        make_folder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    with suppress(OSError):
-        os.utime(descriptor)  # in use, so not old
-    return descriptor
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours now; a file system without locks gives it to everybody."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+        if descriptor is not None:
+            if have:
+                unlock(descriptor)
+            os.close(descriptor)
 
 
 def _folder() -> Path:
     return settings.home() / "cache" / "answers"
 
 
-def _files(suffix: str = "") -> list[Path]:
-    try:
-        return [path for path in _folder().iterdir() if path.name.endswith(suffix)]
-    except OSError:
-        return []
+def _cache() -> FileCache:
+    return FileCache(_folder(), max_files=MAX_FILES, max_file_bytes=MAX_BYTES, max_age=MAX_AGE_SECONDS)
 
 
 def _key(requested: str, job: str = "") -> str | None:
@@ -194,25 +157,17 @@ def _spelled_out(requested: str) -> DatasetRef:
     return ref.at(ref.selector or LATEST)
 
 
-def _read(path: Path, requested: str, seconds: float | None) -> CachedResolution | None:
-    found = _parsed(_content(path))
+def _read(name: str, requested: str, seconds: float | None) -> CachedResolution | None:
+    found = _parsed(_cache().get(name))
     if found is None or _spelled_out(found.requested) != _spelled_out(requested) or found.when > (time := now()):
         return None
     return found if seconds is None or time - found.when <= timedelta(seconds=seconds) else None
 
 
-def _content(path: Path) -> bytes:
+def _parsed(content: bytes | None) -> CachedResolution | None:
+    """What a file says; None for one that is missing, damaged, of another schema or not ours."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError:
-        return b""
-
-
-def _parsed(content: bytes) -> CachedResolution | None:
-    """What a file says; None for one that is not ours: cut, changed, of another schema or too large."""
-    try:
-        data = json.loads(content[: MAX_BYTES + 1])
+        data = json.loads(content or b"")
         when = date_value(data["when"])
         version = DatasetVersion.from_json(data["version"])
         version.to_json()  # its parts have the right kinds
@@ -223,7 +178,7 @@ def _parsed(content: bytes) -> CachedResolution | None:
         return None
 
 
-def _write(path: Path, requested: str, version: DatasetVersion) -> None:
+def _write(name: str, requested: str, version: DatasetVersion) -> None:
     ref = parse(requested)
     data = {
         "schema": 1,
@@ -232,28 +187,5 @@ def _write(path: Path, requested: str, version: DatasetVersion) -> None:
         "when": date_text(now()),
         "version": version.to_json(),
     }
-    try:
-        content = json.dumps(data).encode()
-        if len(content) > MAX_BYTES:
-            return
-        if not path.exists():
-            make_folder(path.parent)
-            _prune()
-        with atomic_write(path, mode=0o600, durable=False) as stream:
-            stream.write(content)
-    except (OSError, ValueError, TypeError, RecursionError):
-        return
-
-
-def _prune() -> None:
-    """Make room for a new file: nothing older than 30 days, and at most 2,000 files, the oldest going first."""
-    dated = []
-    for path in _files():
-        with suppress(OSError):
-            dated.append((path.stat().st_mtime, path))
-    dated.sort(reverse=True)
-    oldest = now().timestamp() - MAX_AGE_SECONDS
-    for number, (when, path) in enumerate(dated):
-        if when < oldest or number >= MAX_FILES - 1:
-            with suppress(OSError):
-                path.unlink()
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        _cache().put(name, json.dumps(data).encode())

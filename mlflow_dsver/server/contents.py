@@ -8,22 +8,23 @@ digest gives nobody anything. How much is read is bounded (see `bounds`), since 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
 
 from mlflow_dsver import settings
 from mlflow_dsver.checks.manifest_stream import ManifestStream, TooManyDifferences, diff_streams, parse_line
+from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.lineage.render.views import DiffPage, Hit, SearchPage
 from mlflow_dsver.model.manifests import InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import version_of
-from mlflow_dsver.server import dataset_index, manifest_cache
+from mlflow_dsver.server import dataset_index
 from mlflow_dsver.server.bounds import LISTING, TooLarge, until
 from mlflow_dsver.server.dataset_index import DatasetIndex
 from mlflow_dsver.server.rest_client import RestClient
@@ -38,6 +39,8 @@ MOST_DIFFERENCES = 100_000
 """Files that differ, up to which a page compares two versions."""
 MAX_KEPT = 1 << 30
 """Bytes of compressed manifests that are kept on the server's disk, in the folder `cache/manifests`."""
+MAX_FILES = 10_000
+"""Files in that folder at most, so that listing it takes milliseconds."""
 
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
 
@@ -61,9 +64,7 @@ def manifest_of(visitor: RestClient, ref: DatasetRef, deadline: Deadline) -> byt
             except TooLarge:
                 continue
             if content is not None and _is(content, use.content_digest, deadline):
-                manifest_cache.put(
-                    _folder(), _key(visitor, run.experiment_id, use.content_digest), content, limit=MAX_KEPT
-                )
+                _cache().put(_file_name(visitor, run.experiment_id, use.content_digest), content)
                 return content
     return None
 
@@ -141,12 +142,13 @@ def _kept(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
     """The manifest that was read before for a run of that experiment, which the visitor may read."""
     if experiment_id not in visitor.experiments:
         return None
-    return manifest_cache.get(_folder(), _key(visitor, experiment_id, digest))
+    return _cache().get(_file_name(visitor, experiment_id, digest), mark_used=True)
 
 
-def _folder() -> Path:
-    return settings.home() / "cache" / "manifests"
+def _cache() -> FileCache:
+    return FileCache(settings.home() / "cache" / "manifests", max_files=MAX_FILES, max_bytes=MAX_KEPT)
 
 
-def _key(visitor: RestClient, experiment_id: str, digest: str) -> str:
-    return json.dumps([dataset_index.store_address(), experiment_id, visitor.experiments[experiment_id], digest])
+def _file_name(visitor: RestClient, experiment_id: str, digest: str) -> str:
+    key = json.dumps([dataset_index.store_address(), experiment_id, visitor.experiments[experiment_id], digest])
+    return f"{hashlib.sha256(key.encode()).hexdigest()}.jsonl.gz"

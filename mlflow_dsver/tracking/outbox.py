@@ -24,15 +24,11 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write, make_folder, sync_folder
+from mlflow_dsver.content.file_locks import try_lock, unlock
 from mlflow_dsver.model.versions import Link, date_text, date_value
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.addresses import address
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 SCHEMA = 1
 MAX_BYTES = 256 << 20
@@ -328,23 +324,17 @@ def _take(path: Path) -> int | None:
 def _lock(descriptor: int) -> bool:
     """Whether the lock is ours now; also True where there are no locks."""
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor)
     except OSError as error:  # ENOLCK, EOPNOTSUPP: a network file system
         _logger.debug("journal: no lock: %s", error)
-    return True
+        return True
 
 
 def _unlock(descriptor: int) -> None:
-    """Close a descriptor and let go of its lock, even where a forked child has the descriptor as well."""
+    """Release the lock and close the descriptor."""
     _held.discard(descriptor)
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    except OSError as error:
-        _logger.debug("journal: no lock: %s", error)
+        unlock(descriptor)
     finally:
         os.close(descriptor)
 

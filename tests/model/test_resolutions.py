@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dsver.content import file_locks
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, date_text, date_value
 from mlflow_dsver.providers.interface import Provider
@@ -341,6 +342,6 @@ def test_the_answer_of_a_job_is_good_for_ten_minutes_and_not_forgotten(
 
 
 def test_without_locks_each_asks_that_finds_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution_cache, "fcntl", None)
+    monkeypatch.setattr(file_locks, "fcntl", None)
     assert resolve_once(ASKED, "job 1", lambda: ONE, 1.0) == ONE
     assert resolve_once(ASKED, "job 1", lambda: TWO, 1.0) == ONE

@@ -216,7 +216,7 @@ def test_death_gives_an_entry_free(folder):
     """kill -9, which runs nothing; while the process lives, nobody else gets its entry."""
     script = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
-        "from test_journal import entry\n"
+        "from test_outbox import entry\n"
         "from mlflow_dsver.tracking.outbox import put\n"
         "ticket = put(entry()); print('held', flush=True); sys.stdin.read()\n"
     )

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.content.file_locks import has_locks, try_lock
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import EVERYTHING, IGNORE_FILE
 from mlflow_dsver.content.progress import SILENT, Progress
@@ -273,12 +274,9 @@ def _open_lock(view: Path) -> int | None:
 def _lock(descriptor: int, *, exclusive: bool) -> bool | None:
     """Whether the lock could be had at once; None where the file system has no locks."""
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor, exclusive=exclusive)
     except OSError:
         return None
-    return True
 
 
 def _mark(view: Path) -> bool:
@@ -288,7 +286,7 @@ def _mark(view: Path) -> bool:
     """
     if view in _held:
         return view.is_dir()
-    descriptor = _open_lock(view) if fcntl is not None else None
+    descriptor = _open_lock(view) if has_locks() else None
     if descriptor is None:
         return view.is_dir()
     had = _lock(descriptor, exclusive=False)

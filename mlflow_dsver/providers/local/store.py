@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import re
 import secrets
 import shutil
@@ -31,7 +30,7 @@ from pathlib import Path
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write, make_folder
-from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.content.file_locks import has_locks, unlock, wait_for_lock
 from mlflow_dsver.errors import StoreError
 
 try:
@@ -178,44 +177,26 @@ def locked(path: Path, *, exclusive: bool, seconds: float | None = None, create:
 
     seconds: to wait for others at most; None for LOCK_SECONDS. Raises StoreError when it cannot be had then, or ever.
     """
-    if fcntl is None:
+    if not has_locks():
         raise StoreError("the local store needs the file locks of Linux or macOS", got=f"the system {os.name!r}")
     flags = (os.O_RDWR | os.O_APPEND if exclusive else os.O_RDONLY) | (os.O_CREAT if create else 0)
+    seconds = LOCK_SECONDS if seconds is None else seconds
     with meanings(f"the lock {path} cannot be had"):
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)  # a pipe would block
     try:
         with meanings(f"the lock {path} cannot be had"):
-            _wait_for_lock(
-                descriptor,
-                fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH,
-                path,
-                LOCK_SECONDS if seconds is None else seconds,
-            )
-        try:
-            yield descriptor
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have the descriptor as well
-    finally:
-        os.close(descriptor)
-
-
-def _wait_for_lock(descriptor: int, kind: int, path: Path, seconds: float) -> None:
-    deadline = Deadline(seconds)
-    wait = 0.001
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if deadline.left() <= 0:
+            if not wait_for_lock(descriptor, seconds, exclusive=exclusive):
                 raise StoreError(
                     f"others have held {path} for {seconds:g} seconds",
                     done="Nothing was changed",
                     tip="again when they are done; `fuser` or `lsof` on that file shows them",
-                ) from None
-            deadline.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311  (spreads waiters, guards nothing)
-            wait = min(wait * 1.5, 0.05)
-        else:
-            return
+                )
+        try:
+            yield descriptor
+        finally:
+            unlock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dsver.content import file_locks
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.providers.local import LocalProvider, Store, log
@@ -151,7 +152,7 @@ def test_a_system_without_locks_is_told_so(
     local: LocalProvider, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On Windows the local store says that it cannot work, instead of working without locks."""
-    monkeypatch.setattr(store_module, "fcntl", None)
+    monkeypatch.setattr(file_locks, "fcntl", None)
     with pytest.raises(StoreError, match="Linux or macOS"):
         local.create("digits", folder)
 
@@ -164,7 +165,7 @@ def test_a_file_system_without_locks_is_told_so(
     def no_locks(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(store_module.fcntl, "flock", no_locks)
+    monkeypatch.setattr(file_locks.fcntl, "flock", no_locks)
     with pytest.raises(StoreError, match="No locks available"):
         local.create("digits", folder)
 
