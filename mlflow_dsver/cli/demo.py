@@ -36,8 +36,20 @@ def demo(folder: Path) -> None:
 
     place = Place(folder.absolute())
     sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", "mlflow_dsver.demo", str(place.folder)]
+    command = [sys.executable, "-P", "-m", "mlflow_dsver.cli.demo", str(place.folder)]
     os.execve(sys.executable, command, settings.child_environment(**place.variables()))  # noqa: S606
 
 
 COMMANDS = (demo,)
+
+
+def _in_its_own_process() -> None:
+    """`python -m mlflow_dsver.cli.demo FOLDER`: the demo itself, with its own settings in the environment."""
+    from mlflow_dsver.cli.failures import guarded
+    from mlflow_dsver.demo.story import Place, tell
+
+    sys.exit(guarded(lambda: tell(Place(Path(sys.argv[1])))))
+
+
+if __name__ == "__main__":
+    _in_its_own_process()

@@ -1,14 +1,31 @@
-"""Exceptions of Python, MLflow and databases that ordinary circumstances cause, as one line that says what to do.
+"""From an exception to one line on standard error and an exit code, for every command.
 
-What is not listed here is a mistake of this package, and is told as one.
+Exceptions of Python, MLflow and databases that ordinary circumstances cause say what to do; what is not listed here
+is reported as a mistake of this package.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
 
-from mlflow_dsver.text import one_line
+import click
+
+from mlflow_dsver import settings
+from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
+from mlflow_dsver.errors import DsverError
+from mlflow_dsver.secrets import redacted
+from mlflow_dsver.text import error_line, one_line
+
+COULD_NOT = 3
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -67,3 +84,54 @@ def _raised_by(error: BaseException) -> str | None:
     """The library whose own kind of exception this is; nothing is imported to find out."""
     modules = {kind.__module__ for kind in type(error).__mro__}
     return "mlflow" if "mlflow.exceptions" in modules else "sqlalchemy" if "sqlalchemy.exc" in modules else None
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Do the work and give the exit code: the work's own when it gives a number, else by how it ended."""
+    debug = settings.text(settings.PREFIX + "DEBUG") is not None
+    prepare(debug)
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        leave_quietly()
+    except (click.Abort, KeyboardInterrupt):
+        complain("stopped")
+        return STOPPED
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        complain(f"{error.format_message()} Try: {where} --help")
+        return error.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except DsverError as error:
+        _show_trace(debug)
+        complain(str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
+        _show_trace(debug)
+        ordinary = explained(error)
+        what = f"unexpected {error_line(error, 1000)}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it"
+        complain(ordinary or what)
+        return COULD_NOT
+
+
+def _show_trace(debug: bool) -> None:
+    """Where the exception that is being handled came from, when that was asked for; without secrets it may quote."""
+    if debug:
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+
+
+def prepare(debug: bool) -> None:
+    """Output that cannot fail on a character, and none of other libraries' notices unless they are wanted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not debug:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.INFO)

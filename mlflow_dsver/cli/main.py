@@ -7,17 +7,12 @@ are findings, 2 wrong usage, 3 could not be done or checked. Nothing heavy is im
 
 from __future__ import annotations
 
-import io
-import logging
 import sys
-import traceback
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
-from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
 from mlflow_dsver.cli import (
     checks,
@@ -34,17 +29,10 @@ from mlflow_dsver.cli import (
     sync,
     versions,
 )
-from mlflow_dsver.cli.failures import explained
-from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
+from mlflow_dsver.cli.failures import guarded
+from mlflow_dsver.cli.output import PROGRAM
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
-from mlflow_dsver.errors import DsverError
 from mlflow_dsver.os_names import IS_UTF8, text_of
-from mlflow_dsver.secrets import redacted
-from mlflow_dsver.text import error_line
-
-COULD_NOT = 3
-STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -116,54 +104,3 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code. arguments: None for those of this process."""
     return guarded(lambda: cli.main(arguments, PROGRAM, standalone_mode=False))
-
-
-def guarded(work: Callable[[], object]) -> int:
-    """Do the work and give the exit code: the work's own when it gives a number, else by how it ended."""
-    debug = settings.text(settings.PREFIX + "DEBUG") is not None
-    prepare(debug)
-    try:
-        code = work()
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        leave_quietly()
-    except (click.Abort, KeyboardInterrupt):
-        complain("stopped")
-        return STOPPED
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return error.exit_code
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else PROGRAM
-        complain(f"{error.format_message()} Try: {where} --help")
-        return error.exit_code
-    except click.ClickException as error:
-        complain(error.format_message())
-        return error.exit_code
-    except DsverError as error:
-        _show_trace(debug)
-        complain(str(error))
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
-        _show_trace(debug)
-        ordinary = explained(error)
-        what = f"unexpected {error_line(error, 1000)}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it"
-        complain(ordinary or what)
-        return COULD_NOT
-
-
-def _show_trace(debug: bool) -> None:
-    """Where the exception that is being handled came from, when that was asked for; without secrets it may quote."""
-    if debug:
-        print(redacted(traceback.format_exc()), file=sys.stderr)
-
-
-def prepare(debug: bool) -> None:
-    """Output that cannot fail on a character, and none of other libraries' notices unless they are wanted."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    if not debug:
-        warnings.simplefilter("ignore")
-        logging.disable(logging.INFO)

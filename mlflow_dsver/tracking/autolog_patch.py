@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -91,8 +92,7 @@ def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
     def start_run(*arguments: Any, **named: Any) -> Any:
         if _busy.get():
             return original(*arguments, **named)
-        from mlflow_dsver.tracking import autolink
-
+        autolink = _autolink()
         plan = autolink.planned(arguments, named)
         run = original(*arguments, **named)
         autolink.started(run, plan)
@@ -105,8 +105,7 @@ def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def end_run(*arguments: Any, **named: Any) -> Any:
         if not _busy.get():
-            from mlflow_dsver.tracking import autolink
-
+            autolink = _autolink()
             try:
                 autolink.ending()
             except BaseException:  # Ctrl-C while it waited: MLflow still has to end the run
@@ -115,6 +114,11 @@ def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(*arguments, **named)
 
     return end_run
+
+
+def _autolink() -> Any:
+    """The module called at the start and the end of a run; by name, as it builds on this one."""
+    return import_module("mlflow_dsver.tracking.autolink")
 
 
 def _changed(what: str) -> None:

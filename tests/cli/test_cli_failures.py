@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.cli import main
-from mlflow_dsver.cli.main import COULD_NOT, STOPPED, guarded
+from mlflow_dsver.cli import failures, main
+from mlflow_dsver.cli.failures import COULD_NOT, STOPPED, guarded
 
 SECRET = "Hq3-very.secret_Value9"
 
@@ -17,7 +17,7 @@ SECRET = "Hq3-very.secret_Value9"
 @pytest.fixture(autouse=True)
 def _unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings and logging stay as this process has them."""
-    monkeypatch.setattr(main, "prepare", lambda debug: None)
+    monkeypatch.setattr(failures, "prepare", lambda debug: None)
 
 
 def raising(error: BaseException) -> Callable[[], object]:
