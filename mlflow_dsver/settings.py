@@ -12,6 +12,7 @@ import os
 import re
 import time
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ KNOWN = {
     "CONFIG": "settings file in TOML",
     "ON_ERROR": "what a provider's failure does to a run: raise, warn or offline",
     "BACKGROUND": "no: the link is on the run before training starts, instead of behind its back",
-    "SINCE": "no: do not say, when a run starts, what changed since the last one",
+    "SHOW_CHANGES": "no: do not say, when a run starts, what changed since the last one",
     "FROZEN": "1: a run starts only with the versions in dsver.lock",
     "LOCK": "the lock file, instead of dsver.lock in the working folder or the nearest parent that has one",
     "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
@@ -41,16 +42,18 @@ KNOWN = {
     "PAPERSPACE_HASH": "yes: the mount of a version at Paperspace is hashed when it is resolved (grade A)",
     "PAPERSPACE_PATHS": "folders with versions of Paperspace's datasets: dataset=folder;dataset=folder",
     "PAPERSPACE_PAGE": "address of a version's page at Paperspace, with {dataset} and {version} in it",
-    "APP_WITH": "server plug-in that comes with the lineage pages, such as basic-auth",
+    "AUTH_APP": "server plug-in that comes with the lineage pages, such as basic-auth",
     "INPUTS": "dataset versions that every run of a process is linked to: role=reference;role=reference",
     "OVERRIDE": "dataset versions in place of those that a script asks for: role=reference;role=reference",
     "RESOLVED": "answers that mlflow-dsver run hands to the processes below it; not for people",
-    "KEEP": "seconds for which an answer kept on this host is taken for INPUTS; 0: never",
+    "CACHE_TTL": "seconds for which an answer kept on this host is taken for INPUTS; 0: never",
     "TRUST_DATES": "folders on network, FUSE and memory file systems whose files' dates are believed, : between them",
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
 """Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
+FORMER = {"SHOW_CHANGES": "SINCE", "CACHE_TTL": "KEEP", "AUTH_APP": "APP_WITH"}
+"""Former names of settings. They are still read, with a DeprecationWarning, where the new one is not set."""
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
@@ -89,22 +92,32 @@ def secret(variable: str) -> Secret | None:
 
 def setting(name: str) -> str | None:
     """A setting of this package, `HOME` for `MLFLOW_DSVER_HOME`; None when neither environment nor file has it."""
-    from_environment = text(PREFIX + name)
-    if from_environment is not None or name == "CONFIG":
-        return from_environment
-    value = _file().get(name.lower())
-    if value is None:
-        return None
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise SettingsError(f"{name.lower()} in {config_path()} is not text or a number")
-    return str(value)
+    value, _, called = _found(name)
+    if value is not None and called != name:
+        new = PREFIX + name
+        warnings.warn(f"the setting {PREFIX}{called} is now called {new}", DeprecationWarning, stacklevel=2)
+    return value
 
 
 def origin(name: str) -> str:
     """Where a setting comes from: its variable, the settings file's path, or `not set`."""
-    if text(PREFIX + name) is not None:
-        return PREFIX + name
-    return "not set" if setting(name) is None else str(config_path())
+    return _found(name)[1]
+
+
+def _found(name: str) -> tuple[str | None, str, str]:
+    """The value of a setting, where it comes from, and the name that it has there. Raises SettingsError."""
+    names = (name, FORMER[name]) if name in FORMER else (name,)
+    for called in names:
+        value = text(PREFIX + called)
+        if value is not None:
+            return value, PREFIX + called, called
+    for called in names if name != "CONFIG" else ():
+        in_file = _file().get(called.lower())
+        if in_file is not None:
+            if not isinstance(in_file, str | int | float) or isinstance(in_file, bool):
+                raise SettingsError(f"{called.lower()} in {config_path()} is not text or a number")
+            return str(in_file), str(config_path()), called
+    return None, "not set", name
 
 
 def home() -> Path:

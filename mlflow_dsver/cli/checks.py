@@ -95,38 +95,45 @@ def verify(
       mlflow-dsver verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --signature run.dsse.json --key key.pem.pub
       mlflow-dsver verify --experiment digits --since 30d --junit report.xml --markdown summary.md
     """
-    from mlflow_dsver.checks.render.as_json import report_json
-    from mlflow_dsver.checks.render.text import report_lines
-    from mlflow_dsver.checks.reports import with_signature
-    from mlflow_dsver.checks.verify import tag as tag_run
-    from mlflow_dsver.checks.verify import verify_runs
-    from mlflow_dsver.lineage.export.runs import signature_of
-
-    if runs and (experiments or filter_text or since):
-        raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
-    if not (runs or experiments or filter_text or since):
-        raise click.UsageError("Name a run, or choose runs by --experiment, --filter or --since.")
-    if (signature is None) is not (key is None) or (signature is not None and len(runs) != 1):
-        raise click.UsageError("--signature FILE and --key FILE go together, with one RUN.")
+    _refuse_contradictions(runs, experiments or filter_text or since, signature, key)
     sampling = _sampling(sample, confidence, bound, seed)
     if sampling is not None and depth is not None:
         raise click.UsageError(f"A sample and --{depth} exclude each other.")
-    signed = signature_of(runs[0], signature, key) if signature is not None and key is not None else None
-    with terminal("checking") as progress:
-        report = verify_runs(
-            runs=runs,
-            experiments=experiments,
-            filter_text=filter_text,
-            since=since,
-            depth=depth or "default",
-            sampling=sampling,
-            require=require,
-            require_links=require_links,
-            progress=progress,
-        )
-    if signed is not None:
-        report = with_signature(report, signed)
+    choice = {"runs": runs, "experiments": experiments, "filter_text": filter_text, "since": since}
+    how = {"depth": depth or "default", "sampling": sampling, "require": require, "require_links": require_links}
+    report = _verified(choice | how, signature, key)
     _write_files(report, junit, markdown)
+    return _shown(report, tag=tag, as_json=as_json)
+
+
+def _refuse_contradictions(runs: tuple[str, ...], chosen: object, signature: Path | None, key: Path | None) -> None:
+    """Raise UsageError for options of `verify` that do not go together. chosen: runs are chosen by options."""
+    if runs and chosen:
+        raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
+    if not (runs or chosen):
+        raise click.UsageError("Name a run, or choose runs by --experiment, --filter or --since.")
+    if (signature is None) is not (key is None) or (signature is not None and len(runs) != 1):
+        raise click.UsageError("--signature FILE and --key FILE go together, with one RUN.")
+
+
+def _verified(options: dict[str, Any], signature: Path | None, key: Path | None) -> Report:
+    """The report on the runs, and on the signature of the one run where there is one."""
+    from mlflow_dsver.checks.reports import with_signature
+    from mlflow_dsver.checks.verify import verify_runs
+    from mlflow_dsver.lineage.export.runs import signature_of
+
+    signed = signature_of(options["runs"][0], signature, key) if signature is not None and key is not None else None
+    with terminal("checking") as progress:
+        report = verify_runs(**options, progress=progress)
+    return report if signed is None else with_signature(report, signed)
+
+
+def _shown(report: Report, *, tag: bool, as_json: bool) -> int:
+    """Write the report to standard output, and to the runs as a tag if asked to; gives the exit code."""
+    from mlflow_dsver.checks.render.as_json import report_json
+    from mlflow_dsver.checks.render.text import report_lines
+    from mlflow_dsver.checks.verify import tag as tag_run
+
     for run in report.runs if tag else ():
         tag_run(run)
     emit(as_json, report_json(report), render.Lines(report_lines(report)))

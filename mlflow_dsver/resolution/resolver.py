@@ -143,7 +143,7 @@ def _tell_children() -> None:
 
 
 def _kept_or_asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
-    keep = settings.seconds("KEEP", KEEP, least=0)
+    keep = settings.seconds("CACHE_TTL", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
     kept = resolution_cache.kept(text, keep) if worth else None
     return Resolution(kept.version) if kept is not None else _asked(text, policy, until)

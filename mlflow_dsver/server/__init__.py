@@ -13,7 +13,7 @@ from typing import Any
 def create_app(app: Any = None) -> Any:
     """What `mlflow server` calls: MLflow as ever, with the lineage pages added.
 
-    Another server plug-in, such as MLflow's `basic-auth`, comes with it when the setting `APP_WITH` names one, and
+    Another server plug-in, such as MLflow's `basic-auth`, comes with it when the setting `AUTH_APP` names one, and
     `basic-auth` also when its own variable MLFLOW_AUTH_CONFIG_PATH is set: a login that was asked for is never left
     out. app: MLflow's Flask application; None for the one of this process.
     """

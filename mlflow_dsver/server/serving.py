@@ -46,14 +46,14 @@ def prefixed(path: str) -> str:
 
 def _companion() -> Callable[[], Any] | None:
     """What makes the other server plug-in; None for none. Raises SettingsError when it is not installed."""
-    name = settings.setting("APP_WITH")
+    name = settings.setting("AUTH_APP")
     if name is None and settings.text("MLFLOW_AUTH_CONFIG_PATH") is not None:
         name = "basic-auth"
     if name is None:
         return None
     found = {point.name: point for point in entry_points(group=GROUP) if point.name != NAME}
     if name not in found:
-        raise SettingsError(f"{settings.PREFIX}APP_WITH", expected="one of " + ", ".join(sorted(found)), got=name)
+        raise SettingsError(f"{settings.PREFIX}AUTH_APP", expected="one of " + ", ".join(sorted(found)), got=name)
     made = found[name].load()
     return made if callable(made) and not hasattr(made, "wsgi_app") and not hasattr(made, "router") else lambda: made
 

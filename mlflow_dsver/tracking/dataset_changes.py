@@ -2,7 +2,7 @@
 
 Which version that was is kept on this host, one small file for a role of a dataset in an experiment, so that no
 server is asked; the files are compared where both manifests are at hand and small enough to take no time. The line
-goes through MLflow's own logger, as what MLflow itself says of a run does; MLFLOW_DSVER_SINCE=no switches it off.
+goes through MLflow's own logger, like MLflow's messages about a run; MLFLOW_DSVER_SHOW_CHANGES=no switches it off.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def log_dataset_changes(tracking_uri: str, experiment_id: str, wanted: Iterable[
     """
     told: dict[str, str] = {}
     try:
-        if settings.switch("SINCE", default=True):
+        if settings.switch("SHOW_CHANGES", default=True):
             for each in wanted:
                 changes = _tell(_path(tracking_uri, experiment_id, each), each)
                 if changes is not None:

@@ -140,3 +140,18 @@ def test_a_key_is_read_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(name.isupper() and text for name, text in settings.KNOWN.items())
+
+
+@pytest.mark.parametrize(("new", "former"), settings.FORMER.items())
+def test_the_former_name_of_a_setting_is_read_with_a_warning(
+    new: str, former: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(f'{former.lower()} = "from the file"\n')
+    with pytest.warns(DeprecationWarning, match=f"MLFLOW_DSVER_{new}"):
+        assert settings.setting(new) == "from the file"
+    monkeypatch.setenv(f"MLFLOW_DSVER_{former}", "by its former name")
+    with pytest.warns(DeprecationWarning, match=f"MLFLOW_DSVER_{new}"):
+        assert settings.setting(new) == "by its former name"
+    assert settings.origin(new) == f"MLFLOW_DSVER_{former}"
+    monkeypatch.setenv(f"MLFLOW_DSVER_{new}", "by its name")
+    assert settings.setting(new) == "by its name"

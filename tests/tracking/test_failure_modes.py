@@ -78,7 +78,7 @@ def test_a_provider_that_hangs_holds_all_runs_of_a_process_once_and_for_its_boun
 @SEEDED
 def test_offline_takes_the_last_known_answer_says_so_and_sync_confirms_it(train, paperspace_emulator):
     """The grade says `offline` until `mlflow-dsver sync` has asked the provider."""
-    inputs = {"MLFLOW_DSVER_INPUTS": f"training={CATS}@latest", "MLFLOW_DSVER_KEEP": "0"}
+    inputs = {"MLFLOW_DSVER_INPUTS": f"training={CATS}@latest", "MLFLOW_DSVER_CACHE_TTL": "0"}
     online = train(SCRIPT, inputs)
     paperspace_emulator.inject("503")
     more = {"MLFLOW_DSVER_ON_ERROR": "offline", "MLFLOW_DSVER_PROVIDER_TIMEOUT": "3"}
@@ -109,7 +109,7 @@ def test_all_runs_of_a_process_ask_the_provider_once(train, paperspace_emulator)
             with mlflow.start_run():
                 pass
     """
-    linked = train(script, {"MLFLOW_DSVER_INPUTS": f"training={CATS}@latest", "MLFLOW_DSVER_KEEP": "0"})
+    linked = train(script, {"MLFLOW_DSVER_INPUTS": f"training={CATS}@latest", "MLFLOW_DSVER_CACHE_TTL": "0"})
     assert len({links(run)["training"] for run in linked.runs}) == 1
     first = len(paperspace_emulator.requests)
     assert 1 <= first <= 2
@@ -358,7 +358,7 @@ def test_the_line_before_training_tells_what_changed(tracking, digits, digits_fo
         f"training: local://digits is {second.id}; since your last run in this experiment, with {digits.id}: "
         "1 added, 1 removed, 1 changed, +1.9 KiB"
     ]
-    monkeypatch.setenv("MLFLOW_DSVER_SINCE", "no")
+    monkeypatch.setenv("MLFLOW_DSVER_SHOW_CHANGES", "no")
     with dsver.start_run(inputs={"training": digits.ref}):
         pass
     assert len(told) == 1
