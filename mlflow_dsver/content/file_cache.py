@@ -25,7 +25,8 @@ class FileCache:
     """The files of a folder, which is created when the first is added; readable by their owner alone.
 
     max_files: how many. max_bytes: of all together. max_file_bytes: of each. max_age: seconds since a file was last
-    written or marked as used. None for no bound. No method raises because of the state of the disk.
+    written or marked as used. None for no bound. suffix: files with other names are neither listed nor removed.
+    No method raises because of the state of the disk.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class FileCache:
     max_bytes: int | None = None
     max_file_bytes: int | None = None
     max_age: float | None = None
+    suffix: str = ""
 
     def get(self, name: str, *, mark_used: bool = False) -> bytes | None:
         """The content of a file; None when there is none, or it is larger than `max_file_bytes`.
@@ -67,7 +69,7 @@ class FileCache:
 
     def names(self) -> list[str]:
         """The names of all files."""
-        return [each.name for each, _ in self._files() if not each.name.startswith(".")]
+        return [each.name for each, _ in self._files() if self._is_ours(each.name)]
 
     def remove(self, name: str) -> None:
         """Remove a file; nothing when there is none."""
@@ -79,9 +81,9 @@ class FileCache:
         now = time.time()
         files = []
         for entry, status in self._files():
-            if not entry.name.startswith("."):
+            if self._is_ours(entry.name):
                 files.append((status.st_mtime, status.st_size, entry.name))
-            elif now - status.st_mtime > ABANDONED:
+            elif entry.name.startswith(".") and entry.name.endswith(".tmp") and now - status.st_mtime > ABANDONED:
                 self.remove(entry.name)
         count, total = len(files), sum(size for _, size, _ in files)
         for written, size, name in sorted(files):
@@ -92,6 +94,9 @@ class FileCache:
                 return
             self.remove(name)
             count, total = count - 1, total - size
+
+    def _is_ours(self, name: str) -> bool:
+        return name.endswith(self.suffix) and not name.startswith(".")
 
     def _files(self) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
         with suppress(OSError), os.scandir(self.folder) as entries:

@@ -27,6 +27,7 @@ from typing import IO
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write
+from mlflow_dsver.content.file_cache import FileCache
 
 YOUNG = 3_000_000_000
 """Nanoseconds: the grain of the coarsest clock of a file system in use (FAT's is 2 s), and some."""
@@ -93,7 +94,7 @@ class StatCache:
                 rows = _joined(self.rows(folder), sorted(fresh), frozenset(gone))
                 while block := list(islice(rows, _ROWS)):
                     stream.write(_encoded(block))
-            self._tidy()
+            FileCache(self.path, max_age=UNUSED, suffix=_SUFFIX).prune()
         except OSError as error:
             _log.info("the cache of digests %s is not written: %s", place, error)
 
@@ -116,14 +117,6 @@ class StatCache:
             raise ValueError("it belongs to another user")
         if stream.read(len(_MAGIC)) != _MAGIC:
             raise ValueError("it is of another version, or damaged")
-
-    def _tidy(self) -> None:
-        """Forget folders that were not used for long, and what killed processes left."""
-        oldest = time.time() - UNUSED
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name.endswith((_SUFFIX, ".tmp")) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    Path(entry.path).unlink(missing_ok=True)
 
 
 def default_cache(*, read_only: bool = False) -> StatCache:

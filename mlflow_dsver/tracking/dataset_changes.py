@@ -12,10 +12,9 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder
+from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.manifests import difference
 from mlflow_dsver.model.versions import DatasetVersion
@@ -27,6 +26,8 @@ from mlflow_dsver.tracking.record_writer import PendingLink
 
 FILES = 20_000
 """Files of a version up to which they are compared: that takes some 50 milliseconds."""
+MAX_FILES = 10_000
+"""Roles in experiments whose last version is remembered on this host."""
 
 _logger = logging.getLogger("mlflow.dsver")
 
@@ -40,7 +41,7 @@ def log_dataset_changes(tracking_uri: str, experiment_id: str, wanted: Iterable[
     try:
         if settings.switch("SHOW_CHANGES", default=True):
             for each in wanted:
-                changes = _tell(_path(tracking_uri, experiment_id, each), each)
+                changes = _tell(_file_name(tracking_uri, experiment_id, each), each)
                 if changes is not None:
                     told[each.link.role] = changes
     except (DsverError, OSError, ValueError) as error:
@@ -48,8 +49,9 @@ def log_dataset_changes(tracking_uri: str, experiment_id: str, wanted: Iterable[
     return told
 
 
-def _tell(path: Path, now: PendingLink) -> str | None:
-    version, former, changes = now.link.version, _former(path), None
+def _tell(name: str, now: PendingLink) -> str | None:
+    cache = FileCache(settings.home() / "cache" / "since", max_files=MAX_FILES)
+    version, former, changes = now.link.version, _former(cache.get(name)), None
     if former is not None and former.ref == version.ref:
         return None
     if former is not None:
@@ -62,16 +64,14 @@ def _tell(path: Path, now: PendingLink) -> str | None:
             former.id,
             changes or "another version",
         )
-    make_folder(path.parent)
-    with atomic_write(path, mode=0o600, durable=False) as stream:
-        stream.write(json.dumps(replace(version, raw={}, metadata={}).to_json()).encode())
+    cache.put(name, json.dumps(replace(version, raw={}, metadata={}).to_json()).encode())
     return f"{changes} since {former.id}" if changes and former is not None else None
 
 
-def _former(path: Path) -> DatasetVersion | None:
+def _former(content: bytes | None) -> DatasetVersion | None:
     try:
-        return DatasetVersion.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return DatasetVersion.from_json(json.loads(content or b""))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -88,7 +88,6 @@ def _changes(before: DatasetVersion, now: DatasetVersion) -> str | None:
     return ", ".join([*told, f"{'-' if found.growth < 0 else '+'}{human_bytes(abs(found.growth))}"])
 
 
-def _path(tracking_uri: str, experiment_id: str, each: PendingLink) -> Path:
+def _file_name(tracking_uri: str, experiment_id: str, each: PendingLink) -> str:
     told = [shown_address(tracking_uri), str(experiment_id), each.link.role, str(each.link.version.ref.at(None))]
-    name = hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
-    return settings.home() / "cache" / "since" / f"{name}.json"
+    return hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest() + ".json"

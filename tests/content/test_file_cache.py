@@ -83,6 +83,14 @@ def test_what_is_too_old_goes_when_another_is_added(tmp_path: Path) -> None:
     assert sorted(cache.names()) == ["b", "c"]
 
 
+def test_files_with_another_suffix_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    used(tmp_path, "mine.txt", 1000)
+    cache = FileCache(tmp_path, max_age=60, suffix=".stat")
+    cache.put("a.stat", b"x")
+    assert (cache.names(), (tmp_path / "mine.txt").exists()) == (["a.stat"], True)
+
+
 def test_only_the_owner_reads(tmp_path: Path) -> None:
     FileCache(tmp_path).put("a", b"x")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
