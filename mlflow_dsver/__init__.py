@@ -31,6 +31,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mlflow_dsver import _former_names
 from mlflow_dsver._version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from mlflow_dsver.tracking.history import inputs_of, runs_using
     from mlflow_dsver.tracking.linked_dataset import LinkedDataset
     from mlflow_dsver.tracking.models import models_using, register_model, tag_model
+
+_former_names.install()
 
 _HOMES = {
     "mlflow_dsver.checks.bisect": ["bisect"],
