@@ -3,7 +3,8 @@
 Settings of this package are environment variables `MLFLOW_DSVER_<NAME>`, or `<name>` in a TOML file (by platform
 convention `~/.config/mlflow-dsver/config.toml`; `MLFLOW_DSVER_CONFIG` names another). The environment wins over
 the file, an explicit argument over both. Nothing is read at import: each call sees the world as it is.
-Vendors' own variables (`PAPERSPACE_API_KEY`, …) are read through `text` and `secret` by their providers.
+A provider declares its settings as `Setting` values in its `ProviderInfo` (see `plugins`), and reads the variables
+of its service's own tools, such as an API key, through `text` and `secret`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import tomllib
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.os_names import os_text, text_of
@@ -35,13 +37,6 @@ KNOWN = {
     "SEAL": "at a run's end, look whether its data changed: given (files given out), stat (all inputs), hash or off",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
-    "CLARIFAI_WAIT": "seconds that a version or an export at Clarifai may take to be made",
-    "CLARIFAI_FORMAT": "format of the files of a version at Clarifai: json, protobuf or coco",
-    "CLARIFAI_ORIGINS": "all: versions that training made by itself are listed at Clarifai, and may be latest",
-    "PAPERSPACE_UNCOMMITTED": "link: versions at Paperspace that are not committed may be inputs, with grade D",
-    "PAPERSPACE_HASH": "yes: the mount of a version at Paperspace is hashed when it is resolved (grade A)",
-    "PAPERSPACE_PATHS": "folders with versions of Paperspace's datasets: dataset=folder;dataset=folder",
-    "PAPERSPACE_PAGE": "address of a version's page at Paperspace, with {dataset} and {version} in it",
     "AUTH_APP": "server plug-in that comes with the lineage pages, such as basic-auth",
     "INPUTS": "dataset versions that every run of a process is linked to: role=reference;role=reference",
     "OVERRIDE": "dataset versions in place of those that a script asks for: role=reference;role=reference",
@@ -51,7 +46,7 @@ KNOWN = {
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
-"""Settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
+"""Our own settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
 FORMER = {"SHOW_CHANGES": "SINCE", "CACHE_TTL": "KEEP", "AUTH_APP": "APP_WITH"}
 """Former names of settings. They are still read, with a DeprecationWarning, where the new one is not set."""
 
@@ -71,6 +66,55 @@ _BRACKETS = 1000
 _YOUNG = 2.0
 """Seconds in which a file may be written twice without its times telling."""
 OnError = Literal["raise", "warn", "offline"]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[Value]):
+    """A setting of a provider: `MLFLOW_DSVER_<name>`, or `<name>` in lower case in the settings file.
+
+    name: without the prefix, in capitals, beginning with the provider's name. meaning: one line for `doctor`.
+    default: its value when it is not set. convert: from text to value; raises ValueError for text that is none.
+    expected: what `convert` takes, in words, for the error.
+    """
+
+    name: str
+    meaning: str
+    default: Value
+    convert: Callable[[str], Value]
+    expected: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.name
+
+    def get(self) -> Value:
+        """The value now. Raises SettingsError for one that `convert` refuses."""
+        value = setting(self.name)
+        if value is None:
+            return self.default
+        try:
+            return self.convert(value)
+        except (ValueError, KeyError) as error:
+            raise SettingsError(self.variable, expected=self.expected, got=ascii(value)[:40]) from error
+
+
+def text_setting(name: str, meaning: str) -> Setting[str | None]:
+    """A setting that is any text; None when it is not set."""
+    return Setting(name, meaning, None, str, "text")
+
+
+def choice_setting(name: str, meaning: str, choices: Mapping[str, Value], default: Value) -> Setting[Value]:
+    """A setting that is one of some words. choices: word to value."""
+    words = [*choices]
+    expected = " or ".join(words) if len(words) < 3 else ", ".join(words)
+    return Setting(name, meaning, default, choices.__getitem__, expected)
+
+
+def seconds_setting(name: str, meaning: str, default: float) -> Setting[float]:
+    """A setting that is a number of seconds, above 0 and at most a day."""
+    return Setting(name, meaning, default, _seconds, "seconds, above 0 and at most 86400")
 
 
 _read: dict[Path, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
@@ -182,10 +226,10 @@ def whole_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    """What a provider is told: its variables, such as PAPERSPACE_API_KEY, its settings, such as
-    MLFLOW_DSVER_PAPERSPACE_HASH, from the environment or the file, and variables that begin with one of `prefixes`.
+    """Variables that concern a provider: `<NAME>_…`, `MLFLOW_DSVER_<NAME>_…` from the environment or the settings
+    file, and those that begin with one of `prefixes`.
 
-    As they are, secrets too: meant to be compared, never shown.
+    Values are unchanged and include secrets: compare them, never show them.
     """
     name = re.sub(r"[^A-Z0-9]", "_", provider.upper())
     own = (f"{name}_", f"{PREFIX}{name}_", *prefixes)
@@ -232,13 +276,17 @@ def seconds(name: str, default: float, *, least: float | None = None) -> float:
     if value is None:
         return default
     try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    enough = number > 0 if least is None else number >= least
-    if not enough or number > 86_400:
+        return _seconds(value, least)
+    except ValueError as error:
         low = "above 0" if least is None else f"from {least:g} on"
-        raise SettingsError(PREFIX + name, expected=f"seconds, {low} and at most 86400", got=ascii(value)[:40])
+        expected = f"seconds, {low} and at most 86400"
+        raise SettingsError(PREFIX + name, expected=expected, got=ascii(value)[:40]) from error
+
+
+def _seconds(value: str, least: float | None = None) -> float:
+    number = float(value)
+    if not ((number > 0 if least is None else number >= least) and number <= 86_400):
+        raise ValueError("out of range")
     return number
 
 

@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import hypothesis
@@ -61,6 +63,19 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
+
+
+def pytest_sessionstart() -> None:
+    """Stop where the editable install is older than pyproject.toml and lacks entry points."""
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    wanted = {
+        (group, name)
+        for group, points in tomllib.loads(text)["project"].get("entry-points", {}).items()
+        for name in points
+    }
+    missing = wanted - {(point.group, point.name) for point in distribution("mlflow-dsver").entry_points}
+    if missing:
+        pytest.exit(f"entry points are missing: {sorted(missing)}. Install again: pip install --no-deps -e .", 4)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Any
 
 import click
 
-from mlflow_dsver import settings
+from mlflow_dsver import plugins, settings
 from mlflow_dsver._version import __version__
 from mlflow_dsver.cli import render
 from mlflow_dsver.cli.output import emit, json_option
@@ -103,8 +104,13 @@ def _installed() -> Iterator[Check]:
 
 def _settings() -> Iterator[Check]:
     yield Check("settings file", None, str(settings.config_path() or "none: this user has no home folder"))
-    for name in settings.KNOWN:
-        yield _checked(settings.PREFIX + name, partial(_setting, name))
+    for name, meaning in settings.KNOWN.items():
+        yield _checked(settings.PREFIX + name, partial(_setting, name, meaning))
+    for info in plugins.provider_infos().values():
+        for each in info.settings:
+            yield _checked(each.variable, partial(_provider_setting, each))
+    for provider, problem in plugins.broken_infos().items():
+        yield Check(f"settings of {provider}", False, problem)
 
 
 def _store() -> tuple[bool, str]:
@@ -124,14 +130,13 @@ def _providers() -> Iterator[Check]:
 def _health(name: str) -> tuple[bool | None, str]:
     """What a provider says of itself; one that cannot be used and has no setting at all is just not set up.
 
-    Settings of ours have lines of their own.
+    Settings that have lines of their own are left out.
     """
     health = get_provider(name).health()
-    others = {
-        key: where
-        for key, where in health.settings.items()
-        if key.removeprefix(settings.PREFIX) not in settings.KNOWN
+    own_lines = {settings.PREFIX + each for each in settings.KNOWN} | {
+        each.variable for info in plugins.provider_infos().values() for each in info.settings
     }
+    others = {key: where for key, where in health.settings.items() if key not in own_lines}
     known = "; ".join(f"{variable}: {where}" for variable, where in others.items())
     seen = f"{health.summary} ({known})" if known else health.summary
     if not health.ok and set(health.settings.values()) == {NOT_SET}:
@@ -160,10 +165,16 @@ def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
     return Check(name, ok, seen)
 
 
-def _setting(name: str) -> tuple[None, str]:
+def _provider_setting(each: settings.Setting[Any]) -> tuple[None, str]:
+    """As `_setting`. Raises SettingsError for a value that the provider will refuse."""
+    each.get()
+    return _setting(each.name, each.meaning)
+
+
+def _setting(name: str, meaning: str) -> tuple[None, str]:
     value = settings.setting(name)
     if value is None:
-        return None, f"not set ({settings.KNOWN[name]})"
+        return None, f"not set ({meaning})"
     return None, f"{one_line(value)} (from {settings.origin(name)})"
 
 

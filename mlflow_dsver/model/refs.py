@@ -1,12 +1,12 @@
 """References: how a person names a dataset version, `provider://dataset[@selector]`.
 
-`parse` reads what people write, vendors' well-known spellings included; `str` prints the canonical form. The
-canonical form is plain ASCII: letters, digits and `-._~/:@%`; everything else is percent-encoded. It can
-therefore stand in a shell, a filter, Markdown, HTML or a file of comma-separated values and means itself there.
-Two promises: `parse(str(ref)) == ref` for every reference, and `str(parse(text))` is a fixed point.
+`parse` reads what people write, including the notations that installed providers accept; `str` prints the canonical
+form. The canonical form is plain ASCII: letters, digits and `-._~/:@%`; everything else is percent-encoded. It can
+therefore be put unquoted into a shell command, a filter, Markdown, HTML or a CSV file. Two invariants hold:
+`parse(str(ref)) == ref` for every reference, and `str(parse(text))` is a fixed point.
 
-Names that would climb out of an address or a folder (`.`, `..`, empty, with a slash or a control character,
-starting with a dot) are refused here, once, so that nobody further in has to think of them.
+Names that would leave an address or a folder (`.`, `..`, empty, with a backslash or a control character, starting
+with a dot) are refused here, once, so that no other module has to check for them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from urllib.parse import quote, unquote
 
+from mlflow_dsver import plugins
 from mlflow_dsver.errors import InvalidReference
 
 LATEST = "latest"
@@ -31,12 +32,6 @@ MAX_LENGTH = 400
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9+-]{0,31}\Z")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
-_PAPERSPACE_ID = re.compile(r"(?:([a-z0-9-]{1,39})/)?(ds[a-z0-9]{13})(?::([^:/@]+))?\Z")
-_PAPERSPACE_OWN = ("paperspace", "gradient")
-"""What its notebooks and workflows write in a namespace's place for the team's own datasets."""
-_CLARIFAI_PAGE = re.compile(
-    r"https://clarifai\.com/([^/?#]+)/([^/?#]+)/datasets/([^/?#]+)(?:/versions/([^/?#]+))?/?\Z"
-)
 _FORM = "provider://dataset[@version, tag or latest], such as local://digits@latest"
 
 
@@ -46,7 +41,8 @@ class DatasetRef:
 
     provider: the provider's name, the part before `://`.
     dataset: the dataset's name or id there, decoded; segments are joined by `/`.
-    selector: a version id, a tag or `latest`, decoded; None means `latest`, and was not written.
+    selector: a version id, a tag or `latest`, decoded; None means `latest`, and was not written. It has slashes only
+        where the provider allows them (`ProviderInfo.slashes_in_selectors`).
     """
 
     provider: str
@@ -63,13 +59,15 @@ class DatasetRef:
         for segment in self.dataset.split("/"):
             check_name(segment, "a dataset's name")
         if self.selector is not None:
-            check_name(self.selector, "a version, tag or latest")
+            whole = "/" not in self.selector or not plugins.slashes_in_selectors(self.provider)
+            for segment in (self.selector,) if whole else self.selector.split("/"):
+                check_name(segment, "a version, tag or latest")
         if len(str(self)) > MAX_LENGTH:
             raise InvalidReference("too long", expected=f"at most {MAX_LENGTH} characters", got=len(str(self)))
 
     def __str__(self) -> str:
         dataset = "/".join(quote(segment, safe="") for segment in self.dataset.split("/"))
-        selector = "" if self.selector is None else f"@{quote(self.selector, safe='')}"
+        selector = "" if self.selector is None else f"@{quote(self.selector, safe='/')}"
         return f"{self.provider}://{dataset}{selector}"
 
     def at(self, selector: str | None) -> DatasetRef:
@@ -80,9 +78,8 @@ class DatasetRef:
 def parse(text: str | DatasetRef) -> DatasetRef:
     """Read a reference; one that is parsed already is handed back.
 
-    Well-known vendor spellings are understood: `dst364npcw6ccok:fo5rp4m` (also behind a namespace, and behind
-    `paperspace://`; without a selector only as `paperspace/dst364npcw6ccok`, since any word may look like an id) and
-    Clarifai's page of a dataset or version. Raises InvalidReference for any other text.
+    Notations of installed providers are understood (`ProviderInfo.spelling`). Raises InvalidReference for any other
+    text.
     """
     if isinstance(text, DatasetRef):
         return text
@@ -97,10 +94,12 @@ def parse(text: str | DatasetRef) -> DatasetRef:
             got=_shown(text),
             tip="versions create, or dsver.create_version, to make one now",
         )
-    vendor = _vendor_spelling(text)
-    if vendor is not None:
-        return vendor
     provider, separator, rest = text.partition("://")
+    # a canonical reference has no bare colon in its body: such a text is read without looking for plug-ins
+    if not separator or ":" in rest or provider.lower() in ("http", "https"):
+        spelled = _spelling(text, provider.lower() if separator else None)
+        if spelled is not None:
+            return spelled
     if not separator:
         raise _not_a_reference(text)
     if rest.count("@") > 1:
@@ -108,21 +107,19 @@ def parse(text: str | DatasetRef) -> DatasetRef:
             "more than one @", expected=_FORM, got=_shown(text), tip="write %40 for an @ inside a name"
         )
     dataset, at, selector = rest.partition("@")
-    return DatasetRef(
-        provider=provider.lower(),
-        dataset="/".join(_decoded(segment) for segment in dataset.split("/")),
-        selector=_decoded(selector) if at else None,
-    )
+    return _from_parts(provider.lower(), dataset, selector if at else None)
 
 
 def parse_recorded(text: str) -> DatasetRef:
-    """Read a reference that a run or a lock file recorded: as `parse`, and a Paperspace id that stands alone.
+    """Read a reference that a run or a lock file recorded: as `parse`, and texts that earlier versions recorded.
 
-    Earlier versions of this package took such an id for a reference, and wrote it down as it was.
+    See `ProviderInfo.recorded_spelling`.
     """
-    alone = _PAPERSPACE_ID.match(text.strip(" \t\r\n")) if isinstance(text, str) else None
-    if alone and alone[1] is None and alone[3] is None:
-        return DatasetRef("paperspace", alone[2])
+    if isinstance(text, str) and "://" not in text:
+        for name, info in plugins.provider_infos().items():
+            found = info.recorded_spelling(text.strip(" \t\r\n")) if info.recorded_spelling else None
+            if found:
+                return _from_parts(name, *found)
     return parse(text)
 
 
@@ -179,22 +176,27 @@ def nearest(name: str, known: list[str], limit: int = 3) -> list[str]:
     return get_close_matches(name, known, n=limit, cutoff=0.5)
 
 
-def _vendor_spelling(text: str) -> DatasetRef | None:
-    if page := _CLARIFAI_PAGE.match(text):
-        user, app, dataset, version = (None if part is None else _decoded(part) for part in page.groups())
-        return DatasetRef("clarifai", f"{user}/{app}/{dataset}", version)
-    scheme, separator, body = text.partition("://")
-    if separator:
-        # a canonical reference never has a bare colon in its body
-        if scheme.lower() != "paperspace" or "@" in body or body.count(":") != 1:
-            return None
-        dataset, _, selector = body.partition(":")
-        return DatasetRef("paperspace", "/".join(map(_decoded, dataset.split("/"))), _decoded(selector))
-    found = _PAPERSPACE_ID.match(text)
-    if not found or (found[3] is None and found[1] not in _PAPERSPACE_OWN):
-        return None
-    namespace = "" if found[1] in (None, *_PAPERSPACE_OWN) else f"{found[1]}/"
-    return DatasetRef("paperspace", namespace + found[2], None if found[3] is None else _decoded(found[3]))
+def _spelling(text: str, scheme: str | None) -> DatasetRef | None:
+    """What a text means in the notation of an installed provider; None when no provider knows it.
+
+    A text whose scheme is a provider's name is read by that provider alone.
+    """
+    infos = plugins.provider_infos()
+    for name, info in infos.items():
+        if info.spelling is not None and (scheme == name or scheme not in plugins.providers()):
+            found = info.spelling(text)
+            if found is not None:
+                return _from_parts(name, *found)
+    return None
+
+
+def _from_parts(provider: str, dataset: str, selector: str | None) -> DatasetRef:
+    """A reference from parts that may be percent-encoded."""
+    return DatasetRef(
+        provider,
+        "/".join(_decoded(segment) for segment in dataset.split("/")),
+        None if selector is None else "/".join(_decoded(segment) for segment in selector.split("/")),
+    )
 
 
 def _decoded(text: str) -> str:
@@ -208,8 +210,9 @@ def _not_a_reference(text: str) -> InvalidReference:
     tip = None
     if re.fullmatch(r"[\w./-]+(@[\w.-]+)?", text, re.ASCII) and not text.startswith((".", "/")):
         tip = f"local://{text} for a dataset of the local store"
-        if _PAPERSPACE_ID.match(text):
-            tip += f", paperspace://{text} for one of Paperspace"
+        for name, info in plugins.provider_infos().items():
+            if info.recorded_spelling and info.recorded_spelling(text.rpartition("/")[2]):
+                tip += f", {name}://{text} for one of {info.title}"
     return InvalidReference("not a reference", expected=_FORM, got=_shown(text), tip=tip)
 
 

@@ -1,20 +1,19 @@
-"""Finds providers by entry point, imports them when they are asked for, and says how to get one that is missing.
-
-A third party adds a provider with an entry point in the group `mlflow_dsver.providers`: its name is the scheme of
-the references, its object is called without arguments and gives a `Provider`.
-"""
+"""Installed providers by name: each is imported when it is asked for. `plugins` says how one is registered."""
 
 from __future__ import annotations
 
-import sys
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from mlflow_dsver import plugins
 from mlflow_dsver.errors import SettingsError, UnknownProvider
 from mlflow_dsver.model.refs import nearest
 from mlflow_dsver.providers.interface import Provider
 
-GROUP = "mlflow_dsver.providers"
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = plugins.PROVIDERS
 
 
 def names() -> list[str]:
@@ -28,8 +27,8 @@ def get_provider(name: str) -> Provider:
     Raises UnknownProvider when none is installed, and SettingsError when its package cannot be imported.
     """
     found = _entry_points().get(name)
-    if found is None and _installed.cache_info().currsize:
-        _installed.cache_clear()  # it may have been installed since then
+    if found is None:
+        plugins.refresh()  # it may have been installed since the first look
         found = _entry_points().get(name)
     if found is None:
         known = names()
@@ -48,11 +47,5 @@ def get_provider(name: str) -> Provider:
     return made
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    return _installed(tuple(sys.path))
-
-
-@lru_cache(maxsize=1)
-def _installed(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Reads the metadata of every installed package, which takes 10 milliseconds and more: once for a search path."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _entry_points() -> Mapping[str, EntryPoint]:
+    return plugins.providers()

@@ -9,6 +9,7 @@ from pathlib import Path
 from processes import Run
 from servers import Tracking
 
+from mlflow_dsver.plugins import provider_infos
 from mlflow_dsver.providers.registry import names
 from mlflow_dsver.settings import KNOWN
 
@@ -50,7 +51,9 @@ def test_each_setting_of_ours_is_told_once(run: Run) -> None:
     """In its own line, and not again with the provider that reads it; a vendor's variable is told there."""
     shown = run("doctor", MLFLOW_DSVER_PAPERSPACE_HASH="yes", PAPERSPACE_API_KEY="").stdout
     assert "PAPERSPACE_API_KEY" in shown
-    for name in KNOWN:
+    provided = [each.name for info in provider_infos().values() for each in info.settings]
+    assert "PAPERSPACE_HASH" in provided
+    for name in (*KNOWN, *provided):
         assert len([line for line in shown.splitlines() if re.search(rf"MLFLOW_DSVER_{name}\b", line)]) == 1, name
 
 

@@ -13,6 +13,7 @@ from snippets import blocks, carry_out
 
 from mlflow_dsver import settings
 from mlflow_dsver.cli.main import cli
+from mlflow_dsver.plugins import provider_infos
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -50,7 +51,9 @@ def test_the_two_commands_stand_at_the_top_and_exist() -> None:
 
 def test_every_setting_stands_in_the_table_and_the_other_way_round() -> None:
     told = re.findall(r"^\| `MLFLOW_DSVER_(\w+)`", README.read_text(), re.MULTILINE)
-    assert sorted(told) == sorted(settings.KNOWN)
+    assert sorted(told) == sorted(
+        [*settings.KNOWN, *(each.name for info in provider_infos().values() for each in info.settings)]
+    )
 
 
 def test_every_command_stands_in_the_readme() -> None:

@@ -24,7 +24,7 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.clarifai import convert, creation, exports, overwriting
+from mlflow_dsver.providers.clarifai import convert, creation, exports, info, overwriting
 from mlflow_dsver.providers.clarifai.accounts import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
@@ -257,15 +257,12 @@ class ClarifaiProvider(Provider):
     def _listed(self, found: WireVersion) -> bool:
         if self._all_origins is not None:
             return self._all_origins or convert.by_a_person(found)
-        value = settings.setting("CLARIFAI_ORIGINS") or "person"
-        if value not in ("person", "all"):
-            raise SettingsError("MLFLOW_DSVER_CLARIFAI_ORIGINS", expected="person or all", got=ascii(value)[:40])
-        return value == "all" or convert.by_a_person(found)
+        return info.ALL_ORIGINS.get() or convert.by_a_person(found)
 
     def _export_format(self) -> Format:
-        value = self._format or settings.setting("CLARIFAI_FORMAT") or "json"
+        value = self._format if self._format is not None else info.FORMAT.get()
         if value not in FORMATS:
-            raise SettingsError("MLFLOW_DSVER_CLARIFAI_FORMAT", expected=", ".join(FORMATS), got=ascii(value)[:40])
+            raise SettingsError(info.FORMAT.variable, expected=info.FORMAT.expected, got=ascii(value)[:40])
         return FORMATS[value]
 
     def _files(self, version: DatasetVersion) -> exports.Taken:
@@ -331,7 +328,7 @@ class ClarifaiProvider(Provider):
             ask,
             lambda version: version.status,
             deadline=deadline or bound(self._wait_seconds),
-            setting="CLARIFAI_WAIT" if deadline is None else "PROVIDER_TIMEOUT",
+            setting=info.WAIT.name if deadline is None else "PROVIDER_TIMEOUT",
             reference=ref,
             progress=self.progress,
         )

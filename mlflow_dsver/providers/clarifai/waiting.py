@@ -12,14 +12,11 @@ from mlflow_dsver import settings
 from mlflow_dsver.content.progress import SILENT, Progress, terminal
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderError, ProviderUnavailable, UnexpectedResponse
+from mlflow_dsver.providers.clarifai.info import WAIT
 from mlflow_dsver.providers.clarifai.models import Status
 
 log = logging.getLogger(__name__)
 
-WAIT = 600.0
-"""Seconds for a version or an export to be made, unless `MLFLOW_DSVER_CLARIFAI_WAIT` says otherwise; the vendor's own
-client waits as long for a version's counts.
-"""
 FIRST_PAUSE, LAST_PAUSE = 0.25, 5.0
 """Seconds between two questions: soon at first, then less and less often; 15 requests a second are allowed."""
 SHORTEST_PAUSE = 0.02
@@ -30,7 +27,7 @@ Thing = TypeVar("Thing")
 
 def bound(seconds: float | None = None) -> Deadline:
     """A deadline for waiting: the seconds given, else the setting."""
-    return Deadline(seconds if seconds is not None else settings.seconds("CLARIFAI_WAIT", WAIT))
+    return Deadline(seconds if seconds is not None else WAIT.get())
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def wait(
     deadline: Deadline,
     reference: object,
     progress: Progress = SILENT,
-    setting: str = "CLARIFAI_WAIT",
+    setting: str = WAIT.name,
 ) -> Thing:
     """Ask until the thing is made, and hand back what was answered last; `thing` is what is known at first.
 

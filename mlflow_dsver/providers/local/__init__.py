@@ -2,13 +2,25 @@
 
 `store` is the layout and the locks, `log` what happened to a dataset (`log_schema`: what an entry may be), `objects`
 how bytes come in and are read back, `verified` which objects need not be read again, `shared_views` and `views` how
-files are given out, `maintenance` checking and collecting garbage, `provider` the whole in the words of the
-interface. Linux and macOS only: the locks are those of `flock`.
+files are given out, `maintenance` checking and collecting garbage, `provider` the implementation of the interface.
+Linux and macOS only: the locks are those of `flock`.
 """
 
 from __future__ import annotations
 
-from mlflow_dsver.providers.local.provider import LocalProvider
-from mlflow_dsver.providers.local.store import Store
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow_dsver.providers.local.provider import LocalProvider
+    from mlflow_dsver.providers.local.store import Store
 
 __all__ = ["LocalProvider", "Store"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when used: `info` is read without the provider."""
+    homes = {"LocalProvider": "provider", "Store": "store"}
+    if name not in homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{homes[name]}"), name)

@@ -12,16 +12,15 @@ from collections.abc import Mapping, Set
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_dsver import settings
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, SettingsError, UnexpectedResponse
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.paperspace.info import PAGE
 from mlflow_dsver.providers.paperspace.models import Version
 from mlflow_dsver.text import one_line
 
 OWN = "mlflow_dsver"
-PAGE = "PAPERSPACE_PAGE"
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 _STATES = {True: "committed", False: "uncommitted", None: "unknown"}
 
@@ -105,11 +104,11 @@ def described(token: str, manifest: Manifest | None) -> dict[str, Any]:
 
 def page_of(dataset: str, version: str) -> str | None:
     """The address of a version's page by the template that is set; None without one, since none is documented."""
-    template = settings.setting(PAGE)
+    template = PAGE.get()
     if template is None:
         return None
     if not template.startswith(("https://", "http://")) or "{dataset}" not in template:
         raise SettingsError(
-            settings.PREFIX + PAGE, expected="https://… with {dataset} and {version}", got=one_line(template, 60)
+            PAGE.variable, expected="https://… with {dataset} and {version}", got=one_line(template, 60)
         )
     return template.replace("{dataset}", quote(dataset, safe="")).replace("{version}", quote(version, safe=""))

@@ -18,11 +18,11 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.model.refs import LATEST
+from mlflow_dsver.providers.paperspace.info import PATHS
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)
 
-PATHS = "PAPERSPACE_PATHS"
 _REFERENCE = re.compile(r"(?:[^/:@\s]+/)?([^/:@\s]+)(?::([^/:@\s]+))?\Z")
 
 
@@ -88,10 +88,8 @@ def configured(setting: str | None) -> dict[str, Path]:
     for entry in filter(None, ((setting or "").split(";"))):
         dataset, separator, folder = entry.strip().partition("=")
         if not separator or not dataset or not folder:
-            raise SettingsError(
-                settings.PREFIX + PATHS, expected="dataset=folder;dataset=folder", got=one_line(entry, 60)
-            )
-        folders[dataset.strip().replace(":", "@")] = settings.expanded(folder.strip(), settings.PREFIX + PATHS)
+            raise SettingsError(PATHS.variable, expected="dataset=folder;dataset=folder", got=one_line(entry, 60))
+        folders[dataset.strip().replace(":", "@")] = settings.expanded(folder.strip(), PATHS.variable)
     return folders
 
 

@@ -23,12 +23,12 @@ from mlflow_dsver import settings
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, SettingsError, Unsupported
+from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, Unsupported
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter
 from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
-from mlflow_dsver.providers.paperspace import bucket, convert, local_files, lookup, mounts, writing
+from mlflow_dsver.providers.paperspace import bucket, convert, info, local_files, lookup, mounts, writing
 from mlflow_dsver.providers.paperspace.account import KEY_FILES, Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
 from mlflow_dsver.providers.paperspace.local_files import Found
@@ -37,8 +37,6 @@ from mlflow_dsver.secrets import Secret
 
 log = logging.getLogger(__name__)
 
-UNCOMMITTED = "PAPERSPACE_UNCOMMITTED"
-HASH = "PAPERSPACE_HASH"
 _known_folders: dict[str, Path] = {}
 """Canonical reference to the folder that `identify` was given in this process, for providers made later."""
 _created_from: dict[str, Path] = {}
@@ -72,9 +70,9 @@ class PaperspaceProvider(Provider):
         roots: Roots | None = None,
     ) -> None:
         self.account = Account.from_settings(key=key, base=base, timeout=timeout)
-        self._allow_uncommitted = _flag(UNCOMMITTED, "link") if allow_uncommitted is None else allow_uncommitted
-        self._hash_files = _flag(HASH, "yes") if hash_files is None else hash_files
-        self._paths = dict(paths) if paths is not None else mounts.configured(settings.setting(mounts.PATHS))
+        self._allow_uncommitted = info.ALLOW_UNCOMMITTED.get() if allow_uncommitted is None else allow_uncommitted
+        self._hash_files = info.HASH_FILES.get() if hash_files is None else hash_files
+        self._paths = dict(paths) if paths is not None else mounts.configured(info.PATHS.get())
         self._roots = roots or Roots()
 
     def __repr__(self) -> str:
@@ -134,7 +132,8 @@ class PaperspaceProvider(Provider):
                 provider=self.name,
                 operation="resolve",
                 reference=ref,
-                tip=f"mlflow-dsver paperspace commit {version.ref}, or MLFLOW_DSVER_{UNCOMMITTED}=link (grade D)",
+                tip=f"mlflow-dsver paperspace commit {version.ref}, "
+                f"or {info.ALLOW_UNCOMMITTED.variable}=link (grade D)",
             )
         log.warning("%s IS NOT COMMITTED: its files may still change; a link to it proves nothing", version.ref)
 
@@ -295,7 +294,7 @@ class PaperspaceProvider(Provider):
             return Found(source)
         for_dataset = self._paths.get(version.ref.dataset)
         if for_dataset is not None:
-            return Found(for_dataset, mounts.Mount(for_dataset, None, f"MLFLOW_DSVER_{mounts.PATHS}"))
+            return Found(for_dataset, mounts.Mount(for_dataset, None, info.PATHS.variable))
         mount = mounts.find(version.ref.dataset, None, self._roots) or self._mount_by_name(version)
         return Found(mount.folder, mount) if mount else None
 
@@ -318,14 +317,17 @@ class PaperspaceProvider(Provider):
             operation="get the files",
             reference=version.ref,
             expected="a mount below /datasets or /inputs, a folder that is named, or keys of the team's own bucket",
-            tip=f"MLFLOW_DSVER_{mounts.PATHS}={version.ref.dataset}=FOLDER, or {bucket.TIP}",
+            tip=f"{info.PATHS.variable}={version.ref.dataset}=FOLDER, or {bucket.TIP}",
         )
 
     # The rest
 
     def health(self) -> Health:
         """Whether the key is accepted, and of which team it is."""
-        origins = {**self.account.origins, **{settings.PREFIX + name: settings.origin(name) for name in _SETTINGS}}
+        origins = {
+            **self.account.origins,
+            **{each.variable: settings.origin(each.name) for each in info.INFO.settings},
+        }
         try:
             with self._connected(min(self.account.timeout, 10.0)) as client:
                 namespace = client.session().team.namespace
@@ -336,13 +338,3 @@ class PaperspaceProvider(Provider):
     def _connected(self, seconds: float | None = None) -> AbstractContextManager[PaperspaceClient]:
         """A conversation that is over within the time-out, all requests together."""
         return connect(self.account, deadline=Deadline(seconds or self.account.timeout))
-
-
-_SETTINGS = (UNCOMMITTED, HASH, mounts.PATHS, convert.PAGE)
-
-
-def _flag(name: str, on: str) -> bool:
-    value = settings.setting(name)
-    if value not in (None, on, "no"):
-        raise SettingsError(settings.PREFIX + name, expected=f"{on} or no", got=ascii(value)[:40])
-    return value == on

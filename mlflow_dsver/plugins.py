@@ -1,0 +1,136 @@
+"""What installed packages add to this one: found by entry points, imported only when it is needed.
+
+A package that brings a provider registers it in the entry point group `mlflow_dsver.providers`: the name is the
+scheme of its references, the object is called without arguments and gives a `Provider`. Under the same name it may
+register a `ProviderInfo` in the group `mlflow_dsver.provider_info`: what must be known of the provider without
+importing it, such as its settings, the spellings of references that it accepts, and its commands.
+
+This module and the modules that hold a `ProviderInfo` import only the standard library and this package's base
+modules, since a reference is parsed by them. The modules that are named in a `ProviderInfo` may import anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.settings import Setting
+from mlflow_dsver.text import error_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = "mlflow_dsver.providers"
+PROVIDER_INFO = "mlflow_dsver.provider_info"
+
+Spelling = Callable[[str], "tuple[str, str | None] | None"]
+"""From a text to the dataset and the selector (None for none) that it names; None for a text of another kind.
+
+Both may be percent-encoded, as in a reference.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """What this package must know of a provider before the provider itself is imported.
+
+    title: what people call the service.
+    settings: what the provider reads from the environment and the settings file; `doctor` lists and checks them.
+    spelling: for references in the service's own notation, such as the address of a page. It is asked about texts
+        that are not of the ordinary form `scheme://dataset@selector`, and not about another provider's scheme.
+    recorded_spelling: for texts that are no references, although earlier versions recorded them as such; they are
+        read in records and lock files, and elsewhere the error suggests the reference that may be meant.
+    slashes_in_selectors: whether a version, tag or branch may have slashes in its name, as branches of git have.
+    commands: the provider's own commands below `mlflow-dsver`: name to `module:attribute` of a click command.
+    emulator: `module:class` of the service's emulator, an `Emulator`; None for none.
+    has_local_manifests: whether listing the provider's versions and reading their manifests needs no network, so
+        that a file is looked up in all of them.
+    """
+
+    title: str
+    settings: tuple[Setting[Any], ...] = ()
+    spelling: Spelling | None = None
+    recorded_spelling: Spelling | None = None
+    slashes_in_selectors: bool = False
+    commands: Mapping[str, str] = field(default_factory=dict)
+    emulator: str | None = None
+    has_local_manifests: bool = False
+
+
+def providers() -> Mapping[str, EntryPoint]:
+    """The entry point of each installed provider, by the provider's name; imports none of them."""
+    return _installed(tuple(sys.path))[PROVIDERS]
+
+
+def provider_infos() -> Mapping[str, ProviderInfo]:
+    """The `ProviderInfo` of each installed provider that has one, by the provider's name, sorted.
+
+    One that cannot be imported is left out, and logged; `broken_infos` has the reason.
+    """
+    return _loaded(tuple(sys.path))[0]
+
+
+def broken_infos() -> Mapping[str, str]:
+    """Why the `ProviderInfo` of a provider cannot be used, by the provider's name."""
+    return _loaded(tuple(sys.path))[1]
+
+
+def slashes_in_selectors(provider: str) -> bool:
+    """Whether a selector of that provider may have slashes.
+
+    That of a provider that is not installed may: records of it are read where it is not needed.
+    """
+    info = provider_infos().get(provider)
+    return info.slashes_in_selectors if info else provider not in providers()
+
+
+def load(target: str) -> Any:
+    """The object that `module:attribute` names. Raises SettingsError when it cannot be imported."""
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"{target} cannot be imported: {error}", tip="reinstall the package that brings it"
+        ) from error
+
+
+def refresh() -> None:
+    """Forget what is installed: the next call looks again."""
+    _installed.cache_clear()
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _installed(_path: tuple[str, ...]) -> dict[str, dict[str, EntryPoint]]:
+    """Reads the metadata of every installed package, which takes 10 milliseconds and more: once for a search path."""
+    from importlib.metadata import entry_points
+
+    found = entry_points()
+    return {group: {point.name: point for point in found.select(group=group)} for group in (PROVIDERS, PROVIDER_INFO)}
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: tuple[str, ...]) -> tuple[dict[str, ProviderInfo], dict[str, str]]:
+    infos: dict[str, ProviderInfo] = {}
+    broken: dict[str, str] = {}
+    for name, point in sorted(_installed(path)[PROVIDER_INFO].items()):
+        try:
+            found = point.load()
+            if not isinstance(found, ProviderInfo):
+                raise TypeError(f"{point.value} is no ProviderInfo")
+            infos[name] = found
+        except Exception as error:  # noqa: BLE001  (another package's code must not keep references from being read)
+            broken[name] = f"{point.value}: {error_line(error)}"
+            log.warning(
+                "the provider %s is used without its settings, spellings and commands: %s", name, broken[name]
+            )
+    return infos, broken
