@@ -23,7 +23,7 @@ from typing import Any
 from mlflow_dsver.checks.evidence import Verdict
 from mlflow_dsver.checks.provider_cache import meaning, reason
 from mlflow_dsver.checks.render.readme import readme
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join
+from mlflow_dsver.content.atomic_files import atomic_write, check_new_folder, make_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, DsverError, InvalidArgument
@@ -186,12 +186,7 @@ def _fetched(link: Link, folder: Path, progress: Progress) -> Reproduced:
 
 def _prepare(folder: Path) -> None:
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InvalidArgument(
-                f"{folder} exists and is not an empty folder",
-                expected="a new or an empty folder",
-                tip="another folder",
-            )
+        check_new_folder(folder)
         make_folder(folder / "inputs")
     except OSError as error:
         if isinstance(error, DsverError):

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
-import shutil
 import stat
 import struct
 import unicodedata
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join, sync_folder
+from mlflow_dsver.content.atomic_files import atomic_folder, atomic_write, safe_join
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.model.manifests import check_path
 
@@ -65,22 +63,12 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None, deadlin
     """
     limits = limits or Limits()
     deadline = deadline or Deadline(None)
-    make_folder(folder.parent)
-    beside = folder.with_name(f".{folder.name[:60]}.{secrets.token_hex(6)}.tmp")
-    try:
-        with _understood(archive):
-            _check_size_of_directory(archive, limits)
-            with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
-                entries = _checked(opened, stream, limits)
-                beside.mkdir()
-                left = limits.bytes
-                for entry in entries:
-                    left -= _write(opened, entry, beside, left, deadline)
-        beside.rename(folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
+    with _understood(archive), atomic_folder(folder) as beside:
+        _check_size_of_directory(archive, limits)
+        with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
+            left = limits.bytes
+            for entry in _checked(opened, stream, limits):
+                left -= _write(opened, entry, beside, left, deadline)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,20 @@
-"""Files written whole or not at all, folders made durable, and paths that cannot leave their folder.
-
-Each of these rules stands here once; nothing else in the package opens a file for writing by itself.
-"""
+"""Files and folders that are written whole or not at all, durable folders, and paths that stay in their folder."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.manifests import check_path
 from mlflow_dsver.os_names import os_text
+from mlflow_dsver.text import one_line
 
 try:
     import fcntl
@@ -49,6 +49,56 @@ def atomic_write(target: Path, *, mode: int | None = None, durable: bool = True)
         raise
     if durable:
         sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(target: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A new folder whose content becomes `target` when the block ends well, and is removed when it does not.
+
+    target: does not exist or is an empty folder. The folder is created beside it and renamed. Where that cannot be
+    (the target is a mount point, or its parent may not be written to), an existing target is filled in place and
+    emptied on failure. durable: flush the names of the folder and its parents; files are the caller's to flush.
+    OSError passes through.
+    """
+    if durable:
+        make_folder(target.parent)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name[:60]}.{secrets.token_hex(6)}.tmp")
+    if os.path.ismount(target):
+        beside = target
+    else:
+        try:
+            beside.mkdir()
+        except PermissionError:
+            if not target.is_dir():
+                raise
+            beside = target
+    try:
+        yield beside
+        if beside != target:
+            beside.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            for child in beside.iterdir() if beside == target else [beside]:
+                if child.is_dir() and not child.is_symlink():
+                    shutil.rmtree(child, ignore_errors=True)
+                else:
+                    child.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(target.parent)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise InvalidArgument for a path that exists and is not an empty folder. OSError passes through."""
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidArgument(
+            f"{one_line(folder, 1000)} exists and is not an empty folder",
+            expected="a new or an empty folder",
+            done="Nothing was written",
+            tip="another folder",
+        )
 
 
 def make_folder(folder: Path) -> None:

@@ -7,21 +7,19 @@ folders inside the store that `path` gives out are the business of `shared_views
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.content.atomic_files import atomic_folder, check_new_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
-from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
+from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest, difference
 from mlflow_dsver.providers.local.linked_views import linked_view
 from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
-from mlflow_dsver.providers.local.store import Store, meaning, meanings, remove_tree
+from mlflow_dsver.providers.local.store import Store, meaning, meanings
 
 
 def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
@@ -64,30 +62,14 @@ def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder
     small files in 0.20 s, the flush 0.05 s, ext4), and what a power cut takes can be given out again.
     """
     folder = folder.absolute()
-    _check_target(folder)
-    beside = folder.with_name(f".{folder.name[:60]}.{secrets.token_hex(6)}.tmp")
+    with meanings(f"{folder} cannot be read"):
+        check_new_folder(folder)
     progress.total(len(manifest), manifest.total_bytes)
-    with meanings(f"{folder} cannot be written"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.mkdir()
-        except PermissionError:
-            beside = folder
-        target = folder if os.path.ismount(folder) else beside
-        try:
-            if source is None:
-                give_out(store, manifest.entries, target, read_only=False, progress=progress)
-            else:
-                _copy_folder(source, manifest.entries, target, progress=progress)
-            if target != folder:
-                target.rename(folder)
-        except BaseException:
-            _empty(target)
-            raise
-        finally:
-            with suppress(OSError):
-                if beside != folder:
-                    remove_tree(beside)
+    with meanings(f"{folder} cannot be written"), atomic_folder(folder, durable=False) as target:
+        if source is None:
+            give_out(store, manifest.entries, target, read_only=False, progress=progress)
+        else:
+            _copy_folder(source, manifest.entries, target, progress=progress)
 
 
 def _copy_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, progress: Progress) -> None:
@@ -112,19 +94,6 @@ def _copy_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, pr
         progress.advance(1, entry.bytes)
 
 
-def _check_target(folder: Path) -> None:
-    with meanings(f"{folder} cannot be read"):
-        if not folder.exists() and not folder.is_symlink():
-            return
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise InvalidArgument(
-                f"{folder} exists and is not an empty folder",
-                expected="a new or an empty folder",
-                done="Nothing was written",
-                tip="another folder",
-            )
-
-
 def _first(expected: Manifest, found: Manifest, limit: int = 3) -> str:
     """The first differences, in words."""
     changes = difference(expected, found)
@@ -134,13 +103,3 @@ def _first(expected: Manifest, found: Manifest, limit: int = 3) -> str:
     words += [f"{before.path} is now {after.path}" for before, after in changes.renamed]
     more = len(words) - limit
     return ", ".join(words[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
-def _empty(folder: Path) -> None:
-    """Remove what is in a folder that was empty when we began."""
-    with suppress(OSError):
-        for child in folder.iterdir():
-            if child.is_dir() and not child.is_symlink():
-                remove_tree(child)
-            else:
-                child.unlink()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join
+from mlflow_dsver.content.atomic_files import atomic_folder, atomic_write, check_new_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
@@ -31,7 +31,6 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.paperspace.local_files import new_folder
 from mlflow_dsver.secrets import Secret, redact, redacted
 from mlflow_dsver.text import one_line
 
@@ -155,9 +154,9 @@ def _fetch(version: DatasetVersion, place: Path, store: S3Store, progress: Progr
         raise CorruptObject(
             "the bucket has no file of this version", reference=version.ref, done="Nothing was fetched"
         )
+    check_new_folder(place)
     progress.total(len(objects), sum(size for _, size in objects))
-    make_folder(place.parent)
-    with new_folder(place) as beside:
+    with atomic_folder(place) as beside:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for size in pool.map(lambda each: _fetch_one(store, each, beside / _FILES, version), objects):
                 progress.advance(1, size)

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.content.atomic_files import atomic_folder, check_new_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
-from mlflow_dsver.errors import ContentError, CorruptObject, InvalidArgument, StoreError
+from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, StoreError
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace.mounts import Mount
@@ -161,44 +159,11 @@ def copy_out(source: Path, target: Path, accept: Callable[[Manifest], None], pro
                 stream.write(block)
         return hasher.hexdigest()
 
-    with new_folder(target) as beside:
-        accept(hash_folder(source, cache=None, progress=progress, take=take))
-
-
-class new_folder:  # noqa: N801 (used as a statement)
-    """`with new_folder(target) as beside`: a folder beside the target that takes its place when the block ends well.
-
-    Raises InvalidArgument for a target that exists and is not an empty folder, StoreError when nothing can be written
-    there.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self.target = target.absolute()
-        self.beside = self.target.with_name(f".{self.target.name[:60]}.{secrets.token_hex(6)}.tmp")
-
-    def __enter__(self) -> Path:
-        if os.path.lexists(self.target) and (not self.target.is_dir() or any(self.target.iterdir())):
-            raise InvalidArgument(
-                f"{one_line(self.target)} exists and is not an empty folder",
-                expected="a new or an empty folder",
-                done="Nothing was written",
-                tip="another folder",
-            )
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.beside.mkdir()
-        except OSError as error:
-            raise self._unwritable(error) from error
-        return self.beside
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                self.beside.rename(self.target)
-        except OSError as failed:
-            raise self._unwritable(failed) from failed
-        finally:
-            shutil.rmtree(self.beside, ignore_errors=True)
-
-    def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"{one_line(self.target)} cannot be written: {error.strerror}")
+    try:
+        check_new_folder(target)
+        with atomic_folder(target.absolute(), durable=False) as beside:
+            accept(hash_folder(source, cache=None, progress=progress, take=take))
+    except DsverError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{one_line(target)} cannot be written: {error.strerror}") from error
