@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.seal import seal
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
-    from mlflow_dsver.lineage.export.runs import export_run, report_of
+    from mlflow_dsver.lineage.api import export_run, report_of
     from mlflow_dsver.model.manifests import Difference, FileEntry, Manifest
     from mlflow_dsver.model.new_versions import NewVersion
     from mlflow_dsver.model.refs import DatasetRef, parse
@@ -80,7 +80,7 @@ _HOMES = {
     "mlflow_dsver.resolution.api": ["create_version", "resolve"],
     "mlflow_dsver.tracking.api": ["attach", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
-    "mlflow_dsver.lineage.export.runs": ["export_run", "report_of"],
+    "mlflow_dsver.lineage.api": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
     "mlflow_dsver.tracking.linked_dataset": ["LinkedDataset"],
     "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],

@@ -19,11 +19,12 @@ FORMER = {
     "mlflow_dsver.emulators.paperspace": "mlflow_dsver.providers.paperspace.emulator",
     "mlflow_dsver.emulators.clarifai": "mlflow_dsver.providers.clarifai.emulator",
     "mlflow_dsver.checks.render_text": "mlflow_dsver.checks.render.text",
+    "mlflow_dsver.lineage.links": "mlflow_dsver.record.mlflow_urls",
     "mlflow_dsver.lineage.html": "mlflow_dsver.lineage.render.html",
     "mlflow_dsver.lineage.markdown": "mlflow_dsver.lineage.render.markdown",
     "mlflow_dsver.lineage.svg": "mlflow_dsver.lineage.render.svg",
     "mlflow_dsver.lineage.statement": "mlflow_dsver.lineage.export.statement",
-    "mlflow_dsver.tracking.exporting": "mlflow_dsver.lineage.export.runs",
+    "mlflow_dsver.tracking.exporting": "mlflow_dsver.lineage.api",
 }
 """Former module to the one that has its names now."""
 

@@ -120,7 +120,7 @@ def _verified(options: dict[str, Any], signature: Path | None, key: Path | None)
     """The report on the runs, and on the signature of the one run where there is one."""
     from mlflow_dsver.checks.reports import with_signature
     from mlflow_dsver.checks.verify import verify_runs
-    from mlflow_dsver.lineage.export.runs import signature_of
+    from mlflow_dsver.lineage.api import signature_of
 
     signed = signature_of(options["runs"][0], signature, key) if signature is not None and key is not None else None
     with terminal("checking") as progress:

@@ -53,7 +53,7 @@ def lineage(
       mlflow-dsver lineage --experiment digits --html lineage.html
       mlflow-dsver lineage --role training --since 2026-01-01 --markdown LINEAGE.md --svg lineage.svg
     """
-    from mlflow_dsver.lineage.export.runs import report_of, web_root
+    from mlflow_dsver.lineage.api import report_of, web_root
     from mlflow_dsver.lineage.render import as_json
     from mlflow_dsver.lineage.render import markdown as text
     from mlflow_dsver.lineage.render import svg as drawing
@@ -90,7 +90,7 @@ def open_(run: str, only_print: bool) -> None:
       mlflow-dsver open 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver open 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --print
     """
-    from mlflow_dsver.lineage.export.runs import web_root
+    from mlflow_dsver.lineage.api import web_root
     from mlflow_dsver.record.mlflow_urls import MLflow
     from mlflow_dsver.tracking.queries import Tracking
 
@@ -132,8 +132,8 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format croissant --role training --sha256
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format openlineage --send http://127.0.0.1:5000
     """
-    from mlflow_dsver.lineage.export import bundle, openlineage
-    from mlflow_dsver.lineage.export.runs import record_of
+    from mlflow_dsver.lineage.api import record_of
+    from mlflow_dsver.lineage.export import export, openlineage
 
     if url is not None and format_ != "openlineage":
         raise click.UsageError("--send goes with --format openlineage")
@@ -141,7 +141,7 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
     if url is not None:
         click.echo(f"sent {openlineage.send(record, url)} events")
         return
-    told = bundle.export(record, format_, role=role)
+    told = export(record, format_, role=role)
     if isinstance(told, list):
         _write(output, "".join(json.dumps(event) + "\n" for event in told))
     else:
@@ -203,8 +203,8 @@ def statement_sign(run: str, key: Path, output: Path) -> None:
     Examples:
       mlflow-dsver statement sign 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --key key.pem -o run.dsse.json
     """
+    from mlflow_dsver.lineage.api import record_of
     from mlflow_dsver.lineage.export import statement as statements
-    from mlflow_dsver.lineage.export.runs import record_of
 
     _write(output, statements.sign(statements.statement(record_of(run)), key).decode())
 
@@ -226,7 +226,7 @@ def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
     """
     from mlflow_dsver.checks.formatting import finding_words
     from mlflow_dsver.checks.render.as_json import signature_json
-    from mlflow_dsver.lineage.export.runs import signature_of
+    from mlflow_dsver.lineage.api import signature_of
 
     report = signature_of(run, file, key)
     found = [finding_words(finding) for finding in report.findings]

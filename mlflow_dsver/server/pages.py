@@ -11,7 +11,6 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.lineage.graph import Graph, Kind, Node, NodeId, build, dataset_node, model_node, version_node
-from mlflow_dsver.lineage.render.report import version_rows
 from mlflow_dsver.lineage.render.views import (
     Choices,
     DatasetPage,
@@ -22,6 +21,7 @@ from mlflow_dsver.lineage.render.views import (
     SearchPage,
     VersionPage,
     VersionRow,
+    version_rows,
 )
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, Run

@@ -17,8 +17,8 @@ from typing import Any
 from mlflow.exceptions import MlflowException, RestException
 
 from mlflow_dsver.errors import DsverError, InvalidReference
-from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import html
+from mlflow_dsver.lineage.render.html import Pages
 from mlflow_dsver.lineage.render.views import MessagePage, Page
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.record.facts import Filter

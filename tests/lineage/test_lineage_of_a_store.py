@@ -14,7 +14,7 @@ from mlflow.entities import Dataset, DatasetInput
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
-from mlflow_dsver.lineage.export.runs import record_of, report_of
+from mlflow_dsver.lineage.api import record_of, report_of
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.tracking import lineage_queries

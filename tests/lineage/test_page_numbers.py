@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import html
-from mlflow_dsver.lineage.render.report import report
+from mlflow_dsver.lineage.render.html import Pages
+from mlflow_dsver.lineage.render.views import report
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema

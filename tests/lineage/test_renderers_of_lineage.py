@@ -12,9 +12,8 @@ import pytest
 from lineage_samples import HOSTILE, history, hostile_runs, use
 
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.links import Pages
 from mlflow_dsver.lineage.render import as_json, html, markdown, svg
-from mlflow_dsver.lineage.render.report import report
+from mlflow_dsver.lineage.render.html import Pages
 from mlflow_dsver.lineage.render.views import (
     DatasetPage,
     DatasetRow,
@@ -28,6 +27,7 @@ from mlflow_dsver.lineage.render.views import (
     SearchPage,
     VersionPage,
     VersionRow,
+    report,
 )
 from mlflow_dsver.model.manifests import Difference, FileEntry
 from mlflow_dsver.model.refs import parse

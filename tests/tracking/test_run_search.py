@@ -16,7 +16,7 @@ from tracking_fakes import version
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import NotFound, ProviderUnavailable, TrackingError
-from mlflow_dsver.lineage.export.runs import report_of
+from mlflow_dsver.lineage.api import report_of
 from mlflow_dsver.record.reader import all_links_of
 from mlflow_dsver.tracking import run_search
 from mlflow_dsver.tracking.description import describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mlflow_dsver.lineage.render.report import Report
+from mlflow_dsver.lineage.render.views import Report
 from mlflow_dsver.model.versions import date_text
 from mlflow_dsver.record.facts import Model, Run, Use
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -17,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from mlflow_dsver.lineage.graph import TONES, Kind, NodeId, outline
-from mlflow_dsver.lineage.links import Pages, filter_query
 from mlflow_dsver.lineage.render import svg
-from mlflow_dsver.lineage.render.report import Report
 from mlflow_dsver.lineage.render.views import (
     DatasetPage,
     DiffPage,
@@ -27,11 +26,13 @@ from mlflow_dsver.lineage.render.views import (
     MessagePage,
     ModelPage,
     Page,
+    Report,
     RunPage,
     SearchPage,
     VersionPage,
 )
 from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import human_bytes, human_count, one_line
 
@@ -111,6 +112,71 @@ class Anchors:
     def node(self, node: NodeId) -> str:
         """Where a node of the drawing stands."""
         return "#" + self.anchor(node.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The lineage pages below a root address: `/dsver` on a server, with its static prefix before it."""
+
+    root: str
+    actions: str = ""
+
+    def home(self, **query: str | None) -> str:
+        """The list of datasets."""
+        return self._page("", query)
+
+    def dataset(self, ref: DatasetRef, **query: str | None) -> str:
+        """A dataset."""
+        return self._page("/dataset", {"ref": str(ref.at(None)), **query})
+
+    def version(self, ref: DatasetRef, **query: str | None) -> str:
+        """A version."""
+        return self._page("/version", {"ref": str(ref), **query})
+
+    def run(self, run_id: str, **query: str | None) -> str:
+        """A run."""
+        return self._page("/run", {"id": run_id, **query})
+
+    def model(self, key: str) -> str:
+        """A model, by MLflow's `models:/…`."""
+        return self._page("/model", {"key": key})
+
+    def diff(self, before: DatasetRef | None = None, after: DatasetRef | None = None) -> str:
+        """The difference of two versions."""
+        return self._page("/diff", {"a": str(before) if before else None, "b": str(after) if after else None})
+
+    def search(self, wanted: str | None = None, **query: str | None) -> str:
+        """The versions that hold a file."""
+        return self._page("/search", {"q": wanted, **query})
+
+    def node(self, node: NodeId) -> str:
+        """The page of a node of a graph."""
+        path, name = _OF_KIND[node.kind]
+        return self._page(path, {name: node.key})
+
+    def _page(self, path: str, query: Mapping[str, str | None]) -> str:
+        given = {name: value for name, value in query.items() if value}
+        return f"{self.root}{path}" + (f"?{urlencode(given)}" if given else "")
+
+
+_OF_KIND = {
+    Kind.DATASET: ("/dataset", "ref"),
+    Kind.VERSION: ("/version", "ref"),
+    Kind.RUN: ("/run", "id"),
+    Kind.MODEL: ("/model", "key"),
+}
+
+
+def filter_query(wanted: Filter) -> dict[str, str | None]:
+    """A filter as the fields of a form or an address; `pages.read_filter` of the server reads them."""
+    return {
+        "experiment": wanted.experiment,
+        "role": wanted.role,
+        "grade": wanted.grade,
+        "verdict": wanted.verdict,
+        "since": f"{wanted.since:%Y-%m-%d}" if wanted.since else None,
+        "until": f"{wanted.until:%Y-%m-%d}" if wanted.until else None,
+    }
 
 
 @cache

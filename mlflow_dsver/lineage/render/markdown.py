@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from mlflow_dsver.lineage.graph import outline
-from mlflow_dsver.lineage.render.report import Report
+from mlflow_dsver.lineage.render.views import Report
 from mlflow_dsver.record.facts import Run, Use
 from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.text import human_bytes, markdown, markdown_code

@@ -16,9 +16,9 @@ from mlflow_dsver.checks.evidence import Finding, Subject, Verdict
 from mlflow_dsver.checks.reports import SignatureReport
 from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
-from mlflow_dsver.lineage.export.bundle import Format, RunRecord, export
+from mlflow_dsver.lineage.export import Format, RunRecord, export
 from mlflow_dsver.lineage.export.statement import differences, opened, read_envelope
-from mlflow_dsver.lineage.render.report import Report, report
+from mlflow_dsver.lineage.render.views import Report, report
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest, read
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
