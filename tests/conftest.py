@@ -18,12 +18,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from prepared import Prepared
 from servers import Tracking, free_port, tracking_server
 
 hypothesis.settings.register_profile("laws", deadline=None)  # laws are tested, not the speed of this machine
 hypothesis.settings.load_profile("laws")
 
-pytest_plugins = ("processes",)  # the command line as a process
+pytest_plugins = ("processes",)  # the command line
 
 FOREIGN_WARNINGS = (
     "ignore:The ``noload`` loader strategy is deprecated",  # MLflow 3.17 under SQLAlchemy 2.1
@@ -37,7 +38,7 @@ SLOW_FIRST = (
     "docs/test_readme.py",
     "docs/test_notebooks.py",
     "tracking/test_sweeps_and_ranks.py",
-    "tracking/test_every_way_in_trouble.py",
+    "tracking/test_failure_modes.py",
     "browser/test_lineage_behind_a_login.py",
     "browser/test_lineage_pages.py",
     "contract/test_clarifai_contract.py",
@@ -129,6 +130,14 @@ def _forget() -> None:
     fluent._active_experiment_id = None
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """A Python that has imported MLflow already; see `prepared.py`."""
+    server = Prepared(tmp_path_factory.mktemp("prepared"))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

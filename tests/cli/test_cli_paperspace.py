@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from prepared import Prepared
+from processes import in_process
 
 KEY = "emulated-key-0123456789"
 CATS = "dst364npcw6ccok"
@@ -36,8 +40,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 
 def run(environment: dict[str, str], *arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "mlflow_dsver", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    with mock.patch.dict(os.environ, environment, clear=True):
+        done = in_process(*arguments)
     assert done.returncode == code, done.stderr
     assert KEY not in done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -112,8 +116,11 @@ def test_commit_takes_a_tag(environment: dict[str, str]) -> None:
     run(environment, "versions", "delete", made, "--yes")
 
 
-def test_deleting_says_first_which_runs_use_it(environment: dict[str, str], tmp_path: Path) -> None:
+def test_deleting_says_first_which_runs_use_it(
+    environment: dict[str, str], tmp_path: Path, prepared: Prepared, empty_database: Path
+) -> None:
     """In both families; and where the tracking server cannot be reached, that it could not be checked."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     linked = environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     made = [data(linked, "versions", "create", f"paperspace://{CATS}")["reference"] for _ in range(3)]
     script = (
@@ -122,7 +129,7 @@ def test_deleting_says_first_which_runs_use_it(environment: dict[str, str], tmp_
         "    with dsver.start_run(inputs={'training': ref}) as run: print(run.info.run_id)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [*prepared.python, "-c", script],
         env=linked | {"MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED": "link"},
         capture_output=True,
         text=True,

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prepared import Prepared
 from processes import SCRIPT, Run
 from servers import free_port
 
@@ -30,8 +30,20 @@ print(json.dumps({
     "settings": {name: settings.setting(name) for name in ("ON_ERROR", "FROZEN", "LOCK")},
 }))
 """
-TELLS = [sys.executable, "-c", TELL]
+TELLS = ["python", "-c", TELL]
 LATEST = "local://digits@latest"
+
+
+@pytest.fixture
+def run(process: Run) -> Run:
+    """In a process of its own, which the command takes over."""
+    return process
+
+
+@pytest.fixture(autouse=True)
+def python(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python` starts fast."""
+    monkeypatch.setenv("PATH", f"{prepared.bin}{os.pathsep}{os.environ['PATH']}")
 
 
 def told(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
@@ -95,7 +107,6 @@ def test_a_signal_reaches_the_command_and_nobody_else(made: str, number: signal.
     )
     assert process.stdout is not None
     assert process.stdout.readline() == f"{process.pid}\n"
-    time.sleep(0.1)  # for the shell to become sleep
     process.send_signal(number)
     assert process.wait(30) == -number
     process.stdout.close()
@@ -133,10 +144,10 @@ def test_a_closed_pipe_ends_the_command_as_without_us(made: str) -> None:
     assert done.stdout == "y\n141\n", done.stderr
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "2>/dev/full", "2> >(true)"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "2>/dev/full", "2> >(true); wait $!"])
 def test_streams_that_are_closed_are_the_commands_business(made: str, closed: str, tmp_path: Path) -> None:
     """Training starts all the same, and nothing of ours gets into its output."""
-    shell = f"sleep 0.2; exec '{SCRIPT}' run --input training={made} -- sh -c 'echo out; echo >started' {closed}"
+    shell = f"exec {closed}\nexec '{SCRIPT}' run --input training={made} -- sh -c 'echo out; echo >started'"
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (tmp_path / "started").exists(), done.stderr
     assert done.stdout == ("" if closed == ">&-" else "out\n")
@@ -158,12 +169,12 @@ def test_all_processes_below_have_the_same_answer_though_the_tag_moves(
         "child += 'sys.stdout.write(str(handed_down()[sys.argv[1]]) + chr(10))'\n"
         "Path('started').touch()\n"
         "while not Path('moved').exists(): time.sleep(0.01)\n"
-        "ranks = [subprocess.Popen([sys.executable, '-c', 'import sys; ' + child, 'local://digits'],\n"
+        "ranks = [subprocess.Popen(['python', '-c', 'import sys; ' + child, 'local://digits'],\n"
         "         env={**os.environ, 'RANK': str(rank), 'WORLD_SIZE': '8'}) for rank in range(8)]\n"
         "sys.exit(max(rank.wait() for rank in ranks))\n"
     )
     process = subprocess.Popen(
-        [SCRIPT, "run", "--input", "training=local://digits", "--", sys.executable, str(script)],
+        [SCRIPT, "run", "--input", "training=local://digits", "--", "python", str(script)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -352,7 +363,7 @@ def test_a_provider_that_fails(run: Run, unreachable: str, made: str, tmp_path: 
 
 def test_offline_answers_stay_offline_in_a_launcher_below(run: Run, unreachable: str) -> None:
     away = "paperspace://cats@latest"
-    inner = [SCRIPT, "run", "--input", f"training={away}", "--", *TELLS]
+    inner = ["mlflow-dsver", "run", "--input", f"training={away}", "--", *TELLS]
     seen = told(run("run", "--on-error", "offline", "--input", f"training={away}", "--", *inner))
     assert away in seen["offline"]
     assert seen["answers"][away] == unreachable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,22 +34,64 @@ def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:
 EVERY = commands(cli)
 
 
-@pytest.mark.parametrize("words", EVERY, ids=" ".join)
-def test_help_of_every_command(words: tuple[str, ...], golden: Callable[[str, str], None]) -> None:
-    """Help is what the golden file says, and has examples."""
-    text = click.Context(cli, info_name="mlflow-dsver", terminal_width=100, **cli.context_settings)
+def context_of(words: tuple[str, ...]) -> click.Context:
+    """The context of a command, as its help is made from."""
+    context = click.Context(cli, info_name="mlflow-dsver", terminal_width=100, **cli.context_settings)
     for word in words:
-        command = text.command
-        assert isinstance(command, click.Group)
-        text = click.Context(command.commands[word], info_name=word, parent=text, terminal_width=100)
-    shown = text.get_help() + "\n"
-    assert "Example" in shown
-    golden(f"cli/help/{'-'.join(words) or 'mlflow-dsver'}.txt", shown)
+        assert isinstance(context.command, click.Group)
+        context = click.Context(context.command.commands[word], info_name=word, parent=context, terminal_width=100)
+    return context
 
 
-@pytest.mark.parametrize("words", [("runs",), ("versions",), ("versions", "create")], ids=" ".join)
-def test_help_as_a_process(words: tuple[str, ...], run: Run) -> None:
-    done = run(*words, "--help")
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_help_of_every_command(words: tuple[str, ...]) -> None:
+    """A summary of one sentence, examples, and a sentence for each option; it fits, and nothing in it is cut off."""
+    context = context_of(words)
+    shown = context.get_help()
+    usage, blank, summary, *_ = shown.splitlines()
+    assert usage.startswith(f"Usage: {context.command_path} ")
+    assert (blank, summary[:2]) == ("", "  ")
+    told = context.command.get_short_help_str(100)
+    assert told.endswith("."), told
+    assert not told.endswith("..."), "it is cut off in the list of commands"
+    assert summary.strip().startswith(told)
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert all(len(line) <= 100 for line in shown.splitlines() if not line.startswith("    mlflow-dsver"))
+    for parameter in context.command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.help.endswith("."), parameter.help
+            assert all(name in shown for name in parameter.opts)
+    examples = examples_of(shown)
+    assert examples
+    assert all(line.startswith("mlflow-dsver ") for line in examples), examples
+    assert any(line.startswith(context.command_path) for line in examples), examples
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_examples_in_help_name_commands_and_options_that_exist(words: tuple[str, ...]) -> None:
+    for example in examples_of(context_of(words).get_help()):
+        _, *rest = shlex.split(example.partition(" | ")[0])
+        context = context_of(())
+        while isinstance(context.command, click.Group):
+            assert rest[0] in context.command.commands, example
+            context = context_of((*context.command_path.split()[1:], rest.pop(0)))
+        context.command.make_parser(context).parse_args(rest)  # raises for an option that there is not
+
+
+def examples_of(shown: str) -> list[str]:
+    """The commands below `Examples:`, without the rest of one that goes on in the next line."""
+    section = shown.partition("\n  Examples:\n")[2].partition("\n\n")[0]
+    return [line.strip() for line in section.splitlines()]
+
+
+COMMANDS = [words for words in EVERY if not isinstance(context_of(words).command, click.Group)]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_runs_as_a_process(words: tuple[str, ...], tmp_path: Path) -> None:
+    """The installed console script; what it does is tested in process, command by command."""
+    done = subprocess.run([SCRIPT, *words, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: mlflow-dsver " + " ".join(words))
 
@@ -144,7 +187,8 @@ def test_ctrl_c_is_one_line(digits_folder: Path) -> None:
 
 def test_an_output_that_cannot_say_a_character_gets_its_escape(run: Run, made: str) -> None:
     run("versions", "update", made, "-m", "naïve 東京")
-    done = run("versions", "show", made, PYTHONIOENCODING="ascii")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([SCRIPT, "versions", "show", made], env=environment, capture_output=True, text=True)
     assert done.returncode == 0
     assert "na\\xefve \\u6771\\u4eac" in done.stdout
 
