@@ -1,6 +1,6 @@
 # What people and CI call. Each target sets up what it needs: a Python of 3.11 or newer and make are enough.
 #   make demo      the main job on the embedded store, no account, no network beyond the package installer
-#   make test      format, lint, types, tests
+#   make test      format, lint, types, and all tests but the slow ones
 #   make PYTHON=/opt/python3.13/bin/python3 test     another Python;  VENV=folder: another virtual environment
 
 PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3 python; do \
@@ -10,17 +10,21 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint format bench matrix screenshots clean help
+.PHONY: demo test test-slow lint format bench matrix screenshots clean help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
-	@echo 'Others: make lint, format, bench, matrix, screenshots, clean'
+	@echo 'Others: make test-slow, lint, format, bench, matrix, screenshots, clean'
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/mlflow-dsver demo
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow'
+
+# A real browser, PostgreSQL, a sweep of 200 trials, a kill at every system call, the demo, the benchmarks.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

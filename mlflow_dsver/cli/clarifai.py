@@ -155,7 +155,9 @@ def export(reference: str, format_: str, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="At most that many groups.")
 @json_option
 def metrics(reference: str, limit: int | None, as_json: bool) -> None:
-    """Show how many inputs, regions and so on each part of a version has; nothing while Clarifai still counts.
+    """Show how many inputs, regions and so on each part of a version has.
+
+    There is nothing to show while Clarifai still counts.
 
     \b
     Examples:
@@ -172,7 +174,7 @@ def metrics(reference: str, limit: int | None, as_json: bool) -> None:
 
 @clarifai.group("versions")
 def raw_versions() -> None:
-    """The service's own versions of a dataset: listed with their status, shown and deleted, in any state.
+    """List, show and delete the service's own versions of a dataset, in any state.
 
     \b
     Examples:

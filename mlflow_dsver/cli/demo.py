@@ -16,7 +16,13 @@ NEEDED = ("sqlalchemy", "sklearn", "PIL")
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where everything of the demo lies.",
+)
 def demo(folder: Path) -> None:
     """See the main job done, from data to two linked runs.
 

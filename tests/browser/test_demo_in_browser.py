@@ -22,6 +22,7 @@ BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), No
 SHOTS = Path(__file__).parents[2] / "test-artifacts"
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed; on Debian: apt-get install chromium"),
 ]

@@ -26,7 +26,7 @@ EVE = ("eve", "evepassword1234")
 OLD_PYTHON = os.environ.get("DSVER_PYTHON_MLFLOW_2")
 NO_OLD = "DSVER_PYTHON_MLFLOW_2 names no interpreter with MLflow 2.22"
 
-pytestmark = [pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

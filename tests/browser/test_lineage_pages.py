@@ -15,7 +15,12 @@ from urllib.parse import quote
 import pytest
 from lineage_server import ARTIFACTS, CHROMIUM, NO_BROWSER, browsing, seeded, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER),
+    pytest.mark.timeout(600),
+]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The life of a linked run, told in whatever environment runs this: `python story.py TRACKING_URI FOLDER`.
+"""The life of a linked run, told in whatever environment runs this: `python end_to_end.py TRACKING_URI FOLDER`.
 
 A plain script that needs mlflow_dsver and MLflow (mlflow-skinny will do) and nothing of the tests. It ends with code
 0 and a line that names the versions, or with the assertion that failed.

@@ -1,4 +1,4 @@
-"""Tells the story (`story.py`) with every supported MLflow and Python, one line a combination; code 1 if one fails.
+"""Runs `end_to_end.py` with every supported MLflow and Python, one line a combination; code 1 if one fails.
 
 And runs the tests of the lineage pages behind a login on the oldest MLflow, with the pytest of the Python it runs on.
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STORY = Path(__file__).with_name("story.py")
+STORY = Path(__file__).with_name("end_to_end.py")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

@@ -15,6 +15,7 @@ from benchmarks.table import GOALS, middle, ratio_of, ratios, times
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_it_runs_with_a_small_folder_and_writes_what_it_prints(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--small", "--repeat=1", "--only=small"]
     ran = subprocess.run(
@@ -65,6 +66,7 @@ def test_a_goal_compares_with_the_fastest_of_the_others() -> None:
     assert middle("not installed") is None
 
 
+@pytest.mark.slow
 def test_what_linking_costs_is_measured_beside_bare_runs_and_the_recipe_by_hand() -> None:
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking.py"
     command = [sys.executable, str(script), "--delays", "0", "--rounds", "2", "--trials", "0"]

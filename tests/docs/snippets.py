@@ -38,8 +38,11 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(found[1], found[2], content.count("\n", 0, found.start()) + 2)
 
 
-def carry_out(document: Path, folder: Path) -> list[str]:
-    """Do what the blocks say, in this folder, which is the present one; gives what was done, for a test to count."""
+def carry_out(document: Path, folder: Path, programs: Path) -> list[str]:
+    """Do what the blocks say, in this folder, which is the present one; gives what was done, for a test to count.
+
+    programs: a folder with `python` and the commands, before all others.
+    """
     names: dict[str, Any] = {"__name__": "__readme__"}
     done = []
     for block in blocks(document):
@@ -52,7 +55,7 @@ def carry_out(document: Path, folder: Path) -> list[str]:
             exec(compile("\n" * (block.line - 1) + block.text, str(document), "exec"), names)
         elif block.language == "console":
             for command, code, expected in _commands(block.text):
-                _run(command, code, expected, folder, where)
+                _run(command, code, expected, folder, where, programs)
         else:
             continue
         done.append(f"{block.language} {block.line}")
@@ -70,8 +73,8 @@ def _commands(text: str) -> Iterator[tuple[str, int, str]]:
         yield _EXIT_CODE.sub("", command), int(code[1]) if code else 0, expected.strip("\n")
 
 
-def _run(command: str, code: int, expected: str, folder: Path, where: str) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def _run(command: str, code: int, expected: str, folder: Path, where: str, programs: Path) -> None:
+    path = os.pathsep.join((str(programs), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": path, "COLUMNS": "120"}
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=120

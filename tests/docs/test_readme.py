@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from prepared import Prepared
 from snippets import blocks, carry_out
 
 from mlflow_dsver import settings
@@ -33,8 +34,8 @@ def work(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.timeout(1200)  # a minute of commands and servers, on a quiet machine
-def test_every_snippet_does_what_it_shows(work: Path) -> None:
-    done = carry_out(README, work)
+def test_every_snippet_does_what_it_shows(work: Path, prepared: Prepared) -> None:
+    done = carry_out(README, work, prepared.bin)
     wanted = [block for block in blocks(README) if block.language in ("python", "console", "toml")]
     assert len(done) == len(wanted) > 10
 

@@ -74,6 +74,7 @@ def test_every_flipped_bit_is_found(local: LocalProvider) -> None:
     assert every_flip_is_found(local) > 5000
 
 
+@pytest.mark.slow
 def test_no_damage_is_ever_served(local: LocalProvider, tmp_path: Path) -> None:
     """With an object, a manifest or the log damaged, a version is served with its own bytes or not at all."""
     versions = {version.id: version for version in local.versions("digits")}

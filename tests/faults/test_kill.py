@@ -174,6 +174,7 @@ def kill_everywhere(world: World, command: str, folder: Path, mutant: str = "non
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["create", "create in no store"])
 def test_killed_creation_is_whole_or_absent(world: World, killed: Path, command: str) -> None:
     """At every call: the store checks clean, the version is whole or absent, and creating again works."""
@@ -184,13 +185,13 @@ def test_killed_creation_is_whole_or_absent(world: World, killed: Path, command:
     assert states == sorted(states, reverse=True), "once it exists it does not vanish again"
 
 
-@pytest.mark.parametrize("command", ["path", "tag", "collect"])
+@pytest.mark.parametrize("command", [pytest.param("path", marks=pytest.mark.slow), "tag", "collect"])
 def test_other_commands_killed_leave_a_sound_store(world: World, killed: Path, command: str) -> None:
     """Giving out, tagging and collecting garbage may be killed at every call as well."""
     assert kill_everywhere(world, command, killed)
 
 
-@pytest.mark.parametrize("mutant", ["name_first", "in_place"])
+@pytest.mark.parametrize("mutant", [pytest.param("name_first", marks=pytest.mark.slow), "in_place"])
 def test_the_check_notices_a_wrong_order(world: World, killed: Path, mutant: str) -> None:
     """A store that names versions before their objects, or writes objects in place, fails the test above."""
     with pytest.raises(AssertionError, match="object"):

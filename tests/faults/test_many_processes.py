@@ -83,6 +83,7 @@ def run_all(tmp_path: Path, mutant: str, processes: int) -> tuple[list[str], lis
     return kept, errors
 
 
+@pytest.mark.slow
 def test_fifty_processes_lose_nothing(tmp_path: Path) -> None:
     """Every version that a process kept is there, whole, with its message; the store checks clean."""
     kept, errors = run_all(tmp_path, "none", PROCESSES)
@@ -100,6 +101,7 @@ def test_fifty_processes_lose_nothing(tmp_path: Path) -> None:
         assert hash_folder(local.path(version)).digest == version.content_digest
 
 
+@pytest.mark.slow
 def test_without_locks_something_is_lost(tmp_path: Path) -> None:
     """The mutant: locks that are not taken. The processes step on each other, and it is noticed."""
     kept, errors = run_all(tmp_path, "no lock", 20)

@@ -16,6 +16,8 @@ import mlflow_dsver as dsver
 from mlflow_dsver.errors import InputConflict
 from mlflow_dsver.record import schema
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

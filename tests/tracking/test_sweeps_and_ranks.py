@@ -151,6 +151,7 @@ SWEEP = f"""
 """
 
 
+@pytest.mark.slow
 def test_an_optuna_sweep_of_200_trials_in_4_processes_has_one_version(
     server, start, paperspace_emulator, one_answer, tmp_path
 ):
