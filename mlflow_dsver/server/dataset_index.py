@@ -19,52 +19,12 @@ from mlflow_dsver.record.facts import EVERYTHING, Filter, version_of
 from mlflow_dsver.record.reader import reference_in, role_of
 from mlflow_dsver.server.uses import History, UseRow, history_of
 from mlflow_dsver.tracking.lineage_queries import use_of_dataset
+from mlflow_dsver.tracking.mlflow_private import server as private
 
 PAGE = 25
 VERSIONS = 50
 _BATCH = 900
 """Values in one IN list: databases have their limits."""
-
-_OURS = "d.dataset_source_type = :type AND d.name LIKE '%://%@%' AND d.digest LIKE '________________'"
-"""Dataset rows that are records of ours: a version's reference with a digest as we make them."""
-_OTHERS = "d.dataset_source_type = :type AND NOT (d.name LIKE '%://%@%' AND d.digest LIKE '________________')"
-_AT = {"postgresql": "STRPOS(d.name, '@')", "mssql": "CHARINDEX('@', d.name)"}
-_DATASET = "SUBSTRING(d.name, 1, CASE WHEN {at} > 0 THEN {at} - 1 ELSE 0 END)"
-"""The dataset's reference of a record of ours, in which no other @ stands."""
-_INPUTS = "inputs i ON i.source_id = d.dataset_uuid AND i.source_type = 'DATASET' AND i.destination_type = 'RUN'"
-_ACTIVE = "runs r ON r.run_uuid = i.destination_id AND r.lifecycle_stage = 'active'"
-_COLUMNS = "d.experiment_id, d.dataset_uuid, d.name, d.dataset_source, d.dataset_profile"
-
-_NAMES = """
-SELECT DISTINCT d.experiment_id, {dataset} FROM datasets d
-WHERE {ours} AND (LOWER({dataset}) LIKE :wanted ESCAPE '!' OR LOWER(d.dataset_source) LIKE :named ESCAPE '!')
-"""
-_VERSIONS_OF = "SELECT DISTINCT d.experiment_id, d.name FROM datasets d WHERE {ours} AND {dataset} IN :values"
-_RUNS_OF = """
-SELECT r.experiment_id, d.name, r.run_uuid, r.start_time FROM datasets d JOIN {inputs} JOIN {active}
-WHERE {ours} AND {dataset} IN :values
-"""
-_ALL_VERSIONS = """
-SELECT d.experiment_id, d.name, r.experiment_id, MAX(r.start_time)
-FROM datasets d LEFT JOIN {inputs} LEFT JOIN {active}
-WHERE {ours} GROUP BY d.experiment_id, d.name, r.experiment_id
-"""
-_ROWS_OF = "SELECT {columns} FROM datasets d WHERE {ours} AND (d.name = :exact OR d.name LIKE :within ESCAPE '!')"
-_ROWS = "SELECT {columns} FROM datasets d WHERE {ours} AND d.name IN :values"
-_OTHER_ROWS = "SELECT {columns} FROM datasets d WHERE {others} AND d.dataset_source LIKE :within ESCAPE '!'"
-_USES = """
-SELECT r.experiment_id, i.source_id, r.run_uuid, r.start_time, r.lifecycle_stage, t.value
-FROM inputs i JOIN runs r ON r.run_uuid = i.destination_id
-LEFT JOIN input_tags t ON t.input_uuid = i.input_uuid AND t.name = 'mlflow.data.context'
-WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.source_id IN :values
-"""
-_INCOMPLETE = """
-SELECT r.experiment_id, v.value, r.run_uuid, r.start_time, r.lifecycle_stage, v.key
-FROM tags e JOIN tags v ON v.run_uuid = e.run_uuid AND v.key LIKE 'dsver.%.version'
-JOIN runs r ON r.run_uuid = v.run_uuid
-WHERE e.key = 'dsver.error' AND v.value LIKE :within ESCAPE '!'
-"""
-_TAGS = "SELECT t.run_uuid, t.key, t.value FROM tags t WHERE t.key IN :keys AND t.run_uuid IN :values"
 
 
 class DatasetIndex:
@@ -76,21 +36,12 @@ class DatasetIndex:
     def __init__(self, engine: Any, readable: Mapping[str, str]) -> None:
         self._engine = engine
         self._readable = readable
-        at = _AT.get(engine.dialect.name, "INSTR(d.name, '@')")
-        self._parts = {
-            "ours": _OURS,
-            "others": _OTHERS,
-            "inputs": _INPUTS,
-            "active": _ACTIVE,
-            "columns": _COLUMNS,
-            "dataset": _DATASET.format(at=at),
-        }
 
     def datasets(self, wanted: str = "", after: str | None = None) -> tuple[list[DatasetRow], str | None]:
         """A page of datasets whose reference or name contains a text, sorted, from a mark on; and the next mark."""
         part = _escaped(wanted.lower())
         asked = {"wanted": f"%{part}%", "named": f'%"dataset_name": "%{part}%' if wanted else "%%"}
-        names = {name for _, name in self._visible(_NAMES, asked)}
+        names = {name for _, name in self._visible(private.DATASET_NAMES, asked)}
         special = self._special()
         names |= {name for name in special if wanted.lower() in name.lower()}
         order = sorted(name for name in names if after is None or name > after)
@@ -105,11 +56,11 @@ class DatasetIndex:
         uses = [
             UseRow(version_by_id[uuid], run_id, str(experiment_id), role_of(context), started, stage == "active")
             for experiment_id, uuid, run_id, started, stage, context in self._visible(
-                _USES, {}, values=list(version_by_id)
+                private.USES, {}, values=list(version_by_id)
             )
         ]
         for experiment_id, text, run_id, started, stage, key in self._visible(
-            _INCOMPLETE, {"within": f"{_escaped(str(ref))}%"}
+            private.INCOMPLETE, {"within": f"{_escaped(str(ref))}%"}
         ):
             version = version_of(text)
             if version is not None and _is_of(version, ref):
@@ -131,7 +82,7 @@ class DatasetIndex:
         the content digest that is recorded there; and how many are left. None where no digest was recorded.
         """
         last: dict[str, int] = {}
-        for _, name, used_in, started in self._visible(_ALL_VERSIONS, {}):
+        for _, name, used_in, started in self._visible(private.ALL_VERSIONS, {}):
             last[name] = max(last.get(name, 0), started if started and str(used_in) in self._readable else 0)
         others: dict[str, list[tuple[str, str, str | None]]] = {}
         for experiment_id, _, version, source, profile in self._other_rows("%"):
@@ -141,7 +92,7 @@ class DatasetIndex:
         for start in range(skip, len(order), _BATCH):
             some = order[start : start + _BATCH]
             known: dict[str, tuple[str, str]] = {}
-            rows = [(str(row[0]), row[2], row[3], row[4]) for row in self._visible(_ROWS, {}, values=some)]
+            rows = [(str(row[0]), row[2], row[3], row[4]) for row in self._visible(private.ROWS, {}, values=some)]
             rows += [
                 (experiment_id, name, source, profile)
                 for name in some
@@ -158,10 +109,10 @@ class DatasetIndex:
         """The rows of datasets; those with a use that is no complete record of ours by way of their history."""
         plain = [name for name in shown if name not in set(special)]
         last: dict[str, dict[str, int]] = {}
-        for _, version in self._visible(_VERSIONS_OF, {}, values=plain):
+        for _, version in self._visible(private.VERSIONS_OF, {}, values=plain):
             last.setdefault(version.partition("@")[0], {})[version] = 0
         runs: dict[str, set[str]] = {}
-        for _, version, run_id, started in self._visible(_RUNS_OF, {}, values=plain):
+        for _, version, run_id, started in self._visible(private.RUNS_OF, {}, values=plain):
             dataset = version.partition("@")[0]
             runs.setdefault(dataset, set()).add(run_id)
             of = last.setdefault(dataset, {})
@@ -169,7 +120,7 @@ class DatasetIndex:
         newest = {name: max((when, version) for version, when in of.items())[1] for name, of in last.items()}
         told = {
             row[2]: use_of_dataset(row[3], row[4])["dataset_name"]
-            for row in self._visible(_ROWS, {}, values=list(newest.values()))
+            for row in self._visible(private.ROWS, {}, values=list(newest.values()))
         }
         for name in shown:
             ref = version_of(newest.get(name, f"{name}@x"))
@@ -184,7 +135,7 @@ class DatasetIndex:
     def _special(self) -> set[str]:
         """Datasets with a use that is no complete record of ours, which the database cannot count."""
         found = {str(row[2].at(None)) for row in self._other_rows("%") if str(row[0]) in self._readable}
-        texts = (version_of(text) for _, text, *_ in self._visible(_INCOMPLETE, {"within": "%"}))
+        texts = (version_of(text) for _, text, *_ in self._visible(private.INCOMPLETE, {"within": "%"}))
         return found | {str(ref.at(None)) for ref in texts if ref is not None}
 
     def _rows_of(self, ref: DatasetRef) -> Iterator[tuple[Any, str, DatasetRef, str, str | None]]:
@@ -194,20 +145,22 @@ class DatasetIndex:
         """
         yield from (row for row in self._other_rows(f"%{_escaped(str(ref))}%") if _is_of(row[2], ref))
         within = f"{_escaped(str(ref))}@%" if ref.selector is None else ""
-        for experiment_id, uuid, name, source, profile in self._all(_ROWS_OF, {"exact": str(ref), "within": within}):
+        for experiment_id, uuid, name, source, profile in self._all(
+            private.ROWS_OF, {"exact": str(ref), "within": within}
+        ):
             version = version_of(name)
             if version is not None and _is_of(version, ref):
                 yield experiment_id, uuid, version, source, profile
 
     def _other_rows(self, within: str) -> Iterator[tuple[Any, str, DatasetRef, str, str | None]]:
-        for experiment_id, uuid, _, source, profile in self._all(_OTHER_ROWS, {"within": within}):
+        for experiment_id, uuid, _, source, profile in self._all(private.OTHER_ROWS, {"within": within}):
             version = version_of(reference_in(source) or "")
             if version is not None:
                 yield experiment_id, uuid, version, source, profile
 
     def _tags(self, run_ids: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, str], str]:
         """(run id, key) to the value of these tags."""
-        rows = self._all(_TAGS, {"keys": list(keys)}, lists=("keys",), values=list(run_ids)) if keys else ()
+        rows = self._all(private.TAGS, {"keys": list(keys)}, lists=("keys",), values=list(run_ids)) if keys else ()
         return {(run_id, key): value for run_id, key, value in rows}
 
     def _visible(self, query: str, asked: Mapping[str, Any], *, values: list[str] | None = None) -> Iterator[Any]:
@@ -225,7 +178,7 @@ class DatasetIndex:
         """The rows of a query. values: for its list of that name, in batches; None when it has none."""
         from sqlalchemy import bindparam, text
 
-        sql = query.format(**self._parts)
+        sql = private.sql(query, self._engine.dialect.name)
         statement = text(sql)
         expanding = [*lists, *(["values"] if values is not None else [])]
         statement = statement.bindparams(*(bindparam(each, expanding=True) for each in expanding))
@@ -238,16 +191,9 @@ class DatasetIndex:
                 yield from connection.execute(statement, {**given, "values": values[start : start + _BATCH]})
 
 
-def engine() -> Any | None:
-    """SQLAlchemy's engine of this server's tracking store; None when it keeps its runs elsewhere."""
-    from mlflow.server.handlers import _get_tracking_store
-
-    return getattr(_get_tracking_store(), "engine", None)
-
-
 def store_address() -> str:
     """Which tracking store this server has, without a password; empty when it keeps its runs elsewhere."""
-    found = engine()
+    found = private.tracking_engine()
     return "" if found is None else found.url.render_as_string(hide_password=True)
 
 

@@ -16,6 +16,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import Model, Run
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.tracking.lineage_queries import every, registered_model, run_facts
+from mlflow_dsver.tracking.mlflow_private import server as private
 
 MOST_RUNS = 1000
 """Runs that are asked for their models at most, where the registry is no database."""
@@ -23,12 +24,6 @@ MOST_NAMES = 100
 """Registered models whose aliases are asked for at most."""
 _BATCH = 100
 _IN_SQL = 900
-
-_WITH_MODELS = "SELECT DISTINCT run_id FROM model_versions WHERE run_id IN :values"
-_TAGGED = """
-SELECT name, version FROM model_version_tags
-WHERE key LIKE 'dsver.%.version' AND (value = :exact OR value LIKE :within ESCAPE '!')
-"""
 
 
 class Registry:
@@ -78,7 +73,7 @@ class Registry:
     def _with_models(self, run_ids: Sequence[str]) -> list[str]:
         from sqlalchemy import bindparam, text
 
-        statement = text(_WITH_MODELS).bindparams(bindparam("values", expanding=True))
+        statement = text(private.RUNS_WITH_MODELS).bindparams(bindparam("values", expanding=True))
         found: list[str] = []
         with self._engine.connect() as connection:
             for start in range(0, len(run_ids), _IN_SQL):
@@ -94,17 +89,7 @@ class Registry:
         within = "".join(f"!{each}" if each in "!%_" else each for each in f"{ref}@") + "%"
         asked = {"exact": str(ref), "within": within if ref.selector is None else ""}
         with self._engine.connect() as connection:
-            return [(name, str(version)) for name, version in connection.execute(text(_TAGGED), asked)]
-
-
-def registry_engine() -> Any | None:
-    """SQLAlchemy's engine of this server's model registry; None when it keeps its models elsewhere."""
-    from mlflow.server.handlers import _get_model_registry_store
-
-    try:
-        return getattr(_get_model_registry_store(), "engine", None)
-    except MlflowException:
-        return None
+            return [(name, str(version)) for name, version in connection.execute(text(private.TAGGED_MODELS), asked)]
 
 
 def runs_by_id(visitor: RestClient, run_ids: Sequence[str]) -> dict[str, Run]:

@@ -25,13 +25,14 @@ from mlflow_dsver.lineage.render.views import (
 )
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, Run
-from mlflow_dsver.server import contents, dataset_index
+from mlflow_dsver.server import contents
 from mlflow_dsver.server.dataset_index import VERSIONS, DatasetIndex
-from mlflow_dsver.server.models_made import Registry, registry_engine, runs_by_id
+from mlflow_dsver.server.models_made import Registry, runs_by_id
 from mlflow_dsver.server.models_made import rows as model_rows
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.server.uses import History
 from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_facts, runs_page, with_models
+from mlflow_dsver.tracking.mlflow_private.server import registry_engine, tracking_engine
 from mlflow_dsver.tracking.run_search import ANY_INPUT, LINKED
 
 ROLES = ("training", "validation", "test", "eval")
@@ -271,7 +272,7 @@ def _model(visitor: RestClient, key: str) -> tuple[Model, str | None]:
 
 
 def _catalogue(visitor: RestClient) -> DatasetIndex | None:
-    engine: Any = dataset_index.engine()
+    engine: Any = tracking_engine()
     return DatasetIndex(engine, visitor.experiments) if engine is not None else None
 
 

@@ -11,15 +11,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from mlflow.entities import Experiment, Run
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.protos import model_registry_pb2, service_pb2
-from mlflow.store.entities.paged_list import PagedList
-from mlflow.utils.proto_json_utils import parse_dict
 
 from mlflow_dsver.server.bounds import TooLarge
-from mlflow_dsver.server.serving import prefixed
+from mlflow_dsver.tracking.mlflow_private import server as private
 
 _OWN = {"host", "content-length", "content-type", "transfer-encoding", "origin", "referer", "connection"}
 """Headers of the visitor's request that are not those of ours: what describes its body, and where it came from."""
@@ -46,8 +41,7 @@ class RestClient:
     def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
         """A page of the active experiments that the visitor may read."""
         body = {"max_results": max_results, "page_token": page_token, "view_type": "ACTIVE_ONLY"}
-        answer = self._ask("POST", "experiments/search", body, service_pb2.SearchExperiments.Response())
-        return PagedList([Experiment.from_proto(each) for each in answer.experiments], answer.next_page_token or None)
+        return self._ask("POST", "experiments/search", body)
 
     def search_runs(
         self,
@@ -69,9 +63,8 @@ class RestClient:
             "page_token": page_token,
         }
         if not readable:
-            return PagedList([], None)
-        answer = self._ask("POST", "runs/search", body, service_pb2.SearchRuns.Response())
-        return PagedList([Run.from_proto(each) for each in answer.runs], answer.next_page_token or None)
+            return private.empty_page()
+        return self._ask("POST", "runs/search", body)
 
     def check_may_read_runs(self) -> None:
         """Raise RestException for a visitor who may read experiments and not their runs, as MLflow 3 can be told.
@@ -82,8 +75,7 @@ class RestClient:
 
     def get_run(self, run_id: str) -> Any:
         """A run of an experiment that the visitor may read; MlflowException for every other."""
-        answer = self._ask("GET", "runs/get", {"run_id": run_id}, service_pb2.GetRun.Response())
-        run = Run.from_proto(answer.run)
+        run = self._ask("GET", "runs/get", {"run_id": run_id})
         if str(run.info.experiment_id) not in self.experiments:
             raise MlflowException("no such run")
         return run
@@ -91,47 +83,37 @@ class RestClient:
     def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
         """A page of the versions of registered models that the visitor may read."""
         body = {"filter": filter_string, "max_results": max_results, "page_token": page_token}
-        answer = self._ask("GET", "model-versions/search", body, model_registry_pb2.SearchModelVersions.Response())
-        found = [ModelVersion.from_proto(each) for each in answer.model_versions]
-        return PagedList(found, answer.next_page_token or None)
+        return self._ask("GET", "model-versions/search", body)
 
     def get_model_version(self, name: str, version: str) -> Any:
         """One version of a registered model."""
         body = {"name": name, "version": version}
-        answer = self._ask("GET", "model-versions/get", body, model_registry_pb2.GetModelVersion.Response())
-        return ModelVersion.from_proto(answer.model_version)
+        return self._ask("GET", "model-versions/get", body)
 
     def get_registered_model(self, name: str) -> Any:
         """A registered model, with its aliases."""
-        answer = self._ask(
-            "GET", "registered-models/get", {"name": name}, model_registry_pb2.GetRegisteredModel.Response()
-        )
-        return RegisteredModel.from_proto(answer.registered_model)
+        return self._ask("GET", "registered-models/get", {"name": name})
 
     def search_logged_models(
         self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
     ) -> Any:
         """A page of the logged models of experiments that the visitor may read; none on MLflow 2."""
-        message = getattr(service_pb2, "SearchLoggedModels", None)
-        if message is None:
-            return PagedList([], None)
-        from mlflow.entities import LoggedModel
-
+        if not private.has_call("logged-models/search"):
+            return private.empty_page()
         body = {
             "experiment_ids": experiment_ids,
             "filter": filter_string,
             "max_results": max_results,
             "page_token": page_token,
         }
-        answer = self._ask("POST", "logged-models/search", body, message.Response())
-        return PagedList([LoggedModel.from_proto(each) for each in answer.models], answer.next_page_token or None)
+        return self._ask("POST", "logged-models/search", body)
 
     def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
         """An artifact of a run; None when it is not there. Raises TooLarge for more than `limit` bytes.
 
         The caller has found the run with this visitor's eyes: MLflow 2.22 hands out artifacts of any run.
         """
-        answer = self._send("GET", "/get-artifact", {"path": path, "run_uuid": run_id})
+        answer = self._send("GET", private.ARTIFACT_PATH, {"path": path, "run_uuid": run_id})
         try:
             if answer.status_code != 200:
                 return None
@@ -147,11 +129,12 @@ class RestClient:
     def set_tag(self, run_id: str, key: str, value: str) -> bool:
         """Set a tag on a run in the visitor's name; False when the visitor may not."""
         body = {"run_id": run_id, "key": key, "value": value}
-        return bool(self._send("POST", "/ajax-api/2.0/mlflow/runs/set-tag", body).status_code == 200)
+        return bool(self._send("POST", f"{private.ACTIONS_PREFIX}/mlflow/runs/set-tag", body).status_code == 200)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, object], message: Any) -> Any:
+    def _ask(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        """The entity, or the page of entities, in the response of MLflow's call. Raises MlflowException."""
         given = {name: value for name, value in body.items() if value is not None}
-        answer = self._send(method, f"/ajax-api/2.0/mlflow/{path}", given)
+        answer = self._send(method, f"{private.ACTIONS_PREFIX}/mlflow/{path}", given)
         content = answer.get_json(silent=True)
         if answer.status_code != 200 or not isinstance(content, dict):
             told = content if isinstance(content, dict) else {}
@@ -160,13 +143,12 @@ class RestClient:
                 if told
                 else (MlflowException(f"MLflow answered {answer.status_code}"))
             )
-        parse_dict(content, message)
-        return message
+        return private.parse_response(path, content)
 
     def _send(self, method: str, path: str, body: Mapping[str, object]) -> Any:
         given = {"query_string": dict(body)} if method == "GET" else {"json": dict(body)}
         return self._client.open(
-            prefixed(path),
+            private.prefixed(path),
             method=method,
             base_url=self._base,
             headers=self._headers,

@@ -26,8 +26,9 @@ from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.server import pages as made
 from mlflow_dsver.server.rest_client import RestClient
-from mlflow_dsver.server.serving import ACTIONS, ROOT, prefixed
+from mlflow_dsver.server.serving import ACTIONS, ROOT
 from mlflow_dsver.text import error_line, one_line
+from mlflow_dsver.tracking.mlflow_private.server import prefixed
 
 MAX_QUERY = 2000
 """Characters of one field of a request at most."""

@@ -1,14 +1,13 @@
 """The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
 
 MLflow's own start of a run belongs to the caller's thread, where nobody can stop it, and was measured to try a dead
-server for 246 seconds. So this one call gets short HTTP timeouts (`http_timeouts`), and is made again until the time
+server for 246 seconds. So this one call gets short HTTP timeouts (`mlflow_private`), and is made again until the time
 is up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -20,17 +19,15 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.tracking import bounded_tasks
+from mlflow_dsver.tracking import bounded_tasks, mlflow_private
 from mlflow_dsver.tracking.async_logging import SAYING, RecordedElsewhere, Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
-from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
 from mlflow_dsver.tracking.linked_dataset import LinkedDataset
+from mlflow_dsver.tracking.mlflow_private import short_http_timeouts
 from mlflow_dsver.tracking.run_hooks import run_is_ending
 
 PAUSE = 1.0
 """Seconds between two attempts to start a run on a server that does not answer."""
-
-_UNANSWERED = re.compile(r"API request to .* failed with", re.DOTALL)
 
 
 class LinkedRun(ActiveRun):  # type: ignore[misc]
@@ -47,24 +44,26 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         recording: Recording | RecordedElsewhere | None = None,
     ) -> None:
         super().__init__(run)
-        self._inputs = run.inputs  # which MLflow 2.22 leaves out of an active run
+        mlflow_private.set_inputs(self, run.inputs)  # which MLflow 2.22 leaves out of an active run
         self.datasets = dict(datasets)
         self._recording = recording
 
     @property
     def inputs(self) -> Any:
         """MLflow's inputs of the run, ours included; as it was when it started where they cannot be recorded."""
-        return self._recorded()._inputs
+        shown = self._recorded()
+        return super().inputs if shown is self else shown.inputs
 
     @property
     def data(self) -> Any:
         """MLflow's params, tags and metrics, ours included; as when it started where they cannot be recorded."""
-        return self._recorded()._data
+        shown = self._recorded()
+        return super().data if shown is self else shown.data
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: the run as it stands on the server, as far as that is known without waiting."""
         known = self._recorded() if self._recording is None or self._recording.over else self
-        return {**vars(self), "_inputs": known._inputs, "_data": known._data}
+        return mlflow_private.state_of(self, known)
 
     def _recorded(self) -> Any:
         if self._recording is not None:
@@ -103,7 +102,7 @@ def start_with_retry(client: MlflowClient, start: Callable[[], Any], until: Dead
             with short_http_timeouts(until.left() / 2):
                 return start()
         except MlflowException as error:
-            if not _UNANSWERED.search(str(error)):
+            if not mlflow_private.is_unanswered(error):
                 raise
             if until.left() <= PAUSE:
                 raise bounded_tasks.unanswered(client, until, "start a run") from error

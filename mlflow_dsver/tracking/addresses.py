@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mlflow_dsver.text import one_line
 
@@ -40,6 +40,16 @@ def shown_address(tracking_uri: str) -> str:
     if not parts.netloc:
         return one_line(tracking_uri)
     return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+def local_store(tracking_uri: str) -> Path | None:
+    """The SQLite file or the folder of a tracking store on this machine; None for any other store."""
+    if tracking_uri.startswith("sqlite:///"):
+        return Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+    if tracking_uri.startswith("file:"):
+        return Path(unquote(urlsplit(tracking_uri).path))
+    remote = "://" in tracking_uri or tracking_uri.startswith(("databricks", "uc:"))
+    return None if remote else Path(tracking_uri)
 
 
 def _web_address(text: str) -> str:

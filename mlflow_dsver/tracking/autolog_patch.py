@@ -13,22 +13,16 @@ This module is loaded while MLflow is: it needs the standard library alone, and 
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-FLUENT = "mlflow.tracking.fluent"
-LAST = "_safe_end_run"
-"""A name that MLflow's module gets after those that are wrapped."""
-NEEDED = {"start_run": {"run_id", "nested", "tags"}, "end_run": {"status"}}
-"""What is wrapped, and arguments without which it is not what is known here."""
-MARK = "__mlflow_dsver__"
+from mlflow_dsver.tracking import mlflow_private
+from mlflow_dsver.tracking.mlflow_private import MlflowChanged, Wrapper
 
 _busy: ContextVar[bool] = ContextVar("mlflow_dsver_busy", default=False)
 _logger = logging.getLogger(__name__)
@@ -45,46 +39,25 @@ def suppress_autolink() -> Iterator[None]:
 
 
 def install() -> None:
-    """Wrap MLflow's functions, now or as soon as MLflow has loaded them; a second time changes nothing."""
+    """Wrap MLflow's `start_run` and `end_run`, now or as soon as MLflow has loaded them; only once."""
     try:
-        module = sys.modules.get(FLUENT)
-        if module is not None and hasattr(module, LAST):
-            _wrap(module)
-            return
-        from mlflow.utils.import_hooks import register_post_import_hook
-
-        register_post_import_hook(_wrap, FLUENT)
+        mlflow_private.when_fluent_is_loaded(_wrap)
     except Exception as error:  # noqa: BLE001  (an `import mlflow` must not fail for it)
-        _changed(f"{type(error).__name__}: {error}")
+        _changed(error)
 
 
 def watch_ends() -> None:
     """Wrap MLflow's `end_run` alone, if MLflow is loaded; a second time changes nothing."""
-    module = sys.modules.get(FLUENT)
-    if module is not None and hasattr(module, LAST):
-        _wrap(module, ("end_run",))
+    module = mlflow_private.loaded_fluent()
+    if module is not None:
+        _wrap(module, {"end_run": _ending})
 
 
-def _wrap(module: ModuleType, names: Collection[str] = tuple(NEEDED)) -> None:
+def _wrap(module: ModuleType, wrappers: Mapping[str, Wrapper] | None = None) -> None:
     try:
-        for name, needed in NEEDED.items():
-            missing = needed - set(inspect.signature(getattr(module, name)).parameters)
-            if missing:
-                _changed(f"{FLUENT}.{name} takes no {', '.join(sorted(missing))}")
-                return
-        for name, wrapper in {"start_run": _starting, "end_run": _ending}.items():
-            if name not in names:
-                continue
-            original = getattr(module, name)
-            if hasattr(original, MARK):
-                continue
-            wrapped = wrapper(original)
-            setattr(wrapped, MARK, True)
-            setattr(module, name, wrapped)
-            if getattr(sys.modules.get("mlflow"), name, None) is original:
-                setattr(sys.modules["mlflow"], name, wrapped)
+        mlflow_private.wrap_fluent(module, wrappers or {"start_run": _starting, "end_run": _ending})
     except Exception as error:  # noqa: BLE001  (as above)
-        _changed(f"{type(error).__name__}: {error}")
+        _changed(error)
 
 
 def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,8 +94,9 @@ def _autolink() -> Any:
     return import_module("mlflow_dsver.tracking.autolink")
 
 
-def _changed(what: str) -> None:
+def _changed(error: Exception) -> None:
+    found = str(error) if isinstance(error, MlflowChanged) else f"{type(error).__name__}: {error}"
     _logger.warning(
         "MLflow has changed (%s): runs are not linked without a line; dsver.start_run and dsver.use work as ever",
-        what,
+        found,
     )

@@ -20,6 +20,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import DsverError, RunNotFound, TrackingError
 from mlflow_dsver.text import error_line, one_line
+from mlflow_dsver.tracking import mlflow_private
 from mlflow_dsver.tracking.addresses import shown_address
 
 TIMEOUT = 60.0
@@ -102,7 +103,7 @@ def reading(client: MlflowClient, run_id: str) -> BoundedTask[object]:
         try:
             return client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            if mlflow_private.is_missing_run(error):
                 raise RunNotFound(
                     f"no run {one_line(run_id, 60)} at {shown_address(client.tracking_uri)}",
                     tip="see that MLFLOW_TRACKING_URI names the store that has the run",

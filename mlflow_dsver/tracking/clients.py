@@ -7,7 +7,6 @@ and artifacts as well, whose `mlflow-artifacts:` addresses mean a place on the s
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 import threading
@@ -15,15 +14,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.tracking.mlflow_private import artifact_repository
 
 REMEMBERED = 10_000
 """Runs whose tracking URI is remembered at most; the oldest go first."""
@@ -33,7 +30,6 @@ DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 
 _lock = threading.Lock()
 _uris: OrderedDict[str, str] = OrderedDict()
-_TAKES_URI = "tracking_uri" in inspect.signature(get_artifact_repository).parameters  # MLflow 2 does not
 
 
 def new_client(tracking_uri: str | None = None) -> MlflowClient:
@@ -80,22 +76,12 @@ def client_of(run_id: str) -> MlflowClient:
     return new_client(uri_of(run_id))
 
 
-def artifacts(client: MlflowClient, artifact_uri: str) -> Any:
-    """MLflow's artifact repository of a run that this client knows, whatever the current tracking URI is."""
-    uri = client.tracking_uri
-    if _TAKES_URI:
-        return get_artifact_repository(artifact_uri, tracking_uri=uri)
-    if artifact_uri.startswith("mlflow-artifacts:") and uri != mlflow.get_tracking_uri():
-        artifact_uri = MlflowArtifactsRepository.resolve_uri(artifact_uri, uri)
-    return get_artifact_repository(artifact_uri)
-
-
 def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mapping[str, bytes]) -> None:
     """Upload artifacts of a run, by their names inside a folder of its artifacts. Raises MlflowException."""
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as place:
         for name, content in files.items():
             (Path(place) / name).write_bytes(content)
-        artifacts(client, artifact_uri).log_artifacts(place, folder)
+        artifact_repository(client, artifact_uri).log_artifacts(place, folder)
 
 
 def _in_child() -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from mlflow.data.dataset import Dataset
+from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag
 
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
@@ -61,4 +62,4 @@ def dataset_input(link: Link, digest: str, files: int | None = None, changes: st
     dataset = VersionedDataset(
         link.version, requested=link.requested, grade=link.grade, files=files, changes=changes, digest=digest
     )
-    return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", link.role)])
+    return DatasetInput(DatasetEntity(**dataset.to_dict()), [InputTag("mlflow.data.context", link.role)])

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mlflow
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import is_local_uri
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.providers.interface import Health
-from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking.addresses import local_store, shown_address
 from mlflow_dsver.tracking.bounded_tasks import within
 from mlflow_dsver.tracking.clients import needs_mlflow, new_client
-from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
+from mlflow_dsver.tracking.mlflow_private import short_http_timeouts
 
 SQLITE = "sqlite:///"
 
 
 def exists() -> bool:
     """Whether the tracking store is there; False for one on this machine that nothing was logged to yet."""
-    address = mlflow.get_tracking_uri()
-    if address.startswith(SQLITE):
-        return Path(address.removeprefix(SQLITE)).exists()
-    path = local_file_uri_to_path(address) if is_local_uri(address) else None
-    return path is None or Path(path).exists()
+    path = local_store(mlflow.get_tracking_uri())
+    return path is None or path.exists()
 
 
 def health(seconds: float) -> Health:

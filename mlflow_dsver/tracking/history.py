@@ -23,6 +23,7 @@ from mlflow_dsver.record import reader, schema
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact
 from mlflow_dsver.tracking.run_search import RunSearch
 
 MAX_LINK_JSON = 32 << 20
@@ -189,14 +190,14 @@ def _uses(runs: Iterable[Any], wanted: Callable[[Link], bool], role: str | None)
 
 def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str, Link]:
     """Role to link, of those whose artifact is there and can be read."""
-    repository = clients.artifacts(client, run.info.artifact_uri)
+    repository = artifact_repository(client, run.info.artifact_uri)
     links = {}
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as folder:
         for role in roles:
             try:
                 name = f"{schema.FOLDER}/{schema.json_name(role)}"
                 path = Path(folder, "link.json")
-                repository._download_file(name, str(path))  # one request, and no progress bar
+                download_artifact(repository, name, path)
                 if path.stat().st_size > MAX_LINK_JSON:
                     raise ValueError(f"larger than {MAX_LINK_JSON} bytes")
                 links[role] = Link.from_json(json.loads(path.read_bytes()))

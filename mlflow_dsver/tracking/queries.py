@@ -21,6 +21,7 @@ from mlflow_dsver.record.reader import InputFacts, dataset_inputs_of, sources_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.bounded_tasks import deadline, read_run, within
+from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact, is_unsupported
 from mlflow_dsver.tracking.record_writer import put_tags
 from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
 
@@ -135,7 +136,7 @@ class Tracking:
         wanted = (".json", ".jsonl.gz") if manifests else (".json",)
 
         def work() -> dict[str, bytes]:
-            repository = clients.artifacts(self._client, run.artifact_uri)
+            repository = artifact_repository(self._client, run.artifact_uri)
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
                 found: dict[str, bytes] = {}
                 infos = repository.list_artifacts(schema.FOLDER) or []
@@ -154,7 +155,7 @@ class Tracking:
         wanted = ("requirements.txt", "conda.yaml", "python_env.yaml", "MLproject")
 
         def work() -> dict[str, bytes]:
-            repository = clients.artifacts(self._client, run.artifact_uri)
+            repository = artifact_repository(self._client, run.artifact_uri)
             folders = ["", *(name for name in _names(repository, "", folders=True) if name != schema.FOLDER)]
             found = {}
             with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as scratch:
@@ -186,7 +187,7 @@ class Tracking:
                         each.name, str(each.version), each.run_id or None, each.source or "", dict(each.tags or {})
                     )
         except TrackingError as error:
-            if "not" in str(error.__cause__).lower() and "support" in str(error.__cause__).lower():
+            if is_unsupported(error.__cause__):
                 return
             raise
 
@@ -272,7 +273,7 @@ def _check_size(sizes: Mapping[str, int]) -> None:
 
 def _content(repository: Any, path: str, scratch: str) -> bytes:
     local = Path(scratch, "file")
-    repository._download_file(path, str(local))  # one request, and no progress bar
+    download_artifact(repository, path, local)
     if local.stat().st_size > MAX_FILE:
         raise TrackingError(f"the artifact {one_line(path, 200)} is larger than {MAX_FILE} bytes")
     return local.read_bytes()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,7 +26,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import card, reader, schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking import bounded_tasks, clients, mlflow_private
 from mlflow_dsver.tracking.dataset import dataset_input
 
 TRIES = 8
@@ -38,13 +37,6 @@ COMPARED_FILES = 100_000
 RECENT = 12
 """Runs before this one that the card looks at: the last is compared, those with the same versions are named."""
 
-_RACE = re.compile(
-    r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
-)
-_REFUSED = re.compile(  # a store of files says the third, a database what follows
-    r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values|too long|exceeds|truncat", re.I
-)
-_NO_SUCH_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -194,7 +186,7 @@ def _log_batch(
     try:
         _again_after_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
     except MlflowException as error:
-        if not _REFUSED.search(f"{error.error_code} {error}"):
+        if not mlflow_private.is_refused_value(error):
             raise
         if known is None:
             current = client.get_run(run_id)
@@ -230,7 +222,7 @@ def _log_inputs(
     try:
         _again_after_races(lambda: client.log_inputs(run_id, datasets=datasets), deadline)
     except MlflowException as error:
-        if error.error_code not in _NO_SUCH_ENDPOINT:
+        if not mlflow_private.is_missing_endpoint(error):
             raise
         reason = f"{schema.NO_INPUTS} ({error.error_code}): linked by params and tags alone"
         _logger.warning("run %s: %s", run_id, reason)
@@ -394,7 +386,7 @@ def _again_after_races(call: Callable[[], T], deadline: Deadline) -> T:
         try:
             return call()
         except MlflowException as error:
-            if attempt == TRIES - 1 or not _RACE.search(str(error)):
+            if attempt == TRIES - 1 or not mlflow_private.is_lost_race(error):
                 raise
             deadline.check("try again after a race")
             deadline.sleep(random.uniform(0.01, 0.02 * 2**attempt))  # noqa: S311  (no secret)

@@ -34,12 +34,16 @@ from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded_tasks
 from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking.mlflow_private import (
+    MAX_SUMMARIES,
+    MAX_SUMMARY_EXPERIMENTS,
+    dataset_names,
+    dataset_summaries,
+    tracking_engine,
+)
 
 PAGE = 1000
 """Runs or experiments asked for at a time."""
-
-SUMMARIES, MOST_AT_ONCE = 1000, 20
-"""Summaries that MLflow gives at most, without saying that there are more; experiments it takes in one request."""
 
 NAMES = 100
 """Names of datasets in one search at most; with more of them, all runs with an input are read."""
@@ -157,19 +161,24 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
 
     A name is ours when it is a version's reference with a digest as we make them.
     """
-    store = client._tracking_client.store
-    if getattr(store, "engine", None) is not None:
+    engine = tracking_engine(client)
+    if engine is not None:
         what = "list datasets"
-        told = bounded_tasks.within(client, bounded_tasks.deadline(), what, partial(_names_in, store.engine))
+        told = bounded_tasks.within(
+            client, bounded_tasks.deadline(), what, partial(dataset_names, engine, SOURCE_TYPE)
+        )
         return frozenset(name for name, digest in told if not _is_ours(name, digest)), frozenset()
     found: set[str] = set()
     unknown: set[str] = set()
-    waiting = [list(experiments[start : start + MOST_AT_ONCE]) for start in range(0, len(experiments), MOST_AT_ONCE)]
+    waiting = [
+        list(experiments[start : start + MAX_SUMMARY_EXPERIMENTS])
+        for start in range(0, len(experiments), MAX_SUMMARY_EXPERIMENTS)
+    ]
     while waiting:
         some = waiting.pop()
         try:
             summaries = bounded_tasks.within(
-                client, bounded_tasks.deadline(), "list datasets", partial(_summaries, store, some)
+                client, bounded_tasks.deadline(), "list datasets", partial(dataset_summaries, client, some)
             )
         except DsverError as error:
             _logger.info("dataset summaries: %s", one_line(error, 300))
@@ -177,45 +186,12 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
         if summaries is None:
             return frozenset(), frozenset(experiments)
         found.update(name for name, digest in summaries if not _is_ours(name, digest))
-        if len(summaries) >= SUMMARIES:
+        if len(summaries) >= MAX_SUMMARIES:
             if len(some) == 1:
                 unknown.update(some)
             else:
                 waiting += [[each] for each in some]
     return frozenset(found), frozenset(unknown)
-
-
-def _names_in(engine: Any) -> list[tuple[str, str]]:
-    """Name and digest of the datasets in a database whose source is a version."""
-    from sqlalchemy import text
-
-    ours = "name LIKE '%://%@%' AND digest LIKE '________________'"  # most of them; who calls looks closely
-    query = f"SELECT DISTINCT name, digest FROM datasets WHERE dataset_source_type = :type AND NOT ({ours})"  # noqa: S608
-    with engine.connect() as connection:
-        return [(name, digest) for name, digest in connection.execute(text(query), {"type": SOURCE_TYPE})]
-
-
-def _summaries(store: Any, experiments: list[str]) -> list[tuple[str, str]] | None:
-    """Name and digest of each dataset; None where the server has no such question.
-
-    MLflow's client has no public call for it: the stores that it opens directly have a method, and servers answer
-    their own pages.
-    """
-    if hasattr(store, "_search_datasets"):
-        return [(each.name, each.digest) for each in store._search_datasets(experiments)]
-    if not hasattr(store, "get_host_creds"):
-        return None
-    from mlflow.utils.rest_utils import http_request
-
-    answer = http_request(
-        store.get_host_creds(),
-        "/ajax-api/2.0/mlflow/experiments/search-datasets",
-        "POST",
-        json={"experiment_ids": experiments},
-    )
-    content = answer.json() if answer.status_code == 200 else None
-    summaries = content.get("dataset_summaries", []) if isinstance(content, dict) else None
-    return None if summaries is None else [(str(each["name"]), str(each["digest"])) for each in summaries]
 
 
 def _is_ours(name: str, digest: str) -> bool:

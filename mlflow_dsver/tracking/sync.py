@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -38,7 +37,8 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.record.completeness import error_keys, is_recorded
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import bounded_tasks, clients, outbox, record_writer
-from mlflow_dsver.tracking.addresses import address
+from mlflow_dsver.tracking.addresses import address, local_store
+from mlflow_dsver.tracking.mlflow_private import artifact_repository
 from mlflow_dsver.tracking.outbox import Entry, OutboxEntry
 from mlflow_dsver.tracking.reconcile import confirm
 from mlflow_dsver.tracking.record_writer import PendingLink
@@ -229,20 +229,11 @@ def _client(kept: str) -> MlflowClient:
     """A client of the store at that address; with the login of the current tracking URI when that is the same."""
     current = mlflow.get_tracking_uri()
     uri = current if address(current) == kept else kept
-    place = _place(uri)
+    place = local_store(uri)
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
     asked = SimpleNamespace(tracking_uri=uri)
     return bounded_tasks.within(asked, bounded_tasks.deadline(), "open the store", lambda: clients.new_client(uri))
-
-
-def _place(uri: str) -> Path | None:
-    """The file or folder of a store that is on this machine; None for any other."""
-    if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    if uri.startswith("file:"):
-        return Path(unquote(urlsplit(uri).path))
-    return None if "://" in uri or uri.startswith(("databricks", "uc:")) else Path(uri)
 
 
 def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
@@ -275,7 +266,7 @@ def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     if not is_recorded(known, entry.links, entry.overridden):
         return None
     try:
-        listed = clients.artifacts(client, known.info.artifact_uri).list_artifacts(schema.FOLDER)
+        listed = artifact_repository(client, known.info.artifact_uri).list_artifacts(schema.FOLDER)
     except Exception as error:  # the tracking server has just answered; it is the artifact store that says no
         raise record_writer.incomplete(entry.run_id, map(schema.json_name, sorted(_roles(entry))), error) from error
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}

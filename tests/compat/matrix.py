@@ -1,6 +1,7 @@
 """Runs `end_to_end.py` with every supported MLflow and Python, one line a combination; code 1 if one fails.
 
-And runs the tests of the lineage pages behind a login on the oldest MLflow, with the pytest of the Python it runs on.
+And runs two files of tests on the oldest MLflow: those of the lineage pages behind a login, with the pytest of the
+Python it runs on, and those of MLflow's private parts, inside the environment.
 
 Makes a virtual environment for each, with pip and a network or pip's cache, and keeps them in `build/matrix` (or
 `--folder`) for the next time. A Python that this machine does not have is reported, and fails only with `--strict`.
@@ -46,6 +47,7 @@ OLD = Environment(
         "mlflow==2.22.5",
         "sqlalchemy<2.1",  # it does not start with 2.1
         "flask-wtf>=1.2",  # its basic-auth
+        "pytest>=8.2",
     ),
 )
 NEW = Environment("mlflow 3.x", "3.11", ("mlflow>=3,<4",))
@@ -58,6 +60,7 @@ COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
     (OLD, "files"),
     (OLD, OLD),
     (OLD, "pages behind a login"),
+    (OLD, "private parts"),
     (NEW, "sqlite"),
     (NEW, NEW),
     (NEW, OLD),
@@ -71,7 +74,8 @@ COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
 )
 """Who tells the story, and to what store: a file of SQLite, a folder of files, or the server of an environment.
 
-`pages behind a login` is another story: a server with the lineage pages, and the browser tests on it.
+`pages behind a login` is another story: a server with the lineage pages, and the browser tests on it. So is `private
+parts`: one test for each part of MLflow that is not its public API.
 """
 
 
@@ -153,6 +157,8 @@ def tell(python: Path | str, store: Path | str) -> subprocess.CompletedProcess[s
     """Run the story in a folder of its own. store: a word of those above, or the Python of a server's environment."""
     if store == "pages behind a login":
         return _pages(python)
+    if store == "private parts":
+        return _private_parts(python)
     with tempfile.TemporaryDirectory(prefix="matrix-") as name:
         folder = Path(name)
         if store == "sqlite":
@@ -174,6 +180,14 @@ def _pages(python: Path | str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "2.22", tests]
     environment = {**_environment(), "DSVER_PYTHON_MLFLOW_2": str(python)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, cwd=REPOSITORY)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout, done.stdout + done.stderr)
+
+
+def _private_parts(python: Path | str) -> subprocess.CompletedProcess[str]:
+    """The tests of MLflow's private parts, which need nothing of the other tests."""
+    tests = REPOSITORY / "tests" / "tracking" / "test_mlflow_private.py"
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "-c", os.devnull, tests]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=_environment(), cwd=REPOSITORY)
     return subprocess.CompletedProcess(command, done.returncode, done.stdout, done.stdout + done.stderr)
 
 

@@ -13,7 +13,7 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import TrackingError
 from mlflow_dsver.tracking.active_run import start_with_retry
-from mlflow_dsver.tracking.http_timeouts import short_http_timeouts
+from mlflow_dsver.tracking.mlflow_private import short_http_timeouts
 
 
 def settings() -> tuple[int, int]:

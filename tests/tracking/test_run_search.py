@@ -61,10 +61,10 @@ def test_a_server_is_asked_for_its_names_of_datasets(server, fake, monkeypatch):
     assert users(made) == runs[::-1]
     client, experiment = MlflowClient(), server.experiment_id
     assert run_search.other_names(client, [experiment]) == ({"frame"}, set())
-    monkeypatch.setattr(run_search, "SUMMARIES", 2)
+    monkeypatch.setattr(run_search, "MAX_SUMMARIES", 2)
     assert run_search.other_names(client, [experiment]) == ({"frame"}, {experiment}), "there may be more names"
     assert users(made) == runs[::-1]
-    monkeypatch.setattr(run_search, "_summaries", lambda *_: None)
+    monkeypatch.setattr(run_search, "dataset_summaries", lambda *_: None)
     assert run_search.other_names(client, [experiment]) == (set(), {experiment}), "a server without that question"
     assert users(made) == runs[::-1]
 

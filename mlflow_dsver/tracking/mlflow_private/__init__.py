@@ -1,0 +1,281 @@
+"""MLflow's private parts on the client's side: everything used here that is not MLflow's documented public API.
+
+An upgrade of MLflow is checked in this package alone. Each part says what it is needed for and which public way is
+missing; `tests/tracking/test_mlflow_private.py` has a test for each, which fails when MLflow moves it.
+`mlflow_private.server` has the parts of a tracking server.
+
+This module is imported while `import mlflow` is still running (see `tracking.source`), so it needs the standard
+library alone at module level.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+
+# HTTP timeouts of one call: `mlflow.environment_variables`
+#
+# Needed: a tracking server that is down must not hold the start of a run; MLflow's own retries were measured to take
+# 246 seconds, and its start of a run belongs to the caller's thread, where nothing can stop it.
+# No public way: the client takes no timeout. Setting MLFLOW_HTTP_REQUEST_TIMEOUT and …_MAX_RETRIES would change
+# every thread and child process. MLflow reads the two variables once per request through module-level objects; their
+# `get` looks at a context variable first, which new threads do not inherit. If MLflow reads them in another way one
+# day, its own timeouts apply.
+
+_http_bounds: ContextVar[dict[str, int] | None] = ContextVar("mlflow_dsver_http_bounds", default=None)
+_PATCHED_GET = "mlflow_dsver_get"
+
+
+@contextmanager
+def short_http_timeouts(seconds: float, retries: int = 1) -> Iterator[None]:
+    """In this block each HTTP request of MLflow waits `seconds` (at least 1) and is retried `retries` times."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    for variable in (MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT):
+        _read_context_first(variable)
+    bounds = {
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.name: retries,
+        MLFLOW_HTTP_REQUEST_TIMEOUT.name: max(1, int(seconds)),
+    }
+    token = _http_bounds.set(bounds)
+    try:
+        yield
+    finally:
+        _http_bounds.reset(token)
+
+
+def _read_context_first(variable: Any) -> None:
+    """Patch `get` of one of MLflow's environment variables; a second call changes nothing."""
+    if getattr(vars(variable).get("get"), "__name__", None) == _PATCHED_GET:
+        return
+    read: Any = type(variable).get
+
+    def mlflow_dsver_get() -> Any:
+        bounds = _http_bounds.get()
+        return read(variable) if bounds is None else bounds[variable.name]
+
+    variable.get = mlflow_dsver_get
+
+
+# The fluent functions: `mlflow.tracking.fluent`, `mlflow.utils.import_hooks`
+#
+# Needed: linking runs without a line in the script (MLFLOW_DSVER_INPUTS, `autolink`), and the check of files at the
+# end of a run. No public way: MLflow has no hook for the start or end of a run (`mlflow.run_context` providers give
+# tags only). All ways to start a run but `MlflowClient.create_run` call `start_run` and `end_run` of this module by
+# name: `with mlflow.start_run()`, autologging, the implicit run of the first `log_…`, `mlflow run`.
+
+FLUENT_MODULE = "mlflow.tracking.fluent"
+FLUENT_PARAMETERS = {"start_run": {"run_id", "nested", "tags"}, "end_run": {"status"}}
+"""The functions that are wrapped, and the parameters without which MLflow has changed."""
+_LAST_NAME = "_safe_end_run"
+"""A name that the module defines after the functions that are wrapped: without it the module is half imported."""
+_WRAPPED = "__mlflow_dsver__"
+
+Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class MlflowChanged(Exception):
+    """A private part of MLflow is not what this version of the package knows."""
+
+
+def loaded_fluent() -> ModuleType | None:
+    """`mlflow.tracking.fluent` if it is imported completely, else None."""
+    module = sys.modules.get(FLUENT_MODULE)
+    return module if module is not None and hasattr(module, _LAST_NAME) else None
+
+
+def when_fluent_is_loaded(call: Callable[[ModuleType], None]) -> None:
+    """Call with `mlflow.tracking.fluent` now, or as soon as it is imported. Raises ImportError if MLflow has changed.
+
+    What the call raises later breaks `import mlflow`.
+    """
+    module = loaded_fluent()
+    if module is not None:
+        call(module)
+        return
+    from mlflow.utils.import_hooks import register_post_import_hook
+
+    register_post_import_hook(call, FLUENT_MODULE)
+
+
+def wrap_fluent(module: ModuleType, wrappers: Mapping[str, Wrapper]) -> None:
+    """Replace functions of the module, and the same names of `mlflow`, by wrapped ones; once, however often called.
+
+    Raises MlflowChanged, before anything is replaced, for a function without the parameters that are known here;
+    AttributeError for one that is gone.
+    """
+    for name, needed in FLUENT_PARAMETERS.items():
+        missing = needed - set(inspect.signature(getattr(module, name)).parameters)
+        if missing:
+            raise MlflowChanged(f"{FLUENT_MODULE}.{name} takes no {', '.join(sorted(missing))}")
+    for name, wrapper in wrappers.items():
+        original = getattr(module, name)
+        if hasattr(original, _WRAPPED):
+            continue
+        wrapped = wrapper(original)
+        setattr(wrapped, _WRAPPED, True)
+        setattr(module, name, wrapped)
+        if getattr(sys.modules.get("mlflow"), name, None) is original:
+            setattr(sys.modules["mlflow"], name, wrapped)
+
+
+# The fields of an active run: `mlflow.entities.Run._inputs` and `._data`
+#
+# Needed: `run.inputs` and `run.data` of `dsver.start_run` show the links, which are written after MLflow made the
+# object; and a pickled run keeps them. No public way: the properties have no setter, and MLflow 2.22 leaves the
+# inputs out of an active run.
+
+
+def set_inputs(run: Any, inputs: Any) -> None:
+    """Set what `run.inputs` gives."""
+    run._inputs = inputs
+
+
+def state_of(run: Any, shown: Any) -> dict[str, Any]:
+    """The attributes of a run for pickling, with inputs and data taken from `shown`."""
+    return {**vars(run), "_inputs": shown._inputs, "_data": shown._data}
+
+
+# Telling errors apart: messages of MlflowException
+#
+# Needed: some errors call for another attempt, others do not. No public way: `error_code` is the same for a lost
+# race, a value that is too long and a malformed request (BAD_REQUEST or INVALID_PARAMETER_VALUE, by store), and a
+# request that got no answer has INTERNAL_ERROR like a bug in the server.
+
+_UNANSWERED = re.compile(r"API request to .* failed with", re.DOTALL)
+_LOST_RACE = re.compile(
+    r"unique constraint|duplicate key|duplicate entry|integrityerror|database is locked|deadlock|serializ", re.I
+)
+_REFUSED = re.compile(  # a store of files says the third, a database what follows
+    r"INVALID_PARAMETER_VALUE|BAD_REQUEST|Changing param values|too long|exceeds|truncat", re.I
+)
+_UNSUPPORTED = re.compile(r"not.*support|support.*not", re.I | re.DOTALL)
+
+
+def is_unanswered(error: MlflowException) -> bool:
+    """Whether a request got no answer, after all retries."""
+    return _UNANSWERED.search(str(error)) is not None
+
+
+def is_lost_race(error: MlflowException) -> bool:
+    """Whether another process wrote the same row of the database first, so that another attempt may succeed."""
+    return _LOST_RACE.search(str(error)) is not None
+
+
+def is_refused_value(error: MlflowException) -> bool:
+    """Whether the server refused a param or tag: too long, or a param that has another value already."""
+    return _REFUSED.search(f"{error.error_code} {error}") is not None
+
+
+def is_missing_endpoint(error: MlflowException) -> bool:
+    """Whether the server does not have this part of the REST API (an old or a partial server)."""
+    return error.error_code in ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+
+
+def is_missing_run(error: MlflowException) -> bool:
+    """Whether there is no such run; stores and servers differ in the code."""
+    return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+
+def is_unsupported(error: BaseException | None) -> bool:
+    """Whether a store says that it does not support the call, such as a model registry in a folder of files."""
+    return _UNSUPPORTED.search(str(error)) is not None
+
+
+# Artifacts of a run: `get_artifact_repository`, `ArtifactRepository._download_file`, `resolve_uri`
+#
+# Needed: reading and writing the artifacts of a record. The public way, `MlflowClient.log_artifacts`,
+# `list_artifacts` and `download_artifacts`, would lose what is promised:
+# - the server: MLflow 2 resolves `mlflow-artifacts:` addresses by the process's tracking URI of the moment, not the
+#   client's; and both versions keep repositories in a process-wide cache by run id alone, so that a client of another
+#   address (a proxy, another login) gets the repository of the first one;
+# - the number of requests: each client reads the run once more to learn its artifact URI, which is known here;
+# - a download is one request without a progress bar, into a file whose size is checked: `download_artifacts` lists
+#   the folder first and draws a bar on the user's terminal.
+
+
+@cache
+def _takes_tracking_uri() -> bool:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return "tracking_uri" in inspect.signature(get_artifact_repository).parameters  # MLflow 2 does not
+
+
+def artifact_repository(client: MlflowClient, artifact_uri: str) -> Any:
+    """MLflow's artifact repository at a run's artifact URI, on the client's server.
+
+    `list_artifacts(folder)` and `log_artifacts(local_folder, folder)` of it are used, and `download_artifact` below.
+    """
+    import mlflow
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    uri = client.tracking_uri
+    if _takes_tracking_uri():
+        return get_artifact_repository(artifact_uri, tracking_uri=uri)
+    if artifact_uri.startswith("mlflow-artifacts:") and uri != mlflow.get_tracking_uri():
+        artifact_uri = MlflowArtifactsRepository.resolve_uri(artifact_uri, uri)
+    return get_artifact_repository(artifact_uri)
+
+
+def download_artifact(repository: Any, path: str, local: Path) -> None:
+    """Write one artifact to a local file, with one request. Raises MlflowException or OSError if it is missing."""
+    repository._download_file(path, str(local))
+
+
+# Names of datasets in use: `client._tracking_client.store`, `http_request`, table `datasets`
+#
+# Needed: `runs_using` finds runs whose input is a dataset version under any name (logged by `mlflow.log_input`).
+# No public way: `search_runs` filters by dataset name and digest, not by source or source type, and no call of
+# MlflowClient lists datasets. Where the store is a database that this process opens, one query tells; else the
+# summaries that MLflow's own pages ask for, at most `MAX_SUMMARIES` of `MAX_SUMMARY_EXPERIMENTS` at a time.
+
+MAX_SUMMARIES, MAX_SUMMARY_EXPERIMENTS = 1000, 20
+"""Summaries that MLflow gives at most, without saying that there are more; experiments it takes in one request."""
+_SUMMARIES_PATH = "/ajax-api/2.0/mlflow/experiments/search-datasets"
+_FOREIGN_NAMES = """
+SELECT DISTINCT name, digest FROM datasets
+WHERE dataset_source_type = :type AND NOT (name LIKE '%://%@%' AND digest LIKE '________________')
+"""
+"""Most records of ours are left out here; the caller looks at the rest."""
+
+
+def tracking_engine(client: MlflowClient) -> Any | None:
+    """SQLAlchemy's engine of a tracking store in a database that this process opens; None for any other store."""
+    return getattr(client._tracking_client.store, "engine", None)
+
+
+def dataset_names(engine: Any, source_type: str) -> list[tuple[str, str]]:
+    """Name and digest of the datasets of that source type in a tracking database that may not be records of ours."""
+    from sqlalchemy import text
+
+    with engine.connect() as connection:
+        return [(name, digest) for name, digest in connection.execute(text(_FOREIGN_NAMES), {"type": source_type})]
+
+
+def dataset_summaries(client: MlflowClient, experiments: list[str]) -> list[tuple[str, str]] | None:
+    """Name and digest of each dataset of some experiments; None where the server does not tell."""
+    store = client._tracking_client.store
+    if hasattr(store, "_search_datasets"):
+        return [(each.name, each.digest) for each in store._search_datasets(experiments)]
+    if not hasattr(store, "get_host_creds"):
+        return None
+    from mlflow.utils.rest_utils import http_request
+
+    response = http_request(store.get_host_creds(), _SUMMARIES_PATH, "POST", json={"experiment_ids": experiments})
+    content = response.json() if response.status_code == 200 else None
+    summaries = content.get("dataset_summaries", []) if isinstance(content, dict) else None
+    return None if summaries is None else [(str(each["name"]), str(each["digest"])) for each in summaries]
