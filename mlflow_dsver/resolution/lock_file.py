@@ -9,7 +9,6 @@ Two processes that change the file at once: the last one wins.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import tomllib
@@ -139,16 +138,16 @@ def write_lock(path: Path, mapping: Mapping[str, Locked]) -> None:
 
 def lock_text(mapping: Mapping[str, Locked]) -> str:
     """The text of a lock file; the same entries always give the same text. Raises InvalidArgument for a wrong key."""
-    lines = [HEAD, f"schema = {SCHEMA}\n"]
+    import tomli_w
+
+    inputs = {}
     for role, entry in sorted(mapping.items()):
         if role != entry.role:
             raise InvalidArgument("an entry stands under another role's name", expected=entry.role, got=role)
-        lines.append(f"\n[inputs.{role}]\n")
-        lines.append(f"requested = {_quoted(entry.requested)}\n")
-        lines.append(f"version = {_quoted(str(entry.version))}\n")
+        inputs[role] = {"requested": entry.requested, "version": str(entry.version)}
         if entry.content_digest is not None:
-            lines.append(f"content_digest = {_quoted(entry.content_digest)}\n")
-    return "".join(lines)
+            inputs[role]["content_digest"] = entry.content_digest
+    return HEAD + tomli_w.dumps({"schema": SCHEMA, "inputs": inputs} if inputs else {"schema": SCHEMA})
 
 
 def deviation(entry: Locked, now: DatasetVersion, requested: str | None = None) -> str | None:
@@ -317,8 +316,3 @@ def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), up
     for role, requested in sorted(inputs.items()):
         words += ["--input", f"{role}={requested}"]
     return shlex.join(words)
-
-
-def _quoted(text: str) -> str:
-    """A TOML text; a reference has no character whose JSON escape means anything else there."""
-    return json.dumps(text, ensure_ascii=False)
