@@ -1,15 +1,20 @@
 """A wall-clock bound on a whole operation, however many reads, tries and waits it is made of.
 
-Time-outs of HTTP libraries hold for one read; a body that drips can take for ever. A `Deadline` is made once,
-handed down, and asked at every step.
+Time-outs of HTTP libraries hold for one read; a slow body can take for ever. A `Deadline` is made once, handed down,
+and checked at every step. A call that cannot check it runs as a `BoundedTask`.
 """
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 _whole: ContextVar[Deadline | None] = ContextVar("mlflow_dsver_deadline", default=None)
 
@@ -53,3 +58,45 @@ def bounded(seconds: float | None) -> Deadline:
     """A deadline so many seconds from now (None: never), or that of the block `at_latest`, where it is earlier."""
     own, whole = Deadline(seconds), _whole.get()
     return whole if whole is not None and whole.left() < own.left() else own
+
+
+class BoundedTask(Generic[T]):
+    """Work that was started in a thread of its own, with a copy of the caller's context; `result` waits for it.
+
+    A thread cannot be stopped: one that is given up ends with the call that it is in, so work of several steps checks
+    a deadline between them. Threads are daemons and keep no process alive.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._done = threading.Event()
+        self._value: T
+        self._error: BaseException | None = None
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._run, work), name="mlflow-dsver", daemon=True).start()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._value = work()
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
+            self._error = error
+        finally:
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether the work has ended, with a value or an error."""
+        return self._done.is_set()
+
+    def result(self, deadline: Deadline) -> T:
+        """The value of the work. Raises what it raised, and DeadlineExceeded when the time is over before it ends."""
+        self._done.wait(min(deadline.left(), threading.TIMEOUT_MAX))
+        if not self._done.is_set():
+            raise DeadlineExceeded("the time was over")
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def within(deadline: Deadline, work: Callable[[], T]) -> T:
+    """Do the work in the deadline; see `BoundedTask`."""
+    return BoundedTask(work).result(deadline)

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, at_latest
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, at_latest, within
 from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
 from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link
-from mlflow_dsver.providers.http.bounded import within
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution import inputs, ranks, resolution_cache

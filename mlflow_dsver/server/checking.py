@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from functools import partial
 
 from mlflow_dsver.checks.byte_checks import ReadOptions
 from mlflow_dsver.checks.recorded_inputs import records_of, roles_of
 from mlflow_dsver.checks.reports import RunReport
 from mlflow_dsver.checks.verify import VERDICT_TAG, check_runs, tag_text
-from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.deadlines import BoundedTask, Deadline
 from mlflow_dsver.lineage.render.views import Page
 from mlflow_dsver.record import schema
 from mlflow_dsver.server import pages
@@ -45,15 +45,13 @@ def check(visitor: RestClient, run_id: str) -> Page:
         return pages.run(visitor, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
     if not _one_at_a_time.acquire(blocking=False):
         return pages.run(visitor, run_id, note="Another check is running on this server. Try again in a moment.")
-    done: Future[RunReport] = Future()
-    work = threading.Thread(target=_work, args=(done, visitor, facts), name="mlflow-dsver-check", daemon=True)
     try:
-        work.start()
+        task = BoundedTask(partial(_work, visitor, facts))
     except BaseException:
         _one_at_a_time.release()
         raise
     try:
-        report = done.result(SECONDS)
+        report = task.result(Deadline(SECONDS))
     except TooLarge as error:
         note = f"More than the check on a page reads, so nothing is known: {error}. {_on_a_machine(run_id)}"
         return pages.run(visitor, run_id, note=note)
@@ -73,12 +71,10 @@ def _on_a_machine(run_id: str) -> str:
     return f"On a machine: mlflow-dsver verify {run_id}"
 
 
-def _work(done: Future[RunReport], visitor: RestClient, facts: RunFacts) -> None:
+def _work(visitor: RestClient, facts: RunFacts) -> RunReport:
     """Check a run and give what of the report may be shown; whatever happens, the next check may begin."""
     try:
-        done.set_result(_checked(visitor, facts))
-    except BaseException as error:  # noqa: BLE001  (it is raised again where the result is waited for)
-        done.set_exception(error)
+        return _checked(visitor, facts)
     finally:
         _one_at_a_time.release()
 

@@ -30,7 +30,7 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded_tasks, late_digests, outbox, record_writer
-from mlflow_dsver.tracking.bounded_tasks import BoundedTask
+from mlflow_dsver.tracking.bounded_tasks import ServerTask
 from mlflow_dsver.tracking.record_writer import LoggedRecord
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
@@ -90,7 +90,7 @@ class Recording:
         self._failure: DsverError | None = None
         self._unsaid: dict[str, str] = {}
         self._given: dict[str, Manifest] = {}
-        self._errand: BoundedTask[LoggedRecord | None] = BoundedTask(client, f"link run {info.run_id}", self._work)
+        self._errand: ServerTask[LoggedRecord | None] = ServerTask(client, f"link run {info.run_id}", self._work)
 
     @property
     def failure(self) -> DsverError | None:

@@ -1,23 +1,20 @@
-"""Work for the tracking server that cannot hold its caller longer than a deadline.
+"""Calls of the tracking server, bounded in time by MLFLOW_DSVER_TRACKING_TIMEOUT.
 
-One call of MLflow against a server that is down was measured to try again for 246 seconds. So each errand runs in a
-thread of its own, and the caller waits as long as the deadline allows. A thread that is given up cannot be stopped:
-it ends with the call that it is in, because every errand of several steps asks the deadline between them. The threads
-are daemons, so none holds up the end of the program.
+One call of MLflow against a server that is down was measured to retry for 246 seconds, and the client takes no
+time-out. So each call runs in a thread of its own (`deadlines.BoundedTask`), and the caller waits as long as the
+deadline allows.
 """
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.deadlines import BoundedTask, Deadline, DeadlineExceeded
 from mlflow_dsver.errors import DsverError, RunNotFound, TrackingError
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import mlflow_private
@@ -34,41 +31,25 @@ def deadline() -> Deadline:
     return Deadline(settings.seconds("TRACKING_TIMEOUT", TIMEOUT))
 
 
-class BoundedTask(Generic[T]):
-    """Work that was begun in a thread; `result` waits for it. what: what is done, for the message of an error."""
+class ServerTask(BoundedTask[T]):
+    """A call of MLflow that was started in a thread. what: what it does, for the message of an error."""
 
     def __init__(self, client: MlflowClient, what: str, work: Callable[[], T]) -> None:
         self._what = what
         self._server = shown_address(client.tracking_uri)
-        self._done = threading.Event()
-        self._value: T
-        self._error: Exception | None = None
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._run, work), name="mlflow-dsver", daemon=True).start()
-
-    def _run(self, work: Callable[[], T]) -> None:
-        try:
-            self._value = work()
-        except Exception as error:  # noqa: BLE001  (handed to the waiting thread)
-            self._error = error
-        finally:
-            self._done.set()
-
-    @property
-    def done(self) -> bool:
-        """Whether the work has ended, well or not."""
-        return self._done.is_set()
+        super().__init__(work)
 
     def result(self, deadline: Deadline) -> T:
-        """What the work gave. Raises its DsverError, and TrackingError for all else and when time is up."""
-        self._done.wait(min(deadline.left(), threading.TIMEOUT_MAX))
-        if not self._done.is_set() or isinstance(self._error, DeadlineExceeded):
-            raise _unanswered(self._server, deadline, self._what) from self._error
-        if self._error is None:
-            return self._value
-        if isinstance(self._error, DsverError):
-            raise self._error
-        raise TrackingError(f"MLflow at {self._server} could not {self._what}: {told(self._error)}") from self._error
+        """The value of the call. Raises its DsverError, and TrackingError for all else and when time is up."""
+        try:
+            return super().result(deadline)
+        except DsverError:
+            raise
+        except DeadlineExceeded as error:
+            raise _unanswered(self._server, deadline, self._what) from error
+        except Exception as error:
+            message = f"MLflow at {self._server} could not {self._what}: {error_text(error)}"
+            raise TrackingError(message) from error
 
 
 def unanswered(client: MlflowClient, deadline: Deadline, what: str) -> TrackingError:
@@ -87,8 +68,8 @@ def _unanswered(server: str, deadline: Deadline, what: str) -> TrackingError:
 
 
 def within(client: MlflowClient, deadline: Deadline, what: str, work: Callable[[], T]) -> T:
-    """Do the work under the deadline; see `BoundedTask`."""
-    return BoundedTask(client, what, work).result(deadline)
+    """Do the work under the deadline; see `ServerTask`."""
+    return ServerTask(client, what, work).result(deadline)
 
 
 def read_run(client: MlflowClient, deadline: Deadline, run_id: str) -> object:
@@ -96,7 +77,7 @@ def read_run(client: MlflowClient, deadline: Deadline, run_id: str) -> object:
     return reading(client, run_id).result(deadline)
 
 
-def reading(client: MlflowClient, run_id: str) -> BoundedTask[object]:
+def reading(client: MlflowClient, run_id: str) -> ServerTask[object]:
     """Begin to read a run; see `read_run`."""
 
     def work() -> object:
@@ -110,9 +91,9 @@ def reading(client: MlflowClient, run_id: str) -> BoundedTask[object]:
                 ) from error
             raise
 
-    return BoundedTask(client, f"show run {one_line(run_id, 60)}", work)
+    return ServerTask(client, f"show run {one_line(run_id, 60)}", work)
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """An error of MLflow or of a library that it uses, on one line and without passwords."""
     return one_line(error, 500) if isinstance(error, MlflowException) else error_line(error, 500)

@@ -114,7 +114,7 @@ def incomplete(run_id: str, names: Iterable[str], error: Exception, *, inputs: b
     missing = ", ".join(f"{schema.FOLDER}/{name}" for name in (*names, schema.CARD_NAME))
     return IncompleteRecord(
         f"run {run_id} is linked by params, tags{' and dataset inputs' if inputs else ''}; missing: {missing}",
-        got=bounded_tasks.told(error),
+        got=bounded_tasks.error_text(error),
         tip="see that this process may write to the run's artifact location, then mlflow-dsver sync",
     )
 

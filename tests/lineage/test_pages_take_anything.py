@@ -169,7 +169,7 @@ def test_a_check_that_fails_does_not_block_the_next(pages: Pages, monkeypatch: p
         raise RuntimeError("can't start new thread; /srv/secret/path")
 
     for place, failure in (
-        (checking.Visitor, ("get_run", fails)),
+        (checking.RestClient, ("get_run", fails)),
         (checking, ("facts_of", fails)),
         (checking.threading.Thread, ("start", breaks)),
         (checking, ("check_runs", breaks)),

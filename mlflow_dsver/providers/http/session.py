@@ -23,7 +23,7 @@ import urllib3
 
 from mlflow_dsver import settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, bounded
+from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, bounded, within
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     NotFound,
@@ -35,7 +35,6 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.providers.http import wire
 from mlflow_dsver.providers.http.addresses import NotPublic
-from mlflow_dsver.providers.http.bounded import within
 from mlflow_dsver.providers.http.public import PublicOnly
 from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 from mlflow_dsver.secrets import HIDDEN, Secret, redact
