@@ -160,7 +160,7 @@ def read_folder(
     left_out: list[str] = []
     first, second = (claimed or Rules(), None) if rules is None else (rules, claimed)
     cache = default_cache(read_only=True) if depth is Depth.DEFAULT else None
-    found = hash_folder(folder, rules=first, cache=cache, progress=progress, passed_over=left_out.append)
+    found = hash_folder(folder, rules=first, cache=cache, progress=progress, on_excluded=left_out.append)
     if second not in (None, first) and found.digest == version.content_digest:
         assert second is not None
         found = hash_folder(folder, rules=second, cache=cache, progress=progress)

@@ -1,1 +1,1 @@
-"""Walks and hashes folders into manifests; knows files and digests, and nothing of providers or MLflow."""
+"""Files and folders: walking, hashing into manifests, archives, caches, locks, atomic writes."""

@@ -1,9 +1,8 @@
-"""Unpacks a zip archive that may be hostile: refuses, never repairs, and leaves nothing behind when it refuses.
+"""Unpacks untrusted zip archives: refuses, never repairs, and leaves nothing behind when it refuses.
 
-Python's `zipfile` turns `../../evil` into `evil`, takes the last of two equal names, reads entries that lie over
-each other, and lets a few kilobytes become gigabytes. So the directory of the archive is judged whole before a
-byte is unpacked (counts, sizes, ratio, names, kinds, positions), what comes out is counted and checksummed while it
-is unpacked, and the folder is made beside its target and renamed when it is complete.
+Python's `zipfile` turns `../../evil` into `evil`, uses the last of two equal names, reads overlapping entries, and
+lets a few kilobytes become gigabytes. So the archive's central directory is checked as a whole before any byte is
+unpacked (counts, sizes, ratio, names, types, offsets), and the output is counted and checksummed while it is written.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from mlflow_dsver.model.manifests import check_path
 
 BLOCK = 1 << 20
 RATIO_FROM = 16 << 20
-"""Unpacked bytes from which on the ratio is looked at; a small file of zeros is no bomb."""
+"""Unpacked bytes from which the ratio is checked; a small file of zeros is no zip bomb."""
 MAX_PATH, MAX_SEGMENT = 1024, 255
 """Bytes of a whole name, and of one part of it, in UTF-8."""
 DIRECTORY_ENTRY = 256
-"""Bytes that an entry of the archive's directory may take on average."""
+"""Bytes that an entry of the central directory may have on average."""
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -45,7 +44,7 @@ class InvalidArchive(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may be at most.
+    """Limits of an archive.
 
     bytes: of all files together, unpacked. entries: files and folders. ratio: unpacked to packed bytes.
     """
@@ -56,14 +55,14 @@ class Limits:
 
 
 def unpack(archive: Path, folder: Path, *, limits: Limits | None = None, deadline: Deadline | None = None) -> None:
-    """Unpack a zip archive into `folder`, which must not exist; it then exists whole or not at all.
+    """Unpack a zip archive into `folder`, which must not exist; it is complete when it exists.
 
-    Files are written and flushed to the disk; empty folders of the archive are left out. Raises InvalidArchive,
-    DeadlineExceeded, and OSError (full disk, or the folder came into being meanwhile).
+    Files are flushed to the disk; empty folders of the archive are skipped. Raises InvalidArchive, DeadlineExceeded,
+    and OSError (full disk, or the folder was created meanwhile).
     """
     limits = limits or Limits()
     deadline = deadline or Deadline(None)
-    with _understood(archive), atomic_folder(folder) as beside:
+    with _zip_errors(archive), atomic_folder(folder) as beside:
         _check_size_of_directory(archive, limits)
         with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
             left = limits.bytes
@@ -72,20 +71,20 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None, deadlin
 
 
 @contextlib.contextmanager
-def _understood(archive: Path) -> Iterator[None]:
-    """What `zipfile` and its decompressors raise for a bad archive, as InvalidArchive."""
+def _zip_errors(archive: Path) -> Iterator[None]:
+    """Raise InvalidArchive for what `zipfile` and its decompressors raise for a bad archive."""
     try:
         yield
     except InvalidArchive:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError) as error:
         raise InvalidArchive(f"{archive.name} is not a sound zip archive: {error}") from error
-    except (ValueError, OverflowError, RuntimeError) as error:  # a path out of the folder, an absurd position
+    except (ValueError, OverflowError, RuntimeError) as error:  # a path out of the folder, an impossible offset
         raise InvalidArchive(f"{archive.name}: {error}") from error
 
 
 def _check_size_of_directory(archive: Path, limits: Limits) -> None:
-    """Refuse a large directory before it is read into memory; its entries are counted afterwards."""
+    """Refuse a large central directory before it is read into memory; its entries are counted afterwards."""
     size = archive.stat().st_size
     with archive.open("rb") as stream:
         start = stream.seek(max(0, size - _END.size - _END64_LOCATOR.size - 65_535))
@@ -110,7 +109,7 @@ def _check_size_of_directory(archive: Path, limits: Limits) -> None:
 
 
 def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list[zipfile.ZipInfo]:
-    """The files of the archive, when all of its directory is in order."""
+    """The files of the archive, when its whole central directory is valid."""
     entries = opened.infolist()
     if len(entries) > limits.entries:
         raise InvalidArchive(f"{len(entries):,} entries; at most {limits.entries:,} are taken")
@@ -124,7 +123,7 @@ def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list
         raise InvalidArchive(f"{unpacked:,} bytes when unpacked; at most {limits.bytes:,} are taken")
     if unpacked > RATIO_FROM and unpacked > limits.ratio * max(packed, 1):
         raise InvalidArchive(f"{packed:,} bytes that unpack to {unpacked:,}: more than {limits.ratio} times as many")
-    _check_positions(entries, stream, opened.start_dir)
+    _check_offsets(entries, stream, opened.start_dir)
     return [entry for entry in entries if not entry.is_dir()]
 
 
@@ -142,7 +141,7 @@ def _check_kind(entry: zipfile.ZipInfo) -> None:
 
 
 def _check_name(entry: zipfile.ZipInfo, seen: dict[str, tuple[str, str]]) -> None:
-    """Refuse names that leave the folder, that no system writes alike, or that stand there twice.
+    """Refuse names that leave the folder, that differ between systems, or that appear twice.
 
     seen: folded name to (name, kind), for every entry and every folder above one; kind is `file`, `folder`, or
     `above` for a folder that has no entry of its own so far.
@@ -168,12 +167,12 @@ def _check_name(entry: zipfile.ZipInfo, seen: dict[str, tuple[str, str]]) -> Non
 
 
 def _folded(path: str) -> str:
-    """One text for names that some file system takes for one: case and normal form do not count."""
+    """The same text for names that some file systems cannot keep apart: ignores case and normal form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
-def _check_positions(entries: list[zipfile.ZipInfo], stream: IO[bytes], end: int) -> None:
-    """Refuse entries that lie over each other or over the directory: the same bytes would be unpacked many times."""
+def _check_offsets(entries: list[zipfile.ZipInfo], stream: IO[bytes], end: int) -> None:
+    """Refuse entries that overlap each other or the directory: the same bytes would be unpacked many times."""
     free = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < free:
@@ -186,7 +185,7 @@ def _check_positions(entries: list[zipfile.ZipInfo], stream: IO[bytes], end: int
 
 
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: int, deadline: Deadline) -> int:
-    """Unpack one file and hand back its size; zipfile checks its CRC at the end."""
+    """Unpack one file and return its size; zipfile checks its CRC at the end."""
     target = safe_join(folder, entry.filename)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0

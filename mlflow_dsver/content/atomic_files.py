@@ -29,11 +29,11 @@ def safe_join(folder: Path, relative: str) -> Path:
 
 @contextmanager
 def atomic_write(target: Path, *, mode: int | None = None, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A stream whose content becomes `target` when the block ends well, and vanishes when it does not.
+    """A stream whose content becomes `target` when the block succeeds, and is discarded when it fails.
 
     Written beside the target, flushed to the disk, renamed, and the folder flushed; so a kill or a power cut leaves
-    the former file or the new one. mode: permission bits; None leaves them to the umask. OSError passes through.
-    durable: False leaves the flushing to the system, for a file that is checked when it is read and may be lost.
+    the previous file or the new one. mode: permission bits; None leaves them to the umask. durable: False does not
+    flush, for a file that is checked when it is read and may be lost. OSError passes through.
     """
     beside = target.with_name(f".{target.name[:60]}.{secrets.token_hex(6)}.tmp")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
@@ -53,7 +53,7 @@ def atomic_write(target: Path, *, mode: int | None = None, durable: bool = True)
 
 @contextmanager
 def atomic_folder(target: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A new folder whose content becomes `target` when the block ends well, and is removed when it does not.
+    """A new folder whose content becomes `target` when the block succeeds, and is removed when it fails.
 
     target: does not exist or is an empty folder. The folder is created beside it and renamed. Where that cannot be
     (the target is a mount point, or its parent may not be written to), an existing target is filled in place and

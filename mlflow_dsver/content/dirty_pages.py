@@ -1,25 +1,26 @@
-"""Makes sure that a change of a file from now on moves its dates, so that an equal stat may stand in for its bytes.
+"""Flushes dirty pages before a file is read, so that each later change updates mtime and ctime.
 
-Linux moves mtime and ctime of a file when a program begins to change it, and two changes outlast that moment:
+Linux updates mtime and ctime when a program begins to change a file. Two kinds of change continue after that:
 
-- Memory maps (numpy.memmap, LMDB, SQLite in WAL mode). The first write to a clean page is a fault, which moves the
-  dates; further writes to that page move nothing until it was written back. So dirty pages are flushed: the kernel
-  write-protects each page before it writes it out, and the next write is a fault again.
-- One long write(2) moves the dates when it begins, and its bytes arrive until it returns. On ext and btrfs reading
-  does not wait for it, lseek(SEEK_HOLE) does; on XFS reading itself does.
+- Memory maps (numpy.memmap, LMDB, SQLite in WAL mode). The first write to a clean page is a fault, which updates the
+  timestamps; further writes to that page update nothing until it is written back. So dirty pages are flushed: the
+  kernel write-protects each page before it writes it out, and the next write is a fault again.
+- One long write(2) updates the timestamps when it begins, and its bytes arrive until it returns. On ext and btrfs
+  reading does not wait for it, lseek(SEEK_HOLE) does; on XFS reading itself does.
 
-Hence the order in `reading`: wait for writers, stat, flush, read, stat again. A change before the flush that left
-dates alone is flushed and read; each later one moves the dates, and shows in the second stat or in a later one.
+Hence the order in `parallel_reading`: wait for writers, stat, flush, read, stat again. A change before the flush that
+did not update the timestamps is flushed and read; each later one updates them, which the second stat or a later one
+shows.
 
-This rests on how a file system treats a fault and a flush. It was read in the sources of those below, and tried with
-maps that stay open on ext2, ext4 (also data=journal, nodelalloc with lazytime), XFS and btrfs, Linux 6.18. Elsewhere
-a stat proves nothing and none is remembered: tmpfs never moves dates for a map; overlayfs does not flush through
-sync_file_range and may lie on tmpfs; a FUSE, 9p or network file system depends on its server and other clients; other
-systems than Linux move dates at writeback only. Files of read-only formats cannot be written at all.
+This depends on how a file system treats a fault and a flush. It was read in the sources of those below, and tested
+with maps that stay open on ext2, ext4 (also data=journal, nodelalloc with lazytime), XFS and btrfs, Linux 6.18.
+Elsewhere a stat proves nothing and no digest is cached: tmpfs never updates timestamps for a map; overlayfs does not
+flush through sync_file_range and may be on tmpfs; a FUSE, 9p or network file system depends on its server and other
+clients; other systems than Linux update timestamps at writeback only. Files of read-only formats cannot be written.
 
-Flushing is sync_file_range where that is enough: it costs 5 microseconds for a clean file, because it neither commits
-a journal nor empties the disk's cache as fdatasync does (3 ms a file on ext4). Beyond reach: programs that write to
-the disk below the file system, devices that write to mapped memory by themselves (RDMA, O_DIRECT into a map), and a
+sync_file_range is used where it suffices: it costs 5 microseconds for a clean file, because it neither commits a
+journal nor flushes the disk's cache as fdatasync does (3 ms a file on ext4). Not covered: programs that write to the
+disk below the file system, devices that write to mapped memory by themselves (RDMA, O_DIRECT into a map), and a
 clock that is set back to the very nanosecond.
 """
 
@@ -68,7 +69,7 @@ def flush_data(descriptor: int) -> bool:
 
 
 def never_dirty(_descriptor: int) -> bool:
-    """Nothing to flush, as the format is written once as a whole."""
+    """Nothing to flush, as the file system is read-only."""
     return True
 
 
@@ -80,13 +81,13 @@ FILE_SYSTEMS: Mapping[int, Flush] = {
     0xE0F5E1E2: never_dirty,  # erofs
     0x9660: never_dirty,  # ISO 9660
 }
-"""By the numbers of linux/magic.h: where an equal stat proves equal bytes, and what must be done before the stat."""
+"""By the numbers of linux/magic.h: where an equal stat proves equal bytes, and how to flush before the stat."""
 
 
 class DirtyPages:
-    """Waits for and flushes what others are writing to the files of one folder.
+    """Waits for writers of one folder's files and flushes dirty pages.
 
-    trusted: the device whose dates count without proof, as the user said so; None for none.
+    trusted: the device whose timestamps are trusted without proof, by the setting TRUST_DATES; None for none.
     """
 
     def __init__(self, trusted: int | None = None) -> None:
@@ -94,19 +95,19 @@ class DirtyPages:
         self._flush: dict[int, Flush | None] = {}
 
     def provable(self, descriptor: int, device: int) -> bool:
-        """Whether dates of files there can stand in for their bytes at all. descriptor: of any file on the device."""
+        """Whether an equal stat can prove equal bytes on a device. descriptor: of any file on it."""
         return device == self._trusted or self._method(descriptor, device) is not None
 
     def wait_for_writer(self, descriptor: int, device: int) -> None:
-        """Wait until a write(2) that is under way has returned. The file is at its beginning afterwards."""
+        """Wait until a write(2) in progress has returned. Afterwards the file's position is 0."""
         if self._method(descriptor, device) is None:
             return
-        with suppress(OSError):  # an empty file has no place to seek to
+        with suppress(OSError):  # an empty file
             os.lseek(descriptor, 0, os.SEEK_HOLE)
             os.lseek(descriptor, 0, os.SEEK_SET)
 
     def flush(self, descriptor: int, device: int) -> bool:
-        """Write out dirty pages; whether each change from now on moves the file's dates."""
+        """Write out dirty pages; whether each later change updates the file's timestamps."""
         method = self._method(descriptor, device)
         if method is None:
             return device == self._trusted
@@ -121,7 +122,7 @@ class DirtyPages:
 
 
 def flush_many(folder: int, recent: int) -> None:
-    """Before many recently changed files are read: flush them together. It is for speed alone."""
+    """Flush many recently changed files together, which is faster than one by one."""
     if recent >= MANY and FILE_SYSTEMS.get(file_system(folder)) not in (None, never_dirty):
         with suppress(OSError):
             sync_open_file_system(folder)
@@ -144,7 +145,7 @@ def trusted_device(folder: OpenFolder) -> int | None:
 
 
 def dates_prove(folder: Path) -> bool:
-    """Whether files of this folder that nobody has mapped yet will show each change in their dates.
+    """Whether each change of a file in this folder, if nobody has it mapped yet, will update its timestamps.
 
     Raises ContentError for a folder that cannot be opened.
     """
@@ -153,14 +154,14 @@ def dates_prove(folder: Path) -> bool:
 
 
 def file_system(descriptor: int) -> int:
-    """The number by which Linux calls the file system of an open file; 0 when it cannot be known."""
+    """The magic number of the file system of an open file (linux/magic.h); 0 when it is unknown."""
     if sys.platform != "linux":
         return 0
     try:
         import ctypes
 
         call = _libc().fstatfs
-    except (AttributeError, ImportError, OSError):  # a Python or a C library without what it takes
+    except (AttributeError, ImportError, OSError):  # a Python or a C library without these calls
         return 0
     buffer = ctypes.create_string_buffer(512)  # struct statfs, whose first member is the type, takes 120 bytes
     return int(ctypes.c_ulong.from_buffer(buffer).value) if call(descriptor, buffer) == 0 else 0

@@ -1,14 +1,13 @@
 """Hashes a folder into a manifest.
 
-In two steps: the folder is walked and the cache asked, which decides what must be read; then that is read, in
-batches, by as many threads as there are processors. A file is opened, its stat taken before and after it is read,
-and the whole fails, naming it, when the two differ: a manifest never describes a mixture of two states of a file,
-where a file system tells (`dirty_pages`). The folder is held open, and links to folders in it are looked at again at
-the end, so it never describes a mixture of two folders either. (Between the files of a folder there is no such bond:
-whoever writes to it while it is hashed may get some of the changes.)
+First the folder is walked and each file is looked up in the stat cache; then the files that are not in it are read
+in batches, by one thread per processor. Hashing fails, naming the file, when a file's stat differs before and after
+it is read, so a manifest never mixes two states of a file where the file system reports changes (`dirty_pages`). The
+folder is kept open, and links to folders in it are checked again at the end, so a manifest never mixes two folders
+either. It may mix states of the folder: whoever writes to it meanwhile may get some of the changes.
 
-Memory: about 400 bytes a file for the manifest, and a buffer for each thread, however large the files are. Files
-are read, not mapped into memory: a mapped file that is cut short kills the process.
+Memory: about 400 bytes per file for the manifest, and one buffer per thread, independent of file sizes. Files are
+read and not memory-mapped: a mapped file that is truncated kills the process.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from mlflow_dsver.content.parallel_reading import LARGE, OnFile, Reader, Todo, r
 from mlflow_dsver.content.patterns import Rules, Selection, select
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import Row, StatCache, stamp
-from mlflow_dsver.content.walk import Found, PassedOver, walk_selected
+from mlflow_dsver.content.walk import OnExcluded, WalkEntry, walk_selected
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.model.manifests import FileEntry, Manifest, gc_paused
 from mlflow_dsver.os_names import text_of
@@ -36,14 +35,14 @@ from mlflow_dsver.text import one_line
 __all__ = ["OnFile", "Rules", "StatCache", "hash_file", "hash_folder"]
 
 SAVE_EVERY = 60.0
-"""Seconds after which the cache is saved in the middle of long work."""
+"""Seconds after which the cache is saved while hashing goes on."""
 
 MAX_UNSAVED = 200_000
-"""Files from which on it is saved as well, since what is unsaved lies in memory."""
+"""Files after which it is saved as well, to bound memory."""
 
 _EVERYTHING = Rules()
 _END: tuple[str | None, tuple[bytes, bytes]] = (None, (b"", b""))
-_entry = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
+_entry = tuple.__new__  # three times as fast as the constructor of a named tuple
 
 
 def hash_folder(
@@ -52,31 +51,31 @@ def hash_folder(
     rules: Rules = _EVERYTHING,
     cache: StatCache | None = None,
     progress: Progress = SILENT,
-    take: OnFile | None = None,
-    passed_over: PassedOver | None = None,
+    on_file: OnFile | None = None,
+    on_excluded: OnExcluded | None = None,
 ) -> Manifest:
-    """The manifest of a folder's files; what counts as such is told in `mlflow_dsver.content.walk`.
+    """The manifest of a folder's files; see `mlflow_dsver.content.walk` for which files are included.
 
-    cache: spares reading files that were hashed before and are untouched; None reads everything.
-    take: called, possibly from several threads, for each file whose digest the cache does not know.
-    passed_over: called with each path that patterns leave out, and with the ignore file's name if there is one.
+    cache: unchanged files that were hashed before are not read again; None reads every file.
+    on_file: called, possibly from several threads, for each file that is not in the cache.
+    on_excluded: called with each path that patterns exclude, and with the ignore file's name if there is one.
     Raises ContentError for a folder that is missing, a file or without files, for what `walk` refuses, and for
     files that cannot be read or that change, grow, shrink or vanish meanwhile, naming them.
     """
     with opened(folder) as held:
         selection = select(held.descriptor, rules)
-        memory = _Memory(cache, os.fsencode(held.real))
+        cached = _CachedFolder(cache, os.fsencode(held.real))
         with gc_paused():
-            entries, todo, gone, recent = _decide(walk_selected(held, selection, passed_over), memory.rows())
+            entries, todo, gone, recent = _plan(walk_selected(held, selection, on_excluded), cached.rows())
         if not entries:
             raise ContentError(
                 f"{one_line(folder)} has no files", expected="at least one file that no pattern leaves out"
             )
         flush_many(held.descriptor, recent)
         try:
-            _read(held, todo, entries, memory, take, progress)
+            _read(held, todo, entries, cached, on_file, progress)
         finally:
-            memory.save(gone if selection.everything() else [])
+            cached.save(gone if selection.includes_everything() else [])
     return Manifest(tuple(entries), made=_made(selection))
 
 
@@ -84,19 +83,19 @@ def _read(
     held: OpenFolder,
     todo: Todo,
     entries: list[FileEntry],
-    memory: _Memory,
-    take: OnFile | None,
+    cached: _CachedFolder,
+    on_file: OnFile | None,
     progress: Progress,
 ) -> None:
-    """Read what is to be read into the entries and the cache. Raises ContentError."""
+    """Read the files in `todo` and add them to the entries and the cache. Raises ContentError."""
     progress.total(len(todo), sum(size for _, _, size in todo))
     large_files = sum(size >= LARGE for _, _, size in todo)
-    pages = DirtyPages(trusted_device(held) if memory.used else None)
-    reader = Reader(held.path, take, progress, large_files=large_files, root=held.descriptor, pages=pages)
+    pages = DirtyPages(trusted_device(held) if cached.used else None)
+    reader = Reader(held.path, on_file, progress, large_files=large_files, root=held.descriptor, pages=pages)
     for batch in read_parallel(reader, todo):
         for place, entry, fresh_stamp in batch:
             entries[place] = entry
-            memory.keep(entry, fresh_stamp)
+            cached.keep(entry, fresh_stamp)
     held.check_links(reader.problems)
     reader.problems.raise_any(held.path)
 
@@ -110,11 +109,11 @@ def hash_file(path: Path) -> FileEntry:
     return read[0]
 
 
-def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str], int]:
-    """Entries in order, what is to be read (whose entries have no digest yet), and known paths that are gone.
+def _plan(runs: Iterable[list[WalkEntry]], rows: Iterator[Row]) -> tuple[list[FileEntry], Todo, list[str], int]:
+    """Entries in order; the files to be read, whose entries have no digest yet; and cached paths that are gone.
 
-    And how many of those to be read changed so recently that they may lie in memory alone. Both inputs are sorted by
-    path, so they are merged without keeping either.
+    Fourth, how many of the files to be read changed so recently that they may have dirty pages. Both inputs are
+    sorted by path, so they are merged as streams.
     """
     entries: list[FileEntry] = []
     todo: Todo = []
@@ -139,8 +138,8 @@ def _decide(runs: Iterable[list[Found]], rows: Iterator[Row]) -> tuple[list[File
     return entries, todo, gone, recent
 
 
-class _Memory:
-    """What the cache knows of one folder, and what it will."""
+class _CachedFolder:
+    """The cached digests of one folder, and those to be saved."""
 
     def __init__(self, cache: StatCache | None, root: bytes) -> None:
         self._cache = cache

@@ -27,7 +27,7 @@ MAX_NAMED = 1000
 """Paths in `ContentError.paths` at most; the message names the first few and the total."""
 
 _SHOWN = 5
-_NEIGHBOURS = 1000  # folders that are looked through for one with nearly the same name
+_NEIGHBOURS = 1000  # folders that are searched for a similar name
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 _Identity = tuple[int, int]
 _REASONS = {
@@ -40,7 +40,7 @@ _REASONS = {
 
 
 class WalkErrors:
-    """Gathers paths and reasons, from several threads, and becomes one ContentError."""
+    """Collects paths and reasons, from several threads, for one ContentError."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -58,16 +58,16 @@ class WalkErrors:
                 self._reasons.append((path, reason))
 
     def raise_any(self, folder: object) -> None:
-        """Raise ContentError when there is something to tell."""
+        """Raise ContentError when an error was added."""
         if not self:
             return
         reasons = sorted(self._reasons)
-        told = ", ".join(f"'{one_line(path)}' ({reason})" for path, reason in reasons[:_SHOWN])
+        shown = ", ".join(f"'{one_line(path)}' ({reason})" for path, reason in reasons[:_SHOWN])
         more = f" and {self._count - _SHOWN:,} more" if self._count > _SHOWN else ""
         raise ContentError(
-            f"{one_line(folder)} cannot be read faithfully: {told}{more}",
+            f"{one_line(folder)} cannot be read faithfully: {shown}{more}",
             paths=tuple(path for path, _ in reasons),
-            tip="mend what is named, or leave it out by a pattern (.dsverignore, or exclude)",
+            tip="fix these paths, or exclude them by a pattern (.dsverignore, or exclude)",
         )
 
 
@@ -87,7 +87,7 @@ class OpenFolder:
         self._links: list[tuple[str, bytes, _Identity]] = []
 
     def open_below(self, relative: str) -> int:
-        """The descriptor of a folder below; OSError passes."""
+        """The descriptor of a subfolder. OSError passes through."""
         return os.open(os_text(relative), _FLAGS, dir_fd=self.descriptor)
 
     def note_link(self, relative: str, link: os.stat_result, target: os.stat_result) -> None:
@@ -95,7 +95,7 @@ class OpenFolder:
         self._links.append((relative, stamp(link), (target.st_dev, target.st_ino)))
 
     def check_links(self, problems: WalkErrors) -> None:
-        """Note the links that were replaced, or lead to another folder, since they were followed."""
+        """Add an error for each link that was replaced, or leads to another folder, since it was followed."""
         for relative, link, target in self._links:
             name = os_text(relative)
             try:
@@ -110,7 +110,7 @@ class OpenFolder:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[OpenFolder]:
-    """The folder, held open in the block. Raises ContentError for one that is missing, a file, or may not be read."""
+    """The folder, kept open in the block. Raises ContentError when it is missing, a file, or may not be read."""
     real = os.path.realpath(check_folder(folder))
     try:
         descriptor = os.open(real, _FLAGS)
@@ -141,7 +141,7 @@ def check_folder(folder: Path) -> Path:
 
 
 def _instead(folder: Path) -> str:
-    """What may be meant by a folder that does not exist: one with nearly the same name, or one elsewhere."""
+    """A tip for a folder that does not exist: folders with a similar name, else the absolute path."""
     names = []
     with suppress(OSError, ValueError), os.scandir(folder.parent) as found:
         names = sorted(each.name for each in islice(found, _NEIGHBOURS) if each.is_dir())

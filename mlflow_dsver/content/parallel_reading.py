@@ -1,11 +1,11 @@
-"""Opens files, has them taken, and makes sure that they held still meanwhile; spreads that over threads.
+"""Reads files in several threads, and detects those that change while they are read.
 
-A file that is written to meanwhile is noticed by its dates, for which `dirty_pages` sees to it that they move; on
-file systems where that cannot be proven, a write through a memory map may go unnoticed, and no digest is remembered.
+A change is detected by mtime and ctime, which `dirty_pages` makes reliable; on file systems where that cannot be
+proven, a write through a memory map may go unnoticed, and no digest is cached.
 
-Small files that lie in memory are fastest in one thread, since Python runs one at a time; where each file is waited
-for (a cold disk, a network), several wait at once; large files occupy all processors, as hashing them needs no
-Python. Which of these it is, is found out while working.
+Small files in the page cache are read fastest by one thread, because of Python's global lock; files that have to be
+waited for (a cold disk, a network) by many threads; large files by one thread per processor, as hashing releases the
+lock. Which of these applies is measured while reading.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from mlflow_dsver.os_names import os_text
 OnFile = Callable[[int, os.stat_result, str], str]
 """(descriptor of the open file, its stat, its path below the folder) -> BLAKE3 as 64 hex digits.
 
-Reads the file from where the descriptor stands to its end, and may do more with the bytes, such as keep them.
-Called from several threads. What it raises ends the hashing and reaches the caller as it is.
+Reads the file from the descriptor's position to its end; may also store the bytes. Called from several threads.
+What it raises ends the hashing and is passed to the caller.
 """
 
 Todo = list[tuple[int, str, int]]
-"""Files to be read: place in the caller's list, path below the folder, size as the walk saw it."""
+"""Files to be read: index in the caller's list, path below the folder, size when it was walked."""
 
 Read = tuple[int, FileEntry, bytes | None]
-"""A file that was read: its place, its entry, and its stamp when the entry may be remembered."""
+"""A file that was read: its index, its entry, and its stamp when the entry may be cached."""
 
 SMALL = 128 * 1024
 """Bytes up to which a file is read in one piece."""
 
 LARGE = 16 << 20
-"""Bytes from which on a file is a batch of its own."""
+"""Bytes from which a file is a batch of its own."""
 
 BLOCK = 1 << 20
-"""Bytes that a thread reads and hashes at a time; 4 times that where one file has all processors."""
+"""Bytes that a thread reads and hashes at a time; 4 times as many where one file uses all processors."""
 
 TICK = 20_000_000
-"""Nanoseconds: longer than the grain of the clock that Linux stamps files with (at most 10 ms)."""
+"""Nanoseconds: longer than the resolution of file timestamps on Linux (at most 10 ms)."""
 
 _BATCH_FILES = 256
 _WAITING_THREADS = 16
@@ -59,16 +59,16 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Reader:
-    """Reads the files of one folder. take: what is done with each; None only hashes.
+    """Reads the files of one folder. on_file: called with each; None only hashes.
 
-    root: descriptor of the folder, so that its files are read even when its path leads elsewhere by now; None goes
-    by the path. pages: how changes by others are made to show.
+    root: descriptor of the folder, so that its files are read even when its path now leads elsewhere; None uses the
+    path. pages: makes changes by other processes visible in the stat.
     """
 
     def __init__(
         self,
         folder: Path,
-        take: OnFile | None,
+        on_file: OnFile | None,
         progress: Progress,
         *,
         large_files: int = 1,
@@ -80,13 +80,13 @@ class Reader:
         self._root = root
         self._pages = pages or DirtyPages()
         self._prefix = "" if root is not None else os.path.join(folder, "")  # noqa: PTH118  (a Path is slow)
-        self._take = take or self._hash
-        self._plain = take is None
+        self._on_file = on_file or self._hash
+        self._plain = on_file is None
         self._progress = progress
         self._threads_a_file = 1 if large_files >= processors() else blake3.AUTO
 
     def read_batch(self, batch: Todo) -> list[Read]:
-        """Read some files; those with a problem are left out of the answer and noted."""
+        """Read some files; those with a problem are noted and not returned."""
         done = []
         for place, path, _ in batch:
             read = self.read(path)
@@ -98,9 +98,9 @@ class Reader:
         return done
 
     def read(self, path: str) -> tuple[FileEntry, bytes | None] | None:
-        """Entry of a file, and its stamp if the entry may be remembered; None when there is a problem.
+        """Entry of a file, and its stamp if the entry may be cached; None when there is a problem.
 
-        After the first problem files are only opened, so that all that may not be read are soon known.
+        After the first problem files are only opened, so that one error names all unreadable files.
         """
         try:
             descriptor = os.open(self._prefix + os_text(path), _OPEN, dir_fd=self._root)
@@ -122,12 +122,12 @@ class Reader:
         self._pages.wait_for_writer(descriptor, status.st_dev)
         status = os.fstat(descriptor)
         now = time.time_ns()
-        if 0 <= now - status.st_ctime_ns < TICK:  # a further write within the clock's grain would not show
+        if 0 <= now - status.st_ctime_ns < TICK:  # another write in the same clock tick would not show
             time.sleep(TICK / 1e9)
         before = stamp(status)
         provable = not is_young(status, now) and self._pages.flush(descriptor, status.st_dev)
         try:
-            digest = self._take(descriptor, status, path)
+            digest = self._on_file(descriptor, status, path)
         except _ReadError as error:
             self.problems.add(path, str(error))
             return None
@@ -162,17 +162,17 @@ class Reader:
 
 
 class _ReadError(Exception):
-    """A file could not be read to the end that its stat promised."""
+    """A file could not be read to the size of its stat."""
 
 
 def processors() -> int:
-    """How many this process may use, 16 at most."""
+    """How many processors this process may use, 16 at most."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 16)
 
 
 def batches(todo: Todo) -> Iterator[Todo]:
-    """Portions for one thread: a large file, or some hundred small ones."""
+    """Batches for one thread: a large file, or some hundred small ones."""
     batch: Todo = []
     size = 0
     for each in todo:
@@ -186,9 +186,9 @@ def batches(todo: Todo) -> Iterator[Todo]:
 
 
 def read_parallel(reader: Reader, todo: Todo) -> Iterator[list[Read]]:
-    """Read all of it; batches come as they are done, in any order. Ends soon when it is interrupted.
+    """Read all files; batches are yielded as they are done, in any order. An interrupt ends it within one block.
 
-    Small files are read by the caller's thread until it is seen that they have to be waited for.
+    Small files are read in the caller's thread until the system reports that it had to wait for them.
     """
     waiting = False
     running: set[Future[list[Read]]] = set()

@@ -1,13 +1,13 @@
-"""Which files of a folder count: patterns as in a `.gitignore`, given by the caller and by `.dsverignore`.
+"""Include and exclude patterns as in a `.gitignore`, from the caller and from a folder's `.dsverignore`.
 
-Nothing is left out unless a pattern says so; hidden files and `.git` are content like any other. A file counts
-when it matches an include pattern (or there are none) and the last exclude pattern that matches it, if any, is a
-negated one. The lines of `.dsverignore` in the folder's root come before the caller's exclude patterns; such a
-file deeper down has no meaning. As in git, nothing below an excluded folder can be included again.
-`.dsverignore` in the root is never content itself, so that changing it alone makes no new version.
+Only patterns exclude files; hidden files and `.git` are content like any other. A file is included when it matches an
+include pattern (or there are none) and the last exclude pattern that matches it, if any, is negated. The lines of
+`.dsverignore` in the folder's root come before the caller's exclude patterns; such a file in a subfolder has no
+meaning. As in git, nothing below an excluded folder can be included again. `.dsverignore` in the root is never
+content itself, so that changing it alone makes no new version.
 
-A manifest says by which patterns it was made. To compare a folder with it, the folder is walked by these again and
-not by the ignore file that lies there now: a new file with a pattern that hides it is a new file.
+A manifest records its patterns. To compare a folder with a manifest, the folder is walked with the recorded patterns
+and not with the ignore file that it has now: a new file together with a pattern that hides it is a new file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlflow_dsver.errors import ContentError
 
 IGNORE_FILE = ".dsverignore"
 MAX_CHARACTERS = 10_000
-"""All patterns together at most: they stand in the manifest's first line, and that line has a bound."""
+"""Of all patterns together: they are in the manifest's first line, whose length is limited."""
 
 Test = Callable[[str], bool]
 
@@ -31,7 +31,7 @@ class Rules:
     """Patterns as in a `.gitignore`. include: only these files; none means all. exclude: not these.
 
     recorded: these are the patterns of a manifest, and `ignored` (the lines of its ignore file, None for no such
-    file) is taken in place of the ignore file that the folder has now.
+    file) replaces the ignore file that the folder has now.
     """
 
     include: tuple[str, ...] = ()
@@ -41,9 +41,9 @@ class Rules:
 
     @classmethod
     def from_made(cls, made: object) -> Rules | None:
-        """The patterns that a manifest's header, or the log of the store, says it was made by; None when it does not.
+        """The patterns that a manifest's header or the log of the store records; None when it records none.
 
-        An older record without the key `ignore_file` had none.
+        A record of an older version, without the key `ignore_file`, had no ignore file.
         """
         if not isinstance(made, Mapping):
             return None
@@ -65,36 +65,36 @@ class Rules:
 
 
 EVERYTHING = Rules(recorded=True)
-"""All files count, whatever an ignore file says."""
+"""Includes all files, whatever an ignore file says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Rules together with a folder's ignore file, ready to be asked.
+    """Rules together with a folder's ignore file, compiled.
 
-    rules: with the lines of `.dsverignore` that mean something.
-    included, excluded: say so of a path below the folder, with a slash at the end for a folder; None for no patterns.
+    rules: with the lines of `.dsverignore` that are neither empty nor comments.
+    included, excluded: tests of a path below the folder, with a slash at the end for a folder; None for no patterns.
     """
 
     rules: Rules
     included: Test | None
     excluded: Test | None
 
-    def takes(self, path: str) -> bool:
-        """Whether a file counts, or, for a path that ends with a slash, whether the folder is looked into."""
+    def includes(self, path: str) -> bool:
+        """Whether a file is included, or, for a path that ends with a slash, whether the folder is listed."""
         if self.excluded is not None and self.excluded(path):
             return False
         return self.included is None or path.endswith("/") or self.included(path)
 
-    def everything(self) -> bool:
+    def includes_everything(self) -> bool:
         """Whether there are no patterns at all."""
         return self.included is None and self.excluded is None
 
 
 def select(folder: int, rules: Rules) -> Selection:
-    """Read the ignore file of an open folder and join it to the rules, unless these are recorded ones.
+    """Read the ignore file of an open folder and add it to the rules, unless these are recorded ones.
 
-    Raises ContentError for a pattern that is none, an ignore file that cannot be read, or patterns beyond
+    Raises ContentError for an invalid pattern, an ignore file that cannot be read, or patterns beyond
     MAX_CHARACTERS.
     """
     if not rules.recorded:

@@ -1,15 +1,15 @@
-"""Remembers the digests of files that were hashed, so that an unchanged folder costs its stat calls and little more.
+"""Cache of file digests by stat, so that hashing an unchanged folder costs little more than its stat calls.
 
-An entry is believed when device, inode, size, mtime and ctime of the file are those that it was hashed with. An
-edit in place whose mtime was set back has changed ctime, which nobody can set. Not remembered are files whose mtime
-or ctime was younger than `YOUNG` when their hashing began, as they could change again within the clock's grain, and
-files on file systems where a change need not move them (`dirty_pages`), such as tmpfs.
+An entry is valid while device, inode, size, mtime and ctime of the file are those that it was hashed with. An edit
+in place whose mtime was set back has another ctime, which cannot be set. Files are not cached when their mtime or
+ctime was younger than `YOUNG` when hashing began, as they could change again within the clock's resolution, nor on
+file systems where a change need not show in the stat (`dirty_pages`), such as tmpfs.
 
-Each hashed folder has one file here, replaced whole: its files' paths, stamps and digests, sorted by path, in blocks
-with a checksum each. So nobody waits for a lock, reading writes nothing, a kill or a power cut leaves the former
-file or one whose checksum fails, and a damaged, foreign, read-only or full place means slower work and never an
-error. (Rows in SQLite took five times as long to read, and need locks, which network file systems may lack.) It is
-for speed alone: a check that must be sure hashes without it.
+Each hashed folder has one file here, replaced as a whole: paths, stamps and digests, sorted by path, in blocks with
+a checksum each. So there are no locks, reading writes nothing, a kill or a power cut leaves the previous file or one
+whose checksum fails, and a damaged, foreign, read-only or full cache is slower and never an error. (Rows in SQLite
+took five times as long to read, and need locks, which network file systems may lack.) A check that must be certain
+hashes without this cache.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.content.file_cache import FileCache
 
 YOUNG = 3_000_000_000
-"""Nanoseconds: the grain of the coarsest clock of a file system in use (FAT's is 2 s), and some."""
+"""Nanoseconds: more than the coarsest timestamp resolution of a file system in use (FAT: 2 s)."""
 
 UNUSED = 90 * 86_400
-"""Seconds after which a folder that was not hashed again is forgotten."""
+"""Seconds after which a folder that was not hashed again is removed from the cache."""
 
 Row = tuple[str, tuple[bytes, bytes]]
-"""A file's path below its folder, and with it the stamp of its stat and its digest as 32 bytes."""
+"""A file's path below its folder, and the stamp of its stat and its digest as 32 bytes."""
 
-_MAGIC = b"mlflow-dsver stat cache 2\n"  # 1 remembered files whose dirty pages had not been flushed
+_MAGIC = b"mlflow-dsver stat cache 2\n"  # 1 had files whose dirty pages had not been flushed
 _SUFFIX = ".stat"
 _HEAD = struct.Struct("<II16s")  # rows, bytes of the joined paths, checksum
 _ROW = struct.Struct("40s32s")
@@ -59,10 +59,10 @@ def is_young(status: os.stat_result, now: int) -> bool:
 
 
 class StatCache:
-    """Digests of files, by folder, in a folder of its own. No method raises because of the cache's state.
+    """Digests of files, by folder. No method raises because of the state of the cache.
 
-    path: the cache's folder; made when first needed. read_only: nothing is ever written.
-    Only files that belong to the user are believed, since whoever writes one decides what a digest is.
+    path: the cache's own folder, created when first needed. read_only: never write.
+    Files of other users are ignored, since whoever writes one decides what a digest is.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -70,7 +70,7 @@ class StatCache:
         self.read_only = read_only
 
     def rows(self, folder: bytes) -> Iterator[Row]:
-        """What is remembered of a folder (by its real path), sorted by path; a block at a time."""
+        """The cached rows of a folder (its real path), sorted by path; read block by block."""
         place = self._place(folder)
         try:
             with place.open("rb") as stream:
@@ -83,7 +83,7 @@ class StatCache:
             _log.info("the cache of digests %s is not used: %s", place, error)
 
     def save(self, folder: bytes, fresh: Iterable[Row], gone: Collection[str] = ()) -> None:
-        """Remember fresh rows (in any order) in place of what was known under their paths, and forget gone paths."""
+        """Add or replace rows (in any order) and remove the paths in `gone`."""
         if self.read_only:
             return
         place = self._place(folder)
@@ -99,7 +99,7 @@ class StatCache:
             _log.info("the cache of digests %s is not written: %s", place, error)
 
     def touch(self, folder: bytes) -> None:
-        """Note that a folder was hashed again; once a day."""
+        """Mark a folder as used, at most once a day."""
         place = self._place(folder)
         try:
             if not self.read_only and time.time() - place.stat().st_mtime > 86_400:
@@ -120,12 +120,12 @@ class StatCache:
 
 
 def default_cache(*, read_only: bool = False) -> StatCache:
-    """The user's cache, which all folders and processes share."""
+    """The user's cache, shared by all folders and processes."""
     return StatCache(settings.home() / "cache" / "stat", read_only=read_only)
 
 
 def _joined(old: Iterable[Row], fresh: list[Row], gone: frozenset[str]) -> Iterator[Row]:
-    """Both, sorted by path; a fresh row wins over an old one, an old one that is gone is left out."""
+    """Both, sorted by path; a fresh row replaces an old one, rows in `gone` are dropped."""
     if not fresh:
         return (row for row in old if row[0] not in gone)
     known = {row[0] for row in fresh} | gone

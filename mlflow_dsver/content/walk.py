@@ -1,15 +1,13 @@
-"""Walks a folder: every file that counts, with its stat, in the order of a manifest.
+"""Walks a folder: yields every included file with its stat, in the order of a manifest.
 
-What counts and what does not:
-
-- regular files, hidden ones too; empty folders are not part of the content;
-- symbolic links are followed, and what they point to is read in their place, inside the folder or outside it; a
-  link that points nowhere, or to a folder that it lies in, is an error that names it;
-- pipes, sockets and devices, names that are not UTF-8, and folders that may not be listed are errors that name
-  them, all of them at once (`ContentError.paths`, up to a cap), since leaving them out silently would be a lie;
-- names that differ only by case or Unicode normal form are kept apart, with a warning in the log: they cannot
-  lie beside each other on some other systems;
-- patterns leave files out (`mlflow_dsver.content.patterns`); what they leave out is not looked at.
+- Regular files are included, also hidden ones; empty folders are not part of the content.
+- Symbolic links are followed, inside the folder and out of it; a dangling link, or one to a folder above itself, is
+  an error that names it.
+- Pipes, sockets and devices, names that are not UTF-8, and folders that may not be listed are errors. One
+  ContentError names all of them (`ContentError.paths`, up to a limit).
+- Names that differ only by case or Unicode normal form are separate files, with a warning: some file systems cannot
+  store both.
+- Paths that patterns exclude (`mlflow_dsver.content.patterns`) are not opened.
 
 Memory: the names of one folder, and of each folder above it, at a time.
 """
@@ -31,20 +29,20 @@ from mlflow_dsver.content.open_folder import MOVED, OpenFolder, WalkErrors, open
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
 from mlflow_dsver.os_names import os_text, text_of
 
-__all__ = ["Found", "Rules", "walk", "walk_selected"]
+__all__ = ["Rules", "WalkEntry", "walk", "walk_selected"]
 
 _log = logging.getLogger(__name__)
 _EVERYTHING = Rules()
 _TYPE = 0o170000
-_found = tuple.__new__  # in a third of the time that the constructor of a named tuple takes
+_new_entry = tuple.__new__  # three times as fast as the constructor of a named tuple
 _RUN = 500
 _OPEN = 100  # folders kept open at a time; deeper ones are listed by path
 _Listing = list[tuple[str, os.DirEntry[str]]]  # name as text, with a slash for a folder, and entry
-PassedOver = Callable[[str], object]
-"""Told of each path that patterns leave out, with a slash at the end for a folder, and of the ignore file."""
+OnExcluded = Callable[[str], object]
+"""Called with each path that patterns exclude, with a slash at the end for a folder, and with the ignore file's."""
 
 
-class Found(NamedTuple):
+class WalkEntry(NamedTuple):
     """A file: its path below the folder with `/`, and its stat (of what it points to, for a link)."""
 
     path: str
@@ -52,7 +50,7 @@ class Found(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """A folder on the way down: its path below the root, what is left of it, and its descriptor if kept open."""
+    """A folder that is being walked: its path below the root, its remaining entries, and its descriptor if open."""
 
     prefix: str
     identity: tuple[int, int]
@@ -60,10 +58,10 @@ class _Level(NamedTuple):
     descriptor: int | None
 
 
-def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[Found]:
-    """All files of the folder that count, sorted by the code points of the whole path.
+def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[WalkEntry]:
+    """All included files of the folder, sorted by the code points of the whole path.
 
-    Raises ContentError at once for a folder that is missing or a file, and at the end for all else that was met.
+    Raises ContentError at once for a folder that is missing or a file, and at the end for all other errors.
     """
     holding = ExitStack()
     with holding:
@@ -72,17 +70,17 @@ def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[Found]:
         return _walk(held, selection, holding.pop_all())
 
 
-def _walk(held: OpenFolder, selection: Selection, holding: ExitStack) -> Iterator[Found]:
+def _walk(held: OpenFolder, selection: Selection, holding: ExitStack) -> Iterator[WalkEntry]:
     with holding:
         yield from chain.from_iterable(walk_selected(held, selection))
 
 
 def walk_selected(
-    folder: OpenFolder, selection: Selection, passed_over: PassedOver | None = None
-) -> Iterator[list[Found]]:
-    """`walk` for rules that were read already; the files come in runs of up to some hundred."""
+    folder: OpenFolder, selection: Selection, on_excluded: OnExcluded | None = None
+) -> Iterator[list[WalkEntry]]:
+    """`walk` with compiled rules; yields up to some hundred files at a time."""
     problems = WalkErrors()
-    yield from _Walk(folder, selection, problems, passed_over).runs()
+    yield from _Walk(folder, selection, problems, on_excluded).runs()
     problems.raise_any(folder.path)
 
 
@@ -90,15 +88,15 @@ class _Walk:
     """One walk through a folder."""
 
     def __init__(
-        self, folder: OpenFolder, selection: Selection, problems: WalkErrors, passed_over: PassedOver | None
+        self, folder: OpenFolder, selection: Selection, problems: WalkErrors, on_excluded: OnExcluded | None
     ) -> None:
         self._folder = folder
         self._selection = selection
         self._problems = problems
-        self._passed_over = passed_over
+        self._on_excluded = on_excluded
         self._levels: list[_Level] = []
 
-    def runs(self) -> Iterator[list[Found]]:
+    def runs(self) -> Iterator[list[WalkEntry]]:
         """The files, some hundred at a time."""
         levels = self._levels
         try:
@@ -115,10 +113,10 @@ class _Walk:
             for level in levels:
                 _close(level)
 
-    def _run(self, level: _Level) -> tuple[list[Found], tuple[str, os.stat_result] | None]:
-        """Some files of a folder, and the folder that comes after them if they end there; neither at the end."""
+    def _run(self, level: _Level) -> tuple[list[WalkEntry], tuple[str, os.stat_result] | None]:
+        """The next files of a folder, and the subfolder that follows them if there is one; neither at the end."""
         prefix = level.prefix
-        files: list[Found] = []
+        files: list[WalkEntry] = []
         for key, entry in level.listing:
             try:
                 status = entry.stat()
@@ -127,7 +125,7 @@ class _Walk:
                 continue
             if key[-1] != "/":
                 if status.st_mode & _TYPE == stat.S_IFREG:
-                    files.append(_found(Found, (prefix + key, status)))
+                    files.append(_new_entry(WalkEntry, (prefix + key, status)))
                     if len(files) == _RUN:
                         break
                 else:
@@ -141,7 +139,7 @@ class _Walk:
         return files, None
 
     def _open_level(self, prefix: str, status: os.stat_result) -> _Level:
-        """List a folder: by descriptor, which makes the stat of its files cheaper, unless too many are open."""
+        """List a folder: by descriptor, which makes stat calls cheaper, unless too many are open."""
         identity = (status.st_dev, status.st_ino)
         descriptor = None
         try:
@@ -162,16 +160,16 @@ class _Walk:
         return _Level(prefix, identity, iter(_checked_names(listing, prefix, self._problems)), descriptor)
 
     def _counting(self, listing: _Listing, prefix: str) -> _Listing:
-        """Those that count as content, or may have something below that does."""
-        if prefix and self._selection.everything():
+        """The included files, and the folders that may have some below."""
+        if prefix and self._selection.includes_everything():
             return listing
-        takes = self._selection.takes
-        kept = [each for each in listing if takes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE)]
-        if self._passed_over is not None and len(kept) < len(listing):
+        includes = self._selection.includes
+        kept = [each for each in listing if includes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE)]
+        if self._on_excluded is not None and len(kept) < len(listing):
             names = {key for key, _ in kept}
             for key, _ in listing:
                 if key not in names:
-                    self._passed_over(prefix + key)
+                    self._on_excluded(prefix + key)
         return kept
 
 
@@ -187,7 +185,7 @@ def _close(level: _Level) -> None:
 
 
 def _checked_names(listing: _Listing, prefix: str, problems: WalkErrors) -> _Listing:
-    """Those with names in UTF-8; the others are noted, and names that are alike are warned of."""
+    """The entries whose names are UTF-8; the others are errors. Logs a warning for names that are alike."""
     names = "/".join([key for key, _ in listing])
     if names.isascii():
         alike = len({*names.lower().split("/")} - {""}) < len(listing)

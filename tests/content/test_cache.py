@@ -53,7 +53,7 @@ class Counting:
             read.append(path)
             return plain._hash(descriptor, status, path)
 
-        self.manifest = hash_folder(folder, cache=self.cache, take=take, **arguments)  # type: ignore[arg-type]
+        self.manifest = hash_folder(folder, cache=self.cache, on_file=take, **arguments)  # type: ignore[arg-type]
         assert self.manifest.digest == hash_folder(folder, **arguments).digest  # type: ignore[arg-type]
         return sorted(read)
 
@@ -109,7 +109,7 @@ class TestSparing:
         for number in range(600):
             (folder / f"a{number}").write_bytes(b"")
         with pytest.raises(KeyboardInterrupt):
-            hash_folder(folder, cache=counting.cache, take=take)
+            hash_folder(folder, cache=counting.cache, on_file=take)
         assert len(list(counting.cache.rows(os.fsencode(folder.resolve())))) >= 256
 
     @pytest.mark.parametrize(("bound", "value"), [("SAVE_EVERY", 0.0), ("MAX_UNSAVED", 999)])

@@ -80,7 +80,7 @@ class TestMemoryMaps:
         with mapped(tmp_path / "data" / "x"):
             hash_folder(tmp_path / "data", cache=cache)
             read: list[str] = []
-            hash_folder(tmp_path / "data", cache=cache, take=lambda _d, _s, path: read.append(path) or "00" * 32)
+            hash_folder(tmp_path / "data", cache=cache, on_file=lambda _d, _s, path: read.append(path) or "00" * 32)
         assert read == []
 
     def test_a_version_path_and_copy_are_of_the_bytes_of_now(self, tmp_path: Path) -> None:

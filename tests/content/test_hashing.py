@@ -182,7 +182,7 @@ class TestRefused:
         fill(tmp_path, {"a": b""})
         (tmp_path / "z").symlink_to("gone")
         taken: list[str] = []
-        assert refused(tmp_path, take=lambda _d, _s, path: taken.append(path) or "0" * 64).paths == ("z",)
+        assert refused(tmp_path, on_file=lambda _d, _s, path: taken.append(path) or "0" * 64).paths == ("z",)
         assert taken == []
 
     def test_unreadable_files_are_all_named(self, reachable: Path) -> None:
@@ -239,7 +239,7 @@ class TestChanging:
                 change(tmp_path / path)  # type: ignore[operator]
             return blake3(data).hexdigest()
 
-        error = refused(tmp_path, take=take)
+        error = refused(tmp_path, on_file=take)
         assert error.paths == ("b",)
         assert "changed while it was read" in str(error)
 
@@ -270,7 +270,7 @@ class TestChanging:
             (tmp_path / "b").unlink(missing_ok=True)
             return blake3(b"1").hexdigest()
 
-        error = refused(tmp_path, take=take)
+        error = refused(tmp_path, on_file=take)
         assert error.paths == ("b",)
         assert "removed" in str(error)
 
@@ -282,7 +282,7 @@ class TestChanging:
             os.mkfifo(tmp_path / "b")
             return blake3(b"1").hexdigest()
 
-        assert refused(tmp_path, take=take).paths == ("b",)
+        assert refused(tmp_path, on_file=take).paths == ("b",)
 
     def test_a_file_replaced_before_it_is_opened_is_the_new_one(self, tmp_path: Path) -> None:
         """The manifest then describes what was read, size and all."""
@@ -294,7 +294,7 @@ class TestChanging:
                 (tmp_path / "beside").replace(tmp_path / "b")
             return blake3(os.read(descriptor, 100)).hexdigest()
 
-        assert hash_folder(tmp_path, take=take).entries[1] == FileEntry("b", 5, blake3(b"newer").hexdigest())
+        assert hash_folder(tmp_path, on_file=take).entries[1] == FileEntry("b", 5, blake3(b"newer").hexdigest())
 
     def test_a_file_written_this_instant_waits_for_the_next_tick(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -319,7 +319,7 @@ class TestChanging:
             append(tmp_path / path)
             return "0" * 64
 
-        assert refused(tmp_path, take=take).paths == ("0",)
+        assert refused(tmp_path, on_file=take).paths == ("0",)
         assert taken == ["0"]
 
 
@@ -332,7 +332,7 @@ class TestTake:
             seen.append((os.read(descriptor, 100), status.st_size, path))
             return "ab" * 32
 
-        assert hash_folder(tmp_path, take=take).entries == (FileEntry("d/a", 7, "ab" * 32),)
+        assert hash_folder(tmp_path, on_file=take).entries == (FileEntry("d/a", 7, "ab" * 32),)
         assert seen == [(b"content", 7, "d/a")]
 
     @pytest.mark.parametrize("count", [3, 2000])
@@ -344,7 +344,7 @@ class TestTake:
             raise failure
 
         with pytest.raises(OSError) as caught:
-            hash_folder(tmp_path, take=take)
+            hash_folder(tmp_path, on_file=take)
         assert caught.value is failure
 
     def test_files_that_are_waited_for_are_taken_by_several_threads(self, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ class TestTake:
             time.sleep(0.0005)
             return blake3(path.encode()).hexdigest()
 
-        manifest = hash_folder(tmp_path, take=take)
+        manifest = hash_folder(tmp_path, on_file=take)
         assert len(threads) > 1
         assert all(entry.digest == blake3(entry.path.encode()).hexdigest() for entry in manifest.entries)
 
@@ -398,7 +398,7 @@ class TestProgress:
     def test_with_a_take_of_ones_own_too(self, tmp_path: Path) -> None:
         fill(tmp_path, {"a": b"1", "b": b"2" * (parallel_reading.SMALL + 1)})
         progress = Counted()
-        hash_folder(tmp_path, progress=progress, take=lambda _d, _s, _p: "0" * 64)
+        hash_folder(tmp_path, progress=progress, on_file=lambda _d, _s, _p: "0" * 64)
         assert (progress.files, progress.bytes) == (2, parallel_reading.SMALL + 2)
 
 

@@ -53,7 +53,7 @@ print(json.dumps({
     "file": hash_file(next((work / "data").glob("caf*"))).path,
     "proofs": depths,
     "told": told,
-    "cached": read_bytes(local, referred, Effort(Depth.DEFAULT)).digest,
+    "cached": read_bytes(local, referred, ReadOptions(Depth.DEFAULT)).digest,
 }))
 """
 

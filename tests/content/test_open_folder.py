@@ -52,7 +52,7 @@ def taking(act: Callable[[], None], at: int = 5) -> Callable[[int, os.stat_resul
 
 def test_a_link_that_is_switched_gives_the_folder_that_was_opened(deployed: Path) -> None:
     one = hash_folder(deployed.with_name("v1")).digest
-    assert hash_folder(deployed, take=taking(lambda: switch(deployed))).digest == one
+    assert hash_folder(deployed, on_file=taking(lambda: switch(deployed))).digest == one
     assert deployed.readlink() == Path("v2")
 
 
@@ -64,7 +64,7 @@ def test_a_folder_that_is_renamed_away_gives_the_folder_that_was_opened(deployed
         folder.rename(deployed.with_name("old"))
         deployed.with_name("v2").rename(folder)
 
-    assert hash_folder(folder, take=taking(swap)).digest == one
+    assert hash_folder(folder, on_file=taking(swap)).digest == one
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -83,7 +83,7 @@ def test_a_link_inside_that_is_switched_is_named(deployed: Path, back: bool) -> 
         return outer(descriptor, status, path)
 
     with pytest.raises(ContentError) as caught:
-        hash_folder(deployed.parent / "data", take=take)
+        hash_folder(deployed.parent / "data", on_file=take)
     assert caught.value.paths == ("train",)
     assert "replaced while the folder was read" in str(caught.value)
 

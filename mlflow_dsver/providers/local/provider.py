@@ -126,7 +126,7 @@ class LocalProvider(Provider):
         with self.store.writing(), self.store.scratch() as scratch:
             arrival = Ingest(self.store, scratch)
             manifest = hash_folder(
-                folder, cache=default_cache(), progress=self.progress, take=None if reference else arrival.take
+                folder, cache=default_cache(), progress=self.progress, on_file=None if reference else arrival.take
             )
             known = self._known(dataset, manifest, reference)
             if not reference:

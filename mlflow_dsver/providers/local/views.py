@@ -32,7 +32,7 @@ def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, vers
     folder = Path(os.path.realpath(source))  # where a link leads now, and goes on leading for whoever gets the path
     try:
         found = hash_folder(
-            folder, rules=rules, cache=default_cache(), progress=progress, passed_over=left_out.append
+            folder, rules=rules, cache=default_cache(), progress=progress, on_excluded=left_out.append
         )
     except ContentError as error:
         raise StoreError(

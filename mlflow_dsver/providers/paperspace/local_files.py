@@ -162,7 +162,7 @@ def copy_out(source: Path, target: Path, accept: Callable[[Manifest], None], pro
     try:
         check_new_folder(target)
         with atomic_folder(target.absolute(), durable=False) as beside:
-            accept(hash_folder(source, cache=None, progress=progress, take=take))
+            accept(hash_folder(source, cache=None, progress=progress, on_file=take))
     except DsverError:
         raise
     except OSError as error:
