@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.bisect import bisect
     from mlflow_dsver.checks.compare import compare
     from mlflow_dsver.checks.contains import contains
-    from mlflow_dsver.checks.diff import diff
-    from mlflow_dsver.checks.overlap import overlap
+    from mlflow_dsver.checks.diff import diff, overlap
     from mlflow_dsver.checks.reproduce import reproduce
     from mlflow_dsver.checks.seal import seal
     from mlflow_dsver.checks.verify import verify, verify_runs
@@ -65,8 +64,7 @@ _HOMES = {
     "mlflow_dsver.checks.bisect": ["bisect"],
     "mlflow_dsver.checks.compare": ["compare"],
     "mlflow_dsver.checks.contains": ["contains"],
-    "mlflow_dsver.checks.diff": ["diff"],
-    "mlflow_dsver.checks.overlap": ["overlap"],
+    "mlflow_dsver.checks.diff": ["diff", "overlap"],
     "mlflow_dsver.checks.reproduce": ["reproduce"],
     "mlflow_dsver.checks.seal": ["seal"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],

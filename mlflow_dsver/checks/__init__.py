@@ -1,7 +1,7 @@
 """Checks: verify, diff, compare, overlap, seal, contains, bisect, reproduce.
 
-They return reports, which are frozen values; a mismatch is a value in a report and never an exception. Nothing is
-written unless the caller asked for exactly that (a verdict on the run, a folder to reproduce into, the local index
-of manifests, which is a cache). Reports are turned into text, JSON, JUnit and Markdown by pure functions in
-`render_text`, `render_json`, `render_junit` and `render_markdown`.
+Each check returns a report, a frozen value; a mismatch is a finding in the report and never an exception. Nothing is
+written unless the caller requests it (the verdict tag, a folder to reproduce into), except for the local index of
+manifests, which is a cache. The pure functions in `checks.render` turn reports of `verify` into text, JSON, JUnit and
+Markdown; the other checks have a function for lines of text and one for JSON beside them.
 """

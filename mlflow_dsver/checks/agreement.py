@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow_dsver.checks.evidence import Finding, Note, Subject, Verdict
+from mlflow_dsver.checks.reports import Finding, Note, Subject, Verdict
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema

@@ -1,36 +1,52 @@
-"""Which version made the result bad? The versions between a good and a bad one, halved at each step.
+"""Binary search for the first bad dataset version between a good and a bad one, by hand or with a command.
 
-Nothing is remembered between calls: the caller says which versions were tested and how they did, and is told which
-one to try next, or the answer. As with every bisection, the answer is right when there is one change from good to
-bad between the two ends.
+`bisect` is stateless: the caller passes the versions tested so far with their results and gets the next version to
+test, or the first bad version. As with `git bisect`, the result is correct if the versions change from good to bad
+exactly once.
+
+`bisect_with` tests the versions with a function, `run_command` with a shell command. Both ends are tested first: if
+the command reports the good version as bad, or the bad one as good, it does not test what the caller means, and
+every result would be wrong. Exit codes are those of `git bisect run`: 0 good, 125 skip, 1 to 124 bad. 126 and 127
+(not executable, not found), 128 and above, and a signal mean that the command failed to test the version; they stop
+the search. The command inherits this process's environment, so that it uses the same tracking server and stores.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import shlex
+import subprocess
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from mlflow_dsver.errors import InvalidArgument, NotFound
+from mlflow_dsver import settings
+from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.resolution import inputs
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 
 MAX_VERSIONS = 100_000
-"""Versions that are looked through at most for both ends."""
+"""Maximum number of versions of a dataset that are listed to find both ends."""
+
+SKIP = 125
+LAST_BAD = 124
+REMOVED_VARIABLES = ("MLFLOW_RUN_ID",)
+"""Environment variables that the command does not inherit: MLflow would resume this run in every test."""
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class BisectStep:
-    """Where a bisection stands.
+    """The state of a bisection.
 
-    good, bad: the newest version known to be good and the oldest known to be bad behind it, in the order of making.
-    next: the version to try; None when there is none left. between: untested versions between good and bad.
-    skipped: versions between them that cannot be tested. tries: how many more it takes at most.
-    The search is done when `next` is None: `bad` is then the first bad version, or one of `skipped` is.
+    good, bad: the newest known good version and the oldest known bad one, by creation date.
+    next: the version to test; None when none is left. between: number of untested versions between good and bad.
+    skipped: versions between them that cannot be tested. tries: maximum number of further tests.
+    The search ends when `next` is None: then `bad`, or one of `skipped`, is the first bad version.
     """
 
     good: DatasetVersion
@@ -41,12 +57,12 @@ class BisectStep:
 
     @property
     def tries(self) -> int:
-        """How many versions remain to be tried at most."""
+        """Maximum number of further versions to test."""
         return self.between.bit_length()
 
     @property
     def suspects(self) -> tuple[DatasetVersion, ...]:
-        """Where the change to bad came, once the search is done: more than one only where some were skipped."""
+        """The candidates for the first bad version after the search; more than one only if some were skipped."""
         return (*self.skipped, self.bad)
 
 
@@ -59,16 +75,18 @@ def bisect(
     tested_bad: Iterable[RefLike] = (),
     skip: Iterable[RefLike] = (),
 ) -> BisectStep:
-    """The next step between a good and a bad version of one dataset, given what was tested so far.
+    """The next step of a bisection between a good and a bad version of one dataset, given the results so far.
 
-    good, bad: versions, or ids of runs, which stand for what they used in the role. tested_good, tested_bad, skip:
-    versions that were tried, and those that cannot be tried.
-    Raises InvalidArgument for versions of two datasets, for results that contradict each other, and when the bad
-    version is not newer than the good one; and the provider's errors.
+    good, bad: versions, or run ids, which select the version that the run used in `role`. tested_good, tested_bad:
+    versions tested so far, by result. skip: versions that cannot be tested.
+    Raises InvalidArgument for versions of different datasets, for contradicting results, and if the bad version is
+    not newer than the good one; and the provider's errors.
     """
     first, last = _end(good, role), _end(bad, role)
     if first.ref.at(None) != last.ref.at(None):
-        raise InvalidArgument("good and bad are of two datasets", expected=first.ref.at(None), got=last.ref.at(None))
+        raise InvalidArgument(
+            "good and bad are versions of different datasets", expected=first.ref.at(None), got=last.ref.at(None)
+        )
     versions = _between(first, last)
     goods = _ids(tested_good, first) | {first.id}
     bads = _ids(tested_bad, first) | {last.id}
@@ -78,13 +96,13 @@ def bisect(
 def step(
     versions: Sequence[DatasetVersion], goods: Collection[str], bads: Collection[str], skips: Collection[str]
 ) -> BisectStep:
-    """The next step; versions from oldest to newest, the first of them good, the last bad. Pure."""
-    newest_good = max(place for place, each in enumerate(versions) if each.id in goods)
-    oldest_bad = min(place for place, each in enumerate(versions) if each.id in bads)
+    """The next step. versions: oldest first; the first is good, the last bad. Pure."""
+    newest_good = max(index for index, each in enumerate(versions) if each.id in goods)
+    oldest_bad = min(index for index, each in enumerate(versions) if each.id in bads)
     if newest_good >= oldest_bad:
         raise InvalidArgument(
             "the results contradict each other: a good version is not older than a bad one",
-            expected="good ones first, then bad ones",
+            expected="all good versions older than all bad ones",
             got=f"good: {versions[newest_good]}, bad: {versions[oldest_bad]}",
         )
     inner = versions[newest_good + 1 : oldest_bad]
@@ -99,7 +117,7 @@ def step(
 
 
 def step_lines(found: BisectStep) -> Iterator[str]:
-    """The step for people."""
+    """The step as lines of text."""
     yield f"good  {found.good}"
     yield f"bad   {found.bad}"
     if found.next is not None:
@@ -113,7 +131,7 @@ def step_lines(found: BisectStep) -> Iterator[str]:
 
 
 def step_json(found: BisectStep) -> dict[str, Any]:
-    """The step for programs."""
+    """The step as a JSON object."""
     return {
         "schema": 1,
         "good": str(found.good),
@@ -125,7 +143,7 @@ def step_json(found: BisectStep) -> dict[str, Any]:
 
 
 def _end(end: RefLike, role: str) -> DatasetVersion:
-    """The version at one end; a text that is the id of a run stands for what the run used."""
+    """The version at one end; a run id selects the version that the run used in the role."""
     if not isinstance(end, str) or not _RUN_ID.match(end):
         return resolve(end)
     from mlflow_dsver.tracking.history import inputs_of
@@ -138,7 +156,7 @@ def _end(end: RefLike, role: str) -> DatasetVersion:
 
 
 def _between(first: DatasetVersion, last: DatasetVersion) -> list[DatasetVersion]:
-    """From good to bad, oldest first, both included."""
+    """The versions from good to bad, oldest first, both included."""
     provider = get_provider(first.ref.provider)
     found: list[DatasetVersion] = []
     for number, each in enumerate(provider.versions(first.ref.dataset)):
@@ -165,3 +183,106 @@ def _ids(refs: Iterable[RefLike], first: DatasetVersion) -> set[str]:
             raise InvalidArgument("a tested version is of another dataset", expected=first.ref.at(None), got=version)
         found.add(version.id)
     return found
+
+
+class Result(StrEnum):
+    """The result of testing a version."""
+
+    GOOD = "good"
+    BAD = "bad"
+    SKIP = "skip"
+
+
+class CommandFailed(DsverError):
+    """The command failed to test a version, or its results contradict the known results of the two ends."""
+
+
+TestVersion = Callable[[str], Result]
+"""Tests a version, passed as its canonical reference."""
+
+
+def bisect_with(
+    good: RefLike,
+    bad: RefLike,
+    test_version: TestVersion,
+    *,
+    role: str = "training",
+    tested_good: tuple[str, ...] = (),
+    tested_bad: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+) -> BisectStep:
+    """Run a bisection to its end, with a function that tests each version; other arguments as for `bisect`.
+
+    Raises CommandFailed if the function reports the good version as not good or the bad one as not bad, the errors
+    of `bisect`, and whatever the function raises.
+    """
+    known = {Result.GOOD: [*tested_good], Result.BAD: [*tested_bad], Result.SKIP: [*skip]}
+    ends = bisect(good, bad, role=role)
+    for version, expected in ((ends.good, Result.GOOD), (ends.bad, Result.BAD)):
+        actual = test_version(str(version))
+        if actual is not expected:
+            raise CommandFailed(
+                f"the command does not report the {expected} version as {expected}",
+                reference=version,
+                expected=expected,
+                got=actual,
+                done="The search was not started",
+                tip="run the command on this version by hand",
+            )
+    while True:
+        current = bisect(
+            ends.good,
+            ends.bad,
+            role=role,
+            tested_good=known[Result.GOOD],
+            tested_bad=known[Result.BAD],
+            skip=known[Result.SKIP],
+        )
+        if current.next is None:
+            return current
+        known[test_version(str(current.next))].append(str(current.next))
+
+
+def command_result(code: int, reference: str) -> Result:
+    """The result that an exit code stands for. Raises CommandFailed if the command did not test the version."""
+    if code == 0:
+        return Result.GOOD
+    if code == SKIP:
+        return Result.SKIP
+    if 1 <= code <= LAST_BAD:
+        return Result.BAD
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+    raise CommandFailed(
+        f"the command {how} without testing the version",
+        reference=reference,
+        expected="0 for good, 125 for a version that cannot be tested, 1 to 124 for bad",
+        done="The search was stopped",
+    )
+
+
+def run_command(command: str, role: str, reference: str) -> Result:
+    """Run a command on a version. `{}` in it is replaced by the reference; its output goes to standard error.
+
+    Raises InvalidArgument for a command that cannot be started, and CommandFailed as `command_result` does.
+    """
+    arguments = [argument.replace("{}", reference) for argument in _split(command)]
+    override = inputs.written(inputs.overrides() | {role: reference})
+    environment = settings.whole_environment({settings.PREFIX + "OVERRIDE": override})
+    for name in REMOVED_VARIABLES:
+        environment.pop(name, None)
+    try:
+        completed = subprocess.run(arguments, env=environment, stdout=2, check=False)  # noqa: S603  (the user's own command)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgument(f"{arguments[0]} cannot be run: {why}") from error
+    return command_result(completed.returncode, reference)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise InvalidArgument(f"not a command: {error}", got=ascii(command)[:80]) from error
+    if not arguments:
+        raise InvalidArgument("an empty command")
+    return arguments

@@ -1,25 +1,27 @@
-"""Words that all renderers of reports share. Pure; what comes from outside is made harmless here or by the caller."""
+"""Text fragments that all renderers of reports share. Pure.
+
+Text from outside is escaped and shortened to one line here, or by the caller.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_dsver.checks.evidence import Finding, Note, Proof, Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
-from mlflow_dsver.checks.verdicts import difference_in_words
+from mlflow_dsver.checks.reports import Finding, InputReport, Note, Proof, Report, RunReport, SignatureReport, Verdict
+from mlflow_dsver.checks.verdicts import difference_counts
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, one_line
 
 PATHS = 20
-"""Paths that are shown of one finding or one kind of difference; the JSON has them all."""
+"""Maximum number of paths shown of a finding or of a kind of difference; the JSON has all of them."""
 
 MEANING = {
-    Verdict.MATCH: "the data can be had and is what was recorded",
-    Verdict.ALIAS_MOVED: "what was asked for means something else by now",
+    Verdict.MATCH: "the data is available and is what was recorded",
+    Verdict.ALIAS_MOVED: "the requested reference now resolves to another version",
     Verdict.UNVERIFIABLE: "nothing proves or disproves that the data is the same",
-    Verdict.UNREACHABLE: "somebody who knows did not answer",
-    Verdict.CHANGED: "the data or its record is not what it was",
-    Verdict.MISSING: "the data cannot be had any more",
+    Verdict.UNREACHABLE: "the provider or its files could not be reached",
+    Verdict.CHANGED: "the data or its record differs from what was recorded",
+    Verdict.MISSING: "the data is no longer available",
 }
 
 
@@ -29,8 +31,8 @@ def run_title(run: RunReport) -> str:
     return f"{name} in {one_line(run.experiment, 80)}"
 
 
-def rests_on(report: InputReport) -> str:
-    """What a match rests on, with how much was read; empty text when it is no match."""
+def proof_text(report: InputReport) -> str:
+    """The proof of a match and how much was read; empty if it is not a match."""
     if report.proof is Proof.NONE:
         return ""
     read = ""
@@ -39,23 +41,23 @@ def rests_on(report: InputReport) -> str:
     return f"{report.proof}{read}"
 
 
-def signature_rests_on(signature: SignatureReport) -> str:
-    """What a good signature says; empty text when it is not good."""
+def signature_text(signature: SignatureReport) -> str:
+    """What a valid signature proves; empty if it is not valid."""
     return f"signed by the owner of {one_line(signature.key, 300)}, and the run says the same" if signature else ""
 
 
-def finding_words(finding: Finding) -> str:
-    """What was seen, expected and found, without the paths."""
+def finding_text(finding: Finding) -> str:
+    """The finding with what was expected and found, without the paths."""
     return _joined(f"{finding.subject}: {finding.what}", finding.expected, finding.found)
 
 
-def note_words(note: Note) -> str:
-    """What differs without touching the verdict."""
+def note_text(note: Note) -> str:
+    """The note with what was expected and found."""
     return _joined(note.what, note.expected, note.found)
 
 
 def difference_lines(difference: Difference, limit: int = PATHS) -> Iterator[str]:
-    """One line a file: changed, added, removed, renamed; of each kind the first ones, and how many more there are."""
+    """One line per file: changed, added, removed, renamed; at most `limit` of each kind, and the number of others."""
     changed = [
         f"changed  {_path(after.path)}  {human_bytes(before.bytes)} → {human_bytes(after.bytes)}"
         for before, after in difference.changed[:limit]
@@ -74,16 +76,16 @@ def difference_summary(difference: Difference) -> str:
     growth = difference.growth
     sign = "+" if growth > 0 else ""
     unchanged = human_count(difference.unchanged, "file")
-    return f"{difference_in_words(difference)}; {unchanged} unchanged; {sign}{human_bytes(growth)}"
+    return f"{difference_counts(difference)}; {unchanged} unchanged; {sign}{human_bytes(growth)}"
 
 
 def path_lines(paths: tuple[str, ...], limit: int = PATHS) -> Iterator[str]:
-    """The first paths, and how many more there are."""
+    """At most `limit` paths, and the number of the others."""
     yield from _some([_path(path) for path in paths[:limit]], len(paths), "")
 
 
 def detail_lines(report: InputReport, finding: Finding) -> Iterator[str]:
-    """Which files a finding is about: as a difference where there is one, else their paths."""
+    """The files that a finding concerns: as a difference if there is one, else as paths."""
     if finding.paths and report.difference is not None:
         yield from difference_lines(report.difference)
     else:
@@ -91,14 +93,14 @@ def detail_lines(report: InputReport, finding: Finding) -> Iterator[str]:
 
 
 def totals(report: Report) -> str:
-    """`3 runs: 2 MATCH, 1 CHANGED; 1 run has no link; 4 versions asked for`."""
+    """`3 runs: 2 MATCH, 1 CHANGED; 1 run has no link; 4 versions requested from providers; depth full`."""
     counts = {verdict: sum(run.verdict is verdict for run in report.linked) for verdict in Verdict}
-    told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items() if count)
-    text = human_count(len(report.runs), "run") + (f": {told}" if told else "")
+    listed = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items() if count)
+    text = human_count(len(report.runs), "run") + (f": {listed}" if listed else "")
     unlinked = len(report.runs) - len(report.linked)
     if unlinked:
         text += f"; {human_count(unlinked, 'run has no link', 'runs have no link')}"
-    return f"{text}; {human_count(report.resolutions, 'question')} to providers; depth {report.depth}"
+    return f"{text}; {human_count(report.resolutions, 'version')} requested from providers; depth {report.depth}"
 
 
 def _joined(what: str, expected: str | None, found: str | None) -> str:

@@ -1,14 +1,14 @@
-"""Asks providers about versions, once each, and keeps a failure as a value with its meaning.
+"""Looks up versions at their providers, once each, and keeps results and failures for the length of a check.
 
-A provider that was down or refused the key is not asked again in the same check: each further question would cost
-its time-out and get the same answer. What that leaves open is UNREACHABLE, and says so.
+After a provider was down or rejected the API key, no further request is sent to it in the same check: each would wait
+for its time-out and fail in the same way. The remaining versions are UNREACHABLE, and their reason says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from mlflow_dsver.checks.evidence import Lookup, Verdict
+from mlflow_dsver.checks.reports import Lookup, Verdict
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     CorruptObject,
@@ -26,14 +26,14 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import error_line, one_line
 
 REASON_LIMIT = 600
-"""Characters of a failure's reason at most."""
+"""Maximum number of characters of a failure's reason."""
 
 _UNREACHABLE = (AuthenticationFailed, PermissionDenied, RateLimited, ProviderUnavailable, StoreError)
-_NOT_AGAIN = (AuthenticationFailed, RateLimited, ProviderUnavailable)
+_DO_NOT_RETRY = (AuthenticationFailed, RateLimited, ProviderUnavailable)
 
 
 def meaning(error: DsverError) -> Verdict:
-    """What a failure says about the data: never better than UNVERIFIABLE."""
+    """The verdict that a failure implies for the data; never better than UNVERIFIABLE."""
     if isinstance(error, NotFound):
         return Verdict.MISSING
     if isinstance(error, CorruptObject):
@@ -42,76 +42,76 @@ def meaning(error: DsverError) -> Verdict:
 
 
 def reason(error: BaseException) -> str:
-    """An error as one line."""
+    """The error's message as one line of at most REASON_LIMIT characters."""
     return one_line(error, REASON_LIMIT)
 
 
 class ProviderCache:
-    """Answers questions about versions, each asked of its provider once; threads may share it.
+    """Looks up versions, each once at its provider; safe to share between threads.
 
-    providers: how a provider is found by name. resolutions: how often a provider was asked for a version.
+    providers: returns a provider by name. resolutions: number of versions requested from providers so far.
     """
 
     def __init__(self, providers: Callable[[str], Provider] = get_provider) -> None:
-        self._find = providers
+        self._get_provider = providers
         self._providers: dict[str, Provider] = {}
-        self._answers: dict[DatasetRef, Lookup] = {}
+        self._lookups: dict[DatasetRef, Lookup] = {}
         self._down: dict[str, Lookup] = {}
         self.resolutions = 0
 
     def provider(self, name: str) -> Provider:
-        """The provider of that name, made once. Raises UnknownProvider, SettingsError."""
+        """The provider of that name, created once. Raises UnknownProvider, SettingsError."""
         if name not in self._providers:
-            self._providers[name] = self._find(name)
+            self._providers[name] = self._get_provider(name)
         return self._providers[name]
 
     def version(self, ref: DatasetRef) -> Lookup:
-        """What the provider has under this very id; a tag of the same name does not stand in for it."""
-        return self._ask(ref, lambda provider: provider.get(ref.dataset, ref.selector or ""))
+        """The version with exactly this id; a tag of the same name does not count."""
+        return self._lookup(ref, lambda provider: provider.get(ref.dataset, ref.selector or ""))
 
     def resolved(self, ref: DatasetRef) -> Lookup:
-        """What the reference, which may have a moving selector, means now."""
-        answer = self._ask(ref, lambda provider: provider.resolve(ref))
-        if answer.version is not None:
-            self._answers.setdefault(answer.version.ref, answer)
-        return answer
+        """The version that the reference, which may have a moving selector, resolves to now."""
+        result = self._lookup(ref, lambda provider: provider.resolve(ref))
+        if result.version is not None:
+            self._lookups.setdefault(result.version.ref, result)
+        return result
 
-    def vouches(self, version: DatasetVersion) -> bool:
-        """Whether the provider's word alone is good for the version's bytes, as it describes it there."""
+    def is_immutable(self, version: DatasetVersion) -> bool:
+        """Whether the provider grades the version, as described in the argument, B or better."""
         try:
             return self.provider(version.ref.provider).grade(version).meets("B")
         except DsverError:
             return False
 
     def recorded(self, version: DatasetVersion) -> Lookup:
-        """What the provider has under the id of a recorded version; UNREACHABLE where another one may have it."""
-        answer = self.version(version.ref)
-        if answer.verdict is not Verdict.MISSING:
-            return answer
+        """The lookup of a recorded version by its id; UNREACHABLE if it may be in another store."""
+        result = self.version(version.ref)
+        if result.verdict is not Verdict.MISSING:
+            return result
         try:
             why = self.provider(version.ref.provider).elsewhere(version)
         except DsverError as error:
             why = reason(error)
-        return answer if why is None else Lookup(verdict=Verdict.UNREACHABLE, reason=why, elsewhere=True)
+        return result if why is None else Lookup(verdict=Verdict.UNREACHABLE, reason=why, elsewhere=True)
 
-    def _ask(self, ref: DatasetRef, question: Callable[[Provider], DatasetVersion]) -> Lookup:
-        if ref not in self._answers:
-            self._answers[ref] = self._down.get(ref.provider) or self._asked(ref, question)
-        return self._answers[ref]
+    def _lookup(self, ref: DatasetRef, request: Callable[[Provider], DatasetVersion]) -> Lookup:
+        if ref not in self._lookups:
+            self._lookups[ref] = self._down.get(ref.provider) or self._requested(ref, request)
+        return self._lookups[ref]
 
-    def _asked(self, ref: DatasetRef, question: Callable[[Provider], DatasetVersion]) -> Lookup:
+    def _requested(self, ref: DatasetRef, request: Callable[[Provider], DatasetVersion]) -> Lookup:
         try:
             provider = self.provider(ref.provider)
             self.resolutions += 1
-            version = question(provider)
+            version = request(provider)
             grade = provider.grade(version)
-            return Lookup(version=version, vouched=grade.meets("B"), grade=grade)
+            return Lookup(version=version, guaranteed=grade.meets("B"), grade=grade)
         except DsverError as error:
-            answer = Lookup(verdict=meaning(error), reason=reason(error))
-            if isinstance(error, _NOT_AGAIN):
-                told = f"not asked again in this check, after: {answer.reason}"
-                self._down[ref.provider] = Lookup(verdict=answer.verdict, reason=told)
-            return answer
-        except Exception as error:  # noqa: BLE001  (a plugin may raise anything; that is no match either)
-            told = f"the provider failed with {error_line(error, REASON_LIMIT)}"
-            return Lookup(verdict=Verdict.UNVERIFIABLE, reason=one_line(told, REASON_LIMIT))
+            result = Lookup(verdict=meaning(error), reason=reason(error))
+            if isinstance(error, _DO_NOT_RETRY):
+                why = f"not requested again in this check, after: {result.reason}"
+                self._down[ref.provider] = Lookup(verdict=result.verdict, reason=why)
+            return result
+        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and that is not a match)
+            why = f"the provider failed with {error_line(error, REASON_LIMIT)}"
+            return Lookup(verdict=Verdict.UNVERIFIABLE, reason=one_line(why, REASON_LIMIT))

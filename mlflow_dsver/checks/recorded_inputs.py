@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 from mlflow_dsver.checks.agreement import Agreement, Parts
-from mlflow_dsver.checks.evidence import Finding, Note, Record, Subject, Verdict
 from mlflow_dsver.checks.manifest_stream import ManifestStream
+from mlflow_dsver.checks.reports import Finding, Note, Record, Subject, Verdict
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge
 from mlflow_dsver.model.refs import DatasetRef, parse

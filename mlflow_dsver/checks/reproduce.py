@@ -20,9 +20,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver.checks.evidence import Verdict
 from mlflow_dsver.checks.provider_cache import meaning, reason
 from mlflow_dsver.checks.render.readme import readme
+from mlflow_dsver.checks.reports import Verdict
 from mlflow_dsver.content.atomic_files import atomic_write, check_new_folder, make_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress

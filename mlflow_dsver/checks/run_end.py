@@ -1,8 +1,8 @@
-"""At the end of a run: whether its data changed while it trained, as MLFLOW_DSVER_SEAL says.
+"""The hook at the end of a run that checks whether its data changed, as the setting MLFLOW_DSVER_SEAL requests.
 
-By default (`given`) the files that this process was given are looked at, for a few seconds at most and without a
-request if there are none; `stat` and `hash` look at all inputs for as long as it takes; `off` at none. Registered as
-an entry point and called by `tracking.run_hooks`; the check itself is in `checks.seal`, imported when it is needed.
+`given`, the default, checks the local copies that this process got, for a few seconds at most, and sends no request
+if there are none. `stat` and `hash` check all inputs without a time limit. `off` checks nothing. The hook is an entry
+point that `tracking.run_hooks` calls. This module must stay light to import, so it imports `checks.seal` when needed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _logger = logging.getLogger(__name__)
 
 
 def seal_at_end(run_id: str) -> None:
-    """Compare the run's data with the record, as the setting says, and log the result on the run. Raises nothing."""
+    """Compare the run's data with the record, as the setting requests, and log the result. Raises nothing."""
     try:
         policy = settings.choice("SEAL", ("given", "off", "stat", "hash"))
         report = None if policy == "off" else _sealed(run_id, policy)
-    except Exception as error:  # noqa: BLE001  (training has ended well, whatever went wrong here)
+    except Exception as error:  # noqa: BLE001  (a failed check must not fail a finished training)
         _logger.warning("run %s was not sealed: %s", run_id, one_line(error, 600))
         return
     for each in report.inputs if report is not None else ():
@@ -36,7 +36,7 @@ def seal_at_end(run_id: str) -> None:
 
 
 def _sealed(run_id: str, policy: str) -> SealReport | None:
-    """The report, which is on the run; None when there was nothing to look at."""
+    """The report, which is logged on the run; None if there was nothing to check."""
     if policy != "given":
         from mlflow_dsver.checks.seal import seal
 
@@ -46,12 +46,12 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
     }
     if not links:
         return None
-    from mlflow_dsver.checks.seal import look_at_given_out, seal_tags
+    from mlflow_dsver.checks.seal import check_local_copies, seal_tags
 
-    report = look_at_given_out(run_id, links)
+    report = check_local_copies(run_id, links)
     if report.inputs:
         try:
             async_logging.say(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
         except DsverError as error:
-            _logger.warning("run %s: what was seen of its data is not on it: %s", run_id, one_line(error, 600))
+            _logger.warning("run %s: the check of its data could not be logged: %s", run_id, one_line(error, 600))
     return report

@@ -1,8 +1,8 @@
-"""At the end of a run: is the data still what it was at the start?
+"""At the end of a run, check whether its data changed since the start.
 
-What training read is looked at where it lies on this machine: the folder that `path()` gave out, or the folder that
-a version refers to. By default files are stat-ed, and only touched ones hashed again; on request all are hashed. What
-changed is put on the run as the tag `dsver.R.sealed`, with its paths, and the grade of that input falls to D.
+The files that training read are checked in copy: in the local copy that `path()` returned, or in the folder that a
+version refers to. By default only files whose stat changed are hashed again; on request all files are. The result is
+logged as the tag `dsver.<role>.sealed`, with the changed paths, and a changed input is downgraded to grade D.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.checks.formatting import difference_lines, path_lines
-from mlflow_dsver.checks.verdicts import difference_in_words, paths_of
+from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
+from mlflow_dsver.checks.verdicts import difference_counts, paths_of
 from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.content.progress import SILENT, Progress, UntilLate
 from mlflow_dsver.deadlines import Deadline
@@ -31,18 +31,18 @@ from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
 from mlflow_dsver.tracking.queries import Tracking
 
-LOOK_SECONDS = 5.0
-"""Seconds that the end of a run waits for the look at what was given out, however much that is."""
+CHECK_SECONDS = 5.0
+"""Maximum seconds that the end of a run waits for the check of its local copies."""
 PATHS_ON_TAG = 20
-"""Paths that the tag names at most."""
+"""Maximum number of paths in the tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealedInput:
     """One input at the end of the run.
 
-    same: whether it is what was recorded; None when that could not be seen, and `reason` says why.
-    difference: from the record to what is there; None where files are not known one by one.
+    same: whether it is what was recorded; None if it could not be checked, for the reason in `reason`.
+    difference: from the record to the present files; None if the files are not known one by one.
     """
 
     role: str
@@ -54,20 +54,20 @@ class SealedInput:
     paths: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """What the tag says, without the time."""
+        """The value of the tag, without the time."""
         if self.same is None:
-            return f"not looked at: {self.reason}"
+            return f"not checked: {self.reason}"
         if self.same:
             return "same"
-        words = difference_in_words(self.difference) if self.difference else self.reason or "other bytes"
+        summary = difference_counts(self.difference) if self.difference else self.reason or "other bytes"
         named = ", ".join(one_line(path, 120) for path in self.paths[:PATHS_ON_TAG])
         more = f" and {len(self.paths) - PATHS_ON_TAG:,} more" if len(self.paths) > PATHS_ON_TAG else ""
-        return f"changed: {words}" + (f" ({named}{more})" if named else "")
+        return f"changed: {summary}" + (f" ({named}{more})" if named else "")
 
 
 @dataclass(frozen=True, slots=True)
 class SealReport:
-    """All inputs at the end of a run; true when every one is what it was at the start. sealed: when."""
+    """All inputs at the end of a run; true when none of them changed. sealed: time of the check, with time zone."""
 
     run_id: str
     inputs: tuple[SealedInput, ...]
@@ -78,17 +78,17 @@ class SealReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all the same, 1 something changed, 3 something could not be looked at, or there was no link."""
+        """0 none changed, 1 some input changed, 3 some input could not be checked, or there was no link."""
         states = {each.same for each in self.inputs}
         return 1 if False in states else 3 if None in states or not states else 0
 
 
 def seal(run_id: str, *, rehash: bool = False, tag: bool = True, tracking_uri: str | None = None) -> SealReport:
-    """Look at the data of a run again, and put on the run what was seen.
+    """Check the data of a run again and log the result on the run.
 
-    rehash: hash every byte instead of believing unchanged dates. tag: False only reports.
-    tracking_uri: the store that has the run; None means MLflow's current one.
-    Raises RunNotFound and TrackingError, and nothing for what is found.
+    rehash: hash every file, even if its stat did not change. tag: False to only return the report.
+    tracking_uri: of the store that has the run; None means MLflow's current tracking URI.
+    Raises RunNotFound and TrackingError; findings are never raised.
     """
     depth = Depth.FULL if rehash else Depth.DEFAULT
     links = inputs_of(run_id, tracking_uri=tracking_uri)
@@ -98,33 +98,33 @@ def seal(run_id: str, *, rehash: bool = False, tag: bool = True, tracking_uri: s
     return report
 
 
-def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = LOOK_SECONDS) -> SealReport:
-    """The inputs of a run whose files this process was given, as they lie there now; nothing is put on the run.
+def check_local_copies(run_id: str, links: Mapping[str, Link], seconds: float = CHECK_SECONDS) -> SealReport:
+    """Check the local copies that this process got for the inputs of a run; nothing is logged on the run.
 
-    Files are stat-ed, and only touched ones read again. seconds: how long the caller waits; what was not seen by
-    then is None. Raises nothing for what is found.
+    Only files whose stat changed are read again. seconds: maximum time that the caller waits; inputs that were not
+    checked by then have `same` None. Findings are never raised.
     """
-    wanted = [
+    checked = [
         link
         for _, link in sorted(links.items())
         if link.version.content_digest is not None and version_files.folder_of(link.version.ref) is not None
     ]
-    late = f"not done within {seconds:g} seconds. Try: mlflow-dsver seal {run_id}"
-    found = {link.role: SealedInput(link.role, link.version, link.grade, None, late) for link in wanted}
+    late = f"not finished within {seconds:g} seconds. Try: mlflow-dsver seal {run_id}"
+    found = {link.role: SealedInput(link.role, link.version, link.grade, None, late) for link in checked}
     deadline = Deadline(seconds)
 
     def work() -> None:
-        for link in wanted:
+        for link in checked:
             try:
-                given = version_files.folder_of(link.version.ref)
-                seen = _sealed(link, Depth.DEFAULT, UntilLate(deadline), given)
-            except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and nobody waits here)
-                seen = replace(found[link.role], reason=one_line(f"{type(error).__name__}: {error}", 600))
+                folder = version_files.folder_of(link.version.ref)
+                result = _sealed(link, Depth.DEFAULT, UntilLate(deadline), folder)
+            except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and this thread has no caller)
+                result = replace(found[link.role], reason=one_line(f"{type(error).__name__}: {error}", 600))
             if deadline.left() <= 0:
                 return
-            found[link.role] = seen
+            found[link.role] = result
 
-    if wanted:
+    if checked:
         thread = threading.Thread(target=work, name="mlflow-dsver-seal", daemon=True)
         thread.start()
         thread.join(seconds)
@@ -132,7 +132,7 @@ def look_at_given_out(run_id: str, links: Mapping[str, Link], seconds: float = L
 
 
 def seal_tags(report: SealReport) -> dict[str, str]:
-    """The tags that tell of a seal; pure."""
+    """The tags for a report. Pure."""
     when = date_text(report.sealed.replace(microsecond=0))
     tags = {}
     for each in report.inputs:
@@ -143,9 +143,9 @@ def seal_tags(report: SealReport) -> dict[str, str]:
 
 
 def seal_lines(report: SealReport) -> Iterator[str]:
-    """The report for people."""
+    """The report as lines of text."""
     for each in report.inputs:
-        state = "not looked at" if each.same is None else "same" if each.same else "changed"
+        state = "not checked" if each.same is None else "same" if each.same else "changed"
         yield f"{each.role}: {state}  {each.version}"
         if each.reason is not None:
             yield f"  {each.reason}"
@@ -156,7 +156,7 @@ def seal_lines(report: SealReport) -> Iterator[str]:
 
 
 def seal_json(report: SealReport) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as a JSON object."""
     return {
         "schema": 1,
         "run_id": report.run_id,
@@ -175,39 +175,41 @@ def seal_json(report: SealReport) -> dict[str, Any]:
     }
 
 
-def _sealed(link: Link, depth: Depth, progress: Progress = SILENT, given: Path | None = None) -> SealedInput:
+def _sealed(link: Link, depth: Depth, progress: Progress = SILENT, folder: Path | None = None) -> SealedInput:
     version = link.version
     if version.content_digest is None:
         reason = "no content digest was recorded, so there is nothing to compare with"
         return SealedInput(link.role, version, link.grade, None, reason)
     try:
-        seen = _look(version, depth, progress, given)
+        evidence = _read(version, depth, progress, folder)
     except (DsverError, OSError) as error:
         return SealedInput(link.role, version, link.grade, None, one_line(error, 600))
-    if seen.seen in (ReadStatus.GONE, ReadStatus.DAMAGED):
-        return SealedInput(link.role, version, link.grade, False, seen.reason, paths=seen.paths)
-    if seen.seen is not ReadStatus.READ:
-        return SealedInput(link.role, version, link.grade, None, seen.reason or str(seen.seen), paths=seen.paths)
-    if seen.digest == version.content_digest and seen.proof is Proof.NONE:
-        return SealedInput(link.role, version, link.grade, None, seen.reason)
-    if seen.digest == version.content_digest:
+    if evidence.status in (ReadStatus.GONE, ReadStatus.DAMAGED):
+        return SealedInput(link.role, version, link.grade, False, evidence.reason, paths=evidence.paths)
+    if evidence.status is not ReadStatus.READ:
+        return SealedInput(
+            link.role, version, link.grade, None, evidence.reason or str(evidence.status), paths=evidence.paths
+        )
+    if evidence.digest == version.content_digest and evidence.proof is Proof.NONE:
+        return SealedInput(link.role, version, link.grade, None, evidence.reason)
+    if evidence.digest == version.content_digest:
         return SealedInput(link.role, version, link.grade, True)
-    paths = paths_of(seen.difference) if seen.difference else ()
-    return SealedInput(link.role, version, link.grade, False, difference=seen.difference, paths=paths)
+    paths = paths_of(evidence.difference) if evidence.difference else ()
+    return SealedInput(link.role, version, link.grade, False, difference=evidence.difference, paths=paths)
 
 
-def _look(
-    version: DatasetVersion, depth: Depth, progress: Progress = SILENT, given: Path | None = None
+def _read(
+    version: DatasetVersion, depth: Depth, progress: Progress = SILENT, folder: Path | None = None
 ) -> ByteEvidence:
-    """What lies in the folder that was given out; None leaves it to the provider to know which."""
+    """Read the files in the local copy. folder: where it is; None to ask the provider."""
     provider = get_provider(version.ref.provider)
-    place = provider.at_hand(version)
-    given = given or (place.given if place is not None else None)
-    if given is None and place is None:
-        return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="the provider does not keep the files on this machine")
-    manifest = place.manifest.read_bytes() if place is not None and place.manifest is not None else None
-    if given is None or (place is not None and given == place.folder):
+    copy = provider.at_hand(version)
+    folder = folder or (copy.given if copy is not None else None)
+    if folder is None and copy is None:
+        return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep the files on this machine")
+    manifest = copy.manifest.read_bytes() if copy is not None and copy.manifest is not None else None
+    if folder is None or (copy is not None and folder == copy.folder):
         return read_bytes(provider, version, ReadOptions(depth), manifest=manifest, fetch=False, progress=progress)
-    if not given.is_dir():
-        return ByteEvidence(ReadStatus.GONE, reason=f"no folder {one_line(given)}")
-    return read_folder(given, version, depth, manifest, progress, rules=EVERYTHING)
+    if not folder.is_dir():
+        return ByteEvidence(ReadStatus.GONE, reason=f"no folder {one_line(folder)}")
+    return read_folder(folder, version, depth, manifest, progress, rules=EVERYTHING)

@@ -1,15 +1,15 @@
-"""From evidence to verdict: a pure function, never better than the truth.
+"""From evidence to verdict, as a pure function: an input never gets a better verdict than its evidence proves.
 
-The rules. A MATCH needs a proof: bytes that were compared with the recorded digest, or, where no byte had to be
-read, a provider that vouched for immutability when the link was made and still does. `full` takes nothing but
-bytes hashed now, `sample` nothing less than a sample. A failure (down, slow, no permission, odd answer) is
-UNREACHABLE or UNVERIFIABLE, whatever else agrees. The worst finding counts.
+A MATCH needs a proof: files compared with the recorded digest, or, if no file had to be read, a provider that
+guaranteed immutability when the link was made and still does. `full` accepts only files hashed now, `sample` at
+least a sample. A failure (provider down, timeout, no permission, malformed response) is UNREACHABLE or UNVERIFIABLE,
+whatever else matches. The worst finding decides.
 
-Of what the provider says, a difference in these makes CHANGED: content digest, usage bytes, and immutability that
-was promised and no longer is. Tags, message, metadata, dates, creator, web address and other counts are labels that
-people may edit: a difference there is a note, as is a size that was unknown before or is not stated any more.
-A digest that somebody only wrote down beside a version (`digest_is_claimed`) is such a label too, once the bytes
-themselves were proven.
+Of the provider's description, a difference in these fields is CHANGED: content digest, usage bytes, and immutability
+that was guaranteed and no longer is. Tags, message, metadata, dates, creator, web address and other counts are labels
+that users may edit: a difference there is a note, as is a size that was unknown before or is no longer reported.
+A digest that a user stored beside a version (`digest_is_claimed`) is such a label too, if the files themselves were
+hashed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from mlflow_dsver.checks.evidence import (
+from mlflow_dsver.checks.reports import (
     ByteEvidence,
     Depth,
     Evidence,
     Finding,
+    InputReport,
     Lookup,
     Note,
     Proof,
@@ -31,13 +32,12 @@ from mlflow_dsver.checks.evidence import (
     Subject,
     Verdict,
 )
-from mlflow_dsver.checks.reports import InputReport
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter, date_text
 from mlflow_dsver.text import human_count, one_line
 
 LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_url", "counts")
-"""Fields of a version whose change is noted and changes no verdict."""
+"""Fields of a version whose change is a note and does not affect the verdict."""
 
 _ENOUGH = {
     Depth.METADATA: (Proof.HASHED, Proof.CACHED, Proof.PROVIDER),
@@ -48,27 +48,27 @@ _ENOUGH = {
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of them; MATCH for none. ALIAS_MOVED never decides."""
+    """The worst verdict; MATCH for an empty argument. ALIAS_MOVED never decides."""
     return max((v for v in verdicts if v is not Verdict.ALIAS_MOVED), key=lambda v: v.rank, default=Verdict.MATCH)
 
 
 def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
-    """The report on one input. require: links below this grade are an unmet demand, beside the verdict."""
-    record, answer = evidence.record, evidence.answer
+    """The report on one input. require: a lower grade is an unmet requirement, independent of the verdict."""
+    record, lookup = evidence.record, evidence.lookup
     proof = _proof(evidence)
     findings = [*record.findings]
     notes = [*record.notes, *evidence.notes]
     if evidence.alias is not None and evidence.alias.verdict not in (None, Verdict.MISSING):
-        notes.append(Note(f"what {record.requested} means now could not be asked", found=evidence.alias.reason))
-    if answer.version is None:
-        findings.append(_elsewhere(record, answer) if answer.elsewhere else _failure(answer))
+        notes.append(Note(f"{record.requested} could not be resolved again", found=evidence.alias.reason))
+    if lookup.version is None:
+        findings.append(_elsewhere(record, lookup) if lookup.elsewhere else _failure(lookup))
     else:
-        findings += _provider_findings(record, answer.version, proof)
-        notes += _label_notes(record.version, answer.version)
+        findings += _provider_findings(record, lookup.version, proof)
+        notes += _label_notes(record.version, lookup.version)
     findings += _byte_findings(record, evidence.bytes)
     grade = _grade_now(evidence, proof)
     if grade != record.grade:
-        notes.append(Note("the provider vouches for less than was recorded", _label(record.grade), _label(grade)))
+        notes.append(Note("the provider now proves less than was recorded", _label(record.grade), _label(grade)))
     verdict = worst(finding.verdict for finding in findings)
     if verdict is Verdict.MATCH and proof not in _ENOUGH[evidence.depth]:
         findings.append(_unproven(evidence))
@@ -92,33 +92,33 @@ def judge(evidence: Evidence, *, require: Letter | None = None) -> InputReport:
 
 
 def _proof(evidence: Evidence) -> Proof:
-    seen, recorded = evidence.bytes, evidence.record.version
-    if seen.seen is ReadStatus.READ and recorded.content_digest is not None:
-        if seen.proof is Proof.SAMPLED:
-            return Proof.NONE if seen.difference is None or seen.difference else Proof.SAMPLED
-        return seen.proof if seen.digest == recorded.content_digest else Proof.NONE
-    if evidence.record.vouched and evidence.answer.vouched:
+    read, recorded = evidence.bytes, evidence.record.version
+    if read.status is ReadStatus.READ and recorded.content_digest is not None:
+        if read.proof is Proof.SAMPLED:
+            return Proof.NONE if read.difference is None or read.difference else Proof.SAMPLED
+        return read.proof if read.digest == recorded.content_digest else Proof.NONE
+    if evidence.record.guaranteed and evidence.lookup.guaranteed:
         return Proof.PROVIDER
     return Proof.NONE
 
 
-def _failure(answer: Lookup) -> Finding:
-    assert answer.verdict is not None
+def _failure(lookup: Lookup) -> Finding:
+    assert lookup.verdict is not None
     what = {
-        Verdict.MISSING: "the provider does not have this version any more",
-        Verdict.CHANGED: "what the provider keeps is damaged",
-        Verdict.UNREACHABLE: "the provider could not be asked",
-    }.get(answer.verdict, "the provider's answer cannot be used")
-    return Finding(answer.verdict, Subject.PROVIDER, what, found=answer.reason)
+        Verdict.MISSING: "the provider no longer has this version",
+        Verdict.CHANGED: "the provider's copy is damaged",
+        Verdict.UNREACHABLE: "the provider could not be reached",
+    }.get(lookup.verdict, "the provider's response cannot be used")
+    return Finding(lookup.verdict, Subject.PROVIDER, what, found=lookup.reason)
 
 
-def _elsewhere(record: Record, answer: Lookup) -> Finding:
-    what = "this store does not know it"
+def _elsewhere(record: Record, lookup: Lookup) -> Finding:
+    what = "this store does not have it"
     if record.host is not None:
         what += f"; the link was made on {one_line(record.host, 80)}"
     store = record.version.store
     expected = f"the store {one_line(store, 40)}" if store else None
-    return Finding(Verdict.UNREACHABLE, Subject.PROVIDER, what, expected, answer.reason)
+    return Finding(Verdict.UNREACHABLE, Subject.PROVIDER, what, expected, lookup.reason)
 
 
 def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Ite
         yield Finding(
             Verdict.UNVERIFIABLE,
             Subject.PROVIDER,
-            "the provider answers with another version than the one asked for",
+            "the provider returned another version than the requested one",
             str(recorded.ref),
             str(now.ref),
         )
@@ -139,13 +139,13 @@ def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Ite
     digests = (recorded.content_digest, now.content_digest)
     harmless = now.digest_is_claimed and proof in (Proof.HASHED, Proof.CACHED)
     if None not in digests and digests[0] != digests[1] and not harmless:
-        what = "content digest written beside the version" if now.digest_is_claimed else "content digest"
+        what = "content digest stored beside the version" if now.digest_is_claimed else "content digest"
         yield changed(what, *digests)
     if None not in (recorded.usage_bytes, now.usage_bytes) and recorded.usage_bytes != now.usage_bytes:
         yield changed("usage bytes", recorded.usage_bytes, now.usage_bytes)
     promised = recorded.immutable is None and record.grade is not None and record.grade.letter == "B"
     if (recorded.immutable is True and now.immutable is not True) or (promised and now.immutable is False):
-        yield changed("immutable (committed, ready)", "yes", "no" if now.immutable is False else "not said")
+        yield changed("immutable (committed, ready)", "yes", "no" if now.immutable is False else "unknown")
 
 
 def _label_notes(recorded: DatasetVersion, now: DatasetVersion) -> Iterator[Note]:
@@ -158,10 +158,10 @@ def _label_notes(recorded: DatasetVersion, now: DatasetVersion) -> Iterator[Note
     if recorded.usage_bytes != now.usage_bytes and None in (recorded.usage_bytes, now.usage_bytes):
         yield Note("usage bytes", _label(recorded.usage_bytes), _label(now.usage_bytes))
     if now.immutable is True and recorded.immutable is not True:
-        yield Note("immutable now, and was not said to be when the link was made")
+        yield Note("immutable now, and not known to be when the link was made")
     digests = (recorded.content_digest, now.content_digest)
     if now.digest_is_claimed and None not in digests and digests[0] != digests[1]:
-        yield Note("content digest written beside the version", *digests)
+        yield Note("content digest stored beside the version", *digests)
 
 
 def _label(value: object) -> str:
@@ -174,51 +174,51 @@ def _label(value: object) -> str:
     return str(value)
 
 
-def _byte_findings(record: Record, seen: ByteEvidence) -> Iterator[Finding]:
+def _byte_findings(record: Record, read: ByteEvidence) -> Iterator[Finding]:
     def finding(verdict: Verdict, what: str, expected: str | None = None, found: str | None = None) -> Finding:
-        paths = seen.paths or (paths_of(seen.difference) if seen.difference else ())
+        paths = read.paths or (paths_of(read.difference) if read.difference else ())
         return Finding(verdict, Subject.BYTES, what, expected, found, paths)
 
     expected = record.version.content_digest
-    if seen.seen is ReadStatus.GONE:
-        yield finding(Verdict.MISSING, "the files are gone", found=seen.reason)
-    elif seen.seen is ReadStatus.DAMAGED:
-        yield finding(Verdict.CHANGED, "the files are damaged", found=seen.reason)
-    elif seen.seen is ReadStatus.FAILED:
-        yield finding(Verdict.UNVERIFIABLE, "the files could not be read", found=seen.reason)
-    elif seen.seen is ReadStatus.UNREACHABLE:
-        yield finding(Verdict.UNREACHABLE, "the files could not be fetched", found=seen.reason)
-    elif seen.seen is ReadStatus.READ and expected is not None:
-        if seen.difference:
-            yield finding(Verdict.CHANGED, difference_in_words(seen.difference), expected, seen.digest)
-        elif seen.proof is not Proof.SAMPLED and seen.digest != expected:
-            yield finding(Verdict.CHANGED, "the files have another content digest", expected, seen.digest)
+    if read.status is ReadStatus.GONE:
+        yield finding(Verdict.MISSING, "the files are missing", found=read.reason)
+    elif read.status is ReadStatus.DAMAGED:
+        yield finding(Verdict.CHANGED, "the files are damaged", found=read.reason)
+    elif read.status is ReadStatus.FAILED:
+        yield finding(Verdict.UNVERIFIABLE, "the files could not be read", found=read.reason)
+    elif read.status is ReadStatus.UNREACHABLE:
+        yield finding(Verdict.UNREACHABLE, "the files could not be fetched", found=read.reason)
+    elif read.status is ReadStatus.READ and expected is not None:
+        if read.difference:
+            yield finding(Verdict.CHANGED, difference_counts(read.difference), expected, read.digest)
+        elif read.proof is not Proof.SAMPLED and read.digest != expected:
+            yield finding(Verdict.CHANGED, "the files have another content digest", expected, read.digest)
 
 
 def _unproven(evidence: Evidence) -> Finding:
-    recorded, seen = evidence.record.version, evidence.bytes
+    recorded, read = evidence.record.version, evidence.bytes
     if recorded.content_digest is None and (
-        seen.seen is ReadStatus.READ or evidence.depth in (Depth.FULL, Depth.SAMPLE)
+        read.status is ReadStatus.READ or evidence.depth in (Depth.FULL, Depth.SAMPLE)
     ):
         what = "no content digest was recorded, so there is nothing to compare the files with"
-    elif seen.seen is ReadStatus.READ:
-        what = "files are left out by patterns that the record does not vouch for"
+    elif read.status is ReadStatus.READ:
+        what = "files are excluded by ignore patterns that the record does not prove"
     elif evidence.depth in (Depth.FULL, Depth.SAMPLE):
-        what = "the files could not be had, and this depth takes no one's word"
-    elif not evidence.record.vouched:
-        what = "the provider did not vouch for the bytes when the link was made, and no file was compared"
+        what = "the files could not be read, and this depth accepts no other proof"
+    elif not evidence.record.guaranteed:
+        what = "the provider did not guarantee immutability when the link was made, and no file was compared"
     else:
         what = "nothing proves that the data is the same"
-    return Finding(Verdict.UNVERIFIABLE, Subject.BYTES, what, found=seen.reason)
+    return Finding(Verdict.UNVERIFIABLE, Subject.BYTES, what, found=read.reason)
 
 
 def _alias_findings(record: Record, alias: Lookup | None) -> Iterator[Finding]:
     if alias is None:
         return
     if alias.version is not None and alias.version.ref != record.version.ref:
-        what, found = f"{record.requested} means something else by now", str(alias.version.ref)
+        what, found = f"{record.requested} now resolves to another version", str(alias.version.ref)
     elif alias.verdict is Verdict.MISSING:
-        what, found = f"{record.requested} means nothing any more", alias.reason or "nothing"
+        what, found = f"{record.requested} no longer resolves to a version", alias.reason or "nothing"
     else:
         return
     yield Finding(Verdict.ALIAS_MOVED, Subject.ALIAS, what, str(record.version.ref), found)
@@ -231,31 +231,31 @@ def _unmet(grade: Grade | None, require: Letter | None) -> tuple[str, ...]:
 
 
 def _grade_now(evidence: Evidence, proof: Proof) -> Grade | None:
-    """The recorded grade, or the provider's present one where that is worse.
+    """The recorded grade, or the provider's present one if that is worse.
 
-    Bytes of grade A that were compared just now need no provider that knows their digest; where they are others, that
-    is the finding, and says nothing of the grade that they had.
+    If the files were hashed now, grade A does not need a provider that reports their digest. If they differ, the
+    difference is a finding and does not affect the grade.
     """
-    recorded, answer = evidence.record.grade, evidence.answer
-    if recorded is None or answer.version is None or answer.grade is None or answer.grade.meets(recorded.letter):
+    recorded, lookup = evidence.record.grade, evidence.lookup
+    if recorded is None or lookup.version is None or lookup.grade is None or lookup.grade.meets(recorded.letter):
         return recorded
-    knows = answer.version.content_digest is not None and not answer.version.digest_is_claimed
-    seen = evidence.bytes
-    others = seen.seen is ReadStatus.READ and seen.digest not in (None, evidence.record.version.content_digest)
-    compared = proof in (Proof.HASHED, Proof.CACHED) or others
-    if recorded.letter == "A" and not knows and answer.vouched and compared:
+    has_digest = lookup.version.content_digest is not None and not lookup.version.digest_is_claimed
+    read = evidence.bytes
+    differs = read.status is ReadStatus.READ and read.digest not in (None, evidence.record.version.content_digest)
+    compared = proof in (Proof.HASHED, Proof.CACHED) or differs
+    if recorded.letter == "A" and not has_digest and lookup.guaranteed and compared:
         return recorded
-    return replace(recorded, letter=answer.grade.letter)
+    return replace(recorded, letter=lookup.grade.letter)
 
 
 def paths_of(difference: Difference) -> tuple[str, ...]:
-    """Every path that a difference is about, sorted."""
+    """All paths in a difference, sorted."""
     single = (*difference.added, *difference.removed)
     pairs = (*difference.changed, *difference.renamed)
     return tuple(sorted({entry.path for entry in single} | {entry.path for pair in pairs for entry in pair}))
 
 
-def difference_in_words(difference: Difference) -> str:
+def difference_counts(difference: Difference) -> str:
     """`4 files differ: 2 changed, 1 added, 1 removed`; `no difference` for none."""
     if not difference:
         return "no difference"

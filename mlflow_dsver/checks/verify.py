@@ -1,8 +1,8 @@
-"""One verdict over all inputs of a run, or of many runs: can the data still be had, and is it the same?
+"""Verify the inputs of one or many runs: is the data still available, and is it what the run recorded?
 
-The runs are read from MLflow, the records put together, every version asked for once at its provider and its bytes
-read once, however many runs used it; then each input is judged. Writes nothing: the verdict goes to the run only
-through `tag`, and the stat cache is read and not added to.
+Runs are read from MLflow and their records merged. Each version is looked up once at its provider and its files are
+read once, however many runs used it; then each input is judged. Nothing is written: only `tag` writes the verdict to
+the run, and the stat cache is opened read-only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
-from mlflow_dsver.checks.evidence import (
-    NOT_ASKED,
+from mlflow_dsver.checks.provider_cache import ProviderCache
+from mlflow_dsver.checks.recorded_inputs import Recorded, records_of, unreadable_roles
+from mlflow_dsver.checks.reports import (
+    NOT_REQUESTED,
     ByteEvidence,
     Depth,
     Evidence,
@@ -23,11 +25,10 @@ from mlflow_dsver.checks.evidence import (
     Note,
     ReadStatus,
     Record,
+    Report,
+    RunReport,
     Verdict,
 )
-from mlflow_dsver.checks.provider_cache import ProviderCache
-from mlflow_dsver.checks.recorded_inputs import Recorded, records_of, unreadable_roles
-from mlflow_dsver.checks.reports import Report, RunReport
 from mlflow_dsver.checks.sampling import Sampling
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.progress import SILENT, Progress
@@ -43,19 +44,19 @@ VERDICT_TAG = "dsver.verdict"
 
 _ERROR = re.compile(r"dsver(\.[A-Za-z0-9_-]{1,64})?\.error\Z")
 _WAITING_THREADS = 8
-"""Threads that wait for the tracking server and the providers, which spend most of the time elsewhere."""
+"""Threads for requests to the tracking server and the providers, which spend most of their time waiting."""
 
 Key = tuple[DatasetRef, str | None]
-"""A version and its recorded content digest: what is read once."""
+"""A version and its recorded content digest; the files of each key are read once."""
 
 
 RecordFiles = Callable[[RunFacts, bool], Mapping[str, bytes]]
-"""Reads the files of a run's record by name, the manifests among them or not; raises TrackingError."""
+"""Reads the artifacts of a run's record by name; the flag says whether to read manifests. Raises TrackingError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What the caller wants beside a match. require: the lowest grade. links: a run without a link fails."""
+class Requirements:
+    """Requirements beside a match. require: the lowest accepted grade. links: a run without a link fails."""
 
     require: Letter | None = None
     links: bool = False
@@ -69,15 +70,15 @@ def verify(
     require: Letter | None = None,
     progress: Progress = SILENT,
 ) -> RunReport:
-    """The verdict on one run; true when all of its inputs match.
+    """Verify one run; the report is true when all inputs match.
 
-    depth: `metadata`, `default`, `full` or `sample`; see `Depth`. sampling: what is drawn; given, it means `sample`.
-    require: links below this grade make the report false. Raises RunNotFound and TrackingError when the run cannot
-    be read, and nothing for what is found.
+    depth: `metadata`, `default`, `full` or `sample`; see `Depth`. sampling: which files are drawn; implies `sample`.
+    require: links below this grade make the report false. Raises RunNotFound and TrackingError if the run cannot be
+    read; findings are never raised.
     """
     run = Tracking().run(run_id)
-    effort = _effort(depth, sampling)
-    return check_runs([run], effort=effort, demands=Demands(require), progress=progress).runs[0]
+    options = _read_options(depth, sampling)
+    return check_runs([run], options=options, requirements=Requirements(require), progress=progress).runs[0]
 
 
 def verify_runs(
@@ -92,47 +93,47 @@ def verify_runs(
     require_links: bool = False,
     progress: Progress = SILENT,
 ) -> Report:
-    """The verdicts on many runs: those named, or else those of the experiments that the filter lets through.
+    """Verify many runs: those in `runs`, or else those of the experiments that match the filter.
 
-    experiments: names or ids, none for all. filter_text: in MLflow's words. since: begun then or later.
-    require_links: runs without a link count as findings. Raises RunNotFound, NotFound for an unknown experiment,
-    and TrackingError when MLflow cannot be asked.
+    experiments: names or ids; all if empty. filter_text: an MLflow filter string, as for `mlflow.search_runs`. since:
+    only runs started at this time or later. require_links: runs without a link count as findings. Raises RunNotFound,
+    NotFound for an unknown experiment, and TrackingError if MLflow does not respond.
     """
     tracking = Tracking()
     if runs:
         found: Iterable[RunFacts] = [tracking.run(run_id) for run_id in dict.fromkeys(runs)]
     else:
         found = tracking.runs(experiments=experiments, filter_text=filter_text, since=since)
-    effort = _effort(depth, sampling)
-    return check_runs(found, effort=effort, demands=Demands(require, require_links), progress=progress)
+    options = _read_options(depth, sampling)
+    return check_runs(found, options=options, requirements=Requirements(require, require_links), progress=progress)
 
 
 def check_runs(
     runs: Iterable[RunFacts],
     *,
-    effort: ReadOptions,
-    demands: Demands = Demands(),
+    options: ReadOptions,
+    requirements: Requirements = Requirements(),
     progress: Progress = SILENT,
     providers: Callable[[str], Provider] = get_provider,
     files: RecordFiles | None = None,
     aliases: bool = True,
 ) -> Report:
-    """The verdicts on runs that were read already.
+    """Verify runs that were already read from MLflow.
 
-    providers: how one is found by name. files: how a run's record is read; None for MLflow at its tracking address.
-    aliases: False when what was asked for is not asked again, so that no report says what it means now.
+    providers: returns a provider by name. files: reads a run's record; None means MLflow at its tracking URI.
+    aliases: False to not resolve the requested references again; no report then has ALIAS_MOVED.
     """
     checked = now()
-    desk = ProviderCache(providers)
-    check = _Check(effort, desk, progress, files or _files, aliases=aliases)
+    cache = ProviderCache(providers)
+    check = _Check(options, cache, progress, files or _files, aliases=aliases)
     with ThreadPoolExecutor(_WAITING_THREADS, "mlflow-dsver-verify") as pool:
         gathered = list(pool.map(check.gather, runs))
-        wanted = [each.record for inputs in gathered for each in inputs.recorded]
+        records = [each.record for inputs in gathered for each in inputs.recorded]
         if aliases:
-            list(pool.map(desk.resolved, dict.fromkeys(filter(None, map(_alias, wanted)))))
-        list(pool.map(desk.version, dict.fromkeys(record.version.ref for record in wanted)))
-    reports = tuple(check.report(inputs, demands, checked) for inputs in gathered)
-    return Report(reports, effort.depth, checked, desk.resolutions)
+            list(pool.map(cache.resolved, dict.fromkeys(filter(None, map(_alias, records)))))
+        list(pool.map(cache.version, dict.fromkeys(record.version.ref for record in records)))
+    reports = tuple(check.report(inputs, requirements, checked) for inputs in gathered)
+    return Report(reports, options.depth, checked, cache.resolutions)
 
 
 def tag(report: RunReport) -> None:
@@ -147,7 +148,7 @@ def tag_text(report: RunReport) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """A run and the records of its inputs."""
+    """A run, the records of its inputs, and the roles whose record cannot be read."""
 
     run: RunFacts
     recorded: tuple[Recorded, ...]
@@ -155,84 +156,84 @@ class _Inputs:
 
 
 class _Check:
-    """One pass over runs: what was read once is kept until the end."""
+    """The state of one check: manifests and files that were already read."""
 
     def __init__(
-        self, effort: ReadOptions, desk: ProviderCache, progress: Progress, files: RecordFiles, *, aliases: bool
+        self, options: ReadOptions, cache: ProviderCache, progress: Progress, files: RecordFiles, *, aliases: bool
     ) -> None:
-        self._effort = effort
+        self._options = options
         self._aliases = aliases
         self._files = files
-        self._desk = desk
+        self._cache = cache
         self._progress = progress
         self._manifests: dict[str, bytes] = {}
         self._bytes: dict[Key, ByteEvidence] = {}
 
     def gather(self, run: RunFacts) -> _Inputs:
-        """The records of a run; the manifest of each content is kept once, the others are let go."""
-        manifests = self._effort.depth is not Depth.METADATA
-        files, unread = None, None
+        """The records of a run; the manifest of each content digest is kept once."""
+        manifests = self._options.depth is not Depth.METADATA
+        files, failure = None, None
         try:
             files = self._files(run, manifests)
         except TrackingError as error:
-            unread = one_line(error, 600)
-        recorded = tuple(map(self._kept, records_of(run, files, unread, manifests=manifests)))
+            failure = one_line(error, 600)
+        recorded = tuple(map(self._keep_manifest, records_of(run, files, failure, manifests=manifests)))
         return _Inputs(run, recorded, tuple(unreadable_roles(run)))
 
-    def _kept(self, recorded: Recorded) -> Recorded:
+    def _keep_manifest(self, recorded: Recorded) -> Recorded:
         digest = recorded.record.version.content_digest
         if recorded.manifest is not None and digest is not None:
             self._manifests.setdefault(digest, recorded.manifest)
         return replace(recorded, manifest=None)
 
-    def report(self, inputs: _Inputs, demands: Demands, checked: datetime) -> RunReport:
-        """The report on a run whose versions were all asked for."""
-        reports = tuple(judge(self._evidence(each.record), require=demands.require) for each in inputs.recorded)
-        unmet = tuple(f"the {role} input names no version that can be read" for role in inputs.unreadable)
-        if demands.links and not reports:
+    def report(self, inputs: _Inputs, requirements: Requirements, checked: datetime) -> RunReport:
+        """The report on a run; its versions must have been looked up."""
+        reports = tuple(judge(self._evidence(each.record), require=requirements.require) for each in inputs.recorded)
+        unmet = tuple(f"the recorded version of the {role} input cannot be read" for role in inputs.unreadable)
+        if requirements.links and not reports:
             unmet = (*unmet, "no link to a dataset version")
         failed = {key: text for key, text in inputs.run.tags.items() if _ERROR.match(key)}
         notes = tuple(Note(f"linking failed ({key})", found=text) for key, text in sorted(failed.items()))
         run = inputs.run
         return RunReport(
-            run.run_id, run.name, run.experiment, reports, self._effort.depth, checked, unmet=unmet, notes=notes
+            run.run_id, run.name, run.experiment, reports, self._options.depth, checked, unmet=unmet, notes=notes
         )
 
     def _evidence(self, record: Record) -> Evidence:
         alias = _alias(record) if self._aliases else None
-        answer = self._desk.recorded(record.version)
-        if answer.elsewhere:
-            alias = None  # what is asked for means something else there
-        good = record.grade is not None and record.grade.meets("B")
+        lookup = self._cache.recorded(record.version)
+        if lookup.elsewhere:
+            alias = None  # it would resolve in another store than the recorded one
+        recorded = record.grade is not None and record.grade.meets("B")
         return Evidence(
-            record=replace(record, vouched=good and self._desk.vouches(record.version)),
-            answer=answer,
-            bytes=self._read(record, answer),
-            alias=self._desk.resolved(alias) if alias is not None else None,
-            depth=self._effort.depth,
+            record=replace(record, guaranteed=recorded and self._cache.is_immutable(record.version)),
+            lookup=lookup,
+            bytes=self._read(record, lookup),
+            alias=self._cache.resolved(alias) if alias is not None else None,
+            depth=self._options.depth,
         )
 
-    def _read(self, record: Record, answer: Lookup) -> ByteEvidence:
-        if self._effort.depth is Depth.METADATA:
-            return NOT_ASKED
-        if answer.verdict is Verdict.MISSING:
-            return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="the version is gone")
-        if answer.elsewhere:
-            return ByteEvidence(ReadStatus.NOT_AT_HAND, reason="they are in another store")
+    def _read(self, record: Record, lookup: Lookup) -> ByteEvidence:
+        if self._options.depth is Depth.METADATA:
+            return NOT_REQUESTED
+        if lookup.verdict is Verdict.MISSING:
+            return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the version no longer exists")
+        if lookup.elsewhere:
+            return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the files are in another store")
         version = record.version
         key = (version.ref, version.content_digest)
         if key not in self._bytes:
             try:
-                provider = self._desk.provider(version.ref.provider)
+                provider = self._cache.provider(version.ref.provider)
             except DsverError as error:
-                return ByteEvidence(ReadStatus.NOT_AT_HAND, reason=one_line(error, 300))
+                return ByteEvidence(ReadStatus.NOT_LOCAL, reason=one_line(error, 300))
             manifest = self._manifests.get(version.content_digest or "")
             self._bytes[key] = read_bytes(
                 provider,
                 version,
-                self._effort,
+                self._options,
                 manifest=manifest,
-                fetch=answer.version is not None,
+                fetch=lookup.version is not None,
                 progress=self._progress,
             )
         return self._bytes[key]
@@ -243,7 +244,7 @@ def _files(run: RunFacts, manifests: bool) -> Mapping[str, bytes]:
 
 
 def _alias(record: Record) -> DatasetRef | None:
-    """What was asked for, when that may mean something else by now; None when it named the version itself."""
+    """The requested reference, if it may resolve to another version now; None if it named the version itself."""
     try:
         ref = parse_recorded(record.requested or "")
     except InvalidReference:
@@ -251,7 +252,7 @@ def _alias(record: Record) -> DatasetRef | None:
     return None if ref == record.version.ref or ref.provider != record.version.ref.provider else ref
 
 
-def _effort(depth: Depth | str, sampling: Sampling | None) -> ReadOptions:
+def _read_options(depth: Depth | str, sampling: Sampling | None) -> ReadOptions:
     if sampling is not None and Depth(depth) not in (Depth.DEFAULT, Depth.SAMPLE):
-        raise ValueError(f"a sample is a depth of its own, beside {depth}")
+        raise ValueError(f"sampling cannot be combined with depth {depth}")
     return ReadOptions(Depth.SAMPLE if sampling is not None else Depth(depth), sampling)

@@ -77,8 +77,8 @@ def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool)
       mlflow-dsver overlap 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver overlap --input training=local://digits@v2 --input test=local://digits-test
     """
-    from mlflow_dsver.checks.overlap import overlap as find
-    from mlflow_dsver.checks.overlap import overlap_json, overlap_lines
+    from mlflow_dsver.checks.diff import overlap as find
+    from mlflow_dsver.checks.diff import overlap_json, overlap_lines
 
     pairs = [each.partition("=") for each in inputs]
     if (run is None) == (not inputs) or not all(role and ref for role, _, ref in pairs):
@@ -146,7 +146,7 @@ def bisect(
     GOOD and BAD are references, or runs. Nothing is remembered: tell what was tried by --good, --bad and --skip, and
     the next version to try is named, or the answer. With --run this goes on by itself, GOOD and BAD being tried
     first. The command's exit code 0 means good, 125 that the version cannot be tried, 1 to 124 bad; 126, 127, more,
-    or a signal stop the search, as does a command that does not find GOOD good and BAD bad. The command has the
+    or a signal stop the bisect_with, as does a command that does not find GOOD good and BAD bad. The command has the
     environment of this one, with ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE, and writes to standard error.
 
     \b
@@ -156,8 +156,7 @@ def bisect(
       mlflow-dsver bisect local://digits@v1 local://digits@latest --run "python check.py {}"
     """
     from mlflow_dsver.checks.bisect import bisect as next_step
-    from mlflow_dsver.checks.bisect import step_json, step_lines
-    from mlflow_dsver.checks.bisect_run import run_command, search
+    from mlflow_dsver.checks.bisect import bisect_with, run_command, step_json, step_lines
 
     if command is None:
         found = next_step(good, bad, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
@@ -168,7 +167,7 @@ def bisect(
             click.echo(f"{result:<5}{reference}", err=True)
             return result
 
-        found = search(good, bad, told, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
+        found = bisect_with(good, bad, told, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
     emit(as_json, step_json(found), render.Lines(step_lines(found)))
 
 

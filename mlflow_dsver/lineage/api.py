@@ -12,8 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver.checks.evidence import Finding, Subject, Verdict
-from mlflow_dsver.checks.reports import SignatureReport
+from mlflow_dsver.checks.reports import Finding, SignatureReport, Subject, Verdict
 from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
 from mlflow_dsver.lineage.export import Format, RunRecord, export

@@ -84,7 +84,7 @@ def _checked(visitor: RestClient, facts: RunFacts) -> RunReport:
     files = _files(visitor, facts, deadline)
     report = check_runs(
         [facts],
-        effort=ReadOptions(),
+        options=ReadOptions(),
         progress=_UntilLate(deadline),
         files=lambda run, manifests: files,
         aliases=False,

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mlflow_dsver.checks.evidence import Finding, Record, Subject, Verdict
-from mlflow_dsver.checks.reports import InputReport, RunReport
+from mlflow_dsver.checks.reports import Finding, InputReport, Record, RunReport, Subject, Verdict
 
 CLAIMS = {
     "content digest": "the content digest",

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from mlflow_dsver.checks.evidence import Depth, Finding, Note, Proof, Subject, Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
+from mlflow_dsver.checks.reports import (
+    Depth,
+    Finding,
+    InputReport,
+    Note,
+    Proof,
+    Report,
+    RunReport,
+    SignatureReport,
+    Subject,
+    Verdict,
+)
 from mlflow_dsver.model.manifests import Difference, FileEntry
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import Grade
@@ -27,8 +37,9 @@ DIFFERENCE = Difference(
 )
 MATCHED = InputReport(
     "training", "local://digits@latest", parse("local://digits@3f9c2a7d11e05b64"), Grade("A"), Verdict.MATCH,
-    Proof.HASHED, (Finding(Verdict.ALIAS_MOVED, Subject.ALIAS, "local://digits@latest means something else by now",
-    "local://digits@3f9c2a7d11e05b64", "local://digits@77aa2a7d11e05b64"),), files_read=1797, bytes_read=3_355_443,
+    Proof.HASHED, (Finding(Verdict.ALIAS_MOVED, Subject.ALIAS,
+    "local://digits@latest now resolves to another version", "local://digits@3f9c2a7d11e05b64",
+    "local://digits@77aa2a7d11e05b64"),), files_read=1797, bytes_read=3_355_443,
 )  # fmt: skip
 CHANGED = InputReport(
     "test", None, parse("local://digits-test@0123456789abcdef"), Grade("A", ("attached later",)), Verdict.CHANGED,
@@ -42,7 +53,7 @@ DAMAGED = InputReport(
 )  # fmt: skip
 DOWN = InputReport(
     "training", "x", parse("paperspace://dst364npcw6ccok@fo5rp4m"), Grade("B", ("offline",)), Verdict.UNREACHABLE,
-    Proof.NONE, (Finding(Verdict.UNREACHABLE, Subject.PROVIDER, "the provider could not be asked", None, HOSTILE),),
+    Proof.NONE, (Finding(Verdict.UNREACHABLE, Subject.PROVIDER, "the provider could not be reached", None, HOSTILE),),
 )  # fmt: skip
 UNPROVEN = InputReport(
     "eval", "x", parse("clarifai://me/app/cats@v3"), Grade("D"), Verdict.UNVERIFIABLE, Proof.NONE,

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow_dsver.checks.byte_checks import ReadOptions
-from mlflow_dsver.checks.evidence import Depth
-from mlflow_dsver.checks.reports import InputReport
-from mlflow_dsver.checks.verify import Demands, check_runs
+from mlflow_dsver.checks.reports import Depth, InputReport
+from mlflow_dsver.checks.verify import Requirements, check_runs
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.model.manifests import Manifest
@@ -76,8 +75,8 @@ class World:
         """The report on the run's one input."""
         [run] = check_runs(
             [self.facts()],
-            effort=ReadOptions(depth),
-            demands=Demands(require),
+            options=ReadOptions(depth),
+            requirements=Requirements(require),
             providers=lambda _: self.provider,
             files=lambda _, manifests: {k: v for k, v in self.files.items() if manifests or k.endswith(".json")},
         ).runs

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.bisect import step
-from mlflow_dsver.checks.bisect_run import CommandFailed, Result, command_result, search
+from mlflow_dsver.checks.bisect import CommandFailed, Result, bisect_with, command_result, step
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.refs import DatasetRef
@@ -112,7 +111,7 @@ def test_a_command_that_is_stopped_or_missing_stops_the_search(
     script = tmp_path / "die.py"
     script.write_text("import sys\nsys.exit(200)\n")
     assert command(["bisect", seven[0], seven[6], "--run", f"{sys.executable} {script}"]) != 0
-    assert "ended with 200" in capsys.readouterr().err
+    assert "exited with 200" in capsys.readouterr().err
     for wrong in ("/no/such/program {}", "", "'"):
         assert command(["bisect", seven[0], seven[6], "--run", wrong]) == 2
     assert command(["bisect", seven[0], seven[6]]) == 0
@@ -151,7 +150,7 @@ def test_a_command_that_contradicts_an_end_is_refused_before_the_search(
     ends = {seven[0]: Result.GOOD, seven[6]: Result.BAD}
     liar = ends | {seven[0] if wrong == "good" else seven[6]: at}
     with pytest.raises(CommandFailed, match=f"expected {wrong}; got {at}"):
-        search(seven[0], seven[6], liar.__getitem__)  # any other version is a KeyError
+        bisect_with(seven[0], seven[6], liar.__getitem__)  # any other version is a KeyError
 
 
 def test_both_ends_are_tried_once_and_before_all_others(seven: list[str]) -> None:
@@ -161,7 +160,7 @@ def test_both_ends_are_tried_once_and_before_all_others(seven: list[str]) -> Non
         tried.append(reference)
         return Result.BAD if seven.index(reference) >= 5 else Result.GOOD
 
-    assert str(search(seven[0], seven[6], try_version).bad) == seven[5]
+    assert str(bisect_with(seven[0], seven[6], try_version).bad) == seven[5]
     assert tried[:2] == [seven[0], seven[6]]
     assert len(tried) == len(set(tried)) <= 5
 
@@ -174,7 +173,7 @@ def test_exit_codes_that_speak_of_the_version(code: int) -> None:
 
 @pytest.mark.parametrize("code", [126, 127, 128, 130, 139, 255, -9, -11])
 def test_a_command_that_was_not_found_or_crashed_says_nothing_of_the_version(code: int) -> None:
-    with pytest.raises(CommandFailed, match="says nothing about the data"):
+    with pytest.raises(CommandFailed, match="without testing the version"):
         command_result(code, "local://d@1")
 
 

@@ -99,7 +99,7 @@ def test_a_version_whose_files_nobody_knows_is_unsupported(
 
     monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
     monkeypatch.setattr(LocalProvider, "manifest", lambda *_: None)
-    with pytest.raises(Unsupported, match="nobody has a list of its files"):
+    with pytest.raises(Unsupported, match="no manifest of this version was found"):
         diff(*two)
 
 

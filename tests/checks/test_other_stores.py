@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.evidence import Verdict
 from mlflow_dsver.checks.render.text import report_lines
+from mlflow_dsver.checks.reports import Verdict
 from mlflow_dsver.checks.verify import verify, verify_runs
 from mlflow_dsver.model.versions import this_host
 from mlflow_dsver.providers.local import LocalProvider
@@ -54,7 +54,7 @@ def test_a_store_that_never_had_the_version_cannot_say_that_it_is_gone(
     report = verify(run_id, depth=depth)
     assert (report.verdict, report.exit_code) == (Verdict.UNREACHABLE, 3)
     [finding] = report.inputs[0].findings
-    assert finding.what == f"this store does not know it; the link was made on {this_host()}"
+    assert finding.what == f"this store does not have it; the link was made on {this_host()}"
     assert finding.expected == f"the store {store}"
     assert "MLFLOW_DSVER_HOME" in (finding.found or "")
     text = "\n".join(report_lines(verify_runs(runs=[run_id], depth=depth)))

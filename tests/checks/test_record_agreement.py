@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_worlds import REF, World, world
 
-from mlflow_dsver.checks.evidence import Depth, Finding, Proof, Subject, Verdict
 from mlflow_dsver.checks.recorded_inputs import RecordLimits, records_of
+from mlflow_dsver.checks.reports import Depth, Finding, Proof, Subject, Verdict
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest, ManifestLimits, read
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.record import schema
@@ -329,7 +329,7 @@ def test_a_grade_is_no_better_than_what_the_provider_vouches_for_now(folder: Pat
     whole.provider.letter = "C"
     report = whole.check(require="A")
     assert (report.verdict, str(report.grade), bool(report)) == (M, "C", False)
-    assert any("vouches for less" in note.what for note in report.notes)
+    assert any("proves less" in note.what for note in report.notes)
 
 
 def test_the_best_grade_of_bytes_that_were_compared_now_needs_no_provider_that_hashed_them(folder: Path) -> None:

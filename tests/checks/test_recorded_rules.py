@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Evidence, Proof, ReadStatus, Record, Verdict
+from mlflow_dsver.checks.reports import ByteEvidence, Depth, Evidence, Proof, ReadStatus, Record, Verdict
 from mlflow_dsver.checks.seal import _look
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.hashing import Rules, hash_folder
@@ -137,7 +137,7 @@ class TestNothingVouches:
 
     @staticmethod
     def verdict(version: DatasetVersion, seen: ByteEvidence) -> Verdict:
-        from mlflow_dsver.checks.evidence import Lookup
+        from mlflow_dsver.checks.reports import Lookup
 
         record = Record("training", None, version, Grade("C"))
         return judge(Evidence(record, Lookup(version), seen, depth=Depth.FULL)).verdict
@@ -147,9 +147,9 @@ class TestNothingVouches:
         (folder / "poison.csv").write_text("new")
         header = with_patterns(hash_folder(folder, rules=Rules(exclude=("poison.csv",))))
         seen = read_folder(folder, version, Depth.FULL, header)
-        assert (seen.seen, seen.proof, seen.digest) == (ReadStatus.READ, Proof.NONE, version.content_digest)
+        assert (seen.status, seen.proof, seen.digest) == (ReadStatus.READ, Proof.NONE, version.content_digest)
         assert seen.reason == (
-            "patterns that the record does not vouch for leave out poison.csv; all other files match"
+            "ignore patterns that the record does not prove exclude poison.csv; all other files match"
         )
         assert self.verdict(version, seen) is Verdict.UNVERIFIABLE
         (folder / ".dsverignore").write_text("poison.csv\n")

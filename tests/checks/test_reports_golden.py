@@ -14,9 +14,8 @@ from checks_samples import DIFFERENCE, HOSTILE, WHEN, entry
 from mlflow_dsver.checks.bisect import BisectStep, step_json, step_lines
 from mlflow_dsver.checks.compare import CompareReport, RoleComparison, Sameness, compare_json, compare_lines
 from mlflow_dsver.checks.contains import ContainsReport, Holding, contains_json, contains_lines
-from mlflow_dsver.checks.diff import DiffReport, diff_json, diff_lines
+from mlflow_dsver.checks.diff import DiffReport, OverlapReport, diff_json, diff_lines, overlap_json, overlap_lines
 from mlflow_dsver.checks.manifest_index import IndexedUse
-from mlflow_dsver.checks.overlap import OverlapReport, overlap_json, overlap_lines
 from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce_lines
 from mlflow_dsver.checks.seal import SealedInput, SealReport, seal_json, seal_lines, seal_tags
 from mlflow_dsver.checks.tables import TableDifference
@@ -54,7 +53,7 @@ COMPARE = CompareReport(
 OVERLAP = OverlapReport(
     {"training": ONE, "test": TWO, "eval": ONE},
     (Overlap("training", "test", ((entry("a.png"), entry(HOSTILE)),), 3),),
-    {"eval": "nobody has a list of its files"},
+    {"eval": "no manifest of this version was found"},
 )
 USE = IndexedUse("a" * 32, "training", HOSTILE, "demo", WHEN.timestamp(), str(ONE))
 CONTAINS = ContainsReport(

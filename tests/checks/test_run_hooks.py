@@ -139,7 +139,7 @@ def test_files_that_were_given_out_and_left_alone_are_told_to_be_the_same(digits
 def test_a_run_that_asked_for_no_files_is_not_looked_at(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow_dsver.checks import seal
 
-    monkeypatch.setattr(seal, "look_at_given_out", None)
+    monkeypatch.setattr(seal, "check_local_copies", None)
     dsver.create_version("local://digits", digits_folder)
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         pass
@@ -158,7 +158,7 @@ def test_a_copy_in_a_folder_of_the_callers_own_may_be_changed(digits_folder: Pat
 
 
 def test_the_end_of_a_run_waits_for_no_slow_look(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not seen in time is not called the same."""
+    """An input that was not checked in time is not reported as the same."""
     from mlflow_dsver.checks import seal
 
     stuck = threading.Event()
@@ -167,18 +167,18 @@ def test_the_end_of_a_run_waits_for_no_slow_look(digits_folder: Path, monkeypatc
         run.datasets["training"].path()
         link = run.datasets["training"].link
         monkeypatch.setattr(seal, "read_folder", lambda *_, **__: stuck.wait(60))
-        [seen] = seal.look_at_given_out(run.info.run_id, {"training": link}, seconds=0.01).inputs
+        [seen] = seal.check_local_copies(run.info.run_id, {"training": link}, seconds=0.01).inputs
         assert (seen.same, "not done within" in (seen.reason or "")) == (None, True)
         monkeypatch.setattr(seal, "read_folder", lambda *_, **__: 1 / 0)
         stuck.set()
     tags = mlflow.get_run(run.info.run_id).data.tags
-    assert "not looked at: ZeroDivisionError" in tags["dsver.training.sealed"]
+    assert "not checked: ZeroDivisionError" in tags["dsver.training.sealed"]
     assert tags["dsver.training.grade"] == "A"
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
 
 
 def test_a_look_ends_by_itself_when_its_time_is_over(digits_folder: Path) -> None:
-    from mlflow_dsver.checks.evidence import Depth
+    from mlflow_dsver.checks.reports import Depth
     from mlflow_dsver.checks.seal import _sealed
     from mlflow_dsver.content.progress import UntilLate
     from mlflow_dsver.deadlines import Deadline

@@ -71,7 +71,7 @@ def test_what_cannot_be_looked_at_is_not_called_the_same(
     monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
     report = dsver.seal(run.info.run_id)
     assert (report.inputs[0].same, report.exit_code) == (None, 3)
-    assert "not looked at" in tags(run.info.run_id)["dsver.training.sealed"]
+    assert "not checked" in tags(run.info.run_id)["dsver.training.sealed"]
     assert tags(run.info.run_id)["dsver.training.grade"] == "A"
 
 

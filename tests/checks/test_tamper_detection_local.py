@@ -16,8 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.evidence import Proof, Subject, Verdict
-from mlflow_dsver.checks.reports import InputReport, RunReport
+from mlflow_dsver.checks.reports import InputReport, Proof, RunReport, Subject, Verdict
 from mlflow_dsver.checks.sampling import Sampling
 from mlflow_dsver.checks.verify import verify
 from mlflow_dsver.providers.local import LocalProvider
@@ -191,7 +190,7 @@ def test_a_damaged_object_is_named(kept: World, depth: str) -> None:
     assert report.verdict is C
     [finding] = report.findings
     assert len(finding.paths) == 1
-    assert finding.found == "1 file with other bytes, of 5 looked at"
+    assert finding.found == "1 file modified, of 5 checked"
 
 
 def test_an_object_of_another_size_is_named(kept: World) -> None:
@@ -275,7 +274,7 @@ def test_moved_latest_and_moved_tag_are_told_beside_the_match(kept: World, digit
         assert report.verdict is M
         [finding] = report.findings
         assert (finding.verdict, finding.found) == (Verdict.ALIAS_MOVED, str(newer.ref))
-        assert finding.what == f"{words} means something else by now"
+        assert finding.what == f"{words} now resolves to another version"
         assert verify(run_id)
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.evidence import Proof, Verdict
-from mlflow_dsver.checks.reports import InputReport
+from mlflow_dsver.checks.reports import InputReport, Proof, Verdict
 from mlflow_dsver.checks.verify import verify
 from mlflow_dsver.emulators.fixtures import clarifai_emulator, paperspace_emulator
 from mlflow_dsver.providers.clarifai import waiting

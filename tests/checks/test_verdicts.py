@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from mlflow_dsver.checks.evidence import (
+from mlflow_dsver.checks.reports import (
     ByteEvidence,
     Depth,
     Evidence,
@@ -20,7 +20,7 @@ from mlflow_dsver.checks.evidence import (
     Subject,
     Verdict,
 )
-from mlflow_dsver.checks.verdicts import difference_in_words, judge, worst
+from mlflow_dsver.checks.verdicts import difference_counts, judge, worst
 from mlflow_dsver.model.manifests import Difference, FileEntry
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
@@ -37,8 +37,8 @@ CONTRADICTION = Finding(Verdict.CHANGED, Subject.RECORD, "param and tag disagree
 UNREAD = Finding(Verdict.UNREACHABLE, Subject.RECORD, "the artifacts could not be read")
 
 RECORDS = {
-    "kept": Record("training", "local://d@1", KEPT, Grade("A"), vouched=True),
-    "vouched": Record("training", "local://d@1", VOUCHED, Grade("B"), vouched=True),
+    "kept": Record("training", "local://d@1", KEPT, Grade("A"), guaranteed=True),
+    "guaranteed": Record("training", "local://d@1", VOUCHED, Grade("B"), guaranteed=True),
     "mutable": Record("training", "local://d@1", MUTABLE, Grade("A")),
     "loose": Record("training", "local://d@1", LOOSE, Grade("D")),
     "contradictory": Record("training", "local://d@1", KEPT, Grade("A"), True, (CONTRADICTION,)),
@@ -58,8 +58,8 @@ ANSWERS = [
     "damaged",
 ]
 BYTES = {
-    "not asked": ByteEvidence(ReadStatus.NOT_ASKED),
-    "not at hand": ByteEvidence(ReadStatus.NOT_AT_HAND, reason="no mount"),
+    "not asked": ByteEvidence(ReadStatus.NOT_REQUESTED),
+    "not at hand": ByteEvidence(ReadStatus.NOT_LOCAL, reason="no mount"),
     "failed": ByteEvidence(ReadStatus.FAILED, reason="permission denied", paths=("a",)),
     "unfetched": ByteEvidence(ReadStatus.UNREACHABLE, reason="time-out"),
     "gone": ByteEvidence(ReadStatus.GONE, reason="no such folder"),
@@ -98,7 +98,7 @@ def answer(kind: str, recorded: DatasetVersion) -> Lookup:
         "uncommitted": replace(recorded, immutable=False),
         "another": replace(recorded, ref=parse("local://d@2")),
     }[kind]
-    return Lookup(version=now, vouched=now.immutable is True)
+    return Lookup(version=now, guaranteed=now.immutable is True)
 
 
 def verdict(record: str, kind: str, seen: str, depth: Depth) -> Verdict:
@@ -135,9 +135,9 @@ M, V, R, C, G = (Verdict.MATCH, Verdict.UNVERIFIABLE, Verdict.UNREACHABLE, Verdi
         ("kept", "down", "hashed", "full", R),
         ("kept", "down", "hashed other", "full", C),
         ("kept", "another", "hashed", "full", V),
-        ("vouched", "same", "not asked", "metadata", M),
-        ("vouched", "same", "not at hand", "default", M),
-        ("vouched", "same", "hashed", "full", V),
+        ("guaranteed", "same", "not asked", "metadata", M),
+        ("guaranteed", "same", "not at hand", "default", M),
+        ("guaranteed", "same", "hashed", "full", V),
         ("mutable", "same", "not asked", "metadata", V),
         ("mutable", "same", "hashed", "default", M),
         ("mutable", "same", "not at hand", "default", V),
@@ -162,7 +162,7 @@ PROVES = {
     Depth.FULL: {"hashed", "hashed blind"},
     Depth.SAMPLE: {"hashed", "hashed blind", "sampled"},
 }
-IMMUTABLE = {"kept", "vouched", "contradictory", "unread"}
+IMMUTABLE = {"kept", "guaranteed", "contradictory", "unread"}
 WITH_DIGEST = {"kept", "mutable", "contradictory", "unread"}
 
 
@@ -281,13 +281,13 @@ def test_a_size_that_became_known_or_unknown_is_a_note() -> None:
 def test_a_version_committed_since_is_not_vouched_for_by_that() -> None:
     """What was mutable when it was linked may have changed before it became immutable."""
     record = RECORDS["mutable"]
-    now = Lookup(version=replace(MUTABLE, immutable=True), vouched=True)
+    now = Lookup(version=replace(MUTABLE, immutable=True), guaranteed=True)
     assert judge(Evidence(record, now, BYTES["not at hand"])).verdict is Verdict.UNVERIFIABLE
     assert judge(Evidence(record, now, BYTES["hashed"])).verdict is Verdict.MATCH
 
 
 def test_a_grade_below_the_required_one_is_an_unmet_demand_beside_the_verdict() -> None:
-    report = judge(Evidence(RECORDS["vouched"], answer("same", VOUCHED)), require="A")
+    report = judge(Evidence(RECORDS["guaranteed"], answer("same", VOUCHED)), require="A")
     assert report.verdict is Verdict.MATCH
     assert not report
     assert report.unmet == ("grade B, and A is required",)
@@ -300,8 +300,8 @@ def test_the_worst_of_nothing_is_a_match_and_an_alias_never_counts() -> None:
     assert worst([Verdict.UNVERIFIABLE, Verdict.CHANGED, Verdict.UNREACHABLE]) is Verdict.CHANGED
 
 
-def test_a_difference_in_words() -> None:
-    assert difference_in_words(Difference()) == "no difference"
-    assert difference_in_words(CHANGE) == "1 file differs: 1 changed"
+def test_a_difference_is_counted_by_kind() -> None:
+    assert difference_counts(Difference()) == "no difference"
+    assert difference_counts(CHANGE) == "1 file differs: 1 changed"
     more = replace(CHANGE, added=(ONE, TWO), renamed=((ONE, TWO),))
-    assert difference_in_words(more) == "4 files differ: 1 changed, 2 added, 1 renamed"
+    assert difference_counts(more) == "4 files differ: 1 changed, 2 added, 1 renamed"

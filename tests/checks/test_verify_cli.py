@@ -197,7 +197,7 @@ def test_a_thousand_runs_over_twenty_versions_ask_at_most_twenty_times(
     from dataclasses import replace
 
     from mlflow_dsver.checks.byte_checks import ReadOptions
-    from mlflow_dsver.checks.evidence import Verdict
+    from mlflow_dsver.checks.reports import Verdict
     from mlflow_dsver.checks.verify import check_runs
     from mlflow_dsver.providers.local import LocalProvider
     from mlflow_dsver.tracking.queries import Tracking
@@ -229,7 +229,7 @@ def test_a_thousand_runs_over_twenty_versions_ask_at_most_twenty_times(
             kept[key] = Tracking().record_files(run, manifests=manifests)  # type: ignore[arg-type]
         return kept[key]
 
-    report = check_runs(thousand, effort=ReadOptions(), files=files)
+    report = check_runs(thousand, options=ReadOptions(), files=files)
     assert len(report.runs) == 1000
     assert report.verdict is Verdict.MATCH
     assert report.resolutions == len(asked) <= 20

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.evidence import Proof, Verdict
+from mlflow_dsver.checks.reports import Proof, Verdict
 from mlflow_dsver.tracking.queries import Tracking
 
 pytestmark = pytest.mark.usefixtures("server")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver.checks.evidence import Proof
+from mlflow_dsver.checks.reports import Proof
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.os_names import encodable, os_text, text_of
@@ -22,7 +22,7 @@ NAMES = ("café.csv", "größe/😀.bin", "plain")
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from mlflow_dsver.checks.evidence import Depth
+from mlflow_dsver.checks.reports import Depth
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
 from mlflow_dsver.content.hashing import hash_file, hash_folder
 from mlflow_dsver.content.patterns import Rules

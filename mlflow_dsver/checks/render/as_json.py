@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_dsver.checks.evidence import Finding, Note
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
+from mlflow_dsver.checks.reports import Finding, InputReport, Note, Report, RunReport, SignatureReport
 from mlflow_dsver.model.versions import date_text
 
 SCHEMA = 1

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from mlflow_dsver.checks import formatting
-from mlflow_dsver.checks.evidence import Verdict
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport
+from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport, Verdict
 from mlflow_dsver.text import one_line
 
 _COUNTS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
@@ -45,20 +44,20 @@ def _add_suite(root: Element, run: RunReport) -> None:
 
 
 def _add_input(suite: Element, run: RunReport, each: InputReport) -> None:
-    lines = [f"{finding.verdict}: {formatting.finding_words(finding)}" for finding in each.findings]
+    lines = [f"{finding.verdict}: {formatting.finding_text(finding)}" for finding in each.findings]
     lines += [line for finding in each.findings for line in formatting.detail_lines(each, finding)]
     lines += [f"unmet: {text}" for text in each.unmet]
     message = f"{each.verdict}: {formatting.MEANING[each.verdict]}"
     if each.verdict is Verdict.MATCH and each.unmet:
         message = each.unmet[0]
     elif each.verdict is Verdict.MATCH:
-        lines = [*filter(None, [formatting.rests_on(each), each.statement]), *lines]
+        lines = [*filter(None, [formatting.proof_text(each), each.statement]), *lines]
     _add_result(_case(suite, run, f"{each.role} {each.version}"), each, message, lines)
 
 
 def _add_signature(suite: Element, run: RunReport, signature: SignatureReport) -> None:
-    lines = [f"{finding.verdict}: {formatting.finding_words(finding)}" for finding in signature.findings]
-    lines = lines or [formatting.signature_rests_on(signature)]
+    lines = [f"{finding.verdict}: {formatting.finding_text(finding)}" for finding in signature.findings]
+    lines = lines or [formatting.signature_text(signature)]
     _add_result(_case(suite, run, f"signature {signature.file}"), signature, lines[0], lines)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_dsver.checks import formatting
-from mlflow_dsver.checks.evidence import Finding
-from mlflow_dsver.checks.reports import InputReport, Report, RunReport
+from mlflow_dsver.checks.reports import Finding, InputReport, Report, RunReport
 from mlflow_dsver.text import markdown, markdown_code
 
 
@@ -40,11 +39,11 @@ def _rows(run: RunReport) -> Iterator[str]:
             markdown_code(each.version),
             grade,
             f"**{markdown(each.verdict)}**",
-            markdown(formatting.rests_on(each)) or "–",
+            markdown(formatting.proof_text(each)) or "–",
         )
         yield f"| {' | '.join(cells)} |"
     if run.signature is not None:
-        verdict, proof = markdown(run.signature.verdict), formatting.signature_rests_on(run.signature)
+        verdict, proof = markdown(run.signature.verdict), formatting.signature_text(run.signature)
         cells = (
             title,
             "–",
@@ -61,7 +60,7 @@ def _evidence(run: RunReport) -> Iterator[str]:
     if run.signature is not None:
         told += [f"- signature: {_finding(finding)}" for finding in run.signature.findings]
     told += [f"- unmet: {markdown(text, 600)}" for text in run.unmet]
-    told += [f"- note: {markdown(formatting.note_words(note), 900)}" for note in run.notes]
+    told += [f"- note: {markdown(formatting.note_text(note), 900)}" for note in run.notes]
     if told:
         yield ""
         yield f"### {markdown(formatting.run_title(run))}"
@@ -80,8 +79,8 @@ def _input_evidence(each: InputReport) -> Iterator[str]:
     for text in each.unmet:
         yield f"- {role}, unmet: {markdown(text, 600)}"
     for note in each.notes:
-        yield f"- {role}, note: {markdown(formatting.note_words(note), 900)}"
+        yield f"- {role}, note: {markdown(formatting.note_text(note), 900)}"
 
 
 def _finding(finding: Finding) -> str:
-    return f"**{markdown(finding.verdict)}**, {markdown(formatting.finding_words(finding), 1200)}"
+    return f"**{markdown(finding.verdict)}**, {markdown(formatting.finding_text(finding), 1200)}"

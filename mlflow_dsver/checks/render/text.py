@@ -29,24 +29,24 @@ def run_lines(run: RunReport) -> Iterator[str]:
     for text in run.unmet:
         yield f"  unmet: {one_line(text)}"
     for note in run.notes:
-        yield f"  note: {formatting.note_words(note)}"
+        yield f"  note: {formatting.note_text(note)}"
 
 
 def signature_lines(signature: SignatureReport) -> Iterator[str]:
     """The verdict on a signed statement, then what speaks against it."""
-    proof = formatting.signature_rests_on(signature)
+    proof = formatting.signature_text(signature)
     yield f"  {signature.verdict:<{_WIDTH}}signature  {one_line(signature.file, 300)}{'  ' if proof else ''}{proof}"
     for finding in signature.findings:
-        yield f"{' ' * (_WIDTH + 2)}{finding.verdict}: {formatting.finding_words(finding)}"
+        yield f"{' ' * (_WIDTH + 2)}{finding.verdict}: {formatting.finding_text(finding)}"
 
 
 def _input_lines(report: InputReport) -> Iterator[str]:
     grade = f"grade {report.grade}" if report.grade else "grade unknown"
-    proof = formatting.rests_on(report)
+    proof = formatting.proof_text(report)
     yield f"  {report.verdict:<{_WIDTH}}{report.role}  {report.version}  {grade}{'; ' if proof else ''}{proof}"
     indent = " " * (_WIDTH + 2)
     for finding in report.findings:
-        yield f"{indent}{finding.verdict}: {formatting.finding_words(finding)}"
+        yield f"{indent}{finding.verdict}: {formatting.finding_text(finding)}"
         for line in formatting.detail_lines(report, finding):
             yield f"{indent}  {line}"
     if report.statement:
@@ -54,4 +54,4 @@ def _input_lines(report: InputReport) -> Iterator[str]:
     for text in report.unmet:
         yield f"{indent}unmet: {one_line(text)}"
     for note in report.notes:
-        yield f"{indent}note: {formatting.note_words(note)}"
+        yield f"{indent}note: {formatting.note_text(note)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
-from mlflow_dsver.checks.evidence import ByteEvidence, Depth, Proof, ReadStatus
+from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.content import stat_cache as stat_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.model.versions import DatasetVersion, now
@@ -87,24 +87,24 @@ def replace_with_a_damaged_copy(path: Path) -> None:
 HARMS = [damage, empty, Path.unlink, link_to_a_copy, replace_with_a_damaged_copy]
 
 
-def look(local: LocalProvider, version: DatasetVersion, effort: ReadOptions = DEFAULT) -> ByteEvidence:
-    return read_bytes(LocalProvider(local.store.root), version, effort)
+def look(local: LocalProvider, version: DatasetVersion, options: ReadOptions = DEFAULT) -> ByteEvidence:
+    return read_bytes(LocalProvider(local.store.root), version, options)
 
 
 def test_untouched_objects_need_not_be_read(local: LocalProvider, version: DatasetVersion) -> None:
-    assert (look(local, version).seen, look(local, version).proof) == (ReadStatus.READ, Proof.CACHED)
+    assert (look(local, version).status, look(local, version).proof) == (ReadStatus.READ, Proof.CACHED)
     assert look(local, version, FULL).proof is Proof.HASHED
 
 
 @pytest.mark.parametrize("name", ["a", "large"])
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("effort", [DEFAULT, FULL])
+@pytest.mark.parametrize("options", [DEFAULT, FULL])
 def test_a_harmed_object_is_found(
-    local: LocalProvider, version: DatasetVersion, harm: Callable[[Path], None], name: str, effort: ReadOptions
+    local: LocalProvider, version: DatasetVersion, harm: Callable[[Path], None], name: str, options: ReadOptions
 ) -> None:
     harm(object_of(local, version, name))
-    found = look(local, version, effort)
-    assert found.seen in (ReadStatus.DAMAGED, ReadStatus.GONE)
+    found = look(local, version, options)
+    assert found.status in (ReadStatus.DAMAGED, ReadStatus.GONE)
     assert found.paths == (name,)
 
 
@@ -120,7 +120,7 @@ def test_a_harmed_object_is_not_reused_by_a_later_version(
     (other / "new").write_text("new")
     later = local.create("digits", other)
     for each in (version, later):
-        assert look(local, each, FULL).seen is ReadStatus.READ
+        assert look(local, each, FULL).status is ReadStatus.READ
         assert look(local, each).proof is Proof.CACHED
     assert check(local.store)
 
@@ -133,7 +133,7 @@ def test_creating_unchanged_content_again_restores_what_was_harmed(
     """Also when no file of the folder has to be read to know that it is the version."""
     harm(object_of(local, version, name))
     assert local.create("digits", folder) == version
-    assert look(local, version, FULL).seen is ReadStatus.READ
+    assert look(local, version, FULL).status is ReadStatus.READ
     assert hash_folder(local.path(version)).digest == version.content_digest
 
 
@@ -156,7 +156,7 @@ def test_the_date_of_a_version_vouches_for_nothing(
     monkeypatch.setattr(provider, "now", lambda: now() + timedelta(days=1))
     version = local.create("digits", folder)
     damage(object_of(local, version, "a"))
-    assert look(local, version).seen is ReadStatus.DAMAGED
+    assert look(local, version).status is ReadStatus.DAMAGED
 
 
 def test_an_object_put_back_from_a_backup_is_read_and_then_remembered(
@@ -168,7 +168,7 @@ def test_an_object_put_back_from_a_backup_is_read_and_then_remembered(
     path.with_name("copy").rename(path)
     for _ in range(2):
         assert VerifiedObjects(local.store).untouched({path.name}) == set()
-        assert look(local, version).seen is ReadStatus.READ
+        assert look(local, version).status is ReadStatus.READ
     local.create("digits", folder)
     assert VerifiedObjects(local.store).untouched({path.name}) == {path.name}
 
@@ -182,9 +182,9 @@ def test_an_edit_through_a_mapping_that_stays_open_is_found(
     with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
         mapped[0] = mapped[0]  # the page is dirty, its bytes are right
         local.create("digits", folder)
-        assert look(local, version).seen is ReadStatus.READ
+        assert look(local, version).status is ReadStatus.READ
         mapped[0] ^= 1
-        assert look(local, version).seen is ReadStatus.DAMAGED
+        assert look(local, version).status is ReadStatus.DAMAGED
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"dsv1" + b"\xff" * 100, None])
@@ -198,7 +198,7 @@ def test_a_damaged_list_of_verified_objects_costs_time_and_no_truth(
     local.create("digits", folder)
     assert look(local, version).proof is Proof.CACHED
     damage(object_of(local, version, "a"))
-    assert look(local, version).seen is ReadStatus.DAMAGED
+    assert look(local, version).status is ReadStatus.DAMAGED
 
 
 def test_a_list_of_verified_objects_that_cannot_be_written_stops_nothing(local: LocalProvider, folder: Path) -> None:
