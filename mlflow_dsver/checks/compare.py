@@ -1,4 +1,4 @@
-"""Two runs side by side: the same data, the same bytes under other names, or other data; and what else differs."""
+"""Compare two runs: whether their data is the same, renamed or different, and which params and metrics differ."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from mlflow_dsver.tracking.queries import RunFacts, Tracking
 
 
 class Sameness(StrEnum):
-    """How the data of one role relates in two runs."""
+    """How the data of one role in the first run relates to that in the second."""
 
     SAME = "same data"
     """The same version."""
     RENAMED = "same bytes under other names"
-    """Another version with the same content, or the same contents under other paths."""
+    """Another version with the same content, or the same files under other paths."""
     OTHER = "other data"
     UNKNOWN = "unknown"
-    """Other versions, and nobody can list the files of both."""
+    """Different versions, and the files of at least one cannot be listed."""
     ONLY_FIRST = "only in the first run"
     ONLY_SECOND = "only in the second run"
 
 
 @dataclass(frozen=True, slots=True)
 class RoleComparison:
-    """One role in two runs. reason: why it is unknown. difference: None where versions are equal or files unknown."""
+    """One role in two runs. reason: why the files were not compared; None if they were.
+
+    difference: None if the versions are equal or their files unknown.
+    """
 
     role: str
     sameness: Sameness
@@ -48,9 +51,9 @@ Pair = tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class CompareReport:
-    """Two runs side by side; false when each role has the same bytes under the same paths in both.
+    """The comparison of two runs; false when each role has the same files under the same paths in both.
 
-    params, metrics: name to (first, second) of those that differ; None where a run has none. Our own are left out.
+    params, metrics: name to (first, second) of those that differ; None where a run has none. `dsver.*` is left out.
     """
 
     first: RunFacts
@@ -64,7 +67,7 @@ class CompareReport:
 
     @property
     def exit_code(self) -> int:
-        """0 same data, 1 other data, 3 unknown, or no link in either run."""
+        """0 same data, 1 different data, 3 unknown, or no link in either run."""
         kinds = {each.sameness for each in self.roles}
         if kinds & {Sameness.OTHER, Sameness.ONLY_FIRST, Sameness.ONLY_SECOND}:
             return 1
@@ -83,7 +86,7 @@ def compare(first: str, second: str) -> CompareReport:
 
 
 def compare_role(role: str, first: DatasetVersion | None, second: DatasetVersion | None) -> RoleComparison:
-    """Compare what two runs used in a role; None for nothing."""
+    """Compare the versions that two runs used in a role. first, second: None if the run has no such role."""
     if first is None or second is None:
         sameness = Sameness.ONLY_SECOND if first is None else Sameness.ONLY_FIRST
         return RoleComparison(role, sameness, first, second)
@@ -102,7 +105,7 @@ def compare_role(role: str, first: DatasetVersion | None, second: DatasetVersion
 
 
 def compare_lines(report: CompareReport, limit: int = PATHS) -> Iterator[str]:
-    """The report for people. limit: paths of each kind that are shown."""
+    """The report as lines of text. limit: maximum number of paths of each kind."""
     yield f"first   {_title(report.first)}"
     yield f"second  {_title(report.second)}"
     for each in report.roles:
@@ -128,7 +131,7 @@ def compare_lines(report: CompareReport, limit: int = PATHS) -> Iterator[str]:
 
 
 def compare_json(report: CompareReport) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as a JSON object."""
     return {
         "schema": 1,
         "first": report.first.run_id,

@@ -1,8 +1,8 @@
-"""Which versions, runs and registered models saw this file? By its bytes, its digest or its path.
+"""Find the versions, runs and registered models that contain a file, by its content, its digest or its path.
 
-Answered from a local index of manifests; no data is fetched. The index keeps up by itself: with what runs begun
-lately link to at each call, and with everything (older runs that were linked later, deleted runs, models, the local
-store) when that was not looked at for an hour. Versions whose files nobody listed cannot be seen, and are named.
+The search uses a local index of manifests and downloads no data. Each call first updates the index: always with the
+recently started runs, and once an hour with everything (older runs that were linked later, deleted runs, models, the
+local store). Versions without a manifest cannot be searched; the report lists them.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from mlflow_dsver.tracking.model_origins import Origins, origins
 from mlflow_dsver.tracking.queries import ModelVersion, RunFacts, Tracking
 
 Refresh = Literal["auto", "all", "none"]
-"""How much of the index is brought up to date before it is asked."""
+"""How much of the index is updated before the search."""
 
 ALL_AFTER = 3600.0
-"""Seconds after which everything is looked at again."""
+"""Seconds after which the whole index is updated."""
 
 _OVERLAP = 86_400.0
-"""Seconds that a look at runs begun lately reaches back behind the one before: runs are linked after they begin."""
+"""Seconds by which an update overlaps the previous one: MLflow filters by start time, and links come later."""
 
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A content that has the file.
+    """A content digest whose manifest contains the file.
 
-    versions: references. models: of the runs, run id to model versions. orphans: model versions that were made from
-    it by a run that is gone.
+    versions: references. models: run id to the model versions of that run. orphans: model versions whose run was
+    deleted.
     """
 
     content_digest: str
@@ -63,11 +63,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class ContainsReport:
-    """Who saw a file; true when anybody did.
+    """Where a file occurs; true when it occurs anywhere.
 
-    asked: the digest or path that was looked for. manifests, files: how much was looked through.
-    unlisted: versions that cannot be seen, since nobody listed their files. failures: what could not be looked at.
-    as_of: when everything was looked at last; None when never.
+    asked: the digest or path searched for. manifests, files: size of the index. unlisted: versions that cannot be
+    searched, as they have no manifest. failures: sources that could not be read for the index.
+    as_of: time of the last update of the whole index; None if there was none.
     """
 
     asked: str
@@ -89,35 +89,37 @@ def contains(
     path: str | None = None,
     refresh: Refresh = "auto",
 ) -> ContainsReport:
-    """Who saw a file: one of file (a copy of it), digest (BLAKE3, 64 hex digits) or path (exactly as in a manifest).
+    """Find where a file occurs, by one of: file, digest, path.
 
-    Raises ContentError when the copy cannot be read, InvalidArgument for anything but exactly one of the three.
+    file: a copy of the file. digest: its BLAKE3, 64 hex digits. path: its path, exactly as in a manifest. refresh:
+    `auto` updates the index as needed, `all` completely, `none` not at all.
+    Raises ContentError when the copy cannot be read, InvalidArgument unless exactly one of the three is passed.
     """
     if sum(each is not None for each in (file, digest, path)) != 1:
-        raise InvalidArgument("a file is looked for by one thing", expected="one of: file, digest, path")
+        raise InvalidArgument("pass exactly one of file, digest and path")
     if file is not None:
         digest = hash_file(Path(file)).digest
     found = _DIGEST.match(digest.lower()) if digest is not None else None
     if digest is not None and found is None:
-        raise InvalidArgument("not a digest of a file", expected="64 hex digits (BLAKE3)", got=one_line(digest, 80))
-    asked = DIGEST_PREFIX + found[1] if found is not None else path or ""
+        raise InvalidArgument("not the digest of a file", expected="64 hex digits (BLAKE3)", got=one_line(digest, 80))
+    target = DIGEST_PREFIX + found[1] if found is not None else path or ""
     try:
-        return _looked_up(asked, found is not None, refresh)
-    except (sqlite3.DatabaseError, zlib.error):  # a damaged cache is made anew
+        return _search(target, found is not None, refresh)
+    except (sqlite3.DatabaseError, zlib.error):  # a damaged index is rebuilt
         drop_index()
-        return _looked_up(asked, found is not None, refresh)
+        return _search(target, found is not None, refresh)
 
 
-def _looked_up(asked: str, by_content: bool, refresh: Refresh) -> ContainsReport:
+def _search(target: str, by_content: bool, refresh: Refresh) -> ContainsReport:
     with default_index() as index:
         tracking = Tracking()
         server = shown_address(tracking.address)
-        failures = tuple(bring_up_to_date(index, refresh, tracking))
-        entries = index.by_content(asked.removeprefix(DIGEST_PREFIX)) if by_content else index.by_path(asked)
+        failures = tuple(update_index(index, refresh, tracking))
+        entries = index.by_content(target.removeprefix(DIGEST_PREFIX)) if by_content else index.by_path(target)
         holdings = _holdings(index, server, entries)
         manifests, files = index.size()
         unlisted = tuple(index.unlisted(server))
-        return ContainsReport(asked, holdings, manifests, files, unlisted, failures, _as_of(index, server))
+        return ContainsReport(target, holdings, manifests, files, unlisted, failures, _as_of(index, server))
 
 
 def _holdings(index: Index, server: str, found: Iterable[tuple[str, FileEntry]]) -> tuple[Holding, ...]:
@@ -135,8 +137,8 @@ def _holdings(index: Index, server: str, found: Iterable[tuple[str, FileEntry]])
     return tuple(sorted(holdings, key=lambda each: each.versions))
 
 
-def bring_up_to_date(index: Index, refresh: Refresh, tracking: Tracking) -> Iterator[str]:
-    """Fill the index with what is new; gives what could not be looked at. Nothing is raised for that."""
+def update_index(index: Index, refresh: Refresh, tracking: Tracking) -> Iterator[str]:
+    """Add what is new to the index; yields a message for each source that could not be read, and raises nothing."""
     if refresh == "none":
         return
     server = shown_address(tracking.address)
@@ -147,20 +149,20 @@ def bring_up_to_date(index: Index, refresh: Refresh, tracking: Tracking) -> Iter
     try:
         runs = list(tracking.linked_runs(since=since))
         models = list(tracking.model_versions()) if everything else []
-        gone = _deleted_runs(tracking, models, runs)
+        deleted = _deleted_runs(tracking, models, runs)
     except DsverError as error:
         yield f"the tracking server: {one_line(error, 300)}"
-        runs, gone = [], []
+        runs, deleted = [], []
     else:
-        _note_runs(index, server, runs, everything, now)
+        _index_runs(index, server, runs, everything, now)
         if everything:
-            _note_models(index, server, models, runs, gone)
-    yield from _take_store(index)
-    yield from _take_runs(index, tracking, [*runs, *gone])
+            _index_models(index, server, models, runs, deleted)
+    yield from _index_store(index)
+    yield from _index_run_manifests(index, tracking, [*runs, *deleted])
 
 
 def contains_lines(report: ContainsReport, limit: int = 20) -> Iterator[str]:
-    """The report for people. limit: runs that are shown of each content."""
+    """The report as lines of text. limit: maximum number of files, runs and models of each content."""
     runs = {use.run_id for each in report.holdings for use in each.uses}
     yield (
         f"{one_line(report.asked, 300)}: in {human_count(len(report.holdings), 'content')}, "
@@ -179,20 +181,20 @@ def contains_lines(report: ContainsReport, limit: int = 20) -> Iterator[str]:
         if len(each.uses) > limit:
             yield f"  {len(each.uses) - limit:,} more runs"
         for model in each.orphans[:limit]:
-            yield f"  model {one_line(model, 200)}, whose run is gone"
+            yield f"  model {one_line(model, 200)}, whose run was deleted"
         if len(each.orphans) > limit:
-            yield f"  {len(each.orphans) - limit:,} more models whose run is gone"
+            yield f"  {len(each.orphans) - limit:,} more models whose run was deleted"
     searched = f"{human_count(report.manifests, 'manifest')} with {human_count(report.files, 'file')}"
-    yield f"looked through {searched}; all runs as of {date_text(report.as_of) or 'never'}"
+    yield f"searched {searched}; all runs as of {date_text(report.as_of) or 'never'}"
     if report.unlisted:
-        yield f"cannot be seen, as nobody listed their files: {human_count(len(report.unlisted), 'version')}"
+        yield f"not searched, as they have no manifest: {human_count(len(report.unlisted), 'version')}"
         yield from (f"  {one_line(version, 400)}" for version in report.unlisted[:limit])
     for failure in report.failures:
-        yield f"not looked at: {failure}"
+        yield f"not read: {failure}"
 
 
 def contains_json(report: ContainsReport) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as a JSON object."""
     return {
         "schema": 1,
         "asked": report.asked,
@@ -224,7 +226,7 @@ def contains_json(report: ContainsReport) -> dict[str, Any]:
     }
 
 
-def _note_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: bool, now: float) -> None:
+def _index_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: bool, now: float) -> None:
     rows = [
         (
             server,
@@ -251,21 +253,21 @@ def _note_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: 
 
 
 def _deleted_runs(tracking: Tracking, models: Iterable[ModelVersion], runs: Iterable[RunFacts]) -> list[RunFacts]:
-    """The deleted runs that made models; MLflow is asked for them only where a model's run is not there."""
-    here = {run.run_id for run in runs}
-    wanted = {model.run_id for model in models if model.run_id and model.run_id not in here}
-    return list(tracking.deleted_runs(wanted)) if wanted else []
+    """The deleted runs that models came from; MLflow is only queried if the run of a model is missing."""
+    known = {run.run_id for run in runs}
+    missing = {model.run_id for model in models if model.run_id and model.run_id not in known}
+    return list(tracking.deleted_runs(missing)) if missing else []
 
 
 def _used(run: RunFacts) -> Origins:
     return {each.record.role: each.record.version.ref for each in records_of(run, {}, manifests=False)}
 
 
-def _note_models(
-    index: Index, server: str, models: list[ModelVersion], runs: Iterable[RunFacts], gone: list[RunFacts]
+def _index_models(
+    index: Index, server: str, models: list[ModelVersion], runs: Iterable[RunFacts], deleted: list[RunFacts]
 ) -> None:
-    made_from = origins(models, {run.run_id: _used(run) for run in (*runs, *gone)})
-    records = [each.record.version for run in gone for each in records_of(run, {}, manifests=False)]
+    made_from = origins(models, {run.run_id: _used(run) for run in (*runs, *deleted)})
+    records = [each.record.version for run in deleted for each in records_of(run, {}, manifests=False)]
     with index.connection:
         for name in ("models", "origins", "gone"):
             index.connection.execute(f"DELETE FROM {name} WHERE server = ?", (server,))  # noqa: S608  (constants)
@@ -277,8 +279,8 @@ def _note_models(
             "INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?, ?)",
             (
                 (server, name, version, role, str(ref))
-                for (name, version), told in made_from.items()
-                for role, ref in told.items()
+                for (name, version), inputs in made_from.items()
+                for role, ref in inputs.items()
             ),
         )
         index.connection.executemany(
@@ -287,8 +289,8 @@ def _note_models(
         )
 
 
-def _take_store(index: Index) -> Iterator[str]:
-    """Take in the versions of the local store, and their manifests that are new."""
+def _index_store(index: Index) -> Iterator[str]:
+    """Add the versions of the local store, and their new manifests."""
     try:
         store = get_provider("local")
         versions = [version for dataset in store.datasets() for version in store.versions(dataset)]
@@ -299,9 +301,9 @@ def _take_store(index: Index) -> Iterator[str]:
         if version.content_digest is None or index.has(version.content_digest):
             continue
         try:
-            place = store.at_hand(version)
-            if place is not None and place.manifest is not None:
-                with place.manifest.open("rb") as stream:
+            copy = store.at_hand(version)
+            if copy is not None and copy.manifest is not None:
+                with copy.manifest.open("rb") as stream:
                     index.add(stream)
         except (DsverError, OSError, InvalidManifest) as error:
             yield f"{version}: {one_line(error, 300)}"
@@ -312,15 +314,15 @@ def _take_store(index: Index) -> Iterator[str]:
         )
 
 
-def _take_runs(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> Iterator[str]:
-    """Take in manifests that only runs have; each content once, from the first run whose copy is sound."""
+def _index_run_manifests(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> Iterator[str]:
+    """Add manifests that only runs have; each content digest once, from the first run with an intact manifest."""
     failed: dict[str, str] = {}
     for run in runs:
-        wanted = {
+        entries = {
             manifest_name(each.record.role): (each.record.version.content_digest, each.record.version.ref)
             for each in records_of(run, {}, manifests=False)
         }
-        missing = {name: key for name, key in wanted.items() if key[0] is not None and not index.has(key[0])}
+        missing = {name: key for name, key in entries.items() if key[0] is not None and not index.has(key[0])}
         if not missing:
             continue
         try:
@@ -329,7 +331,7 @@ def _take_runs(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> It
             failed.update({digest or "": f"{ref}: {one_line(error, 300)}" for digest, ref in missing.values()})
             continue
         for name, (digest, ref) in missing.items():
-            why = _take(index, files.get(name), digest, ref)
+            why = _add_manifest(index, files.get(name), digest, ref)
             if why is None:
                 failed.pop(digest or "", None)
             else:
@@ -337,13 +339,13 @@ def _take_runs(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> It
     yield from (why for why in failed.values() if why)
 
 
-def _take(index: Index, content: bytes | None, digest: str | None, ref: DatasetRef) -> str | None:
-    """Take in a manifest of a run; why not, when it is damaged. A missing one is no failure, but unlisted."""
+def _add_manifest(index: Index, content: bytes | None, digest: str | None, ref: DatasetRef) -> str | None:
+    """Add the manifest of a run; returns None, or why it was not added, an empty text if the run has none."""
     if content is None:
         return ""
     try:
         if ManifestStream(BytesIO(content)).content_digest != digest:
-            return f"{ref}: the manifest on the run is not the recorded one"
+            return f"{ref}: the manifest on the run does not have the recorded digest"
         index.add(BytesIO(content))
     except InvalidManifest as error:
         return f"{ref}: the manifest on the run is damaged ({one_line(error, 200)})"

@@ -1,7 +1,7 @@
-"""A lock file beside the providers: is what it says still so, and what would it say when it is brought up to date?
+"""Check a lock file against the providers, and compute its updated content.
 
-Providers are asked each time, never a cache. A check returns a report and writes nothing; a plan is the next content
-of the file, or LockConflict where an entry would move that may not. Whoever asked for it writes it.
+Versions are always requested from the providers, never from a cache. `check_lock` returns a report, `plan` the
+updated entries; it raises LockConflict if an entry would change that may not. Nothing here writes the file.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from mlflow_dsver.text import human_count
 
 
 class State(StrEnum):
-    """What is known of a locked input."""
+    """The state of a locked input."""
 
     SAME = "same"
-    """Its words still mean the locked version, and no content digest speaks against it."""
+    """The reference still resolves to the locked version, and no content digest contradicts it."""
     MOVED = "moved"
-    """Its words mean another version by now, or nothing."""
+    """The reference resolves to another version now, or to none."""
     GONE = "gone"
-    """The locked version does not exist any more."""
+    """The locked version no longer exists."""
     CHANGED = "changed"
-    """The locked version has another content digest, or its id is not that of the locked one."""
+    """The locked version has another content digest, or the locked digest does not fit its id."""
     AMBIGUOUS = "ambiguous"
-    """Another entry says something else of the same words or the same version."""
+    """Another entry contradicts this one about the same reference or the same version."""
     UNKNOWN = "unknown"
-    """The provider could not be asked."""
+    """The provider could not be reached."""
     NOT_ASKED = "not asked"
-    """Nobody wanted to ask."""
+    """The check was offline."""
 
 
 FINDINGS = frozenset({State.MOVED, State.GONE, State.CHANGED, State.AMBIGUOUS})
@@ -46,7 +46,7 @@ FINDINGS = frozenset({State.MOVED, State.GONE, State.CHANGED, State.AMBIGUOUS})
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A locked input and what is known of it. found: what its words mean now; None when that is not known."""
+    """A locked input and its state. found: the version that its reference resolves to now; None if unknown."""
 
     entry: Locked
     state: State
@@ -56,9 +56,9 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class LockReport:
-    """A lock file compared with the providers. broken: why there is nothing to compare; None for a good file.
+    """A lock file compared with the providers. broken: why the file cannot be used; None for a valid file.
 
-    unread: the file could not be read, so that nobody knows whether it is good.
+    unread: the file could not be read, so that it is unknown whether it is valid.
     """
 
     path: Path
@@ -68,13 +68,13 @@ class LockReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 findings, 3 something could not be asked."""
+        """0 all the same, 1 findings, 3 a provider or the file could not be read."""
         if (self.broken and not self.unread) or any(each.state in FINDINGS for each in self.inputs):
             return 1
         return 3 if self.unread or any(each.state is State.UNKNOWN for each in self.inputs) else 0
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs."""
+        """The report as a JSON object."""
         return {
             "schema": 1,
             "file": str(self.path),
@@ -95,9 +95,10 @@ class LockReport:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to one role; before is None for a new one, after for one that is removed.
+    """The change of one role in a lock file; before is None for an added role, after for a removed one.
 
-    difference: of the files, where both manifests are at hand; else why_unknown says why not (None: nothing to tell).
+    difference: of the files, if both manifests are available; else why_unknown says why not (None if the version did
+    not change).
     """
 
     role: str
@@ -108,7 +109,7 @@ class Change:
 
     @property
     def kind(self) -> str:
-        """`added`, `removed`, `moved` (another version or content), else `changed` (other words, a digest)."""
+        """`added`, `removed`, `moved` (another version or content), else `changed` (another reference, a digest)."""
         if self.before is None:
             return "added"
         if self.after is None:
@@ -116,7 +117,7 @@ class Change:
         return "moved" if _moves(self.before, self.after) else "changed"
 
     def to_json(self) -> dict[str, Any]:
-        """The change for programs; of the difference the counts."""
+        """The change as a JSON object, with the counts of the difference."""
         found = self.difference
         kinds = ("added", "removed", "changed", "renamed")
         return {
@@ -132,7 +133,7 @@ class Change:
 
 
 def entry_json(entry: Locked) -> dict[str, Any]:
-    """A locked input for programs."""
+    """A locked input as a JSON object."""
     return {
         "role": entry.role,
         "requested": entry.requested,
@@ -142,60 +143,61 @@ def entry_json(entry: Locked) -> dict[str, Any]:
 
 
 def check_lock(path: Path, *, ask: bool = True) -> LockReport:
-    """Compare a lock file with what its providers say now. ask: False looks only at the file itself."""
+    """Compare a lock file with its providers. ask: False checks only the file itself, offline."""
     try:
         entries = lock_file.read_lock(path)
     except SettingsError as error:
         return LockReport(path, broken=str(error), unread=isinstance(error.__cause__, OSError))
-    twisted = dict(lock_file.ambiguities(entries))
-    question = asking() if ask else None
-    return LockReport(path, tuple(_checked(entry, question, twisted.get(role)) for role, entry in entries.items()))
+    ambiguous = dict(lock_file.ambiguities(entries))
+    resolve = cached_resolver() if ask else None
+    return LockReport(path, tuple(_check(entry, resolve, ambiguous.get(role)) for role, entry in entries.items()))
 
 
-def asking() -> Callable[[DatasetRef], DatasetVersion]:
-    """What references mean now, each asked for once, whether its provider answered or failed."""
-    answers: dict[DatasetRef, DatasetVersion | DsverError] = {}
+def cached_resolver() -> Callable[[DatasetRef], DatasetVersion]:
+    """A function that resolves references, each once; a failure is raised again for the same reference."""
+    results: dict[DatasetRef, DatasetVersion | DsverError] = {}
 
-    def ask(ref: DatasetRef) -> DatasetVersion:
-        if ref not in answers:
+    def resolve(ref: DatasetRef) -> DatasetVersion:
+        if ref not in results:
             try:
-                answers[ref] = get_provider(ref.provider).resolve(ref)
+                results[ref] = get_provider(ref.provider).resolve(ref)
             except DsverError as error:
-                answers[ref] = error
-        answer = answers[ref]
-        if isinstance(answer, DsverError):
-            raise answer
-        return answer
+                results[ref] = error
+        result = results[ref]
+        if isinstance(result, DsverError):
+            raise result
+        return result
 
-    return ask
+    return resolve
 
 
 def plan(
     path: Path,
     entries: Mapping[str, Locked],
     inputs: Mapping[str, str],
-    answers: Mapping[str, DatasetVersion],
+    resolved: Mapping[str, DatasetVersion],
     may_move: Collection[str] = (),
 ) -> dict[str, Locked]:
-    """What the lock file is to say: its entries, and what the inputs (role to words) mean by the answers.
+    """The updated entries of a lock file.
 
-    Raises LockConflict when that moves an entry whose role is not among those that may move. path: for the error.
+    entries: its present entries by role. inputs: role to reference. resolved: role to the version of that reference.
+    may_move: roles whose entry may change. path: for the error. Raises LockConflict if another entry would change.
     """
     after = dict(entries)
     refused = {}
-    for role, words in inputs.items():
-        entry, now = entries.get(role), answers[role]
-        made = lock_file.locked(role, words, now)
-        if entry is not None and made.version == entry.version and made.content_digest is None:
-            made = replace(made, content_digest=entry.content_digest)  # known once, and nothing speaks against it
-        if entry is not None and role not in may_move and (why := lock_file.deviation(entry, now, words)):
+    for role, reference in inputs.items():
+        entry, now = entries.get(role), resolved[role]
+        updated = lock_file.locked(role, reference, now)
+        if entry is not None and updated.version == entry.version and updated.content_digest is None:
+            updated = replace(updated, content_digest=entry.content_digest)  # known before and not contradicted
+        if entry is not None and role not in may_move and (why := lock_file.deviation(entry, now, reference)):
             refused[role] = why
-        after[role] = made
+        after[role] = updated
     if refused:
-        told = human_count(len(refused), "input would move", "inputs would move")
+        count = human_count(len(refused), "input would move", "inputs would move")
         reworded = {role: inputs[role] for role in refused if not lock_file.same_words(entries[role], inputs[role])}
         raise LockConflict(
-            f"{told}: " + "; ".join(f"{role}: {why}" for role, why in sorted(refused.items())),
+            f"{count}: " + "; ".join(f"{role}: {why}" for role, why in sorted(refused.items())),
             reference=path,
             roles=tuple(sorted(refused)),
             done="Nothing was written",
@@ -205,7 +207,7 @@ def plan(
 
 
 def changes(before: Mapping[str, Locked], after: Mapping[str, Locked]) -> list[Change]:
-    """What differs between two contents of a lock file, by role, with the files that differ where that is known."""
+    """The changes from one content of a lock file to another, by role, with the changed files if they are known."""
     found = []
     for role in sorted(before.keys() | after.keys()):
         old, new = before.get(role), after.get(role)
@@ -226,37 +228,39 @@ def _moves(old: Locked, new: Locked) -> bool:
     return old.version != new.version or (None not in digests and digests[0] != digests[1])
 
 
-def _checked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion] | None, twisted: str | None) -> Checked:
-    """What is known of an entry; an ambiguity is told where nothing that was asked decides it."""
-    found = Checked(entry, State.NOT_ASKED, f"locked is {entry.version}") if ask is None else _asked(entry, ask)
+def _check(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion] | None, ambiguity: str | None) -> Checked:
+    """Check an entry. ambiguity: reported only if the provider's response does not decide the state."""
+    found = (
+        Checked(entry, State.NOT_ASKED, f"locked is {entry.version}") if resolve is None else _compare(entry, resolve)
+    )
     if found.state not in FINDINGS and not _fits(entry):
         return replace(found, state=State.CHANGED, detail=f"{entry.version} cannot have {entry.content_digest}")
-    if twisted and found.state not in FINDINGS and not (found.found and lock_file.compared(entry, found.found)):
-        return replace(found, state=State.AMBIGUOUS, detail=twisted)
+    if ambiguity and found.state not in FINDINGS and not (found.found and lock_file.compared(entry, found.found)):
+        return replace(found, state=State.AMBIGUOUS, detail=ambiguity)
     return found
 
 
 def _fits(entry: Locked) -> bool:
-    """Whether the locked id may have the locked content digest, as far as the id alone tells."""
+    """Whether the locked id is compatible with the locked content digest, judged by the id alone."""
     if entry.content_digest is None:
         return True
     try:
         return get_provider(entry.version.provider).id_allows(entry.version, entry.content_digest)
     except DsverError:
-        return True  # a provider that is not installed here, or not set up: nobody can tell
+        return True  # the provider is not installed or not configured: unknown
 
 
-def _asked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion]) -> Checked:
+def _compare(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion]) -> Checked:
     try:
-        now = ask(parse_recorded(entry.requested))
+        now = resolve(parse_recorded(entry.requested))
     except (NotFound, InvalidReference) as error:
         if _is_gone(entry):
-            return Checked(entry, State.GONE, f"{entry.version} does not exist any more")
+            return Checked(entry, State.GONE, f"{entry.version} no longer exists")
         return Checked(
-            entry, State.MOVED, f"{entry.requested} means nothing now ({error.what}); locked is {entry.version}"
+            entry, State.MOVED, f"{entry.requested} cannot be resolved now ({error.what}); locked is {entry.version}"
         )
     except DsverError as error:
-        return Checked(entry, State.UNKNOWN, f"could not be asked: {error}")
+        return Checked(entry, State.UNKNOWN, f"could not be resolved: {error}")
     why = lock_file.deviation(entry, now)
     if why is None:
         content = (
@@ -266,12 +270,12 @@ def _asked(entry: Locked, ask: Callable[[DatasetRef], DatasetVersion]) -> Checke
     if now.ref == entry.version:
         return Checked(entry, State.CHANGED, why, now)
     if _is_gone(entry):
-        return Checked(entry, State.GONE, f"{why}, which does not exist any more", now)
+        return Checked(entry, State.GONE, f"{why}, which no longer exists", now)
     return Checked(entry, State.MOVED, why, now)
 
 
 def _is_gone(entry: Locked) -> bool:
-    """Whether the provider says that the locked version does not exist; False when it says nothing."""
+    """Whether the provider reports that the locked version does not exist; False if it fails."""
     try:
         get_provider(entry.version.provider).get(entry.version.dataset, entry.version.selector or "")
     except NotFound:
@@ -282,12 +286,12 @@ def _is_gone(entry: Locked) -> bool:
 
 
 def _manifest(entry: Locked) -> Manifest:
-    """The files of a locked version as its provider has them at hand; any error of the tree when it has none."""
+    """The manifest of a locked version from its provider. Raises a DsverError if there is none."""
     provider = get_provider(entry.version.provider)
     version = provider.get(entry.version.dataset, entry.version.selector or "")
     manifest = provider.manifest(version)
     if manifest is None:
-        raise NotFound(f"the files of {entry.version} are not known", provider=provider.name, operation="manifest")
+        raise NotFound(f"{entry.version} has no manifest", provider=provider.name, operation="manifest")
     if entry.content_digest not in (None, manifest.digest):
-        raise NotFound(f"{entry.version} has other files now", provider=provider.name, operation="manifest")
+        raise NotFound(f"{entry.version} has different files now", provider=provider.name, operation="manifest")
     return manifest

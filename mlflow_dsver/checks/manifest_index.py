@@ -1,12 +1,12 @@
-"""A local index of manifests: which contents hold a file, found in milliseconds over thousands of manifests.
+"""A local SQLite index of manifests that finds the contents with a given file, in milliseconds for thousands of them.
 
 The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of the digest, and of a hash of
-the path), and all manifests' buckets of one number lie beside each other. So a search reads one stretch of the file,
-about a 256th of it, and looks for eight bytes in it. The lines themselves are kept in compressed blocks: a hit is
-confirmed by its whole digest or path, and nothing else is opened. About 100 bytes a file.
+the path), and the buckets of one number are adjacent for all manifests. A search therefore reads one 256th of the
+index and looks for eight bytes in it. The manifest lines are stored in compressed blocks: a hit is confirmed by its
+full digest or path, and no other block is read. The index takes about 100 bytes per file.
 
-It is a cache: `mlflow_dsver.checks.contains` fills it, and it may be deleted at any time. One that is damaged or of
-another version is made anew; where it cannot be written it lives in memory for as long as the process.
+The index is a cache that `mlflow_dsver.checks.contains` fills; it may be deleted at any time. A damaged index, or one
+of another schema, is rebuilt. If the file cannot be written, the index is kept in memory for the process.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from mlflow_dsver.model.manifests import FileEntry
 
 SCHEMA = 2
 BLOCK = 256
-"""Lines in a block."""
+"""Manifest lines per block."""
 
 _KEY = 8
 _NUMBER = 4
 _ITEM = _KEY - 1 + _NUMBER
-"""Bytes of a file in a bucket: its key without the first byte, and the number of its line."""
+"""Bytes per file in a bucket: its key without the first byte, and its line number."""
 
 _BY_CONTENT, _BY_PATH = 0, 1
 _BUSY = 30.0
@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IndexedUse:
-    """A run that used a content in a role. started: seconds since 1970; None when MLflow does not say."""
+    """A run that used a content in a role. started: Unix time in seconds; None if MLflow has none."""
 
     run_id: str
     role: str
@@ -85,7 +85,7 @@ class IndexedUse:
 
 
 class Index:
-    """The index in a file; use it in a `with` block. connection: for those who fill it, in transactions."""
+    """The index in a file; use it in a `with` block. connection: for writing to it, in transactions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,7 +103,7 @@ class Index:
         return found is not None
 
     def add(self, stream: IO[bytes]) -> str:
-        """Take a compressed manifest in and give its content digest; raises InvalidManifest and takes nothing."""
+        """Add a compressed manifest and return its content digest. Raises InvalidManifest and then adds nothing."""
         lines = ManifestStream(stream)
         blocks: list[bytes] = []
         buckets: dict[tuple[int, int], list[bytes]] = {}
@@ -142,7 +142,7 @@ class Index:
         return self._found(_BY_PATH, _path_key(path), lambda entry: entry.path == path)
 
     def uses(self, content_digest: str, server: str) -> list[IndexedUse]:
-        """The runs on a tracking server that used a content, the latest first."""
+        """The runs on a tracking server that used a content, newest first."""
         rows = self.connection.execute(
             "SELECT run, role, name, experiment, started, version FROM uses WHERE digest = ? AND server = ? "
             "ORDER BY started DESC, run, role",
@@ -161,14 +161,14 @@ class Index:
         return [row[0] for row in rows]
 
     def models(self, run_id: str, server: str) -> list[str]:
-        """The versions of registered models that came from a run."""
+        """The registered model versions of a run."""
         rows = self.connection.execute(
             "SELECT name, version FROM models WHERE run = ? AND server = ? ORDER BY 1, 2", (run_id, server)
         )
         return [f"{name} version {version}" for name, version in rows]
 
     def models_without_run(self, version: str, server: str) -> list[str]:
-        """The versions of registered models that were made from a dataset version, by a run that is gone."""
+        """The registered model versions that were made from a dataset version by a deleted run."""
         rows = self.connection.execute(
             "SELECT DISTINCT o.name, o.version FROM origins o LEFT JOIN models m "
             "ON m.server = o.server AND m.name = o.name AND m.version = o.version "
@@ -179,7 +179,7 @@ class Index:
         return [f"{name} version {version}" for name, version in rows]
 
     def unlisted(self, server: str) -> list[str]:
-        """Versions that runs used and whose files nobody listed, so that a search cannot see them."""
+        """Versions that runs used and that have no manifest in the index, so that they cannot be searched."""
         rows = self.connection.execute(
             "SELECT DISTINCT version FROM uses WHERE server = ? "
             "AND (digest IS NULL OR digest NOT IN (SELECT digest FROM manifests)) ORDER BY 1",
@@ -188,11 +188,11 @@ class Index:
         return [row[0] for row in rows]
 
     def size(self) -> tuple[int, int]:
-        """How many manifests are in it, and how many files they list."""
+        """The number of manifests and of the files in them."""
         row = self.connection.execute("SELECT count(*), coalesce(sum(files), 0) FROM manifests").fetchone()
         return int(row[0]), int(row[1])
 
-    def _found(self, kind: int, key: bytes, is_it: Callable[[FileEntry], bool]) -> Iterator[tuple[str, FileEntry]]:
+    def _found(self, kind: int, key: bytes, matches: Callable[[FileEntry], bool]) -> Iterator[tuple[str, FileEntry]]:
         rows = self.connection.execute(
             "SELECT manifest, items FROM buckets WHERE kind = ? AND number = ?", (kind, key[0])
         )
@@ -201,7 +201,7 @@ class Index:
             row = self.connection.execute("SELECT digest FROM manifests WHERE id = ?", (rowid,)).fetchone()
             for number in numbers:
                 entry = self._entry(rowid, number)
-                if is_it(entry):
+                if matches(entry):
                     yield row[0], entry
 
     def _entry(self, rowid: int, number: int) -> FileEntry:
@@ -212,12 +212,12 @@ class Index:
 
 
 def default_index() -> Index:
-    """The user's index."""
+    """The index in the user's home folder."""
     return Index(_default_path())
 
 
 def drop_index() -> None:
-    """Forget the user's index, because it is damaged; the next use makes it anew."""
+    """Delete the damaged index in the user's home folder; the next use rebuilds it."""
     with suppress(OSError):
         _default_path().unlink()
 
@@ -227,13 +227,13 @@ def _default_path() -> Path:
 
 
 def _numbers(items: bytes, key: bytes) -> list[int]:
-    """The line numbers of the items that begin with the rest of a key."""
+    """The line numbers of the items with the given key. key: without its first byte."""
     found = []
-    place = items.find(key)
-    while place >= 0:
-        if place % _ITEM == 0:
-            found.append(int.from_bytes(items[place + len(key) : place + _ITEM], "big"))
-        place = items.find(key, place + 1)
+    offset = items.find(key)
+    while offset >= 0:
+        if offset % _ITEM == 0:  # else the bytes are part of two items
+            found.append(int.from_bytes(items[offset + len(key) : offset + _ITEM], "big"))
+        offset = items.find(key, offset + 1)
     return found
 
 
@@ -248,14 +248,14 @@ def _path_key(path: str) -> bytes:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The index's file, made anew when it is damaged or of another version; one in memory when it cannot be had."""
+    """Open the index; rebuild it if it is damaged or of another schema, and use memory if it cannot be opened."""
     for attempt in ("as it is", "anew"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=_BUSY)
             connection.execute("PRAGMA page_size = 16384")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            connection.execute("PRAGMA synchronous = OFF")  # a cache: a power cut may cost it, and it is made anew
+            connection.execute("PRAGMA synchronous = OFF")  # a power cut may damage a cache; it is rebuilt then
             if version == 0:
                 with connection:
                     connection.executescript(f"BEGIN IMMEDIATE; {_CREATE} COMMIT;")

@@ -1,9 +1,10 @@
-"""Manifests as raw lines, and their difference without parsing what is equal.
+"""Read manifests as a stream of raw lines, and diff two of them without parsing equal lines.
 
-A manifest of a million files takes seconds and hundreds of megabytes to parse; two of them mostly agree line by
-line. So the compressed texts are read side by side, equal lines are counted, and only lines that differ are parsed.
-Each text is hashed on the way and must have the content digest that its header promises. What is parsed is checked
-as in `mlflow_dsver.model.manifests`; whoever needs certainty about all lines compares the digest with a recorded one.
+Parsing a manifest of a million files takes seconds and hundreds of megabytes of memory, and most lines of two
+manifests are equal. Both are therefore read in parallel, equal lines are counted, and only different lines are
+parsed. Each manifest is hashed while it is read and must have the content digest in its header. Parsed lines are
+validated as in `mlflow_dsver.model.manifests`; the other lines are only as trustworthy as the digest, which the
+caller compares with a recorded one.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _PLAIN = re.compile(rb'\{"path":"([ !#-\[\]-~]+)","bytes":(0|[1-9][0-9]{0,17}),"
 
 
 class ManifestStream:
-    """The lines of one compressed manifest, below its header; iterate once.
+    """The lines of one compressed manifest, after its header; iterate once.
 
-    header: the parsed first line. After the last line the digest of all lines was compared with the header's, and
-    InvalidManifest raised if it differs; the same error tells of any other damage.
+    header: the parsed first line. After the last line, the digest of all lines is compared with the header's.
+    Raises InvalidManifest if they differ, or for any other damage.
     """
 
     def __init__(self, stream: IO[bytes], limits: ManifestLimits | None = None) -> None:
-        """limits: for a manifest that does not come from a store of ours; raises ManifestTooLarge here and later."""
+        """limits: for a manifest from an untrusted source; raises ManifestTooLarge here and while iterating."""
         from blake3 import blake3
 
         self._hasher = blake3()
@@ -51,7 +52,7 @@ class ManifestStream:
 
     @property
     def content_digest(self) -> str:
-        """What the header promises; true once all lines were read."""
+        """The content digest in the header; verified once all lines were read."""
         return str(self.header["content_digest"])
 
     def __iter__(self) -> Iterator[bytes]:
@@ -67,7 +68,7 @@ class ManifestStream:
             raise InvalidManifest("a line that is cut off")
         found = DIGEST_PREFIX + self._hasher.hexdigest()
         if found != self.content_digest:
-            raise InvalidManifest(f"the header promises {self.content_digest}; the lines give {found}")
+            raise InvalidManifest(f"the header has content digest {self.content_digest}; the lines have {found}")
 
     def _first_line(self) -> bytes:
         text = b""
@@ -83,8 +84,8 @@ class ManifestStream:
 
 
 def parse_line(line: bytes) -> FileEntry:
-    """The entry of one line, without its newline; raises InvalidManifest for anything else."""
-    if plain := _PLAIN(line):  # printable ASCII without escapes; all else goes the long way
+    """Parse one line without its newline; raises InvalidManifest."""
+    if plain := _PLAIN(line):  # fast path for printable ASCII without escapes
         path = plain[1].decode()
         if "/." not in path and "//" not in path and path[0] not in "./" and path[-1] != "/":
             return FileEntry(path, int(plain[2]), plain[3].decode())
@@ -99,16 +100,16 @@ def parse_line(line: bytes) -> FileEntry:
 
 
 class TooManyDifferences(ValueError):
-    """Two manifests differ in more files than the caller takes."""
+    """Two manifests differ in more files than the caller allows."""
 
 
 def diff_streams(
     before: IO[bytes], after: IO[bytes], *, most: int | None = None, limits: ManifestLimits | None = None
 ) -> Difference:
-    """The difference of two compressed manifests; raises InvalidManifest when one is damaged.
+    """The difference of two compressed manifests; raises InvalidManifest if one is damaged.
 
-    most: files that may differ, None for any number; raises TooManyDifferences before more are held in memory.
-    limits: of each, as of `ManifestStream`.
+    most: maximum number of different files, None for no limit; raises TooManyDifferences before more are held in
+    memory. limits: of each manifest, as for `ManifestStream`.
     """
     with gc_paused():
         return _merged(ManifestStream(before, limits), ManifestStream(after, limits), most)

@@ -1,13 +1,13 @@
-"""Puts everything a run needs into a folder: each input as it was, verified, and a README that says how to run again.
+"""Write everything that is needed to reproduce a run to a folder: its verified inputs, environment and a README.
 
-    inputs/ROLE/        the files of each input, only when they are what was recorded
+    inputs/ROLE/        the files of each input, only if they are what was recorded
     environment/        requirements.txt, conda.yaml, python_env.yaml, MLproject, as MLflow recorded them
     params.json         the run's params
-    record.json         what was asked for, what was got, and how each was checked
-    README.md           the run, how to run it again, and first of all what could not be got
+    record.json         what was requested and written, and how each input was checked
+    README.md           the run, how to run it again, and at the top what is missing
 
-What is not there is said in the README's first lines, in the report and by the exit code; files that turned out to
-be other than the recorded ones are not left there.
+Whatever is missing is stated at the top of the README, in the report and by the exit code. Files that differ from
+the record are removed again.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from mlflow_dsver.tracking.queries import RunFacts, Tracking
 
 
 class State(StrEnum):
-    """What became of an input."""
+    """The state of an input."""
 
     VERIFIED = "verified"
-    """The files are there and have the recorded content digest."""
+    """The files were written and have the recorded content digest."""
     UNVERIFIED = "not verifiable"
-    """The files are there as the provider gives them out; no digest was recorded to compare them with."""
+    """The files were written as the provider has them; no content digest was recorded to compare them with."""
     CHANGED = "changed"
     MISSING = "missing"
     UNREACHABLE = "could not be fetched"
@@ -48,7 +48,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reproduced:
-    """One input: what became of it, why when it is not there, and where it lies below the folder when it is."""
+    """One input. reason: why it is missing or unverified. folder: its path in the target folder; None if missing."""
 
     role: str
     requested: str
@@ -62,9 +62,9 @@ class Reproduced:
 
 @dataclass(frozen=True, slots=True)
 class ReproduceReport:
-    """What was put into the folder; true when every input is there and verified.
+    """What was written to the folder; true when every input was written and verified.
 
-    missing: what else could not be got (environment), as sentences.
+    environment: paths of the environment's files. missing: what else could not be read, as sentences.
     """
 
     run: RunFacts
@@ -78,7 +78,7 @@ class ReproduceReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all there and verified, 1 something changed or is gone, 3 something could not be fetched or verified."""
+        """0 all inputs verified, 1 some changed or missing, 3 some could not be fetched or verified."""
         states = {each.state for each in self.inputs}
         if states & {State.CHANGED, State.MISSING}:
             return 1
@@ -86,9 +86,9 @@ class ReproduceReport:
 
 
 def reproduce(run_id: str, into: str | Path, *, progress: Progress = SILENT) -> ReproduceReport:
-    """Put the inputs of a run, its environment and a README into a new or empty folder.
+    """Write the inputs of a run, its environment and a README to a new or empty folder.
 
-    Raises RunNotFound, TrackingError, and InvalidArgument when the folder is not empty or cannot be written.
+    Raises RunNotFound, TrackingError, and InvalidArgument if the folder is not empty or cannot be written.
     """
     folder = Path(into).absolute()
     tracking = Tracking()
@@ -112,7 +112,7 @@ def reproduce(run_id: str, into: str | Path, *, progress: Progress = SILENT) -> 
 
 
 def reproduce_lines(report: ReproduceReport) -> Iterator[str]:
-    """The report for people."""
+    """The report as lines of text."""
     yield f"{'complete' if report else 'INCOMPLETE'}  {one_line(report.folder, 400)}"
     for each in report.inputs:
         size = f"  {human_count(each.files, 'file')}, {human_bytes(each.bytes)}" if each.folder else ""
@@ -127,7 +127,7 @@ def reproduce_lines(report: ReproduceReport) -> Iterator[str]:
 
 
 def reproduce_json(report: ReproduceReport) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as a JSON object."""
     return {
         "schema": 1,
         "run_id": report.run.run_id,
@@ -153,7 +153,7 @@ def reproduce_json(report: ReproduceReport) -> dict[str, Any]:
 
 
 def _fetched(link: Link, folder: Path, progress: Progress) -> Reproduced:
-    """Fetch one input and compare it with the record; what is not as recorded is not left there."""
+    """Fetch one input and compare it with the record; files that differ are removed again."""
     version, target = link.version, folder / "inputs" / link.role
 
     def failed(state: State, why: str) -> Reproduced:
@@ -171,7 +171,7 @@ def _fetched(link: Link, folder: Path, progress: Progress) -> Reproduced:
         states = {Verdict.MISSING: State.MISSING, Verdict.CHANGED: State.CHANGED}
         return failed(states.get(meaning(error), State.UNREACHABLE), reason(error))
     if version.content_digest not in (None, found.digest):
-        return failed(State.CHANGED, f"expected {version.content_digest}; the provider gave out {found.digest}")
+        return failed(State.CHANGED, f"expected {version.content_digest}; the provider returned {found.digest}")
     return Reproduced(
         link.role,
         link.requested,

@@ -1,9 +1,9 @@
-"""How many files to draw, which ones, and what it proves when none of them differs.
+"""Random samples of files: how many to draw, which ones, and what a sample without differences proves.
 
 Files are drawn without replacement. If `altered` of `total` files differ, a draw of `drawn` misses all of them with
 probability C(total - altered, drawn) / C(total, drawn) (the hypergeometric distribution at zero). A draw whose files
-all match therefore proves, with one minus that probability as confidence, that fewer than `altered` files differ;
-provided that whoever altered them could not foresee the draw, which is why the seed is random unless one is given.
+all match therefore proves, with one minus that probability as confidence, that fewer than `altered` files differ.
+This assumes that the draw could not be predicted when the files were altered, so the seed is random by default.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What to draw: `files` of them, or as many as prove the bound with the confidence.
+    """The sample: `files` files, or as many as are needed to prove the bound with the confidence.
 
     files: how many; None for as many as are needed. confidence: between 0 and 1. bound: the share of files, between
-    0 and 1, below which alterations may go unnoticed. seed: the draw repeats with the same one.
+    0 and 1, below which alterations may go unnoticed. seed: of the random draw; the same seed draws the same files.
     """
 
     files: int | None = None
@@ -40,18 +40,18 @@ class Sampling:
             raise ValueError(f"a bound lies between 0 and 1, not at {self.bound}")
 
     def size(self, total: int) -> int:
-        """How many of `total` files are drawn."""
+        """The number of files to draw from `total`."""
         if self.files is not None:
             return min(self.files, total)
         return files_needed(total, altered_at_bound(total, self.bound), self.confidence)
 
     def draw(self, items: Sequence[Item]) -> list[Item]:
-        """The drawn items, in the order of `items`; the same for the same seed and number of items."""
+        """The drawn items, in the order of `items`; equal for equal seed and number of items."""
         chosen = random.Random(self.seed).sample(range(len(items)), self.size(len(items)))  # noqa: S311  (not a secret)
         return [items[index] for index in sorted(chosen)]
 
     def statement(self, total: int) -> str:
-        """What it proves that all drawn files match."""
+        """What is proven if all drawn files match, as a sentence."""
         drawn = self.size(total)
         if drawn == total:
             return f"all {total:,} files were read"
@@ -67,7 +67,7 @@ class Sampling:
 
 
 def miss_probability(total: int, altered: int, drawn: int) -> float:
-    """The probability that a draw of `drawn` from `total` files has none of the `altered` ones."""
+    """The probability that `drawn` of `total` files contain none of the `altered` ones."""
     if altered + drawn > total:
         return 0.0
     if total <= 2000:
@@ -76,12 +76,12 @@ def miss_probability(total: int, altered: int, drawn: int) -> float:
 
 
 def altered_at_bound(total: int, bound: float) -> int:
-    """The least number of files that is at least the share `bound` of `total`, and at least one."""
+    """The smallest number of files that is at least the share `bound` of `total`, and at least one."""
     return max(1, math.ceil(total * bound - 1e-9))
 
 
 def files_needed(total: int, altered: int, confidence: float) -> int:
-    """The least draw that misses `altered` altered files with a probability of at most 1 - confidence."""
+    """The smallest sample that misses `altered` altered files with a probability of at most 1 - confidence."""
     low, high = 1, max(1, total - altered + 1)
     while low < high:
         middle = (low + high) // 2
@@ -93,7 +93,7 @@ def files_needed(total: int, altered: int, confidence: float) -> int:
 
 
 def altered_excluded(total: int, drawn: int, confidence: float) -> int | None:
-    """The least number of altered files that a clean draw excludes with this confidence; None for none."""
+    """The smallest number of altered files that a matching sample excludes with this confidence; None for none."""
     if total == 0 or miss_probability(total, total, drawn) > 1 - confidence:
         return None
     low, high = 1, total

@@ -1,7 +1,7 @@
-"""What changed inside tables: rows and columns, of files that pandas can read. On request alone, and bounded.
+"""Rows and columns that changed in tables, for files that pandas can read.
 
-Rows are matched by the first column whose values name each row once in both tables; where there is none, rows are
-counted as wholes, wherever they stand. A table that cannot be read, or is too large, is reported as such.
+Rows are matched by the first column with unique values in both tables; if there is none, whole rows are compared
+regardless of their order. A table that cannot be read, or is too large, is reported as such.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import error_line, human_count, one_line
 
 MAX_BYTES = 1 << 30
-"""Bytes of a table from which on it is not read."""
+"""Maximum size of a table in bytes."""
 
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("read_csv", {}),
@@ -34,10 +34,11 @@ _READERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """From a table to its successor under the same path.
+    """The difference of two tables under the same path.
 
-    key: the column that rows were matched by; None when they were counted as wholes, and then `changed` is 0.
-    cells: column to the number of rows in which it changed. failure: why it could not be compared; None when it was.
+    key: the column by which rows were matched; None if whole rows were compared, and then `changed` is 0.
+    cells: column to the number of rows in which it changed. failure: why the tables were not compared; None if they
+    were.
     """
 
     path: str
@@ -53,15 +54,15 @@ class TableDifference:
     failure: str | None = None
 
     def lines(self) -> Iterator[str]:
-        """The difference for people."""
+        """The difference as lines of text."""
         yield f"table {one_line(self.path, 300)}"
         if self.failure is not None:
             yield f"  not compared: {one_line(self.failure)}"
             return
-        by = f"by {one_line(self.key, 80)}" if self.key else "counted as wholes"
+        by = f"by {one_line(self.key, 80)}" if self.key else "compared as whole rows"
         rows = [("added", self.added), ("removed", self.removed), ("changed", self.changed)]
-        told = ", ".join(f"{count:,} {word}" for word, count in rows if count) or "none differ"
-        yield f"  {human_count(self.rows_before, 'row')} before, {self.rows_after:,} after ({by}): {told}"
+        counts = ", ".join(f"{count:,} {word}" for word, count in rows if count) or "none differ"
+        yield f"  {human_count(self.rows_before, 'row')} before, {self.rows_after:,} after ({by}): {counts}"
         for word, columns in (("added", self.columns_added), ("removed", self.columns_removed)):
             if columns:
                 yield f"  columns {word}: {', '.join(one_line(column, 80) for column in columns)}"
@@ -69,14 +70,14 @@ class TableDifference:
             yield f"  {one_line(column, 80)} changed in {human_count(count, 'row')}"
 
     def to_json(self) -> dict[str, Any]:
-        """The difference for programs."""
+        """The difference as a JSON object."""
         return asdict(self)
 
 
 def table_differences(before: DatasetVersion, after: DatasetVersion, found: Difference) -> Iterator[TableDifference]:
-    """Of each changed file that is a table by its name, what changed inside.
+    """The differences of the changed files that are tables by their file name.
 
-    Raises SettingsError without pandas, and the providers' errors when the bytes cannot be had.
+    Raises SettingsError without pandas, and the providers' errors if the files are not available.
     """
     pairs = [(old, new) for old, new in found.changed if Path(new.path).suffix.lower() in _READERS]
     if not pairs:
@@ -85,7 +86,7 @@ def table_differences(before: DatasetVersion, after: DatasetVersion, found: Diff
         pandas: Any = import_module("pandas")
     except ImportError as error:
         raise SettingsError(
-            "rows are compared by pandas, and it is not installed", tip="pip install pandas"
+            "comparing rows needs pandas, which is not installed", tip="pip install pandas"
         ) from error
     old_folder, new_folder = (get_provider(each.ref.provider).path(each) for each in (before, after))
     for old, new in pairs:
@@ -95,12 +96,12 @@ def table_differences(before: DatasetVersion, after: DatasetVersion, found: Diff
         try:
             tables = _read(pandas, safe_join(old_folder, old.path)), _read(pandas, safe_join(new_folder, new.path))
             yield compare_tables(pandas, new.path, *tables)
-        except Exception as error:  # noqa: BLE001  (pandas raises whatever its parsers raise)
+        except Exception as error:  # noqa: BLE001  (pandas passes on any exception of its parsers)
             yield TableDifference(new.path, failure=error_line(error))
 
 
 def compare_tables(pandas: Any, path: str, old: Any, new: Any) -> TableDifference:
-    """What changed from one data frame to another."""
+    """The difference of two data frames."""
     common = [column for column in old.columns if column in set(new.columns)]
     shape = TableDifference(
         path,
@@ -109,7 +110,7 @@ def compare_tables(pandas: Any, path: str, old: Any, new: Any) -> TableDifferenc
         columns_added=tuple(str(column) for column in new.columns if column not in set(old.columns)),
         columns_removed=tuple(str(column) for column in old.columns if column not in set(new.columns)),
     )
-    key = next((column for column in common if _names_rows(old[column]) and _names_rows(new[column])), None)
+    key = next((column for column in common if _is_key(old[column]) and _is_key(new[column])), None)
     if key is None:
         gone, came = _whole_rows(pandas, old[common], new[common])
         return replace(shape, added=came, removed=gone)
@@ -132,10 +133,10 @@ def _read(pandas: Any, path: Path) -> Any:
     return reader(path, **options)
 
 
-def _names_rows(column: Any) -> bool:
+def _is_key(column: Any) -> bool:
     try:
         return bool(column.is_unique) and not bool(column.isna().any())
-    except TypeError:  # lists and mappings cannot be keys
+    except TypeError:  # pandas cannot hash lists and mappings
         return False
 
 
@@ -145,7 +146,7 @@ def _unequal(left: Any, right: Any) -> Any:
 
 
 def _whole_rows(pandas: Any, old: Any, new: Any) -> tuple[int, int]:
-    """How many rows are gone and how many came, doubles counted as often as they stand there."""
+    """The number of removed and of added rows; duplicates count as often as they occur."""
     before, after = (
         pandas.util.hash_pandas_object(each.astype(str), index=False).value_counts() for each in (old, new)
     )

@@ -117,7 +117,7 @@ def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
 
 def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
     """Ask what the words mean, plan, write. Whatever fails on the way leaves the file as it was."""
-    from mlflow_dsver.checks.lock_check import asking, plan
+    from mlflow_dsver.checks.lock_check import cached_resolver, plan
     from mlflow_dsver.model.refs import parse
     from mlflow_dsver.resolution.lock_file import read_lock, there
 
@@ -126,7 +126,7 @@ def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: boo
     if update:
         chosen = roles if roles or asked else tuple(before)
         asked = {role: before[role].requested for role in chosen if role in before} | asked
-    ask = asking()
+    ask = cached_resolver()
     answers = {role: ask(parse(words)) for role, words in asked.items()}
     _write(path, before, plan(path, before, asked, answers, asked if update else ()), as_json)
 

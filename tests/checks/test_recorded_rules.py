@@ -11,7 +11,7 @@ import pytest
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
 from mlflow_dsver.checks.reports import ByteEvidence, Depth, Evidence, Proof, ReadStatus, Record, Verdict
-from mlflow_dsver.checks.seal import _look
+from mlflow_dsver.checks.seal import _read
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.hashing import Rules, hash_folder
 from mlflow_dsver.content.patterns import EVERYTHING
@@ -67,7 +67,7 @@ def test_a_file_that_a_new_ignore_file_hides_is_an_added_file(folder: Path, dept
     assert seen.digest != version.content_digest
     assert added(seen) == ["poison.csv"]
     assert looked(provider, version, depth, None).digest != version.content_digest
-    assert _look(version, depth).digest != version.content_digest
+    assert _read(version, depth).digest != version.content_digest
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -177,7 +177,7 @@ def test_in_a_folder_that_was_given_out_every_added_file_counts(folder: Path) ->
     given = provider.path(version)
     given.chmod(0o755)
     (given / "labels.cache").write_text("new")
-    assert _look(version, Depth.DEFAULT).digest != version.content_digest
+    assert _read(version, Depth.DEFAULT).digest != version.content_digest
 
 
 def test_recorded_patterns_come_back_as_they_were() -> None:

@@ -157,7 +157,7 @@ def test_a_copy_in_a_folder_of_the_callers_own_may_be_changed(digits_folder: Pat
     assert mlflow.get_run(run.info.run_id).data.tags["dsver.training.grade"] == "A"
 
 
-def test_the_end_of_a_run_waits_for_no_slow_look(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_run_does_not_wait_for_slow_checks(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An input that was not checked in time is not reported as the same."""
     from mlflow_dsver.checks import seal
 
@@ -168,7 +168,7 @@ def test_the_end_of_a_run_waits_for_no_slow_look(digits_folder: Path, monkeypatc
         link = run.datasets["training"].link
         monkeypatch.setattr(seal, "read_folder", lambda *_, **__: stuck.wait(60))
         [seen] = seal.check_local_copies(run.info.run_id, {"training": link}, seconds=0.01).inputs
-        assert (seen.same, "not done within" in (seen.reason or "")) == (None, True)
+        assert (seen.same, "not finished within" in (seen.reason or "")) == (None, True)
         monkeypatch.setattr(seal, "read_folder", lambda *_, **__: 1 / 0)
         stuck.set()
     tags = mlflow.get_run(run.info.run_id).data.tags

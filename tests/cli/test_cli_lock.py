@@ -176,7 +176,7 @@ def test_check_tells_each_kind_of_finding(run: Run, made: str, file: Path, digit
     ]
     said(run, "versions", "tag", made, "--remove", "raw")
     told = said(run, "lock", "--check", code=1)
-    assert "test: moved: local://digits@raw means nothing now" in told
+    assert "test: moved: local://digits@raw cannot be resolved now" in told
     said(run, "versions", "delete", made, "--yes")
     assert {each["state"] for each in answer(run, "lock", "--check", code=1)["inputs"]} == {"gone"}
     assert file.read_bytes() == before
@@ -210,8 +210,8 @@ def test_a_provider_that_cannot_be_asked_is_no_pass(run: Run, file: Path, unused
     down = {"PAPERSPACE_API_KEY": "Geheimnis", "PAPERSPACE_API_URL": f"http://127.0.0.1:{unused_port}/v1"}
     done = run("lock", "--check", MLFLOW_DSVER_PROVIDER_TIMEOUT="3", **down)
     assert done.returncode == 3, done.stdout
-    assert "training: unknown: could not be asked: " in done.stdout
-    assert "test: unknown: could not be asked: no provider is called 'nobody'" in done.stdout
+    assert "training: unknown: could not be resolved: " in done.stdout
+    assert "test: unknown: could not be resolved: no provider is called 'nobody'" in done.stdout
     assert "Geheimnis" not in done.stdout + done.stderr
     assert "2 inputs: 2 not asked" in said(run, "lock", "--check", "--no-ask", **down)
 
