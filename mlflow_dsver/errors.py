@@ -1,10 +1,10 @@
-"""One tree of errors, by meaning.
+"""The exceptions of this package, all below `DsverError`.
 
-A message tells what failed, for which reference, what was expected, what came, what was done about it and
-what to try; each part is also an attribute, so that programs need not parse text. No error carries a secret:
-its parts go through `mlflow_dsver.secrets.redacted`, and whoever holds a key takes that out before (`redact`).
+A message states what failed, for which reference, what was expected and what was found, what was done and what to
+try next; each part is also an attribute, so that programs need not parse the text. No error contains a secret: all
+parts pass through `mlflow_dsver.secrets.redacted`, and code that holds an API key removes it first (`redact`).
 
-A mismatch found by a check is a value in a report and never an error.
+A mismatch that a check finds is a value in its report and never an exception.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def _text(part: object | None) -> str | None:
 
 
 class DsverError(Exception):
-    """Something failed; the root of all errors that this package raises on purpose.
+    """Base class of all errors that this package raises.
 
-    `exit_code` is what the command line ends with: 2 for wrong usage, 3 for "could not be done or checked".
+    exit_code: exit code of the command line: 2 for wrong usage, 3 for "could not be done or checked".
     """
 
     exit_code = 3
@@ -59,25 +59,25 @@ class DsverError(Exception):
 
 
 class InvalidReference(DsverError, ValueError):
-    """A text is not a reference, or a role or tag not a legal one."""
+    """A reference, role or tag is malformed."""
 
     exit_code = 2
 
 
 class InvalidArgument(DsverError, ValueError):
-    """A message, metadata or another value given by the caller cannot be recorded as it is."""
+    """A message, metadata or another argument cannot be recorded, or arguments contradict each other."""
 
     exit_code = 2
 
 
 class SettingsError(DsverError, ValueError):
-    """A setting cannot be used; the message names the variable or file, never a secret value."""
+    """A setting is invalid; the message names the variable or file, never a secret value."""
 
     exit_code = 2
 
 
 class LockConflict(DsverError):
-    """Inputs are not what the lock file says; `roles` names those concerned, sorted. A finding, not a failure."""
+    """Inputs differ from the lock file. roles: the roles concerned, sorted. A finding rather than a failure."""
 
     exit_code = 1
 
@@ -87,15 +87,15 @@ class LockConflict(DsverError):
 
 
 class UnknownProvider(DsverError, LookupError):
-    """No provider of that name is installed; the message lists those that are."""
+    """No provider of that name is installed; the message lists the installed ones."""
 
     exit_code = 2
 
 
 class ContentError(DsverError, OSError):
-    """A folder cannot be hashed faithfully: missing, empty, unreadable, special files, or changing meanwhile.
+    """A folder cannot be hashed: missing, empty, unreadable, with special files, or changed while it was read.
 
-    `paths` names the files concerned (relative to the folder), the first of them in the message as well.
+    paths: the files concerned, relative to the folder; the message names the first ones.
     """
 
     exit_code = 2
@@ -106,10 +106,10 @@ class ContentError(DsverError, OSError):
 
 
 class ProviderError(DsverError):
-    """A provider could not do what was asked: which provider, which operation, which HTTP status if any.
+    """A provider could not complete a request. provider, operation: their names. status: the HTTP status, if any.
 
-    code, details: the provider's own error code, and what it says of fields or parameters, as it sent it; None where
-    it says none. payload: the answer as it came, as far as it could be read; None where there was none.
+    code, details: the provider's own error code and error details, unchanged; None if it sent none. payload: the
+    response body as far as it could be read; None if there was none.
     """
 
     def __init__(
@@ -141,21 +141,21 @@ class ProviderError(DsverError):
 
 
 class NotFound(ProviderError, LookupError):
-    """The provider answered, and what was asked for does not exist there."""
+    """The provider responded that the requested object does not exist."""
 
     exit_code = 2
 
 
 class AuthenticationFailed(ProviderError):
-    """The provider does not accept the key, or none was given."""
+    """The provider rejected the API key, or none is configured."""
 
 
 class PermissionDenied(ProviderError, PermissionError):
-    """The key is good, and this is not allowed with it."""
+    """The API key is valid but does not permit this operation."""
 
 
 class RateLimited(ProviderError):
-    """Too many requests; `retry_after` is in seconds, None when the provider did not say."""
+    """Too many requests. retry_after: seconds; None if the provider did not state it."""
 
     def __init__(self, what: str, *, retry_after: float | None = None, **parts: Any) -> None:
         super().__init__(what, **parts)
@@ -163,15 +163,15 @@ class RateLimited(ProviderError):
 
 
 class ProviderUnavailable(ProviderError, ConnectionError):
-    """No answer, or none within the deadline, or the provider says that it is broken."""
+    """The provider did not respond, not within the deadline, or responded with a server error."""
 
 
 class UnexpectedResponse(ProviderError):
-    """An answer that the contract does not know; `payload` keeps it."""
+    """A response that does not follow the provider's API. payload: the response."""
 
 
 class Unsupported(ProviderError, NotImplementedError):
-    """This provider cannot do that at all."""
+    """The provider does not support this operation."""
 
     exit_code = 2
 
@@ -181,13 +181,13 @@ class StoreError(DsverError, OSError):
 
 
 class CorruptObject(StoreError):
-    """Bytes in the store are not those that their name promises; they are never served."""
+    """The bytes of a stored object do not have the digest in its name; they are never returned."""
 
 
 class TrackingError(DsverError):
-    """MLflow refused, dropped or did not answer; the original error is `__cause__`.
+    """MLflow rejected a request, lost written data or did not respond; the original error is `__cause__`.
 
-    `details` holds what was seen, for a program: key to (expected, found).
+    details: for programs, key to (expected, found).
     """
 
     def __init__(self, what: str, *, details: Mapping[str, Any] | None = None, **parts: Any) -> None:
@@ -196,16 +196,16 @@ class TrackingError(DsverError):
 
 
 class RunNotFound(TrackingError, LookupError):
-    """The tracking server answered, and there is no such run."""
+    """The tracking server responded that there is no such run."""
 
     exit_code = 2
 
 
 class IncompleteRecord(TrackingError):
-    """A link is on its run in params, tags and dataset inputs, and the files of the record could not be written."""
+    """A link was logged in params, tags and dataset inputs, but the artifacts of its record could not be written."""
 
 
 class InputConflict(TrackingError):
-    """A run has another version in that role already, and MLflow lets nobody change a param."""
+    """The run already has another version in this role. MLflow does not allow params to be changed."""
 
     exit_code = 2

@@ -180,12 +180,12 @@ class Agreement:
             self.disagree("promise of the provider", "grade B: it cannot change", f"{self.parts.artifact}: it can")
         if tag == link.grade:
             return tag
-        worst = max(tag, link.grade, key=lambda each: each.letter).noting(*tag.notes)
+        worst = max(tag, link.grade, key=lambda each: each.letter).with_notes(*tag.notes)
         if OFFLINE in link.grade.notes:
             worst = tag  # `mlflow-dsver sync` asked the provider later, whatever it said
         elif not LOWERED & set(tag.notes) or tag.letter < link.grade.letter:
             self.disagree("grade", f"{self.parts.artifact}: {link.grade}", f"tag: {tag}")
-            return worst.noting(*link.grade.notes)
+            return worst.with_notes(*link.grade.notes)
         self.notes.append(Note("the grade was changed after the link was made", str(link.grade), str(tag)))
         return worst
 
@@ -206,7 +206,7 @@ class Agreement:
         if tag is None or worst is None or worst.letter <= tag.letter:
             return tag or worst
         self.disagree("grade", f"dataset input: {worst}", f"tag: {tag}")
-        return worst.noting(*tag.notes)
+        return worst.with_notes(*tag.notes)
 
     @property
     def _others(self) -> str:

@@ -138,7 +138,7 @@ def seal_tags(report: SealReport) -> dict[str, str]:
     for each in report.inputs:
         tags[key(each.role, "sealed")] = f"{when} {each.text()}"
         if each.same is False:
-            tags[key(each.role, "grade")] = str(Grade("D", each.grade.notes).noting(CHANGED_NOTE))
+            tags[key(each.role, "grade")] = str(Grade("D", each.grade.notes).with_notes(CHANGED_NOTE))
     return tags
 
 

@@ -1,1 +1,1 @@
-"""Values without I/O: references, versions, manifests, and what a new version is to be."""
+"""Values without I/O: references, versions, manifests, and versions to be created."""

@@ -1,11 +1,11 @@
-"""A version that is to be made when a run starts, as a person writes it.
+"""A version to be created at the start of a run, as text or as a `NewVersion`.
 
-As text it is a dataset's reference with `?create` and, behind that, what the version gets, as in the query of an
-address: `local://digits?create&folder=data/digits&message=round 3&tag=clean`. In Python it is a `NewVersion`.
-`parse_new` reads the text, `str` writes it; values are percent-decoded and percent-encoded, `&`, `;` and `%` always.
+As text it is the reference of a dataset with `?create` and the arguments as a URL query:
+`local://digits?create&folder=data/digits&message=round 3&tag=clean`. `parse_new` parses the text and `str` formats
+it; values are percent-encoded, `&`, `;` and `%` always.
 
-Known to every provider are `folder`, `message`, `tag` (may be repeated), `metadata` (a JSON object) and `reference`
-(yes or no), with the meaning of `Provider.create`; all other names are the provider's own options.
+Every provider accepts `folder`, `message`, `tag` (may be repeated), `metadata` (a JSON object) and `reference` (yes
+or no), with the meaning of `Provider.create`; all other names are options of the provider.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from mlflow_dsver.settings import OFF, ON
 from mlflow_dsver.text import one_line
 
 MAX_LENGTH = 100_000
-"""Characters of the text at most."""
+"""Maximum number of characters of the text."""
 
 _FORM = "provider://dataset?create&folder=…&message=…&tag=…&metadata={…}"
 _PLAIN = "/:,@=+ {}\"'"
-"""What stays as it is in a value, beside letters, digits and `_.-~`."""
+"""Characters that are not percent-encoded in a value, besides letters, digits and `_.-~`."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class NewVersion:
-    """A version that does not exist yet; given as a run's input, it is made when the run starts, and linked.
+    """A version that does not exist yet; as an input of a run, it is created when the run starts, and then linked.
 
-    dataset: the dataset's reference, as text or parsed, without a selector. folder: whose files the version has; None
-    where the provider makes versions of what it holds. message, tags, metadata: kept with the version. reference:
-    record what the files are and leave the bytes where they lie. options: what the provider's `create` takes beside
-    these, by name, such as `{"commit": False}` for Paperspace or `{"annotation_filter": "…"}` for Clarifai.
-    Raises InvalidReference for a dataset or a tag that is none, InvalidArgument for metadata that is not JSON.
+    dataset: the dataset's reference, as text or parsed, without a selector. folder: with the files of the version;
+    None if the provider creates versions of data that it already has. message, tags, metadata: stored with the
+    version. reference: store only the manifest and leave the files where they are. options: further arguments of the
+    provider's `create`, such as `{"commit": False}` for Paperspace or `{"annotation_filter": "…"}` for Clarifai.
+    Raises InvalidReference for a malformed dataset or tag, InvalidArgument for metadata that is not JSON.
     """
 
     dataset: DatasetRef
@@ -62,10 +62,10 @@ class NewVersion:
         parsed = parse(dataset)
         if parsed.selector not in (None, LATEST):
             raise InvalidReference(
-                "a new version has no id before it is made",
+                "a new version has no id before it is created",
                 reference=parsed,
                 expected=parsed.at(None),
-                tip="tags=[…] gives it tags, or &tag=… in text",
+                tip="set tags with tags=[…], or &tag=… in text",
             )
         fields = {
             "dataset": parsed.at(None),
@@ -104,41 +104,41 @@ class NewVersion:
 
 
 def parse_new(text: str) -> NewVersion | None:
-    """What `str(NewVersion(…))` wrote, or a person in its place; None for a text that asks for no new version.
+    """Parse the text form of a new version; None if the text does not request one.
 
-    Raises InvalidReference for a part that cannot be read.
+    Raises InvalidReference for a malformed part.
     """
     text = text.strip(" \t\r\n")
     mark = CREATE.search(text)
     if mark is None:
         return None
     if len(text) > MAX_LENGTH:
-        raise InvalidReference("too much to say of a new version", expected=f"at most {MAX_LENGTH} characters")
+        raise InvalidReference("the text of a new version is too long", expected=f"at most {MAX_LENGTH} characters")
     dataset, query = text[: mark.start()], text[mark.end() :]
-    given: dict[str, str] = {}
+    fields: dict[str, str] = {}
     tags: list[str] = []
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
-        if not equals or not name.isidentifier() or name in given:
-            raise InvalidReference("a new version's part that cannot be read", expected=_FORM, got=one_line(part, 80))
+        if not equals or not name.isidentifier() or name in fields:
+            raise InvalidReference("malformed part of a new version", expected=_FORM, got=one_line(part, 80))
         decoded = _decoded(value)
         if name == "tag":
             tags.append(decoded)
         else:
-            given[name] = decoded
+            fields[name] = decoded
     return NewVersion(
         parse(dataset),
-        given.pop("folder", None),
-        given.pop("message", None),
+        fields.pop("folder", None),
+        fields.pop("message", None),
         tuple(tags),
-        _metadata(given.pop("metadata", None)),
-        yes_or_no("reference", given.pop("reference", "no")),
-        given,
+        _metadata(fields.pop("metadata", None)),
+        yes_or_no("reference", fields.pop("reference", "no")),
+        fields,
     )
 
 
 def yes_or_no(name: str, text: str) -> bool:
-    """The switch that a text means. Raises InvalidReference for any other text."""
+    """Parse `yes`, `no` and the other spellings of a switch. Raises InvalidReference for any other text."""
     if text.lower() not in (*ON, *OFF):
         raise InvalidReference(name, expected="yes or no", got=one_line(text, 40))
     return text.lower() in ON
@@ -166,7 +166,7 @@ def _option_text(value: str | int | bool) -> str:
 
 def _encoded(value: str) -> str:
     written = quote(value, safe=_PLAIN)
-    return f"{written[:-1]}%20" if written.endswith(" ") else written  # blanks at the end of a text are passed over
+    return f"{written[:-1]}%20" if written.endswith(" ") else written  # parsing strips white space at the end
 
 
 def _decoded(value: str) -> str:

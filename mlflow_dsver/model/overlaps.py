@@ -1,6 +1,6 @@
 """Files of one role that are byte-identical to files of another, such as test images among the training images.
 
-Pure, over manifests: no data is read. Empty files are all alike and say nothing, so they do not count.
+Pure functions of manifests; no data is read. Empty files are not counted, as they are all identical.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mlflow_dsver.text import human_bytes, human_count, one_line
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The files of the role `second` whose bytes are in the role `first` as well.
+    """The files of the role `second` that the role `first` contains as well.
 
-    pairs: (one file of first with these bytes, the file of second), sorted by the path in second.
-    total: how many files second has that are not empty.
+    pairs: (a file of first, the identical file of second), sorted by the path in second.
+    total: number of files of second that are not empty.
     """
 
     first: str
@@ -28,7 +28,7 @@ class Overlap:
 
     @property
     def bytes(self) -> int:
-        """Bytes of second that are in first as well."""
+        """Total size of the files of second that are in first as well."""
         return sum(entry.bytes for _, entry in self.pairs)
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class Overlap:
 
 
 def find_overlaps(manifests: Mapping[str, Manifest]) -> tuple[Overlap, ...]:
-    """The overlaps of each two roles that have any; the smaller set of files is told as part of the larger."""
+    """The overlaps of all pairs of roles that have any; `second` is the role with fewer files."""
     contents = {role: _contents(manifest.entries) for role, manifest in manifests.items()}
     found = []
     for one, other in combinations(sorted(manifests), 2):
@@ -62,7 +62,7 @@ def find_overlaps(manifests: Mapping[str, Manifest]) -> tuple[Overlap, ...]:
 
 
 def _contents(entries: Iterable[FileEntry]) -> dict[str, FileEntry]:
-    """Digest to the first file that has it, empty files left out."""
+    """Digest to the first file with it, without empty files."""
     known: dict[str, FileEntry] = {}
     for entry in entries:
         if entry.bytes:

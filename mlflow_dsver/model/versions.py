@@ -1,13 +1,14 @@
-"""What a reference resolves to, and what a run records of it: values without behaviour towards the world.
+"""Dataset versions and links of runs to them.
 
-`DatasetVersion` is one immutable state of a dataset at its provider; `Grade` says how much a link proves;
-`Link` joins a run's role to a version. All are frozen, compare by value, and go to JSON and back unchanged.
+`DatasetVersion` is one immutable state of a dataset at its provider, `Grade` states how much a link proves, and
+`Link` connects a role of a run to a version. All are frozen values that compare by value and round-trip through JSON.
 """
 
 from __future__ import annotations
 
 import re
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from mlflow_dsver.model.refs import DatasetRef, check_role, parse
 Letter = Literal["A", "B", "C", "D"]
 _LEAP_SECOND = re.compile(r"(.+T\d\d:\d\d):60(.*)\Z", re.IGNORECASE | re.ASCII)
 MAX_NUMBER = 10**300
-"""Sizes and counts that are read from JSON are below this, so that they can be shown."""
+"""Sizes and counts that are read from JSON must be below this, so that they can be formatted."""
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
@@ -28,7 +29,7 @@ class Grade:
 
     A: the bytes were hashed here. B: the provider says that the version is immutable (committed, ready).
     C: only sizes, ETags or dates were compared. D: mutable, uncommitted or unknown.
-    notes: how the link came about where that matters, such as `offline` or `attached later`.
+    notes: circumstances of the link that matter, such as `offline` or `attached later`.
     Prints as `A` or `B (offline, attached later)`; `parse` reads that back. A better grade sorts first.
     """
 
@@ -46,18 +47,23 @@ class Grade:
 
     @classmethod
     def parse(cls, text: str) -> Grade:
-        """Read what `str` printed; raises ValueError for anything else."""
+        """Parse what `str` returns; raises ValueError for anything else."""
         found = _GRADE.match(text)
         if not found:
             raise ValueError(f"not a grade: {text[:40]!r}")
         return cls(found[1], tuple(found[2].split(", ")) if found[2] else ())  # type: ignore[arg-type]
 
-    def noting(self, *notes: str) -> Grade:
-        """The same letter with further notes; one that is there already is not repeated."""
+    def with_notes(self, *notes: str) -> Grade:
+        """The same grade with further notes, without duplicates."""
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
+    def noting(self, *notes: str) -> Grade:
+        """The former name of `with_notes`; deprecated."""
+        warnings.warn("Grade.noting is now Grade.with_notes", DeprecationWarning, stacklevel=2)
+        return self.with_notes(*notes)
+
     def meets(self, required: Letter) -> bool:
-        """Whether this is at least as good as the required letter."""
+        """Whether this grade is at least as good as the required letter."""
         return self.letter <= required
 
 
@@ -66,21 +72,21 @@ class DatasetVersion:
     """One immutable state of a dataset, as its provider describes it.
 
     ref: canonical reference; its selector is the version's id, never a tag or `latest`.
-    tags: sorted. message: what the author wrote; None for nothing. metadata: any JSON object.
-    usage_bytes: size in bytes as the provider states it; None when it does not say. Never another number.
-    content_digest: `blake3:<hex>` of the version's manifest; None when the bytes are unknown to the provider.
-    digest_is_claimed: the content digest was written down by somebody and not computed from the bytes by us.
-    created, modified: with time zone; None when the provider does not say. creator: as the provider names them.
-    immutable: True when the provider promises that the content cannot change; None when that is unknown.
-    web_url: http or https address of a page for people; None when there is none.
+    tags: sorted. message: the author's text; None if there is none. metadata: any JSON object.
+    usage_bytes: size in bytes as the provider reports it; None if it does not. Never a computed size.
+    content_digest: `blake3:<hex>` of the version's manifest; None if the provider does not know the files' content.
+    digest_is_claimed: the content digest was stored by a user and not computed from the files by this package.
+    created, modified: with time zone; None if the provider does not report them. creator: as the provider names them.
+    immutable: True if the provider guarantees that the content cannot change; None if that is unknown.
+    web_url: http or https address of the version's web page; None if there is none.
     counts: the provider's other numbers under its own names (`export_bytes.coco`, `inputs_count`).
-    count_params: names of those counts that stand among a run's params as well, such as `inputs_count`.
-    state: the provider's word for where the version is in its life, such as `ready`, `pending`, `uncommitted`; None
-    where versions have no states.
-    raw: the provider's untouched answer.
-    dataset_name: the dataset's name for people, as the provider has it now, where `ref.dataset` is an id; else None.
-    store: id of the store that has the version, where a provider has several (`local`); None elsewhere, or unknown.
-    grade_notes: what was found against it when it was looked up, in words that the grade of a link repeats as notes.
+    count_params: names of those counts that are also logged as params of a run, such as `inputs_count`.
+    state: the provider's name for the version's life-cycle state, such as `ready`, `pending`, `uncommitted`; None if
+    its versions have no states.
+    raw: the provider's unchanged response.
+    dataset_name: the dataset's present display name, if `ref.dataset` is an id; else None.
+    store: id of the store that has the version, for a provider with several stores (`local`); else None.
+    grade_notes: problems found during the lookup, which the grade of a link repeats as notes.
     """
 
     ref: DatasetRef
@@ -105,15 +111,15 @@ class DatasetVersion:
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
-            raise ValueError(f"a version's reference names its id: {self.ref}")
+            raise ValueError(f"the reference of a version must have its id: {self.ref}")
         if self.usage_bytes is not None and self.usage_bytes < 0:
-            raise ValueError(f"a size is not negative: {self.usage_bytes}")
+            raise ValueError(f"a size cannot be negative: {self.usage_bytes}")
         object.__setattr__(self, "tags", tuple(sorted(self.tags)))
 
     def __str__(self) -> str:
         return str(self.ref)
 
-    def __hash__(self) -> int:  # equal versions have these in common; the mappings cannot be hashed
+    def __hash__(self) -> int:  # the other fields include mappings, which cannot be hashed
         return hash((self.ref, self.content_digest))
 
     @property
@@ -147,7 +153,7 @@ class DatasetVersion:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetVersion:
-        """Read what `to_json` wrote; unknown keys are passed over, missing ones get their default.
+        """Read what `to_json` returned; unknown keys are ignored, missing ones get their default.
 
         Raises ValueError, and nothing else, for any other JSON value.
         """
@@ -159,7 +165,7 @@ class DatasetVersion:
             known[key] = tuple(_texts(known.get(key, ()), key))
         numbers = [known.get("usage_bytes", 0), *known.get("counts", {}).values()]
         if not all(type(each) in (int, float) and each < MAX_NUMBER for each in numbers):
-            raise ValueError("a size or a count is no number, or a senseless one")
+            raise ValueError("a size or a count is not a number, or out of range")
         for key in ("created", "modified"):
             known[key] = _date(data, key)
         return cls(ref=parse(data.get("reference", "")), **known)
@@ -169,10 +175,10 @@ class DatasetVersion:
 class Link:
     """A run used a version in a role.
 
-    requested: the reference as it was asked for, which may have a moving selector.
-    grade: how much this link proves. linked: when it was made, with time zone. created: what was asked for, when the
-    version was made for this run (see `new_versions`); None for a version that was there. host: name of the machine
-    that made the link; None when it is not recorded.
+    requested: the requested reference, which may have a moving selector such as `latest`.
+    grade: how much this link proves. linked: time of linking, with time zone. created: the requested new version as
+    text, if the version was created for this run (see `new_versions`); None for an existing version. host: name of
+    the machine that made the link; None if not recorded.
     """
 
     role: str
@@ -187,7 +193,7 @@ class Link:
         check_role(self.role)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back; `schema` is the record's number."""
+        """A JSON object that `from_json` reads. `schema` is the version of the record's schema."""
         made = {} if self.created is None else {"created": self.created}
         return {
             "schema": 1,
@@ -202,7 +208,7 @@ class Link:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Link:
-        """Read what `to_json` wrote, of this schema or an older one; raises ValueError for all else."""
+        """Read what `to_json` returned, of this schema or an older one; raises ValueError for anything else."""
         data = _object(data, "a link")
         schema = data.get("schema")
         if type(schema) is not int or schema != 1:
@@ -239,7 +245,7 @@ _KINDS: Mapping[str, type] = {
     "state": str,
     "store": str,
 }
-"""The fields of a version in JSON but its reference and its dates, and their types."""
+"""The types of a version's fields in JSON, without its reference and dates."""
 
 
 def _object(data: object, what: str) -> Mapping[str, Any]:
@@ -257,7 +263,7 @@ def _typed(data: Mapping[str, Any], key: str, kind: type) -> Any:
 
 def _texts(value: Any, key: str) -> Sequence[str]:
     if isinstance(value, str) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"{key} is no list of texts")
+        raise ValueError(f"{key} is not a list of strings")
     return tuple(value)
 
 
@@ -265,14 +271,14 @@ def _date(data: Mapping[str, Any], key: str) -> datetime | None:
     value = None if data.get(key) is None else _typed(data, key, str)
     try:
         date = date_value(value)
-        date_text(date)  # of a year that has a name in UTC too
+        date_text(date)  # raises OverflowError if the year is out of range in UTC
     except OverflowError as error:
         raise ValueError(f"{key} is out of range") from error
     return date
 
 
 def this_host() -> str | None:
-    """The name of this machine; None when it has none."""
+    """The host name of this machine; None if it has none."""
     try:
         return socket.gethostname() or None
     except OSError:
@@ -280,22 +286,22 @@ def this_host() -> str | None:
 
 
 def now() -> datetime:
-    """The time, in UTC."""
+    """The present time, in UTC."""
     return datetime.now(UTC)
 
 
 def date_text(date: datetime | None) -> str | None:
-    """ISO 8601 in UTC with a `Z`, microseconds where there are any."""
+    """ISO 8601 in UTC with `Z`; microseconds only if they are not 0."""
     if date is None:
         return None
     return date.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def date_value(text: str | None) -> datetime | None:
-    """Read a date of ISO 8601 or RFC 3339; one without a zone is UTC; fractions beyond microseconds are cut off.
+    """Parse a date in ISO 8601 or RFC 3339; UTC is assumed without a time zone, and nanoseconds are truncated.
 
-    Lower-case `t` and `z` are read, and second 60, a leap second, as the moment after second 59. None for None and
-    empty text. Raises ValueError for anything else.
+    Accepts lower-case `t` and `z`; second 60, a leap second, is the moment after second 59. Returns None for None and
+    for an empty text. Raises ValueError for anything else.
     """
     if not text:
         return None

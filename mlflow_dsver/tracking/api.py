@@ -129,7 +129,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
     plan = resolved_inputs.find(asked, "raise", known=known, as_said=True)
     have, found = reader.links_of(known).get(role), plan.wanted[role]
-    grade = have.grade if have else found.link.grade.noting(ATTACHED_LATER)
+    grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
     plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})
     return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
 

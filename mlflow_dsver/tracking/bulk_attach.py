@@ -213,7 +213,7 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
             return Outcome(row, State.NO_RUN, shown, "the run was deleted")
         provider = registry.get_provider(version.ref.provider)
         have = reader.links_of(known).get(row.role)
-        grade = have.grade if have else provider.grade(version).noting(api.ATTACHED_LATER)
+        grade = have.grade if have else provider.grade(version).with_notes(api.ATTACHED_LATER)
         link = Link(row.role, row.reference, version, grade, now(), host=this_host())
         record_writer.refuse_conflicts(known, [link])
         if is_recorded(known, [link]):

@@ -46,7 +46,7 @@ def confirm(link: Link, standing: Grade) -> Outcome:
     if other is not None:
         return _contradicted(link, other)
     kept = [note for note in standing.notes if note not in CONTRADICTED.notes]
-    return _timely(link, provider.grade(now).noting(*kept), _meaning(provider, link))
+    return _timely(link, provider.grade(now).with_notes(*kept), _meaning(provider, link))
 
 
 def _contradicted(link: Link, found: str) -> Outcome:

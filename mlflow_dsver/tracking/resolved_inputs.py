@@ -248,5 +248,5 @@ def _wanted(
         version = _recorded_version(have, until)
     grade = provider.grade(version)
     if found.offline:
-        grade = grade.noting(resolver.OFFLINE)
+        grade = grade.with_notes(resolver.OFFLINE)
     return PendingLink(Link(role, requested, version, grade, now(), created, this_host()), overridden=replaced)

@@ -98,8 +98,10 @@ def test_grades_in_order() -> None:
 
 @given(grades, notes)
 def test_noting_twice_is_noting_once(grade: Grade, more: list[str]) -> None:
-    once = grade.noting(*more)
-    assert once.noting(*more) == once
+    once = grade.with_notes(*more)
+    assert once.with_notes(*more) == once
+    with pytest.warns(DeprecationWarning, match="with_notes"):
+        assert grade.noting(*more) == once
     assert set(once.notes) == {*grade.notes, *more}
 
 

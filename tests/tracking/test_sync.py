@@ -78,7 +78,7 @@ def link_to(reference: str, role: str = "training", requested: str | None = None
 
 def offline_link(reference: str, **fields: Any) -> Link:
     made = link_to(reference, **fields)
-    return replace(made, grade=made.grade.noting("offline"))
+    return replace(made, grade=made.grade.with_notes("offline"))
 
 
 def put(run_id: str, *links: Link, **fields: Any) -> Path:
@@ -402,7 +402,7 @@ def test_offline_and_the_same_version_is_there_still(tracking, fake):
     fake.has(version())
     run_id = ended_run()
     mine = offline_link("fake://cats")
-    put(run_id, replace(mine, grade=mine.grade.noting("attached later")), offline=("training",))
+    put(run_id, replace(mine, grade=mine.grade.with_notes("attached later")), offline=("training",))
     outcome = only()
     assert (outcome.state, outcome.kept) == (State.CONFIRMED, False)
     assert run_of(run_id).data.tags["dsver.training.grade"] == "B (attached later)"
