@@ -1,1 +1,1 @@
-"""What was made from which data: a pure graph of datasets, versions, runs and models, and its renderers."""
+"""What was made from which data: a graph of datasets, versions, runs and models, its renderers and exports."""

@@ -1,6 +1,6 @@
-"""Gathers what exports, statements and reports are made from: a run with its record, or many runs.
+"""Reads MLflow for exports, statements and reports: a run with its record, or many runs.
 
-Reads MLflow at its current tracking address, and the bytes of local versions only when asked for their sha256.
+The tracking address is MLflow's current one. Files of local versions are read only to compute their sha256.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_
 from mlflow_dsver.tracking.queries import Tracking
 
 MOST_RUNS = 1000
-"""Runs that one report holds unless more are asked for."""
+"""Runs of one report by default."""
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
@@ -46,10 +46,10 @@ def web_root() -> str:
 
 
 def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
-    """A run with all that its record holds.
+    """A run and its record.
 
-    sha256: also compute it for the files of local versions whose bytes are at hand, which reads them all. Raises
-    RunNotFound and TrackingError when the run cannot be read.
+    sha256: also compute it for the files of local versions on this host, which reads them all. Raises RunNotFound
+    and TrackingError when the run cannot be read.
     """
     client = clients.new_client()
     entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
@@ -72,10 +72,10 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
 
 
 def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
-    """Whether a statement's signature is good and the run still says the same; reads no data.
+    """Check a statement's signature, and that the run still agrees with it; reads no data.
 
-    file: the envelope. key: the public key (PEM). A bad signature, a run that says otherwise and a missing library
-    are findings. Raises InvalidArgument for a file that cannot be read, SettingsError for a key that cannot be used,
+    file: the envelope. key: the public key (PEM). An invalid signature, a run that differs and a missing library are
+    findings. Raises InvalidArgument for a file that cannot be read, SettingsError for a key that cannot be used,
     RunNotFound and TrackingError when the run cannot be read.
     """
     envelope = read_envelope(file)
@@ -95,7 +95,7 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
 
 
 def export_run(run_id: str, format_: Format | str, *, role: str | None = None, sha256: bool = False) -> Any:
-    """A run in the words of an open standard, ready for `json.dumps`; see `lineage.exports.export`.
+    """A run in an open format, ready for `json.dumps`; see `mlflow_dsver.lineage.export`.
 
     format_: `openlineage`, `croissant`, `ro-crate` or `prov`. Raises RunNotFound, TrackingError, and InvalidArgument
     when the run has no link, or several and no role was named for Croissant.
@@ -104,10 +104,10 @@ def export_run(run_id: str, format_: Format | str, *, role: str | None = None, s
 
 
 def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
-    """The linked runs of these experiments (none means all), newest first.
+    """A report of the linked runs of these experiments (none means all), newest first.
 
-    With all experiments and without a filter, the registered models whose run is gone as well. Raises NotFound for
-    an experiment that does not exist, and TrackingError.
+    With all experiments and without a filter, also of the registered models whose run was deleted. Raises NotFound
+    for an experiment that does not exist, and TrackingError.
     """
     client = clients.new_client()
     known = experiments(client)
@@ -120,16 +120,16 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
     found_runs = list(all_runs(client, chosen or known, limit + 1, wanted))
     runs = found_runs[:limit]
     versions = {use.version for run in runs for use in run.uses}
-    told = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
+    subtitle = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
     if len(found_runs) > limit:
-        told += ", the newest of more"
+        subtitle += ", the newest of more"
     orphans = [] if chosen or wanted else list(models_without_run(client, known, runs))
     title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
-    return report(runs, title, told, orphans)
+    return report(runs, title, subtitle, orphans)
 
 
 def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
-    """The sha256 of each file, from a folder that was checked against the manifest; {} where it is not at hand."""
+    """The sha256 of each file, from a folder checked against the manifest; {} when it is not on this host."""
     provider = get_provider(link.version.ref.provider)
     if provider.at_hand(link.version) is None:
         return {}

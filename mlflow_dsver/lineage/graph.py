@@ -1,7 +1,7 @@
 """The lineage graph: dataset → version → run → model, built from what runs recorded.
 
-Pure values; a node is known by its kind and key, and everything is in a stable order, newest run first. The whole
-graph of a tracking store is never needed: `around` cuts out the neighbourhood of one node.
+Pure values; a node is identified by its kind and key, and the order is stable, newest run first. The whole graph of
+a tracking store is never built: `around` selects the neighbourhood of one node.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mlflow_dsver.record.facts import Model, Run, Use
 from mlflow_dsver.text import human_bytes
 
 TONES = {"MATCH": "good", "CHANGED": "bad", "MISSING": "bad"}
-"""How a verdict looks; one that is not here could not be reached and looks like none."""
+"""The tone of a verdict; others could not be checked and have none."""
 
 NEIGHBOURS = 100
-"""Nodes that a drawing shows at most; more is not readable."""
+"""Nodes of a drawing at most; more are not readable."""
 
 
 class Kind(StrEnum):
@@ -39,17 +39,17 @@ class NodeId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node and the two lines that a drawing shows of it."""
+    """A node and its two lines in a drawing."""
 
     id: NodeId
     title: str
     detail: str = ""
     tone: str = ""
-    """`good`, `bad` or empty: how a run's last check went, or what a model or version shows of it."""
+    """`good`, `bad` or empty: the result of a run's last check."""
 
 
 class Edge(NamedTuple):
-    """From what was used to what came of it; the label is the role where there is one."""
+    """From an input to what was made from it; the label is the role where there is one."""
 
     source: NodeId
     target: NodeId
@@ -58,9 +58,9 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes by identity, in a stable order, and edges without doubles.
+    """Nodes by identity, in a stable order, and edges without duplicates.
 
-    omitted: nodes that belong here and were left out for being too many.
+    omitted: number of nodes that were left out because of a limit.
     """
 
     nodes: Mapping[NodeId, Node] = field(default_factory=dict)
@@ -72,10 +72,10 @@ class Graph:
         return [node for node in self.nodes.values() if node.id.kind is kind]
 
     def around(self, centre: NodeId, limit: int = NEIGHBOURS, fan: int = 3, first: Collection[NodeId] = ()) -> Graph:
-        """What led to a node and what came of it; then, while there is room, what else came in and its siblings.
+        """A node's ancestors and descendants; then, up to the limit, other inputs of those, and siblings.
 
-        fan: how much that came of a node is followed at most, the newest of it; four times as much for the centre.
-        first: what is followed before all else, such as the model in production, and what leads to it.
+        fan: successors of each node that are followed at most, the newest first; four times as many for the centre.
+        first: nodes that are followed before others, with their ancestors, such as the model in production.
         An unknown centre gives an empty graph.
         """
         if centre not in self.nodes:
@@ -99,7 +99,7 @@ class Graph:
         )
 
     def first(self, limit: int = NEIGHBOURS) -> Graph:
-        """The newest runs with all that belongs to them, as many as fit."""
+        """The newest runs with their ancestors and descendants, up to the limit."""
         down, up = _adjacency(self.edges)
         kept: dict[NodeId, None] = {}
         for run in self.of(Kind.RUN):
@@ -115,7 +115,7 @@ class Graph:
 
 
 class Entry(NamedTuple):
-    """A line of the graph told as nested lists."""
+    """A line of the graph as nested lists."""
 
     depth: int
     node: Node
@@ -123,9 +123,9 @@ class Entry(NamedTuple):
 
 
 def outline(graph: Graph) -> list[Entry]:
-    """The graph as nested lists, each dataset with its versions, their runs, and their models; roles as labels.
+    """The graph as nested lists: each dataset with its versions, their runs, and their models; roles as labels.
 
-    A run with several versions stands below each of them.
+    A run with several versions is listed below each of them.
     """
     labels: dict[NodeId, list[Edge]] = {}
     for edge in graph.edges:
@@ -133,14 +133,14 @@ def outline(graph: Graph) -> list[Entry]:
     targets = {edge.target for edge in graph.edges}
     lines: list[Entry] = []
 
-    def tell(key: NodeId, depth: int, label: str) -> None:
+    def add(key: NodeId, depth: int, label: str) -> None:
         lines.append(Entry(depth, graph.nodes[key], label))
         for edge in labels.get(key, ()):
-            tell(edge.target, depth + 1, edge.label)
+            add(edge.target, depth + 1, edge.label)
 
     for key in graph.nodes:
         if key not in targets:
-            tell(key, 0, "")
+            add(key, 0, "")
     return lines
 
 
@@ -172,7 +172,7 @@ def dataset_node(use: Use) -> Node:
 
 
 def version_node(use: Use) -> Node:
-    """The node of the version that was used; names its tags, else its size."""
+    """The node of the version that was used; its title has the tags, else the version id."""
     name = use.version.selector or ""
     facts = [name[:12]] if use.tags else []
     if use.grade:
@@ -206,7 +206,7 @@ def _adjacency(edges: Iterable[Edge]) -> tuple[dict[NodeId, list[NodeId]], dict[
 
 
 def _reachable(start: NodeId, steps: Mapping[NodeId, list[NodeId]]) -> list[NodeId]:
-    """Everything that can be reached, nearest first, without the start."""
+    """All nodes that can be reached, nearest first, without the start."""
     found: dict[NodeId, None] = {}
     ring = [start]
     while ring:
@@ -216,4 +216,4 @@ def _reachable(start: NodeId, steps: Mapping[NodeId, list[NodeId]]) -> list[Node
 
 
 Address = Callable[[NodeId], str | None]
-"""Where a node's page is; None when it has none."""
+"""The address of a node's page; None when it has none."""

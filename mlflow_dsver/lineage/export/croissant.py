@@ -1,8 +1,8 @@
 """Croissant 1.0: one dataset version with its files, as JSON-LD.
 
-Croissant wants a sha256 of each file that can be fetched. Where the bytes were at hand each file has one; elsewhere
-the files stand as contained in the version, whose manifest's sha256 vouches for them. Every file has its BLAKE3 as
-`dsver:blake3`. A version of grade D may change and is marked `isLiveDataset`.
+Croissant requires a sha256 of each file that can be fetched. Files on this host have one; others are contained in the
+manifest, which has a sha256. Every file has its BLAKE3 as `dsver:blake3`. A version of grade D may change and is
+marked `isLiveDataset`.
 The specification: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
 
@@ -19,7 +19,7 @@ from mlflow_dsver.model.versions import Link, date_text
 from mlflow_dsver.record.mlflow_urls import web_address
 
 MOST_FILES = 5000
-"""Files that are named one by one; a version with more is described as one set."""
+"""Files that are listed one by one; a version with more is described as one file set."""
 
 _TERMS = [
     *(
@@ -36,13 +36,13 @@ _TERMS = [
     *("includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references"),
     *("regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
 ]
-"""Croissant's words that the context of a document spells out."""
+"""Croissant's terms, which the context of each document must define."""
 
 
 def document(record: RunRecord, link: Link) -> dict[str, Any]:
-    """The JSON-LD of the version that a link names."""
+    """The JSON-LD of the version of a link."""
     version = link.version
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "@context": _context(),
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
@@ -58,7 +58,7 @@ def document(record: RunRecord, link: Link) -> dict[str, Any]:
         "isLiveDataset": True if link.grade.letter == "D" else None,
         "distribution": list(_distribution(record, link)),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _distribution(record: RunRecord, link: Link) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ def _distribution(record: RunRecord, link: Link) -> Iterator[dict[str, Any]]:
 
 def _file(number: int, entry: FileEntry, sha256: str | None) -> dict[str, Any]:
     kind, _ = mimetypes.guess_type(entry.path)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "@type": "cr:FileObject",
         "@id": f"file-{number}",
         "name": entry.path,
@@ -102,8 +102,8 @@ def _file(number: int, entry: FileEntry, sha256: str | None) -> dict[str, Any]:
         "dsver:blake3": entry.digest,
     }
     if sha256 is not None:
-        return {**told, "sha256": sha256}
-    return {**told, "containedIn": {"@id": "manifest"}}
+        return {**fields, "sha256": sha256}
+    return {**fields, "containedIn": {"@id": "manifest"}}
 
 
 def _context() -> dict[str, Any]:

@@ -28,9 +28,9 @@ def events(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def send(record: RunRecord, url: str) -> int:
-    """Send the events to an OpenLineage endpoint with the official client (extra `openlineage`); gives how many.
+    """Send the events with the official OpenLineage client (extra `openlineage`); returns their number.
 
-    Raises ProviderUnavailable when the endpoint does not take them, SettingsError when the client is not installed.
+    Raises ProviderUnavailable when the endpoint fails, SettingsError when the client is not installed.
     """
     from mlflow_dsver.errors import ProviderUnavailable, SettingsError
 

@@ -21,7 +21,7 @@ def document(record: RunRecord) -> dict[str, Any]:
     models = {
         f"model:{_local(model.key)}": {"prov:label": model.name, "dsver:address": model.key} for model in run.models
     }
-    told = {
+    times = {
         "startTime": date_text(run.started),
         "endTime": date_text(run.ended),
     }
@@ -36,7 +36,7 @@ def document(record: RunRecord) -> dict[str, Any]:
         "entity": {**versions, **models},
         "activity": {
             activity: {
-                **{f"prov:{name}": value for name, value in told.items() if value is not None},
+                **{f"prov:{name}": value for name, value in times.items() if value is not None},
                 "prov:label": run.name or run.run_id,
                 "dsver:experiment": run.experiment or run.experiment_id,
                 **({"dsver:gitCommit": run.git_commit} if run.git_commit else {}),
@@ -67,14 +67,14 @@ def document(record: RunRecord) -> dict[str, Any]:
 
 def _version(link: Link) -> dict[str, Any]:
     version = link.version
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "prov:label": str(version.ref),
         "prov:type": "dsver:DatasetVersion",
         "dsver:contentDigest": version.content_digest,
         "dsver:usageBytes": None if version.usage_bytes is None else str(version.usage_bytes),
         "dsver:tags": ", ".join(version.tags) or None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _entity(link: Link) -> str:

@@ -1,6 +1,6 @@
 """RO-Crate 1.1, profile Process Run Crate: one action, its agent, the data it used and the models it made.
 
-Gives the content of `ro-crate-metadata.json`. The data are described where they are and are not put into the crate.
+The content of `ro-crate-metadata.json`. Data are described at their location and are not part of the crate.
 The specifications: https://w3id.org/ro/crate/1.1 and https://w3id.org/ro/wfrun/process/0.5
 """
 

@@ -1,8 +1,8 @@
-"""Signed statements: what a run used, as an in-toto statement in a DSSE envelope, with a key of one's own.
+"""Signed statements: what a run used, as an in-toto statement in a DSSE envelope, signed with the user's key.
 
-The subjects are the content digests of the versions; the predicate tells run, commit, roles and grades. Whoever has
-the public key can check later that the statement is unchanged, and that the run still says the same. Signing and
-checking are the work of `securesystemslib` (extra `sign`), the library beneath TUF and in-toto.
+The subjects are the content digests of the versions; the predicate has the run, commit, roles and grades. Whoever has
+the public key can check later that the statement is unchanged and still agrees with the run. `securesystemslib`
+(extra `sign`), the library of TUF and in-toto, signs and checks.
 The specifications: https://in-toto.io/Statement/v1 and https://github.com/secure-systems-lab/dsse
 """
 
@@ -33,7 +33,7 @@ def statement(record: RunRecord) -> dict[str, Any]:
     known = {ref: digest for ref, digest in subjects.items() if digest}
     if not known:
         raise InvalidArgument(
-            "no input of the run has a content digest, so there is nothing that a signature could vouch for",
+            "no input of the run has a content digest, so there is nothing to sign",
             reference=record.run.run_id,
         )
     return {
@@ -46,46 +46,46 @@ def statement(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def sign(told: Mapping[str, Any], key: Path) -> bytes:
+def sign(content: Mapping[str, Any], key: Path) -> bytes:
     """The statement in a DSSE envelope, signed with a private key (PEM).
 
     Raises SettingsError for an unusable key, and DsverError without the library.
     """
     library = _library()
     signer = library.signer.CryptoSigner(_private(key))
-    payload = json.dumps(told, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
+    payload = json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
     envelope = library.dsse.Envelope(payload, PAYLOAD_TYPE, {})
     envelope.sign(signer)
     return (json.dumps(envelope.to_dict(), indent=1) + "\n").encode()
 
 
 def opened(envelope: bytes, public_key: Path) -> dict[str, Any]:
-    """The statement in an envelope whose signature is good.
+    """The statement in an envelope with a valid signature.
 
-    Raises InvalidArgument when it is not, or no envelope; SettingsError for an unusable key, and DsverError without
-    the library.
+    Raises InvalidArgument for an invalid signature or no envelope, SettingsError for an unusable key, and DsverError
+    without the library.
     """
     library = _library()
     key = library.signer.SSlibKey.from_crypto(_public(public_key))
     try:
         sealed = library.dsse.Envelope.from_dict(json.loads(envelope))
         sealed.verify([key], 1)
-        told = json.loads(sealed.payload)
+        content = json.loads(sealed.payload)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, library.exceptions.Error) as error:
         raise InvalidArgument(
             "the signature is not good, or this is no signed statement", got=one_line(error, 200)
         ) from error
-    if sealed.payload_type != PAYLOAD_TYPE or _object(told).get("predicateType") != PREDICATE:
-        raise InvalidArgument("a good signature of something else", expected=PREDICATE)
-    return dict(told)
+    if sealed.payload_type != PAYLOAD_TYPE or _object(content).get("predicateType") != PREDICATE:
+        raise InvalidArgument("a valid signature of another kind of content", expected=PREDICATE)
+    return dict(content)
 
 
-def differences(told: Mapping[str, Any], now: RunRecord) -> list[str]:
-    """In what a run says otherwise than a statement did, one line each; [] when it says the same.
+def differences(content: Mapping[str, Any], now: RunRecord) -> list[str]:
+    """Where a run differs from a statement, one line each; [] when they agree.
 
-    Names of runs and experiments are labels, which people may change.
+    Names of runs and experiments are not compared, since users may change them.
     """
-    before, after = _object(told.get("predicate")), _predicate(now)
+    before, after = _object(content.get("predicate")), _predicate(now)
     about = _object(before.get("run")).get("id")
     if about != now.run.run_id:
         return [f"the statement is about run {one_line(about, 60)}"]
@@ -103,9 +103,9 @@ def differences(told: Mapping[str, Any], now: RunRecord) -> list[str]:
 
 
 def make_key(path: Path) -> Path:
-    """Make a key pair (Ed25519): the private key at `path`, for its owner only, the public one at `path` + `.pub`.
+    """Create an Ed25519 key pair: the private key at `path`, for its owner alone, the public one at `path` + `.pub`.
 
-    Gives the public key's path. Raises InvalidArgument when one of them exists.
+    Returns the public key's path. Raises InvalidArgument when one of them exists.
     """
     public = path.with_name(path.name + ".pub")
     for each in (path, public):
@@ -123,7 +123,7 @@ def make_key(path: Path) -> Path:
 
 
 def read_envelope(path: Path) -> bytes:
-    """The content of an envelope's file. Raises InvalidArgument when it cannot be read or is too large."""
+    """The content of an envelope file. Raises InvalidArgument when it cannot be read or is too large."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_ENVELOPE + 1)
@@ -147,9 +147,9 @@ def _predicate(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _object(told: Any) -> Mapping[str, Any]:
+def _object(content: Any) -> Mapping[str, Any]:
     """A JSON object from a statement; empty for anything else."""
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _changed(whose: str, name: str, was: object, is_: object) -> str:

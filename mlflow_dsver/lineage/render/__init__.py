@@ -1,1 +1,1 @@
-"""The lineage graph for people: HTML, SVG, Markdown, JSON."""
+"""Renderers of the lineage graph: HTML, SVG, Markdown, JSON."""

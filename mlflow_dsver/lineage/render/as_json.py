@@ -14,7 +14,7 @@ SCHEMA = 1
 
 def render(report: Report) -> str:
     """The report as one JSON object, newline at the end."""
-    told = {
+    content = {
         "schema": SCHEMA,
         "title": report.title,
         "runs": [_run(run) for run in report.runs],
@@ -52,7 +52,7 @@ def render(report: Report) -> str:
             "omitted": report.graph.omitted,
         },
     }
-    return json.dumps(told, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=True) + "\n"
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Renders views to HTML: pages for a server, and one self-contained page for a file.
 
-Jinja with escaping switched on and one rule on top: every text that lands in a page goes through `one_line` first,
-so that control and direction-changing characters and texts of any length are harmless wherever they turn up.
-There is no script in any page, and the security policy allows none. Rendering is pure: value in, text out.
+Jinja with autoescaping. In addition every text goes through `one_line`, which escapes control and direction-changing
+characters and limits the length. No page has a script, and the content security policy allows none. Rendering is
+pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LONGEST = 4000
-"""Characters of one value in a page at most; addresses with two references need about half of it."""
+"""Characters of one value in a page at most; addresses with two references need about half as many."""
 
 VERDICTS = ("MATCH", "CHANGED", "MISSING", "UNREACHABLE", "UNVERIFIABLE", "none")
 _GRADES = {
@@ -62,23 +62,23 @@ _TEMPLATES = {
 
 
 def render(page: Page, pages: Pages, mlflow: MLflow, nonce: str) -> str:
-    """A page of the server. nonce: what the security policy of the answer allows the style sheet."""
+    """A page of the server. nonce: of the style sheet in the response's content security policy."""
     name = _TEMPLATES[type(page)]
     template = _environment().get_template(f"{name}.html")
     return template.render(page=page, pages=pages, mlflow=mlflow, nonce=nonce, here=name, policy=None, style=_style())
 
 
 def policy(nonce: str) -> str:
-    """The content security policy of a page: nothing but its own style sheet, and forms to the same server."""
+    """The content security policy of a page: its own style sheet, and forms to the same server."""
     return (
         f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
     )
 
 
 def static_page(report: Report, mlflow: MLflow) -> str:
-    """The whole report as one self-contained page; its policy allows its own style sheet and nothing else.
+    """The report as one self-contained page, whose policy allows only its own style sheet.
 
-    mlflow: where the runs can be looked at; an empty root for no links.
+    mlflow: addresses of the runs' pages; an empty root for no links.
     """
     style = _style()
     digest = b64encode(hashlib.sha256(str(style).encode()).digest()).decode()
@@ -99,18 +99,18 @@ def static_page(report: Report, mlflow: MLflow) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """The places inside a self-contained page, under the names of `Pages`."""
+    """The anchors of a self-contained page, with the methods of `Pages`."""
 
     def anchor(self, key: object) -> str:
         """The id of a row: a hash, since a key may be any text."""
         return "n" + hashlib.sha256(str(key).encode()).hexdigest()[:16]
 
     def version(self, ref: DatasetRef) -> str:
-        """Where a version stands."""
+        """The anchor of a version."""
         return "#" + self.anchor(ref)
 
     def node(self, node: NodeId) -> str:
-        """Where a node of the drawing stands."""
+        """The anchor of a node."""
         return "#" + self.anchor(node.key)
 
 
@@ -189,7 +189,7 @@ def _environment() -> Environment:
         loader=PackageLoader("mlflow_dsver.lineage.render"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_harmless,
+        finalize=_safe,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -223,7 +223,7 @@ def _environment() -> Environment:
 
 
 def left_out(page: Any) -> list[tuple[str, str]]:
-    """What belongs to a page's drawing and is not in it: how many of what, and where on the page they are."""
+    """The nodes that a page's drawing omits: how many of which kind, and the anchor of their table."""
     if isinstance(page, Report):
         models = {model.key for run in page.runs for model in run.models}
         totals = {Kind.VERSION: sum(len(rows) for _, rows in page.datasets), Kind.RUN: len(page.runs)}
@@ -245,18 +245,18 @@ def left_out(page: Any) -> list[tuple[str, str]]:
 
 
 def tone(verdict: object) -> str:
-    """The class of a verdict's chip: good, bad, or unsure."""
+    """The CSS class of a verdict: good, bad, or unsure."""
     return TONES.get(str(verdict), "unsure")
 
 
 def short_reference(ref: DatasetRef, dataset_name: str | None = None) -> str:
-    """A version's reference, as short as people still recognise it: with the dataset's name, where there is one."""
+    """A version's reference, shortened for people: with the dataset's name, where there is one."""
     name = dataset_name or ref.dataset
     dataset = name if len(name) <= 24 else "…" + name[-23:]
     return f"{dataset}@{(ref.selector or '')[:12]}"
 
 
-def _harmless(value: object) -> object:
+def _safe(value: object) -> object:
     from markupsafe import Markup
 
     if value is None or isinstance(value, Markup | int | float | datetime):

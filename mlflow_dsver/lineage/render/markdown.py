@@ -1,6 +1,6 @@
 """Renders a report as Markdown: tables that every viewer shows, no diagram language, no remote images.
 
-Every text is escaped, so that a hostile name shows itself and does nothing.
+All texts are escaped, so that an untrusted name is shown and not interpreted.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _orphans(report: Report) -> Iterator[str]:
     yield "| model | made from |"
     yield "|---" * 2 + "|"
     for each in report.orphans:
-        told = "<br>".join(f"{markdown(role)} {markdown_code(ref)}" for role, ref in each.made_from)
-        yield f"| {markdown(each.model.key.removeprefix('models:/'))} | {told} |"
+        inputs = "<br>".join(f"{markdown(role)} {markdown_code(ref)}" for role, ref in each.made_from)
+        yield f"| {markdown(each.model.key.removeprefix('models:/'))} | {inputs} |"
 
 
 def _name(run: Run, mlflow: MLflow) -> str:

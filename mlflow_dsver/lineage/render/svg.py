@@ -23,11 +23,11 @@ _COLUMN = {kind: number for number, kind in enumerate(Kind)}
 _MARGIN = 6
 _HEAD = 30
 _CHARACTERS = 25
-"""Characters of a title that fit into a node; the whole text stands in the node's tooltip."""
+"""Characters of a title that fit into a node; the tooltip has the whole text."""
 _LONGEST_ADDRESS = 4000
-"""Characters; a node whose key makes a longer one stands without a link."""
+"""Characters; a node with a longer address has no link."""
 _LABELLED = 14
-"""Edges up to which their roles are written beside them."""
+"""Edges up to which they are labelled with their roles."""
 _NAMES = {Kind.DATASET: "Dataset", Kind.VERSION: "Version", Kind.RUN: "Run", Kind.MODEL: "Model"}
 
 
@@ -64,13 +64,13 @@ def style() -> str:
 
 
 def summary(graph: Graph) -> str:
-    """What the drawing shows, in words."""
+    """A description of the drawing: how many nodes of each kind."""
     counts = [human_count(len(graph.of(kind)), kind.value) for kind in Kind if graph.of(kind)]
     return "Lineage: " + ", ".join(counts)
 
 
 def _in_reading_order(graph: Graph, placed: Layout) -> list[Node]:
-    """Column by column, from above: the order in which the keyboard walks."""
+    """Column by column, from top to bottom: the order of the Tab key."""
     return sorted(graph.nodes.values(), key=lambda node: placed.places[node.id])
 
 
@@ -90,7 +90,7 @@ def _node(node: Node, placed: Layout, address: str | None, is_centre: bool) -> s
         f'<g class="{classes}" transform="translate({x:.0f} {y:.0f})"><title>{escape(label)}</title>'
         f'<rect class="box" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="7"/>'
         f'<rect class="mark" y="9" x="0" width="4" height="{NODE_HEIGHT - 18}" rx="2"/>'
-        f'<svg x="14" width="{NODE_WIDTH - 18}" height="{NODE_HEIGHT}">'  # cuts off what is wider after all
+        f'<svg x="14" width="{NODE_WIDTH - 18}" height="{NODE_HEIGHT}">'  # clips text that is wider than the node
         f'<text class="title" y="19">{escape(_cut(title, _CHARACTERS))}</text>'
         f'<text class="detail" y="35">{escape(_cut(detail, _CHARACTERS + 6))}</text></svg></g>'
     )
@@ -127,7 +127,7 @@ class Layout:
 
 
 def layout(graph: Graph) -> Layout:
-    """Place the nodes; columns that no node needs take no room."""
+    """The position of each node; columns without nodes take no space."""
     used = sorted({_COLUMN[key.kind] for key in graph.nodes})
     column = {kind: used.index(number) for kind, number in _COLUMN.items() if number in used}
     places: dict[NodeId, tuple[float, float]] = {}
@@ -152,7 +152,7 @@ def _rows(graph: Graph) -> dict[NodeId, float]:
 
 
 def _wanted(graph: Graph) -> dict[NodeId, float]:
-    """Where the library would put each node; in order of arrival without it."""
+    """The vertical position that the library proposes for each node; in the graph's order without it."""
     try:
         from fast_sugiyama import from_edges
     except ImportError:

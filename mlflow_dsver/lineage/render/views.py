@@ -113,8 +113,8 @@ class VersionPage:
 class RunPage:
     """A run: its inputs, its models, and how its last check went.
 
-    can_check: whether the button is shown. report: of a check made just now. note: one sentence above everything.
-    others: version to how many other runs used it; the drawing has a few of them.
+    can_check: whether the button is shown. report: of a check made just now. note: one sentence at the top.
+    others: version to the number of other runs that used it, of which the drawing has a few.
     """
 
     run: Run
@@ -170,7 +170,7 @@ class SearchPage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """One sentence instead of a page, and what to do."""
+    """A message instead of a page: what happened, and what to do."""
 
     title: str
     text: str
@@ -181,10 +181,10 @@ Page = IndexPage | DatasetPage | VersionPage | RunPage | ModelPage | DiffPage | 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was made from which data. runs: newest first. graph: what is drawn, not necessarily all of it.
+    """What was made from which data. runs: newest first. graph: as drawn, possibly with nodes omitted.
 
-    datasets: sorted by reference; the versions of each, the newest first (by first use).
-    orphans: registered models whose run is not there.
+    datasets: sorted by reference; the versions of each, the last used first. orphans: registered models whose run
+    was deleted.
     """
 
     title: str
@@ -198,7 +198,7 @@ class Report:
 def report(
     runs: Iterable[Run], title: str = "Data lineage", subtitle: str = "", orphans: Iterable[ModelOrigin] = ()
 ) -> Report:
-    """The report on these runs, which are expected newest first, and on models whose run is not there."""
+    """The report on these runs, which are expected newest first, and on models whose run was deleted."""
     all_runs = tuple(runs)
     grouped: dict[DatasetRef, list[VersionRow]] = {}
     for row in version_rows(all_runs):
@@ -208,7 +208,7 @@ def report(
 
 
 def version_rows(runs: Iterable[Run]) -> list[VersionRow]:
-    """Each version with how many of these runs used it, and when first and last; the newest comes first."""
+    """Each version with its number of runs, first and last use; the last used comes first."""
     found: dict[DatasetRef, list[tuple[Run, Use]]] = {}
     for run in runs:
         for use in run.uses:
