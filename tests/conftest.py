@@ -21,6 +21,9 @@ import pytest
 from prepared import Prepared
 from servers import Tracking, free_port, tracking_server
 
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A fit on small data takes twenty times as long with threads that wait for each other, more on a busy machine."""
+
 hypothesis.settings.register_profile("laws", deadline=None)  # laws are tested, not the speed of this machine
 hypothesis.settings.load_profile("laws")
 
@@ -141,11 +144,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Path:
     """A tracking database with MLflow's tables and nothing in them; making one takes seconds, copying does not."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
     subprocess.run(
-        [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"],
+        [*prepared.python, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"],
         check=True,
         capture_output=True,
         timeout=120,

@@ -145,6 +145,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     if arguments[:2] == ["-W", "ignore"]:
         warnings.simplefilter("ignore")
         del arguments[:2]
+    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    importlib.invalidate_caches()
     _register_ours()
     _end(_exit_code(arguments))
 

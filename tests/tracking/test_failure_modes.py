@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 import time
 from types import ModuleType
 from typing import Any
 
 import mlflow
 import pytest
-from processes import SCRIPT as COMMAND
+from processes import in_process
 from tracking_fakes import run_of
 from training_scripts import BARE, INPUTS, links
 
@@ -95,8 +93,7 @@ def test_offline_takes_the_last_known_answer_says_so_and_sync_confirms_it(train,
 
 def sync() -> list[Any]:
     """What `mlflow-dsver sync` says of each entry."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
-    done = subprocess.run([COMMAND, "sync", "--json"], env=environment, capture_output=True, text=True, timeout=120)
+    done = in_process("sync", "--json", MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)["outcomes"]
 

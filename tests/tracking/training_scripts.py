@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ def server_proxy(server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def train(server, server_proxy, tmp_path, digits) -> Train:
+def train(server, server_proxy, tmp_path, digits, prepared) -> Train:
     """`train(script, INPUTS, policy…)`: run the script as a process through the proxy, in the test's experiment."""
 
     proxy = server_proxy
@@ -55,7 +54,7 @@ def train(server, server_proxy, tmp_path, digits) -> Train:
         before = {run.info.run_id for run in runs(server.experiment_id)}
         proxy.log.clear()
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(path)],
+            [*prepared.python, "-W", "ignore", str(path)],
             cwd=tmp_path,
             env={**os.environ, **variables, **more, **client_settings(proxy.address, server.experiment_id)},
             stdout=subprocess.PIPE,
