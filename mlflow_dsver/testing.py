@@ -1,4 +1,4 @@
-"""What a provider must keep, as tests: subclass `ProviderContract`, bring two fixtures, and pytest runs the rest.
+"""Tests for providers: subclass `ProviderContract`, bring two fixtures, and pytest runs the rest.
 
     class TestMyProvider(ProviderContract):
         @pytest.fixture
@@ -8,6 +8,16 @@
 
 The tests look at `capabilities` and at nothing else to know what the provider can do: what it declares must work,
 and what it does not declare must raise Unsupported. Needs pytest, which this package does not depend on.
+
+There are also fixtures with running emulators. In a `conftest.py`:
+
+    from mlflow_dsver.testing import paperspace_emulator
+    my_emulator = emulator_fixture("my-provider")
+
+The environment of the test points at the emulator. Its arguments are given by indirect parametrisation:
+
+    @pytest.mark.parametrize("paperspace_emulator", [{"seed": True, "faults": ["503:times=2"]}], indirect=True)
+    def test_training_survives(paperspace_emulator): ...
 """
 
 from __future__ import annotations
@@ -21,17 +31,51 @@ from typing import Any, ClassVar
 
 import pytest
 
+from mlflow_dsver import plugins
 from mlflow_dsver.content.hashing import hash_folder
-from mlflow_dsver.emulators.fixtures import clarifai_emulator, paperspace_emulator
+from mlflow_dsver.emulators.serving import Emulator
 from mlflow_dsver.errors import DsverError, NotFound, Unsupported
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.interface import Capability, Health, Provider
 
-__all__ = ["Known", "ProviderContract", "clarifai_emulator", "paperspace_emulator"]
+__all__ = [
+    "EMULATED_KEY",
+    "Known",
+    "ProviderContract",
+    "clarifai_emulator",
+    "emulator_fixture",
+    "paperspace_emulator",
+]
+
+EMULATED_KEY = "emulated-key-0123456789"
+"""The only key that an emulator of a fixture takes."""
 
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
+
+
+def emulator_fixture(provider: str) -> Any:
+    """A pytest fixture that runs a provider's emulator, empty unless seeded, and sets the variables that point to it.
+
+    provider: the provider's name; its `ProviderInfo` says where the emulator is.
+    """
+
+    @pytest.fixture(name=f"{provider}_emulator")
+    def running(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+        target = plugins.provider_infos()[provider].emulator
+        if target is None:
+            raise ValueError(f"the provider {provider} brings no emulator")
+        with plugins.load(target)(**{"key": EMULATED_KEY, **getattr(request, "param", {})}) as emulator:
+            for name, value in emulator.variables.items():
+                monkeypatch.setenv(name, value)
+            yield emulator
+
+    return running
+
+
+clarifai_emulator = emulator_fixture("clarifai")
+paperspace_emulator = emulator_fixture("paperspace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.content.progress import terminal
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option
 
 if TYPE_CHECKING:
     from mlflow_dsver.checks.reports import Report

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option
 
 paths_option = click.option(
     "--paths", type=click.IntRange(min=0), default=20, show_default=True, help="Paths of each kind that are shown."

@@ -6,23 +6,34 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit
+from mlflow_dsver import plugins
 from mlflow_dsver.emulators.faults import KINDS
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit
 
-_CLASSES = {
-    "clarifai": "mlflow_dsver.providers.clarifai.emulator:ClarifaiEmulator",
-    "paperspace": "mlflow_dsver.providers.paperspace.emulator:PaperspaceEmulator",
-}
+if TYPE_CHECKING:
+    from mlflow_dsver.emulators.serving import Emulator, Switch
 
 
-@click.group()
+class _Emulators(click.Group):
+    """A command for each installed provider that brings an emulator, made when it is named or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the providers."""
+        return [name for name, info in plugins.provider_infos().items() if info.emulator]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None when there is none."""
+        info = plugins.provider_infos().get(cmd_name)
+        return _command(cmd_name, info.title, plugins.load(info.emulator)) if info and info.emulator else None
+
+
+@click.group(cls=_Emulators)
 def emulator() -> None:
     """Serve a vendor's API on this machine, for tests, demos and trying things out.
 
@@ -30,15 +41,11 @@ def emulator() -> None:
 
     \b
     Examples:
-      mlflow-dsver emulator paperspace --port 8765 --seed demo
-      mlflow-dsver emulator paperspace --list
-      mlflow-dsver emulator paperspace --switch tag-moves=stays --fault 429:retry-after=2:times=3
+      mlflow-dsver emulator --help
     """
 
 
-def _command(name: str, attribute: str) -> click.Command:
-    vendor = name.capitalize()
-
+def _command(name: str, vendor: str, emulator_class: type[Emulator]) -> click.Command:
     @click.command(
         name,
         help=f"""Serve {vendor}'s API on loopback until stopped.
@@ -50,10 +57,11 @@ def _command(name: str, attribute: str) -> click.Command:
         Examples:
           mlflow-dsver emulator {name} --port 8765 --seed demo
           mlflow-dsver emulator {name} --list
+          mlflow-dsver emulator {name} --fault 429:retry-after=2:times=3
         """,
     )
     @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; a free one by default.")
-    @_grpc_option(name)
+    @_own_options(emulator_class)
     @click.option("--seed", type=click.Choice(["demo"]), help="Begin with some datasets and versions.")
     @click.option("--key", help="The only key that is good; any is by default. Never a real one.")
     @click.option("--switch", "switches", multiple=True, metavar="NAME=SETTING", help="Answer an open question so.")
@@ -70,27 +78,28 @@ def _command(name: str, attribute: str) -> click.Command:
         only_list: bool,
         **more: Any,
     ) -> None:
-        module, _, attribute_name = attribute.partition(":")
-        made: Callable[..., Any] = getattr(import_module(module), attribute_name)
         if only_list:
-            _show_choices(made)
+            _show_choices(emulator_class)
             return
         chosen = dict(_pair(text) for text in switches)
-        _serve(made(port=port, key=key, seed=seed == "demo", switches=chosen, faults=faults, state=state, **more))
+        make: Callable[..., Emulator] = emulator_class  # each takes options of its own
+        _serve(make(port=port, key=key, seed=seed == "demo", switches=chosen, faults=faults, state=state, **more))
 
     return serve
 
 
-def _grpc_option(name: str) -> Callable[[Any], Any]:
-    """`--grpc-port`, for the vendor whose own client speaks gRPC."""
-    if name != "clarifai":
-        return lambda command: command
-    return click.option(
-        "--grpc-port", type=click.IntRange(0, 65535), help="Serve gRPC as well, there; 0: a free port. For their SDK."
-    )
+def _own_options(emulator_class: type[Emulator]) -> Callable[[Any], Any]:
+    """The options that this emulator alone has."""
+
+    def add(command: Any) -> Any:
+        for name, option in emulator_class.OPTIONS.items():
+            command = click.option(f"--{name}", type=click.IntRange(*option.numbers), help=option.help)(command)
+        return command
+
+    return add
 
 
-def _serve(emulator: Any) -> None:
+def _serve(emulator: Emulator) -> None:
     """Serve until SIGINT or SIGTERM; whoever started this with one of them ignored (nohup, `&`) wants it ignored."""
     from mlflow_dsver.emulators.serving import NOT_COMPARED
 
@@ -99,8 +108,8 @@ def _serve(emulator: Any) -> None:
         print(f"{emulator.name} emulator on {emulator.address}. {NOT_COMPARED}", file=sys.stderr)
         for name, value in emulator.variables.items():
             print(f"export {name}={value}")
-        if getattr(emulator, "grpc_address", None):
-            print(f"gRPC on {emulator.grpc_address}: what Clarifai's own client takes as its base.", file=sys.stderr)
+        for note in emulator.notes:
+            print(note, file=sys.stderr)
         print("Ctrl-C stops it.", file=sys.stderr)
         sys.stdout.flush()
         over.wait()
@@ -122,10 +131,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _show_choices(made: Any) -> None:
+def _show_choices(emulator_class: type[Emulator]) -> None:
     switches = [
         (each.name, each.settings[0], ", ".join((*each.settings[1:], *_numbers(each))), each.question)
-        for each in made.SWITCHES
+        for each in emulator_class.SWITCHES
     ]
     faults = [(name, meaning) for name, meaning in KINDS.items()]
     emit(
@@ -137,11 +146,8 @@ def _show_choices(made: Any) -> None:
     )
 
 
-def _numbers(switch: Any) -> tuple[str, ...]:
+def _numbers(switch: Switch) -> tuple[str, ...]:
     return (f"{switch.numbers[0]} to {switch.numbers[1]}",) if switch.numbers else ()
 
-
-for _name, _attribute in _CLASSES.items():
-    emulator.add_command(_command(_name, _attribute))
 
 COMMANDS = (emulator,)

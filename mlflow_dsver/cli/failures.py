@@ -18,9 +18,9 @@ from collections.abc import Callable
 import click
 
 from mlflow_dsver import settings
-from mlflow_dsver.cli.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.secrets import redacted
+from mlflow_dsver.terminal.output import PROGRAM, complain, leave_quietly
 from mlflow_dsver.text import error_line, one_line
 
 COULD_NOT = 3

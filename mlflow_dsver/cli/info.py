@@ -15,10 +15,10 @@ import click
 
 from mlflow_dsver import plugins, settings
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.registry import GROUP, get_provider, names
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option
 from mlflow_dsver.text import error_line, one_line
 
 SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"

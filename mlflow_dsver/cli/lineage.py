@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from mlflow_dsver.cli.output import emit, json_option
-from mlflow_dsver.cli.render import Lines
 from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.terminal.output import emit, json_option
+from mlflow_dsver.terminal.render import Lines
 
 _OUT = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
 _FILE = click.Path(dir_okay=False, path_type=Path)

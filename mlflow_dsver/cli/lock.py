@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option
 from mlflow_dsver.text import human_count, one_line
 
 if TYPE_CHECKING:

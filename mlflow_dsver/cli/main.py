@@ -13,29 +13,76 @@ from typing import Any, NoReturn
 
 import click
 
+from mlflow_dsver import plugins
 from mlflow_dsver._version import __version__
 from mlflow_dsver.cli import (
     checks,
-    clarifai,
     comparing,
     demo,
     emulator,
     info,
     lineage,
     lock,
-    paperspace,
     runs,
     store,
     sync,
     versions,
 )
 from mlflow_dsver.cli.failures import guarded
-from mlflow_dsver.cli.output import PROGRAM
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
+from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.os_names import IS_UTF8, text_of
+from mlflow_dsver.terminal.output import PROGRAM
+from mlflow_dsver.terminal.services import Services
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Our commands, and those of installed providers, which are imported when they are named or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, sorted."""
+        return sorted({*self.commands, *_provider_commands()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None when there is none."""
+        if cmd_name not in self.commands:
+            target = _provider_commands().get(cmd_name)
+            if target is None:
+                return None
+            self.add_command(_imported(cmd_name, target), cmd_name)
+        return self.commands[cmd_name]
+
+
+def _provider_commands() -> dict[str, str]:
+    return {name: target for info in plugins.provider_infos().values() for name, target in info.commands.items()}
+
+
+def _imported(name: str, target: str) -> click.Command:
+    """A provider's command; where it cannot be imported, one whose help says so and that fails with the reason."""
+    try:
+        command = plugins.load(target)
+        if not isinstance(command, click.Command):
+            raise SettingsError(f"{target} is no click command")
+    except SettingsError as error:
+        problem = error
+
+        def fail() -> NoReturn:
+            raise problem
+
+        return click.Command(name, callback=fail, help=f"Cannot be used: {error}")
+    if not IS_UTF8:
+        _read_as_utf8(command)
+    return command
+
+
+def _forget(ref: DatasetRef) -> None:
+    from mlflow_dsver.resolution.resolution_cache import forget
+
+    forget(ref)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """Which dataset version a training run used: keep versions, link them to MLflow runs, look both up.
@@ -65,8 +112,6 @@ for each in (
     *info.COMMANDS,
     *demo.COMMANDS,
     *emulator.COMMANDS,
-    *paperspace.COMMANDS,
-    *clarifai.COMMANDS,
     *lineage.COMMANDS,
     *sync.COMMANDS,
     *lock.COMMANDS,
@@ -103,4 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code. arguments: None for those of this process."""
-    return guarded(lambda: cli.main(arguments, PROGRAM, standalone_mode=False))
+    return guarded(
+        lambda: cli.main(
+            arguments, PROGRAM, standalone_mode=False, obj=Services(forget=_forget, users=versions.users_of)
+        )
+    )

@@ -19,13 +19,13 @@ from typing import NoReturn
 import click
 
 from mlflow_dsver import settings
-from mlflow_dsver.cli.output import complain
 from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference
 from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import check_role, parse
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution.creation import create_once
 from mlflow_dsver.resolution.resolver import Resolution, ask
+from mlflow_dsver.terminal.output import complain
 from mlflow_dsver.text import one_line
 
 CANNOT_RUN, NOT_THERE = 126, 127
@@ -67,7 +67,7 @@ def run(
     Examples:
       mlflow-dsver run --input training=local://digits@latest -- python train.py --epochs 3
       mlflow-dsver run --input training=local://digits --create training=data/digits -- torchrun train.py
-      mlflow-dsver run --input 'training=clarifai://me/app/cats?create&message=round 3' -- python train.py
+      mlflow-dsver run --input 'training=service://cats?create&message=round 3' -- python train.py
       mlflow-dsver run --frozen -- python train.py
       mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
     """

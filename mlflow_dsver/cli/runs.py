@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import complain, emit, json_option
-from mlflow_dsver.cli.progress import counted
-from mlflow_dsver.cli.render import Lines
+from mlflow_dsver.cli import tables
+from mlflow_dsver.terminal.output import complain, counted, emit, json_option
+from mlflow_dsver.terminal.render import Lines
 from mlflow_dsver.text import one_line
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def inputs(run: str, as_json: bool) -> None:
     from mlflow_dsver.tracking.history import inputs_of
 
     found = inputs_of(run)
-    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, render.links(found))
+    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, tables.links(found))
 
 
 @click.command()
@@ -63,7 +62,7 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     found = list(islice(uses, limit))
     more = next(uses, None) is not None
     told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
-    emit(as_json, told, render.runs(found))
+    emit(as_json, told, tables.runs(found))
     if uses.note:
         complain(uses.note)
     if more:
@@ -103,7 +102,7 @@ def attach(run: str | None, reference: str | None, role: str, source: BinaryIO |
     from mlflow_dsver.tracking.api import attach as attach_to
 
     link = attach_to(run, reference, role).link
-    emit(as_json, {"run_id": run, "inputs": [link.to_json()]}, render.links([link]))
+    emit(as_json, {"run_id": run, "inputs": [link.to_json()]}, tables.links([link]))
     return None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
+from mlflow_dsver.cli import tables
 from mlflow_dsver.content.progress import terminal
+from mlflow_dsver.terminal.output import emit, json_option
 
 
 @click.group()
@@ -40,7 +40,7 @@ def check(as_json: bool) -> int:
 
     with terminal("checking the store") as progress:
         report = check_store(Store.default(), progress=progress)
-    emit(as_json, report.to_json(), *render.store_check(report))
+    emit(as_json, report.to_json(), *tables.store_check(report))
     return 0 if report else 1
 
 
@@ -61,7 +61,7 @@ def gc(delete: bool, as_json: bool) -> None:
     from mlflow_dsver.providers.local.maintenance import collect
 
     collected = collect(Store.default(), dry_run=not delete)
-    emit(as_json, collected.to_json(), *render.collection(collected))
+    emit(as_json, collected.to_json(), *tables.collection(collected))
 
 
 COMMANDS = (store,)

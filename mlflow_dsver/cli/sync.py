@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option
-from mlflow_dsver.cli.progress import counted
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import counted, emit, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from mlflow_dsver.cli import deleting, render
-from mlflow_dsver.cli.output import emit, json_option, read_metadata
+from mlflow_dsver import settings
 from mlflow_dsver.content.progress import terminal
-from mlflow_dsver.errors import InvalidArgument, InvalidReference, Unsupported
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, TrackingError, Unsupported
 from mlflow_dsver.model.new_versions import NewVersion
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
@@ -19,9 +18,14 @@ from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution.creation import create as new_version
 from mlflow_dsver.resolution.resolution_cache import forget
-from mlflow_dsver.text import one_line
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option, read_metadata
+from mlflow_dsver.terminal.services import COUNTED, Services, Users, pass_services
+from mlflow_dsver.text import error_line, one_line
 
 LOCAL = "local"
+REACH_SECONDS = 10.0
+"""How long the tracking server may take to answer before a deletion."""
 
 
 @click.group()
@@ -101,7 +105,7 @@ def create(
       mlflow-dsver versions create local://digits data/digits --message "relabelled 7s" --tag clean
       mlflow-dsver versions create local://digits data/digits --metadata '{"round": 3}'
       mlflow-dsver versions create local://huge /mnt/huge --reference
-      mlflow-dsver versions create paperspace://cats --tag round-3 --option commit=no
+      mlflow-dsver versions create service://cats --tag round-3 --option commit=no
     """
     given = dict(_option(each) for each in options)
     dataset = _dataset(reference)[1]
@@ -158,7 +162,8 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
 @click.argument("reference")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def delete(reference: str, yes: bool, as_json: bool) -> None:
+@pass_services
+def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None:
     """Delete a version.
 
     Which runs use it is said before. They keep their record; its files can no longer be given out. REFERENCE names
@@ -172,9 +177,7 @@ def delete(reference: str, yes: bool, as_json: bool) -> None:
     if parse(reference).selector is None:
         raise InvalidReference("say which version to delete", reference=reference, tip=f"{reference}@latest")
     provider, version = _found(reference)
-    users = deleting.say_users(version.ref)
-    if not yes and not deleting.agreed(version.ref, version.message or ""):
-        raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
+    users = services.confirm_deletion(version.ref, version.message or "", yes=yes)
     provider.delete(version)
     forget(version.ref)
     told = {"deleted": str(version.ref), **users.to_json()}
@@ -227,6 +230,29 @@ def files(reference: str, as_json: bool) -> None:
 
 
 COMMANDS = (versions,)
+
+
+def users_of(ref: DatasetRef) -> Users:
+    """Runs that use a version, or any version of a dataset, as far as MLflow can tell."""
+    try:
+        from mlflow_dsver.tracking.health import exists, health
+        from mlflow_dsver.tracking.history import recorded_uses
+
+        if not exists():
+            return Users()
+        tracking = health(settings.seconds("TRACKING_TIMEOUT", REACH_SECONDS))
+        if not tracking.ok:
+            raise TrackingError(tracking.summary)
+        runs: dict[str, None] = {}
+        for use in recorded_uses(ref):
+            runs[use.run_id] = None
+            if len(runs) > COUNTED:
+                break
+    except DsverError as error:
+        return Users(unchecked=one_line(error, 300))
+    except Exception as error:  # noqa: BLE001  (MLflow missing or broken must not keep anybody from deleting)
+        return Users(unchecked=error_line(error, 300))
+    return Users(tuple(runs)[:COUNTED], len(runs) > COUNTED)
 
 
 def _option(text: str) -> tuple[str, str]:

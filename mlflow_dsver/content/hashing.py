@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mlflow_dsver._version import __version__
+from mlflow_dsver.content.atomic_files import atomic_folder, check_new_folder, safe_join
 from mlflow_dsver.content.dirty_pages import RECENT, DirtyPages, flush_many, trusted_device
 from mlflow_dsver.content.open_folder import OpenFolder, opened
 from mlflow_dsver.content.parallel_reading import LARGE, OnFile, Reader, Todo, read_parallel
@@ -27,12 +28,12 @@ from mlflow_dsver.content.patterns import Rules, Selection, select
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import Row, StatCache, stamp
 from mlflow_dsver.content.walk import OnExcluded, WalkEntry, walk_selected
-from mlflow_dsver.errors import ContentError
+from mlflow_dsver.errors import ContentError, DsverError, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest, gc_paused
 from mlflow_dsver.os_names import text_of
 from mlflow_dsver.text import one_line
 
-__all__ = ["OnFile", "Rules", "StatCache", "hash_file", "hash_folder"]
+__all__ = ["OnFile", "Rules", "StatCache", "copy_folder", "hash_file", "hash_folder"]
 
 SAVE_EVERY = 60.0
 """Seconds after which the cache is saved while hashing goes on."""
@@ -40,6 +41,7 @@ SAVE_EVERY = 60.0
 MAX_UNSAVED = 200_000
 """Files after which it is saved as well, to bound memory."""
 
+_COPY_BLOCK = 1 << 20
 _EVERYTHING = Rules()
 _END: tuple[str | None, tuple[bytes, bytes]] = (None, (b"", b""))
 _entry = tuple.__new__  # three times as fast as the constructor of a named tuple
@@ -172,3 +174,32 @@ class _CachedFolder:
 
 def _made(selection: Selection) -> dict[str, Any]:
     return {"tool": f"mlflow-dsver {__version__}", "digest": "blake3", "links": "followed", **selection.rules.made()}
+
+
+def copy_folder(source: Path, target: Path, accept: Callable[[Manifest], None], progress: Progress) -> None:
+    """Copy a folder's files into a new or empty folder, hashed while they are copied; whole or not at all.
+
+    accept: called with the manifest of what was copied; when it raises, there is no copy. Raises InvalidArgument for
+    a target with something in it, StoreError when it cannot be written.
+    """
+
+    def copy(descriptor: int, status: os.stat_result, relative: str) -> str:
+        from blake3 import blake3
+
+        file = safe_join(beside, relative)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        hasher = blake3()
+        with file.open("xb") as stream:
+            while block := os.read(descriptor, _COPY_BLOCK):
+                hasher.update(block)
+                stream.write(block)
+        return hasher.hexdigest()
+
+    try:
+        check_new_folder(target)
+        with atomic_folder(target.absolute(), durable=False) as beside:
+            accept(hash_folder(source, cache=None, progress=progress, on_file=copy))
+    except DsverError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{one_line(target)} cannot be written: {error.strerror}") from error

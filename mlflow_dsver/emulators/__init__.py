@@ -1,1 +1,1 @@
-"""Paperspace and Clarifai on loopback, by their published documents: for tests, notebooks, demos and CI."""
+"""A kit for emulators of services on loopback: for tests, notebooks, demos and continuous integration."""

@@ -60,6 +60,15 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A further argument of an emulator, a whole number, as `mlflow-dsver emulator` takes it; None when not given."""
+
+    help: str
+    numbers: tuple[int, int]
+    """The least and the greatest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a client sent. path: decoded segments. headers: names in lower case, without `authorization`.
 
@@ -110,6 +119,8 @@ class Emulator(ABC):
 
     name: ClassVar[str]
     SWITCHES: ClassVar[tuple[Switch, ...]] = ()
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    """Further options of the command, by name; `grpc-port` is handed to the class as `grpc_port`."""
 
     def __init__(
         self,
@@ -159,6 +170,11 @@ class Emulator(ABC):
     @abstractmethod
     def variables(self) -> Mapping[str, str]:
         """Environment variables that point a client here."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Further lines for whoever starts the emulator in a terminal."""
+        return ()
 
     @property
     def address(self) -> str:

@@ -37,7 +37,7 @@ class NewVersion:
     dataset: the dataset's reference, as text or parsed, without a selector. folder: with the files of the version;
     None if the provider creates versions of data that it already has. message, tags, metadata: stored with the
     version. reference: store only the manifest and leave the files where they are. options: further arguments of the
-    provider's `create`, such as `{"commit": False}` for Paperspace or `{"annotation_filter": "…"}` for Clarifai.
+    provider's `create`, such as `{"commit": False}`.
     Raises InvalidReference for a malformed dataset or tag, InvalidArgument for metadata that is not JSON.
     """
 

@@ -39,7 +39,7 @@ def create_version(
     ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
     tags, metadata: kept with the version; one text of tags is separated by commas. reference: record what the files
     are and leave the bytes where they lie; such a version proves less. options: what the provider's own `create`
-    takes beside these, such as `commit=False` for Paperspace. Content that the dataset has already gives the same
+    takes beside these, such as `commit=False`. Content that the dataset has already gives the same
     version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
     """
     dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)

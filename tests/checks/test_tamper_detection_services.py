@@ -10,11 +10,11 @@ import pytest
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import InputReport, Proof, Verdict
 from mlflow_dsver.checks.verify import verify
-from mlflow_dsver.emulators.fixtures import clarifai_emulator, paperspace_emulator
 from mlflow_dsver.providers.clarifai import waiting
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 from mlflow_dsver.providers.paperspace import provider as paperspace_module
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
+from mlflow_dsver.testing import clarifai_emulator, paperspace_emulator
 
 __all__ = ["clarifai_emulator", "paperspace_emulator"]
 

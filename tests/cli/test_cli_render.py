@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mlflow_dsver.cli import output, render
+from mlflow_dsver.cli import tables
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.providers.local.maintenance import CheckReport, Collection, Finding
+from mlflow_dsver.terminal import output, render
 from mlflow_dsver.tracking.history import RunUse
 
 WHEN = datetime(2026, 11, 22, 4, 37, 43, 446007, tzinfo=timezone(timedelta(hours=2)))
@@ -43,20 +44,20 @@ SHOWN = {
     "version-bare": (render.version(BARE),),
     "files": (render.files(MANIFEST),),
     "links": (
-        render.links(
+        tables.links(
             [
                 Link("training", "local://digits@latest", FULL, Grade("A", ("attached later",)), WHEN),
                 Link("test", "paperspace://dst364npcw6ccok", BARE, Grade("D"), WHEN),
             ]
         ),
     ),
-    "links-none": (render.links([]),),
-    "runs": (render.runs([RUN]),),
-    "runs-none": (render.runs([]),),
-    "check-well": render.store_check(CheckReport("/store", 1, 2, 1, 1348, 3, 190_750)),
-    "check-findings": render.store_check(CheckReport("/store", 1, 2, 0, 1348, 3, 190_750, findings=FOUND)),
-    "gc-dry": render.collection(Collection("/store", True, 12, 1, 0, 2, 190_750, kept_young=4)),
-    "gc-done": render.collection(Collection("/store", False, 12, 1, 0, 2, 190_750)),
+    "links-none": (tables.links([]),),
+    "runs": (tables.runs([RUN]),),
+    "runs-none": (tables.runs([]),),
+    "check-well": tables.store_check(CheckReport("/store", 1, 2, 1, 1348, 3, 190_750)),
+    "check-findings": tables.store_check(CheckReport("/store", 1, 2, 0, 1348, 3, 190_750, findings=FOUND)),
+    "gc-dry": tables.collection(Collection("/store", True, 12, 1, 0, 2, 190_750, kept_young=4)),
+    "gc-done": tables.collection(Collection("/store", False, 12, 1, 0, 2, 190_750)),
 }
 
 

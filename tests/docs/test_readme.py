@@ -71,7 +71,9 @@ def test_links_lead_somewhere() -> None:
 
 
 def _commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from _commands(command, *path, name)
         else:

@@ -15,9 +15,9 @@ from tracking_fakes import run_of
 from training_scripts import BARE, INPUTS, links
 
 import mlflow_dsver as dsver
-from mlflow_dsver.emulators.fixtures import paperspace_emulator
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.resolution import resolver
+from mlflow_dsver.testing import paperspace_emulator
 from mlflow_dsver.tracking import autolink, autolog_patch
 
 __all__ = ["paperspace_emulator"]

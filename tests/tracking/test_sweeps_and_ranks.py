@@ -24,12 +24,12 @@ from tracking_fakes import FakeProvider, version
 from training_scripts import client_settings, links, runs
 
 import mlflow_dsver as dsver
-from mlflow_dsver.emulators.fixtures import EMULATED_KEY
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution import resolver
+from mlflow_dsver.testing import EMULATED_KEY
 from mlflow_dsver.tracking import resolved_inputs
 
 DATASET = "dst364npcw6ccok"

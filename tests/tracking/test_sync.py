@@ -22,13 +22,13 @@ from tracking_fakes import artifact, dsver_part, run_of, version
 from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
-from mlflow_dsver.emulators.fixtures import paperspace_emulator
 from mlflow_dsver.errors import InvalidArgument, ProviderUnavailable
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import Link, now
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.testing import paperspace_emulator
 from mlflow_dsver.tracking import bounded_tasks, outbox, record_writer
 from mlflow_dsver.tracking.outbox import Entry
 from mlflow_dsver.tracking.sync import Outcome, State, exit_code, forget, sync, waiting

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
+from mlflow_dsver.content.hashing import copy_folder
 from mlflow_dsver.deadlines import Deadline, bounded
 from mlflow_dsver.errors import (
+    CorruptObject,
     DsverError,
     NotFound,
     SettingsError,
@@ -215,11 +217,19 @@ class ClarifaiProvider(Provider):
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's export into a new or empty folder, each file checked on its way."""
-        from mlflow_dsver.providers.local.store import Store
-        from mlflow_dsver.providers.local.views import materialise_at
-
         kept = self._files(version)
-        materialise_at(Store.default(), kept.manifest, kept.folder, folder, self.progress)
+
+        def check(copied: Manifest) -> None:
+            if copied.digest != kept.manifest.digest:
+                raise CorruptObject(
+                    f"the export in {kept.folder} has changed",
+                    reference=version.ref,
+                    expected=kept.manifest.digest,
+                    got=copied.digest,
+                    done="Nothing was served",
+                )
+
+        copy_folder(kept.folder, folder, check, self.progress)
 
     def export(self, version: DatasetVersion, format_: Format) -> Export:
         """Have the version exported, and wait for it: its size in bytes and its address, which is perishable."""

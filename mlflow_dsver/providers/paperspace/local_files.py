@@ -9,23 +9,19 @@ a folder that is named for a dataset, and a size that agrees, fit several versio
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_dsver.content.atomic_files import atomic_folder, check_new_folder, safe_join
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
-from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, StoreError
+from mlflow_dsver.errors import ContentError, CorruptObject
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace.mounts import Mount
 from mlflow_dsver.text import human_bytes, one_line
 
 log = logging.getLogger(__name__)
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,31 +135,3 @@ def check(version: DatasetVersion, found: Found, manifest: Manifest) -> None:
         raise contradiction(version, comparison, "Nothing was served")
     if comparison.same is not True:
         log.warning("%s: %s; it may be ANOTHER VERSION", version.ref, comparison.reason)
-
-
-def copy_out(source: Path, target: Path, accept: Callable[[Manifest], None], progress: Progress) -> None:
-    """Copy a folder's files into a new or empty folder, hashed on their way; whole or not at all.
-
-    accept: raises for a manifest that is not to be had.
-    """
-
-    def take(descriptor: int, status: os.stat_result, relative: str) -> str:
-        from blake3 import blake3
-
-        copy = safe_join(beside, relative)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        hasher = blake3()
-        with copy.open("xb") as stream:
-            while block := os.read(descriptor, _BLOCK):
-                hasher.update(block)
-                stream.write(block)
-        return hasher.hexdigest()
-
-    try:
-        check_new_folder(target)
-        with atomic_folder(target.absolute(), durable=False) as beside:
-            accept(hash_folder(source, cache=None, progress=progress, on_file=take))
-    except DsverError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{one_line(target)} cannot be written: {error.strerror}") from error

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver import settings
-from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.hashing import copy_folder, hash_folder
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import CorruptObject, DsverError, ProviderError, Unsupported
@@ -268,7 +268,7 @@ class PaperspaceProvider(Provider):
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, compared on their way."""
         found = self._found(version) or Found(self.path(version))
-        local_files.copy_out(
+        copy_folder(
             found.folder, Path(folder), lambda manifest: local_files.check(version, found, manifest), self.progress
         )
 

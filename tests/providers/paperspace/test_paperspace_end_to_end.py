@@ -17,10 +17,10 @@ import mlflow
 import pytest
 
 import mlflow_dsver as dsver
-from mlflow_dsver.emulators.fixtures import paperspace_emulator
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
+from mlflow_dsver.testing import paperspace_emulator
 
 __all__ = ["paperspace_emulator"]
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from mlflow_dsver.emulators.serving import HOST, Emulator, Reply, Request
+from mlflow_dsver.emulators.serving import HOST, Emulator, Option, Reply, Request
 from mlflow_dsver.providers.clarifai.codes import Format, Origin
 from mlflow_dsver.providers.clarifai.emulator import state as kept
 from mlflow_dsver.providers.clarifai.emulator.answers import LISTS, OK, Refused, held, status, storage
@@ -42,6 +42,9 @@ class ClarifaiEmulator(Emulator):
 
     name: ClassVar[str] = "clarifai"
     SWITCHES = SWITCHES
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "grpc-port": Option("Serve gRPC as well, there; 0: a free port. For their SDK.", (0, 65535))
+    }
 
     def __init__(
         self,
@@ -162,6 +165,12 @@ class ClarifaiEmulator(Emulator):
         None when it is not served.
         """
         return None if self._grpc is None else f"http://{HOST}:{self._grpc.port}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where gRPC is served."""
+        address = self.grpc_address
+        return (f"gRPC on {address}: what Clarifai's own client takes as its base.",) if address else ()
 
     # Requests
 

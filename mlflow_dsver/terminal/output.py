@@ -1,8 +1,8 @@
-"""Writes to the terminal: tables for people, JSON for programs, one line for an error.
+"""Writes to the terminal: tables for people, JSON for programs, one line for an error, a progress bar.
 
-What comes from outside (names, tags, messages, paths) reaches a terminal only through here, where control
-characters are shown as escapes and no markup is read. Colours and folding are for terminals; in a pipe there are
-none, and `NO_COLOR` is respected. JSON is ASCII, so that it is safe to look at as well.
+Text from outside (names, tags, messages, paths) reaches a terminal only through here: control characters are shown
+as escapes and no markup is read. Colours and folding are for terminals; in a pipe there are none, and `NO_COLOR` is
+respected. JSON is ASCII, so that it is safe to look at as well.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from mlflow_dsver.cli.render import Block, Fields, Lines
+from mlflow_dsver import settings
+from mlflow_dsver.terminal.render import Block, Fields, Lines
 from mlflow_dsver.text import one_line
 
 PROGRAM = "mlflow-dsver"
@@ -71,6 +73,25 @@ def leave_quietly() -> NoReturn:
     """End because the reader of our output went away, without a complaint at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(PIPE_CLOSED)
+
+
+@contextmanager
+def counted(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar for things that are counted: yields a function to call for each one that is done.
+
+    On standard error, and removed when the block ends. Silent when that is no terminal, when there is one thing or
+    none, or when the setting PROGRESS is `no`.
+    """
+    if total < 2 or not sys.stderr.isatty() or settings.setting("PROGRESS") in ("no", "0", "off", "false"):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as display:
+        task = display.add_task(label, total=total)
+        yield lambda: display.advance(task)
 
 
 def _write(block: Block) -> None:

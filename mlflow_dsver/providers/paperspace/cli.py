@@ -1,4 +1,4 @@
-"""`mlflow-dsver paperspace …`: every endpoint of Paperspace's API for datasets and versions, with all it takes.
+"""`mlflow-dsver paperspace …`: every endpoint of the API for datasets and versions, with all its parameters.
 
 The family `versions` does the everyday things for all providers; here are commits, datasets, storage, and the
 service's own parameters and names. `--json` gives the service's answers as they came.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlflow_dsver.cli import deleting, render
-from mlflow_dsver.cli.output import emit, json_option, read_metadata
-from mlflow_dsver.cli.paperspace_lookup import connected, dataset_id, reference_of, version_id
-from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.resolution.resolution_cache import forget
+from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option, read_metadata
+from mlflow_dsver.terminal.services import Services, pass_services
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
+    from mlflow_dsver.providers.paperspace.client import PaperspaceClient
     from mlflow_dsver.providers.paperspace.models import Model
     from mlflow_dsver.providers.paperspace.paging import Page
 
@@ -58,7 +60,8 @@ def session(as_json: bool) -> None:
 @click.argument("reference")
 @click.option("--undo", is_flag=True, help="Make it uncommitted again, where the service lets you.")
 @json_option
-def commit(reference: str, undo: bool, as_json: bool) -> None:
+@pass_services
+def commit(services: Services, reference: str, undo: bool, as_json: bool) -> None:
     """Commit a version: its files cannot change any more, and it can be an input of runs.
 
     \b
@@ -70,7 +73,7 @@ def commit(reference: str, undo: bool, as_json: bool) -> None:
 
     provider = PaperspaceProvider()
     changed = provider.commit(provider.find(reference_of(reference)), committed=not undo)
-    forget(changed.ref)
+    services.forget(changed.ref)
     emit(as_json, changed.to_json(), render.version(changed))
 
 
@@ -175,7 +178,8 @@ def update_dataset(dataset: str, name: str | None, description: str | None, as_j
 @click.argument("dataset")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def delete_dataset(dataset: str, yes: bool, as_json: bool) -> None:
+@pass_services
+def delete_dataset(services: Services, dataset: str, yes: bool, as_json: bool) -> None:
     """Delete a dataset, given by its id, and its versions with it.
 
     Which runs use one of them is said before.
@@ -184,7 +188,7 @@ def delete_dataset(dataset: str, yes: bool, as_json: bool) -> None:
     Examples:
       mlflow-dsver paperspace datasets delete dst364npcw6ccok --yes
     """
-    users = _say_users(DatasetRef("paperspace", dataset), yes)
+    users = services.confirm_deletion(DatasetRef("paperspace", dataset), "", yes=yes)
     with connected() as client:
         answer = client.delete_dataset(dataset).raw
     told = {"deleted": dataset, "answer": answer, **users.to_json()}
@@ -305,7 +309,8 @@ def update_version(
 @click.argument("reference")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def delete_version(reference: str, yes: bool, as_json: bool) -> None:
+@pass_services
+def delete_version(services: Services, reference: str, yes: bool, as_json: bool) -> None:
     """Delete a version. Which runs use it is said before.
 
     \b
@@ -314,7 +319,7 @@ def delete_version(reference: str, yes: bool, as_json: bool) -> None:
     """
     with connected() as client:
         dataset, version = version_id(client, reference)
-    users = _say_users(DatasetRef("paperspace", dataset, version), yes)
+    users = services.confirm_deletion(DatasetRef("paperspace", dataset, version), "", yes=yes)
     with connected() as client:
         answer = client.delete_version(dataset, version).raw
     told = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
@@ -342,15 +347,36 @@ def storage(provider: str | None, usage: bool, as_json: bool) -> None:
     emit(as_json, _raw(found), render.table("ID NAME BUCKET ENDPOINT MANAGED", rows, empty="no storage providers"))
 
 
-COMMANDS = (paperspace,)
+def connected() -> AbstractContextManager[PaperspaceClient]:
+    """A client for the account that the settings name."""
+    from mlflow_dsver.providers.paperspace.account import Account
+    from mlflow_dsver.providers.paperspace.client import connect
+
+    return connect(Account.from_settings())
 
 
-def _say_users(ref: DatasetRef, yes: bool) -> deleting.Users:
-    """Say which runs use it, and ask unless `yes`; raises UsageError for no."""
-    users = deleting.say_users(ref)
-    if not yes and not deleting.agreed(ref, ""):
-        raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
-    return users
+def dataset_id(client: PaperspaceClient, dataset: str) -> str:
+    """The id of a dataset that is given by its id, its name, or a reference."""
+    from mlflow_dsver.providers.paperspace import lookup
+
+    return lookup.dataset_id(client, parse(dataset).dataset if "://" in dataset else dataset)
+
+
+def version_id(client: PaperspaceClient, reference: str) -> tuple[str, str]:
+    """Ids of the dataset and the version that a reference names by id or tag; committed or not."""
+    from mlflow_dsver.providers.paperspace import lookup
+
+    ref = reference_of(reference)
+    dataset = lookup.dataset_id(client, ref.dataset)
+    return dataset, lookup.selected(client, dataset, ref).version
+
+
+def reference_of(reference: str) -> DatasetRef:
+    """A reference that names a dataset and a version or tag, with or without `paperspace://` before it."""
+    ref: DatasetRef = parse(reference if "://" in reference else f"paperspace://{reference}")
+    if ref.selector is None or ref.provider != "paperspace":
+        raise InvalidReference("names no version of Paperspace", reference=reference, expected="dataset:version")
+    return ref
 
 
 def _raw(found: Iterable[Model]) -> dict[str, Any]:

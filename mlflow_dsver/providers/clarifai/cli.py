@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_dsver.cli import render
-from mlflow_dsver.cli.output import emit, json_option, read_metadata
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse, tag_list
-from mlflow_dsver.resolution.resolution_cache import forget
+from mlflow_dsver.providers.clarifai.info import FORMAT_NAMES
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import emit, json_option, read_metadata
+from mlflow_dsver.terminal.services import Services, pass_services
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.clarifai.models import DatasetVersion, Model
     from mlflow_dsver.providers.clarifai.provider import ClarifaiProvider
 
-FORMATS = ("json", "protobuf", "coco")
 VISIBILITIES = ("private", "org", "public")
 ORIGINS = ("manual", "training", "eval-ground-truth", "eval-predictions")
 
@@ -96,7 +96,9 @@ def filters(as_json: bool) -> None:
 @click.option("--id", "version_id", help="The id that the version gets; a random one by default.")
 @click.option("--visibility", type=click.Choice(VISIBILITIES), help="Who may see it; Clarifai's default otherwise.")
 @json_option
+@pass_services
 def snapshot(
+    services: Services,
     dataset: str,
     message: str | None,
     tags: tuple[str, ...],
@@ -124,13 +126,13 @@ def snapshot(
         version_id=version_id,
         visibility=visibility,
     )
-    forget(made.ref)
+    services.forget(made.ref)
     emit(as_json, made.to_json(), render.version(made))
 
 
 @clarifai.command()
 @click.argument("reference")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="json", help="Of the records; json.")
+@click.option("--format", "format_", type=click.Choice(FORMAT_NAMES), default="json", help="Of the records; json.")
 @json_option
 def export(reference: str, format_: str, as_json: bool) -> None:
     """Have a version exported, and show how large the archive is; it holds records, not the media.
@@ -141,11 +143,11 @@ def export(reference: str, format_: str, as_json: bool) -> None:
     Examples:
       mlflow-dsver clarifai export clarifai://me/app/cats@latest --format protobuf
     """
-    from mlflow_dsver.providers.clarifai.provider import FORMATS as FORMAT_OF
+    from mlflow_dsver.providers.clarifai.provider import FORMATS
 
     provider = _provider()
     version = provider.resolve(_ref(reference))
-    made = provider.export(version, FORMAT_OF[format_])
+    made = provider.export(version, FORMATS[format_])
     shown = render.fields(reference=version.ref, format=format_, archive=human_bytes(made.size))
     emit(as_json, {"reference": str(version.ref), "format": format_, "archive_bytes": made.size}, shown)
 
@@ -238,7 +240,8 @@ def show_version(reference: str, as_json: bool) -> None:
 @click.argument("reference")
 @click.option("--yes", is_flag=True, required=True, help="Really delete it.")
 @json_option
-def delete_version(reference: str, yes: bool, as_json: bool) -> None:
+@pass_services
+def delete_version(services: Services, reference: str, yes: bool, as_json: bool) -> None:
     """Delete a version, whatever its state. REFERENCE names it by its id; JSON has the service's answer.
 
     \b
@@ -249,11 +252,8 @@ def delete_version(reference: str, yes: bool, as_json: bool) -> None:
     client, place = _client_of(ref)
     with client:
         answer = client.delete_dataset_versions(place.dataset, [version])
-    forget(ref)
+    services.forget(ref)
     emit(as_json, answer, render.line(f"deleted {render.cell(ref)}"))
-
-
-COMMANDS = (clarifai,)
 
 
 def _client() -> Client:

@@ -1,0 +1,89 @@
+"""What the command line lends to a provider's commands: resolved versions are forgotten, runs are looked up.
+
+A provider cannot import the modules that do this, since they are built on providers. `mlflow-dsver` hands them in as
+click's context object, and a command asks for it:
+
+    @click.command()
+    @click.argument("reference")
+    @pass_services
+    def publish(services: Services, reference: str) -> None: ...
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from mlflow_dsver.model.refs import DatasetRef
+from mlflow_dsver.terminal import render
+from mlflow_dsver.terminal.output import PROGRAM, complain
+from mlflow_dsver.text import human_count
+
+SHOWN = 5
+COUNTED = 100
+"""Runs that are counted at most; with more, it is said that there are more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Ids of runs that use something, newest first; more: there are others. unchecked: why MLflow could not tell."""
+
+    runs: tuple[str, ...] = ()
+    more: bool = False
+    unchecked: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"runs": list(self.runs), "more_runs": self.more, "runs_unchecked": self.unchecked}
+
+
+def _nobody_asked(ref: DatasetRef) -> Users:
+    return Users(unchecked="the command was not started by mlflow-dsver")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Functions that are handed to commands.
+
+    forget: call it with a version or dataset that a command changed; answers that this host keeps about the
+    dataset's tags and `latest` are dropped. users: the runs that use a version, or any version of a dataset.
+    """
+
+    forget: Callable[[DatasetRef], None] = field(default=lambda ref: None)
+    users: Callable[[DatasetRef], Users] = field(default=_nobody_asked)
+
+    def confirm_deletion(self, ref: DatasetRef, what: str, *, yes: bool) -> Users:
+        """Say which runs use what will be deleted, and ask on a terminal unless `yes`; what: more words about it.
+
+        Raises UsageError when the answer is no, and without a terminal.
+        """
+        users = self.users(ref)
+        _say(ref, users)
+        if not yes and not _agreed(ref, what):
+            raise click.UsageError("Nothing was deleted: answer y on a terminal, or give --yes.")
+        return users
+
+
+pass_services = click.make_pass_decorator(Services, ensure=True)
+"""Decorator of a command: its first argument is the `Services` that the command line handed in."""
+
+
+def _say(ref: DatasetRef, users: Users) -> None:
+    if users.unchecked is not None:
+        complain(f"whether runs use {ref} could not be checked: {users.unchecked}")
+    elif users.runs:
+        some = ", ".join(users.runs[:SHOWN]) + (", …" if len(users.runs) > SHOWN or users.more else "")
+        count = f"more than {COUNTED} runs" if users.more else human_count(len(users.runs), "run")
+        verb = "uses" if len(users.runs) == 1 and not users.more else "use"
+        complain(f"{count} {verb} {ref}: {some}. Their records stay, and can no longer be checked against it")
+
+
+def _agreed(ref: DatasetRef, what: str) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{PROGRAM}: {render.cell(ref)}, {render.cell(what)}", file=sys.stderr)
+    return click.confirm("Delete it?", default=False, err=True)
