@@ -1,8 +1,9 @@
-"""Secrets that cannot be printed by accident, and their removal from texts of others.
+"""Secrets that are not printed by accident, and the redaction of secrets in other libraries' texts.
 
-A key is a `Secret` from the moment it is read; only the line that puts it into a header says `reveal`. Texts of other
-libraries' errors, which may quote a whole request, go through `redacted` before anybody sees them: every error of
-this package does that with its parts, and `told` does it for exceptions that are logged or shown as they are.
+A key is a `Secret` from the moment it is read; only the code that sets a header calls `reveal`. Errors of other
+libraries, which may quote a whole request, are redacted: every error of this package redacts its parts, and
+`safe_message` is for exceptions that are logged or shown as they are. (pydantic's SecretStr was measured and not
+taken: it pickles the value in clear, and takes 0.1 s to import.)
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Callable, Iterable
 
 HIDDEN = "[hidden]"
 MAX_TEXT = 20_000
-"""Characters of a text that are looked through; what follows is left out."""
-LEAST = 4
-"""Characters of a secret from which on it is replaced; shorter ones are words."""
+"""Characters of a text that are searched; the rest is cut off."""
+MIN_LENGTH = 4
+"""Characters from which a secret is replaced; shorter ones may be common words."""
 
 _AUTHORITY = re.compile(r"://([^\s/?#'\"<>]{1,500}@)")
-"""User and password of a URL; a reference such as `local://digits@latest` looks alike, so the scheme decides."""
+"""User and password of a URL; a reference such as `local://digits@latest` looks similar, so the scheme decides."""
 _SQL = re.compile(r"(sql[A-Za-z0-9+]{0,20}://)[^\s'\"<>]{0,500}@", re.IGNORECASE)
-"""As SQLAlchemy reads it: a password may have slashes and more than one @."""
+"""As SQLAlchemy parses it: a password may have slashes and more than one @."""
 _NETWORK = re.compile(
     r"(?<![A-Za-z0-9.+-])(?:https?|wss?|ftps?|sftp|ssh|git|svn|s3[an]?|gs|wasbs?|abfss?|hdfs|rediss?|amqps?|mongodb|ldaps?|smb|socks[45]h?"
     r"|oracle|databricks|snowflake|clickhouse|trino|cockroachdb)(?:\+[a-z0-9+]{1,20})?\Z",
@@ -39,7 +40,7 @@ _NAMED = re.compile(
 _BEARER = re.compile(r"\b(Bearer|Basic|Key|Token) (?=[A-Za-z._~+/-]{0,200}[0-9=])[A-Za-z0-9._~+/=-]{8,}")
 
 _SUSPECT = re.compile(r"[=@:]|(?:Bearer|Basic|Key|Token) ")
-"""What every pattern above needs; most texts have none of it."""
+"""Required by every pattern above; most texts do not match it."""
 
 _sources: list[Callable[[], Iterable[str]]] = []
 
@@ -53,7 +54,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself; for the header of a request and nothing else."""
+        """The value; only for the header of a request."""
         return self._value
 
     def __repr__(self) -> str:
@@ -78,38 +79,38 @@ class Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | None]) -> str:
-    """The text with every secret in it replaced; secrets shorter than 4 characters are left, as they are words."""
+    """The text with every secret in it replaced, except those shorter than 4 characters."""
     values = {secret.reveal() for secret in secrets if secret is not None}
-    for value in sorted(values, key=len, reverse=True):  # else one that another begins with would show the rest of it
-        if len(value) >= LEAST:
+    for value in sorted(values, key=len, reverse=True):  # a secret may be a prefix of another
+        if len(value) >= MIN_LENGTH:
             text = text.replace(value, HIDDEN)
     return text
 
 
-def know(source: Callable[[], Iterable[str]]) -> None:
-    """Have `redacted` ask this for values that must not be shown, such as those of variables named as secrets."""
+def add_source(source: Callable[[], Iterable[str]]) -> None:
+    """Register a function that returns values to be redacted, such as those of variables named as secrets."""
     _sources.append(source)
 
 
 def redacted(text: str) -> str:
     """The text without what looks like a secret or is known to be one.
 
-    Taken out: user and password of a URL, the query of an address, values behind names such as `Authorization:` or
-    `password=`, keys behind `Bearer` and its kin, and what the sources of `know` give. References stay as
-    they are. Takes time in proportion to the text's length; what is beyond 20,000 characters is left out.
+    Removed: user and password of a URL, the query of a URL, values after names such as `Authorization:` or
+    `password=`, keys after `Bearer` and similar words, and the values of `add_source`. References are kept. Linear
+    time; the text is cut at 20,000 characters.
     """
     return _redacted(text, _known())
 
 
 def redacted_parts(*parts: object | None) -> tuple[str | None, ...]:
-    """Several parts of one message as texts, each without secrets; None stays None."""
+    """Several parts of one message as redacted texts; None stays None."""
     known = _known()
     return tuple(None if part is None else _redacted(str(part), known) for part in parts)
 
 
 def _known() -> list[str]:
-    """The values that must not be shown, longest first: one may begin with another."""
-    values = {value for source in _sources for value in source() if len(value) >= LEAST}
+    """The values to be redacted, longest first: one may be a prefix of another."""
+    values = {value for source in _sources for value in source() if len(value) >= MIN_LENGTH}
     return sorted(values, key=len, reverse=True)
 
 
@@ -128,8 +129,8 @@ def _redacted(text: str, known: list[str]) -> str:
     return _BEARER.sub(rf"\1 {HIDDEN}", text)
 
 
-def told(error: BaseException) -> str:
-    """What another library's exception says, for a log or a message of ours; its kind where it says nothing."""
+def safe_message(error: BaseException) -> str:
+    """The redacted message of another library's exception; its class name when it has none."""
     return redacted(str(error)) or type(error).__name__
 
 

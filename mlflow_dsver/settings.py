@@ -22,7 +22,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.os_names import os_text, text_of
-from mlflow_dsver.secrets import Secret, know
+from mlflow_dsver.secrets import Secret, add_source
 
 PREFIX = "MLFLOW_DSVER_"
 KNOWN = {
@@ -389,7 +389,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 _secrets: tuple[dict[Any, Any], list[str]] = ({}, [])
 """The environment as it was last looked at, and the secrets in it."""
-know(_secret_values)
+add_source(_secret_values)
 
 
 def _file() -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""Numbers and hostile texts for people: sizes, counts, and names made harmless where they land.
+"""Formats sizes and counts, and escapes untrusted text for terminals and Markdown.
 
-Everything that comes from a provider, a file name, a run or a tag goes through one of these before it reaches a
-terminal or a Markdown file.
+Everything that comes from a provider, a file name, a run or a tag goes through one of these functions before it is
+shown. (humanize was measured and not taken: it writes `512 Bytes`, and this module loads the standard library alone.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import PurePath
 
 from mlflow_dsver.os_names import text_of
-from mlflow_dsver.secrets import redacted, told
+from mlflow_dsver.secrets import redacted, safe_message
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
 
@@ -35,12 +35,12 @@ def human_count(count: int, one: str, many: str | None = None) -> str:
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """The text on one line, control, format and direction-changing characters shown as escapes, cut at `limit`.
+    """The text on one line, with control, format and direction-changing characters escaped, cut at `limit`.
 
-    An exception is shown without the secrets that its text may quote.
+    The message of an exception is redacted.
     """
     if isinstance(text, BaseException):
-        text = told(text)
+        text = safe_message(text)
     elif isinstance(text, PurePath):
         text = text_of(str(text))
     safe = "".join(
@@ -51,16 +51,16 @@ def one_line(text: object, limit: int = 200) -> str:
 
 
 def error_line(error: BaseException, limit: int = 300) -> str:
-    """The kind of an exception and what it says, on one line and without secrets."""
+    """The class and message of an exception, on one line and redacted."""
     return one_line(redacted(f"{type(error).__name__}: {error}"), limit)
 
 
 def markdown(text: object, limit: int = 200) -> str:
-    """The text as Markdown that shows these very characters: punctuation escaped, one line, no markup, no links."""
+    """The text as Markdown without markup or links: punctuation escaped, on one line."""
     return _MARKDOWN.sub(r"\\\1", one_line(text, limit))
 
 
 def markdown_code(text: object, limit: int = 400) -> str:
-    """The text as inline code; backticks and pipes in it are shown as look-alikes, since code has no escapes."""
+    """The text as inline code; backticks and pipes become look-alikes, since inline code has no escapes."""
     safe = one_line(text, limit).replace("`", "ˋ").replace("|", "¦")
     return f"`{safe}`"

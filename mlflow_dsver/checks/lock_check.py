@@ -18,7 +18,7 @@ from mlflow_dsver.model.refs import DatasetRef, parse_recorded
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution import lock_file
-from mlflow_dsver.resolution.lock_file import Locked
+from mlflow_dsver.resolution.lock_file import LockEntry
 from mlflow_dsver.text import human_count
 
 
@@ -48,7 +48,7 @@ FINDINGS = frozenset({State.MOVED, State.GONE, State.CHANGED, State.AMBIGUOUS})
 class Checked:
     """A locked input and its state. found: the version that its reference resolves to now; None if unknown."""
 
-    entry: Locked
+    entry: LockEntry
     state: State
     detail: str
     found: DatasetVersion | None = None
@@ -102,8 +102,8 @@ class Change:
     """
 
     role: str
-    before: Locked | None
-    after: Locked | None
+    before: LockEntry | None
+    after: LockEntry | None
     difference: Difference | None = None
     why_unknown: str | None = None
 
@@ -132,7 +132,7 @@ class Change:
         }
 
 
-def entry_json(entry: Locked) -> dict[str, Any]:
+def entry_json(entry: LockEntry) -> dict[str, Any]:
     """A locked input as a JSON object."""
     return {
         "role": entry.role,
@@ -173,11 +173,11 @@ def cached_resolver() -> Callable[[DatasetRef], DatasetVersion]:
 
 def plan(
     path: Path,
-    entries: Mapping[str, Locked],
+    entries: Mapping[str, LockEntry],
     inputs: Mapping[str, str],
     resolved: Mapping[str, DatasetVersion],
     may_move: Collection[str] = (),
-) -> dict[str, Locked]:
+) -> dict[str, LockEntry]:
     """The updated entries of a lock file.
 
     entries: its present entries by role. inputs: role to reference. resolved: role to the version of that reference.
@@ -187,7 +187,7 @@ def plan(
     refused = {}
     for role, reference in inputs.items():
         entry, now = entries.get(role), resolved[role]
-        updated = lock_file.locked(role, reference, now)
+        updated = lock_file.lock_entry(role, reference, now)
         if entry is not None and updated.version == entry.version and updated.content_digest is None:
             updated = replace(updated, content_digest=entry.content_digest)  # known before and not contradicted
         if entry is not None and role not in may_move and (why := lock_file.deviation(entry, now, reference)):
@@ -195,7 +195,9 @@ def plan(
         after[role] = updated
     if refused:
         count = human_count(len(refused), "input would move", "inputs would move")
-        reworded = {role: inputs[role] for role in refused if not lock_file.same_words(entries[role], inputs[role])}
+        reworded = {
+            role: inputs[role] for role in refused if not lock_file.is_same_request(entries[role], inputs[role])
+        }
         raise LockConflict(
             f"{count}: " + "; ".join(f"{role}: {why}" for role, why in sorted(refused.items())),
             reference=path,
@@ -206,7 +208,7 @@ def plan(
     return after
 
 
-def changes(before: Mapping[str, Locked], after: Mapping[str, Locked]) -> list[Change]:
+def changes(before: Mapping[str, LockEntry], after: Mapping[str, LockEntry]) -> list[Change]:
     """The changes from one content of a lock file to another, by role, with the changed files if they are known."""
     found = []
     for role in sorted(before.keys() | after.keys()):
@@ -223,12 +225,14 @@ def changes(before: Mapping[str, Locked], after: Mapping[str, Locked]) -> list[C
     return found
 
 
-def _moves(old: Locked, new: Locked) -> bool:
+def _moves(old: LockEntry, new: LockEntry) -> bool:
     digests = (old.content_digest, new.content_digest)
     return old.version != new.version or (None not in digests and digests[0] != digests[1])
 
 
-def _check(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion] | None, ambiguity: str | None) -> Checked:
+def _check(
+    entry: LockEntry, resolve: Callable[[DatasetRef], DatasetVersion] | None, ambiguity: str | None
+) -> Checked:
     """Check an entry. ambiguity: reported only if the provider's response does not decide the state."""
     found = (
         Checked(entry, State.NOT_ASKED, f"locked is {entry.version}") if resolve is None else _compare(entry, resolve)
@@ -240,7 +244,7 @@ def _check(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion] | None
     return found
 
 
-def _fits(entry: Locked) -> bool:
+def _fits(entry: LockEntry) -> bool:
     """Whether the locked id is compatible with the locked content digest, judged by the id alone."""
     if entry.content_digest is None:
         return True
@@ -250,7 +254,7 @@ def _fits(entry: Locked) -> bool:
         return True  # the provider is not installed or not configured: unknown
 
 
-def _compare(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion]) -> Checked:
+def _compare(entry: LockEntry, resolve: Callable[[DatasetRef], DatasetVersion]) -> Checked:
     try:
         now = resolve(parse_recorded(entry.requested))
     except (NotFound, InvalidReference) as error:
@@ -274,7 +278,7 @@ def _compare(entry: Locked, resolve: Callable[[DatasetRef], DatasetVersion]) -> 
     return Checked(entry, State.MOVED, why, now)
 
 
-def _is_gone(entry: Locked) -> bool:
+def _is_gone(entry: LockEntry) -> bool:
     """Whether the provider reports that the locked version does not exist; False if it fails."""
     try:
         get_provider(entry.version.provider).get(entry.version.dataset, entry.version.selector or "")
@@ -285,7 +289,7 @@ def _is_gone(entry: Locked) -> bool:
     return False
 
 
-def _manifest(entry: Locked) -> Manifest:
+def _manifest(entry: LockEntry) -> Manifest:
     """The manifest of a locked version from its provider. Raises a DsverError if there is none."""
     provider = get_provider(entry.version.provider)
     version = provider.get(entry.version.dataset, entry.version.selector or "")

@@ -14,7 +14,7 @@ from mlflow_dsver.text import human_count, one_line
 
 if TYPE_CHECKING:
     from mlflow_dsver.checks.lock_check import Change, LockReport
-    from mlflow_dsver.resolution.lock_file import Locked
+    from mlflow_dsver.resolution.lock_file import LockEntry
 
 
 @click.command()
@@ -88,9 +88,9 @@ def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
 
 def _show(path: Path, as_json: bool) -> None:
     from mlflow_dsver.checks.lock_check import entry_json
-    from mlflow_dsver.resolution.lock_file import read_lock, there
+    from mlflow_dsver.resolution.lock_file import path_exists, read_lock
 
-    if not there(path):
+    if not path_exists(path):
         raise click.UsageError(f"There is no {_short(path)} yet: give --input ROLE=REFERENCE.")
     entries = read_lock(path)
     data = {"file": str(path), "inputs": [entry_json(each) for each in entries.values()]}
@@ -119,9 +119,9 @@ def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: boo
     """Ask what the words mean, plan, write. Whatever fails on the way leaves the file as it was."""
     from mlflow_dsver.checks.lock_check import cached_resolver, plan
     from mlflow_dsver.model.refs import parse
-    from mlflow_dsver.resolution.lock_file import read_lock, there
+    from mlflow_dsver.resolution.lock_file import path_exists, read_lock
 
-    before = read_lock(path) if there(path) or update else {}
+    before = read_lock(path) if path_exists(path) or update else {}
     _known({**before, **asked}, roles)
     if update:
         chosen = roles if roles or asked else tuple(before)
@@ -131,7 +131,7 @@ def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: boo
     _write(path, before, plan(path, before, asked, answers, asked if update else ()), as_json)
 
 
-def _write(path: Path, before: Mapping[str, Locked], after: Mapping[str, Locked], as_json: bool) -> None:
+def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, LockEntry], as_json: bool) -> None:
     from mlflow_dsver.checks.lock_check import changes, entry_json
     from mlflow_dsver.resolution.lock_file import write_lock
 
@@ -154,7 +154,7 @@ def _known(known: Mapping[str, object], roles: tuple[str, ...]) -> None:
             )
 
 
-def _table(entries: Mapping[str, Locked]) -> render.Table:
+def _table(entries: Mapping[str, LockEntry]) -> render.Table:
     rows = ((each.role, each.requested, each.version, (each.content_digest or "")[:19]) for each in entries.values())
     return render.table("ROLE REQUESTED VERSION CONTENT", rows, empty="nothing is locked")
 

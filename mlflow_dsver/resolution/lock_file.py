@@ -1,10 +1,9 @@
-"""The lock file: which version each role of a project means, to be reviewed and committed beside the code.
+"""The lock file: which version each role of a project uses, to be reviewed and committed with the code.
 
-`dsver.lock` is TOML with one table a role: the words that were asked for, the version that they meant, and its
-content digest where that was known. It is written as a whole, sorted, so that a review sees what moved and nothing
-else. A file that is read may be hostile or broken: anything but a lock file of this schema is one clear error.
-Nothing here asks a provider: whoever does hands in what the words mean now, and is told what speaks against it.
-Two processes that change the file at once: the last one wins.
+`dsver.lock` is TOML with one table per role: the reference as requested, the version that it resolved to, and the
+version's content digest if known. It is sorted and written as a whole, so that a diff shows what changed and nothing
+else. A file that is read is not trusted: anything but a lock file of this schema is one clear error. This module asks
+no provider: callers pass in the current resolution. When two processes change the file at once, the last one wins.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ HEAD = """\
 MAX_SIZE = 1 << 17
 """Bytes of a lock file at most: hundreds of roles."""
 MAX_LINE = 2000
-"""Characters of a line at most; reading TOML takes the square of a key's dots."""
+"""Characters of a line at most; the TOML parser takes quadratic time in the dots of a key."""
 BLANKS = " \t\r\n"
-"""What may stand around a reference without being part of it."""
+"""Characters that may surround a reference without being part of it."""
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 _KEYS = {"requested", "version", "content_digest"}
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
-    """What a role is locked to.
+class LockEntry:
+    """The version that a role is locked to.
 
-    requested: the reference as it was asked for, without blanks around it. version: canonical, its selector a
-    version's id. content_digest: `blake3:<hex>` as it was known when this was locked; None for unknown.
-    Raises InvalidReference and InvalidArgument for anything else.
+    requested: the reference as requested, without blanks around it. version: canonical, its selector a version id.
+    content_digest: `blake3:<hex>` as known when it was locked; None for unknown. Raises InvalidReference and
+    InvalidArgument for anything else.
     """
 
     role: str
@@ -73,9 +72,9 @@ class Locked:
             )
 
 
-def locked(role: str, requested: str, version: DatasetVersion) -> Locked:
-    """What is to be locked for a role, given what its words mean now."""
-    return Locked(role, requested.strip(BLANKS), version.ref, version.content_digest)
+def lock_entry(role: str, requested: str, version: DatasetVersion) -> LockEntry:
+    """The entry of a role, given the reference that was requested and the version that it resolves to now."""
+    return LockEntry(role, requested.strip(BLANKS), version.ref, version.content_digest)
 
 
 def find_lock() -> Path:
@@ -89,39 +88,39 @@ def find_lock() -> Path:
         return settings.expanded(chosen, settings.PREFIX + "LOCK").absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if there(folder / NAME):
+        if path_exists(folder / NAME):
             return folder / NAME
-        if there(folder / ".git"):
+        if path_exists(folder / ".git"):
             break
     return here / NAME
 
 
-def there(path: Path) -> bool:
-    """Whether something stands at that path; False where nobody may look, and for a name that no file can have."""
+def path_exists(path: Path) -> bool:
+    """Whether a path exists; False without permission to look, and for an invalid name."""
     try:
         return path.exists()
     except OSError:
         return False
 
 
-def read_lock(path: Path) -> dict[str, Locked]:
-    """What a lock file says, role to entry, sorted. Raises SettingsError for a missing, unreadable or broken one."""
-    if there(path) and not path.is_file():
+def read_lock(path: Path) -> dict[str, LockEntry]:
+    """The entries of a lock file by role, sorted. Raises SettingsError for a missing, unreadable or invalid one."""
+    if path_exists(path) and not path.is_file():
         raise SettingsError(f"{path} is not a file")
     content = settings.user_file(path)
     if content is None:
         raise SettingsError(f"there is no lock file {path}", tip="mlflow-dsver lock --input ROLE=REFERENCE")
     try:
         return _entries(_tables(content))
-    except _Broken as error:
+    except _InvalidLock as error:
         raise SettingsError(
             f"{path} is no lock file: {error}",
             tip="the version of it that was committed last, or delete it and lock anew",
         ) from error
 
 
-def write_lock(path: Path, mapping: Mapping[str, Locked]) -> None:
-    """Make a lock file say this and nothing else; one that says it already is left alone. Raises SettingsError."""
+def write_lock(path: Path, mapping: Mapping[str, LockEntry]) -> None:
+    """Write a lock file; one with the same content is not touched. Raises SettingsError."""
     content = lock_text(mapping).encode()
     if len(content) > MAX_SIZE:
         raise SettingsError(
@@ -136,7 +135,7 @@ def write_lock(path: Path, mapping: Mapping[str, Locked]) -> None:
         raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def lock_text(mapping: Mapping[str, Locked]) -> str:
+def lock_text(mapping: Mapping[str, LockEntry]) -> str:
     """The text of a lock file; the same entries always give the same text. Raises InvalidArgument for a wrong key."""
     import tomli_w
 
@@ -150,11 +149,11 @@ def lock_text(mapping: Mapping[str, Locked]) -> str:
     return HEAD + tomli_w.dumps({"schema": SCHEMA, "inputs": inputs} if inputs else {"schema": SCHEMA})
 
 
-def deviation(entry: Locked, now: DatasetVersion, requested: str | None = None) -> str | None:
-    """What speaks against a version being the one that is locked, in words; None for nothing.
+def deviation(entry: LockEntry, now: DatasetVersion, requested: str | None = None) -> str | None:
+    """How a version differs from the one that is locked, as a sentence; None when it does not.
 
-    requested: the words that mean that version now, where they are not the entry's. None is no proof of the same
-    content where `compared` is false.
+    requested: the reference that resolves to that version now, if it is not the entry's. None is no proof of the
+    same content when `compared` is false.
     """
     if now.ref != entry.version:
         return f"{requested or entry.requested} means {now.ref} now; locked is {entry.version}"
@@ -165,24 +164,24 @@ def deviation(entry: Locked, now: DatasetVersion, requested: str | None = None) 
     return None
 
 
-def compared(entry: Locked, now: DatasetVersion) -> bool:
+def compared(entry: LockEntry, now: DatasetVersion) -> bool:
     """Whether both content digests are known, so that there is something to compare."""
     return entry.content_digest is not None and now.content_digest is not None
 
 
-def same_words(entry: Locked, requested: str) -> bool:
-    """Whether somebody asks for what was locked: the same words, however they are spelled, or the locked version."""
+def is_same_request(entry: LockEntry, requested: str) -> bool:
+    """Whether a reference requests what was locked: an equivalent reference, or the locked version itself."""
     asked = parse(requested)
-    return asked == entry.version or _spelled_out(asked) == _spelled_out(parse_recorded(entry.requested))
+    return asked == entry.version or _with_selector(asked) == _with_selector(parse_recorded(entry.requested))
 
 
-def ambiguities(entries: Mapping[str, Locked]) -> list[tuple[str, str]]:
-    """(role, why) of entries that cannot all be true at once: the same words, and another version or digest."""
+def ambiguities(entries: Mapping[str, LockEntry]) -> list[tuple[str, str]]:
+    """(role, reason) of entries that contradict each other: the same reference with another version or digest."""
     found = []
-    first: dict[DatasetRef, Locked] = {}
-    digests: dict[DatasetRef, Locked] = {}
+    first: dict[DatasetRef, LockEntry] = {}
+    digests: dict[DatasetRef, LockEntry] = {}
     for role, entry in sorted(entries.items()):
-        other = first.setdefault(_spelled_out(parse_recorded(entry.requested)), entry)
+        other = first.setdefault(_with_selector(parse_recorded(entry.requested)), entry)
         if other.version != entry.version:
             found.append((role, f"{entry.requested} is {entry.version} here and {other.version} for {other.role}"))
         if entry.content_digest is None:
@@ -194,18 +193,18 @@ def ambiguities(entries: Mapping[str, Locked]) -> list[tuple[str, str]]:
 
 
 def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], path: Path | None = None) -> None:
-    """Raise LockConflict, before training starts, unless every input is what the lock file says.
+    """Raise LockConflict, before training starts, unless every input is as locked.
 
-    asked: role to the reference as it was asked for. found: role to what that means now. path: the lock file; None
-    for the one that `find_lock` finds. Refused, all in one message: a role that is not locked, one asked for with
-    other words (the locked version's own reference is fine), one that means another version or has another content
-    digest now, and one of which nothing was found. A content digest that is unknown on one side is no conflict.
-    Raises SettingsError for a broken lock file.
+    asked: role to the requested reference. found: role to the version that it resolves to now. path: the lock file;
+    None for that of `find_lock`. One error names all conflicts: a role that is not locked, one that was requested by
+    another reference (the locked version's own is accepted), one that resolves to another version or has another
+    content digest, and one that was not resolved. A content digest that is unknown on one side is no conflict.
+    Raises SettingsError for an invalid lock file.
     """
     if not asked:
         return
     path = path or find_lock()
-    if not there(path):
+    if not path_exists(path):
         raise LockConflict(
             f"there is no lock file {path}",
             roles=tuple(sorted(asked)),
@@ -218,9 +217,9 @@ def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], 
         return
     other = {role: asked[role] for role in found_out if not _asked(entries, role, asked[role])}
     moved = [role for role in found_out if role in found and role not in other]
-    told = human_count(len(found_out), "input is not as locked", "inputs are not as locked")
+    count = human_count(len(found_out), "input is not as locked", "inputs are not as locked")
     raise LockConflict(
-        f"{told}: " + "; ".join(f"{role}: {why}" for role, why in found_out.items()),
+        f"{count}: " + "; ".join(f"{role}: {why}" for role, why in found_out.items()),
         reference=path,
         roles=tuple(found_out),
         done="Nothing was started",
@@ -229,85 +228,85 @@ def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], 
 
 
 def deviations(
-    entries: Mapping[str, Locked], asked: Mapping[str, str], found: Mapping[str, DatasetVersion]
+    entries: Mapping[str, LockEntry], asked: Mapping[str, str], found: Mapping[str, DatasetVersion]
 ) -> dict[str, str]:
-    """For each role that is not as it is locked, why, sorted; arguments as of `refuse_moved`. {} for none."""
-    said = {}
+    """Role to reason, sorted, for each role that is not as locked; arguments as of `refuse_moved`."""
+    reasons = {}
     for role, requested in sorted(asked.items()):
         entry, now = entries.get(role), found.get(role)
         if entry is None:
             why: str | None = "not in the lock file"
-        elif not same_words(entry, requested):
+        elif not is_same_request(entry, requested):
             why = f"asked for as {one_line(requested)}; locked is {entry.requested}"
         elif now is None:
             why = f"what {entry.requested} means now is not known"
         else:
             why = deviation(entry, now)
         if why is not None:
-            said[role] = why
-    return said
+            reasons[role] = why
+    return reasons
 
 
-class _Broken(Exception):
-    """What is wrong with a lock file, in words."""
+class _InvalidLock(Exception):
+    """What is wrong with a lock file."""
 
 
 def _tables(content: bytes) -> Mapping[str, Any]:
-    """The table of roles in the text of a lock file."""
+    """The table of roles in a lock file's content."""
     if len(content) > MAX_SIZE:
-        raise _Broken(f"larger than {MAX_SIZE} bytes")
+        raise _InvalidLock(f"larger than {MAX_SIZE} bytes")
     if max(map(len, content.splitlines()), default=0) > MAX_LINE:
-        raise _Broken(f"a line longer than {MAX_LINE} characters")
+        raise _InvalidLock(f"a line longer than {MAX_LINE} characters")
     if b"\n<<<<<<< " in b"\n" + content:
-        raise _Broken("it has the marks of a merge that was not finished")
+        raise _InvalidLock("it has the marks of a merge that was not finished")
     try:
         whole = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise _Broken(f"not TOML: {one_line(error, 120)}") from error
+        raise _InvalidLock(f"not TOML: {one_line(error, 120)}") from error
     schema = whole.get("schema")
     if type(schema) is not int or schema != SCHEMA:
-        raise _Broken(f"schema {one_line(repr(schema), 40)}; this version reads {SCHEMA}")
+        raise _InvalidLock(f"schema {one_line(repr(schema), 40)}; this version reads {SCHEMA}")
     inputs = whole.get("inputs", {})
     if not isinstance(inputs, dict):
-        raise _Broken("inputs is not a table")
+        raise _InvalidLock("inputs is not a table")
     _known(whole.keys(), {"schema", "inputs"}, "it")
     return inputs
 
 
-def _entries(tables: Mapping[str, Any]) -> dict[str, Locked]:
+def _entries(tables: Mapping[str, Any]) -> dict[str, LockEntry]:
     entries = {}
     for role, table in sorted(tables.items()):
         where = one_line(role, 70)
         if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-            raise _Broken(f"{where} is not a table of texts")
+            raise _InvalidLock(f"{where} is not a table of texts")
         _known(table.keys(), _KEYS, where)
         if missing := {"requested", "version"} - table.keys():
-            raise _Broken(f"{where} has no {sorted(missing)[0]}")
+            raise _InvalidLock(f"{where} has no {sorted(missing)[0]}")
         try:
             version = parse(table["version"])
-            entries[role] = Locked(role, table["requested"], version, table.get("content_digest"))
+            entries[role] = LockEntry(role, table["requested"], version, table.get("content_digest"))
         except (InvalidReference, InvalidArgument) as error:
-            raise _Broken(f"{where}: {one_line(error, 300)}") from error
+            raise _InvalidLock(f"{where}: {one_line(error, 300)}") from error
         if str(version) != table["version"]:
-            raise _Broken(f"{where}: the version is not written as {version}")
+            raise _InvalidLock(f"{where}: the version is not written as {version}")
     return entries
 
 
 def _known(keys: Iterable[str], known: set[str], where: str) -> None:
     if strange := sorted(set(keys) - known):
-        raise _Broken(f"{where} has the unknown key {one_line(strange[0], 40)}")
+        raise _InvalidLock(f"{where} has the unknown key {one_line(strange[0], 40)}")
 
 
-def _spelled_out(ref: DatasetRef) -> DatasetRef:
+def _with_selector(ref: DatasetRef) -> DatasetRef:
     return ref.at(ref.selector or LATEST)
 
 
-def _asked(entries: Mapping[str, Locked], role: str, requested: str) -> bool:
-    return role in entries and same_words(entries[role], requested)
+def _asked(entries: Mapping[str, LockEntry], role: str, requested: str) -> bool:
+    return role in entries and is_same_request(entries[role], requested)
 
 
 def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
-    """The command that would lock what is wanted now."""
+    """The command that locks these inputs."""
     words = ["mlflow-dsver", "lock"]
     if path.absolute() != find_lock():
         words += ["--file", str(path)]

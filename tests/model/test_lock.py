@@ -15,15 +15,15 @@ from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.resolution.lock_file import (
     HEAD,
-    Locked,
+    LockEntry,
     ambiguities,
     deviation,
     find_lock,
+    is_same_request,
+    lock_entry,
     lock_text,
-    locked,
     read_lock,
     refuse_moved,
-    same_words,
     write_lock,
 )
 
@@ -34,8 +34,8 @@ def version(reference: str, digest: str | None = ONE) -> DatasetVersion:
     return DatasetVersion(ref=parse(reference), content_digest=digest)
 
 
-def entry(requested: str, reference: str, digest: str | None = ONE, role: str = "training") -> Locked:
-    return Locked(role, requested, parse(reference), digest)
+def entry(requested: str, reference: str, digest: str | None = ONE, role: str = "training") -> LockEntry:
+    return LockEntry(role, requested, parse(reference), digest)
 
 
 NAMES = st.text(
@@ -47,18 +47,18 @@ DIGESTS = st.none() | st.from_regex(r"blake3:[0-9a-f]{64}", fullmatch=True)
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> Locked:
+def entries(draw: st.DrawFn) -> LockEntry:
     provider = draw(PROVIDERS)
     dataset = "/".join(draw(st.lists(NAMES, min_size=1, max_size=3)))
     asked = DatasetRef(provider, dataset, draw(st.none() | NAMES))
     exact = asked.at(draw(NAMES.filter(lambda name: name != "latest")))
     decoded = f"{provider}://{dataset}"
     words = decoded if not set("@%:") & set(dataset) and decoded == decoded.strip() else str(asked)
-    return Locked(draw(ROLES), draw(st.sampled_from([words, str(asked)])), exact, draw(DIGESTS))
+    return LockEntry(draw(ROLES), draw(st.sampled_from([words, str(asked)])), exact, draw(DIGESTS))
 
 
 @given(st.lists(entries(), max_size=5, unique_by=lambda each: each.role))
-def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, made: list[Locked]) -> None:
+def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, made: list[LockEntry]) -> None:
     path = tmp_path_factory.mktemp("lock") / "dsver.lock"
     mapping = {each.role: each for each in made}
     write_lock(path, mapping)
@@ -136,7 +136,7 @@ def test_an_entry_under_another_role_is_not_written(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_locked(role: str, requested: str, reference: str, digest: str | None) -> None:
     with pytest.raises((InvalidReference, InvalidArgument)):
-        Locked(role, requested, parse(reference), digest)
+        LockEntry(role, requested, parse(reference), digest)
 
 
 GOOD = '[inputs.training]\nrequested = "local://a"\nversion = "local://a@1"\n'
@@ -243,12 +243,12 @@ def test_where_the_lock_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_words_mean_the_same_however_they_are_spelled() -> None:
     have = entry("paperspace://dst364npcw6ccok", "paperspace://dst364npcw6ccok@fo5rp4m")
-    assert same_words(have, "paperspace://dst364npcw6ccok@latest")
-    assert same_words(have, "paperspace/dst364npcw6ccok")
-    assert same_words(have, "dst364npcw6ccok:fo5rp4m")  # the locked version itself
-    assert not same_words(have, "paperspace://dst364npcw6ccok@clean")
-    assert not same_words(have, "paperspace://dst364npcw6ccok@other")
-    assert not same_words(have, "paperspace://dstotheronexxxx")
+    assert is_same_request(have, "paperspace://dst364npcw6ccok@latest")
+    assert is_same_request(have, "paperspace/dst364npcw6ccok")
+    assert is_same_request(have, "dst364npcw6ccok:fo5rp4m")  # the locked version itself
+    assert not is_same_request(have, "paperspace://dst364npcw6ccok@clean")
+    assert not is_same_request(have, "paperspace://dst364npcw6ccok@other")
+    assert not is_same_request(have, "paperspace://dstotheronexxxx")
 
 
 def test_an_unknown_digest_is_no_deviation() -> None:
@@ -375,4 +375,4 @@ def test_a_broken_lock_file_lets_nothing_pass(lock: Path) -> None:
 
 
 def test_what_is_locked_comes_from_the_version() -> None:
-    assert locked("training", " local://a \n", version("local://a@1")) == entry("local://a", "local://a@1")
+    assert lock_entry("training", " local://a \n", version("local://a@1")) == entry("local://a", "local://a@1")
