@@ -77,9 +77,9 @@ def _imported(name: str, target: str) -> click.Command:
 
 
 def _forget(ref: DatasetRef) -> None:
-    from mlflow_dsver.resolution.resolution_cache import forget
+    from mlflow_dsver.resolution.resolution_cache import invalidate
 
-    forget(ref)
+    invalidate(ref)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

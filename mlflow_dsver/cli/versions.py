@@ -17,7 +17,7 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution.creation import create as new_version
-from mlflow_dsver.resolution.resolution_cache import forget
+from mlflow_dsver.resolution.resolution_cache import invalidate
 from mlflow_dsver.terminal import render
 from mlflow_dsver.terminal.output import emit, json_option, read_metadata
 from mlflow_dsver.terminal.services import COUNTED, Services, Users, pass_services
@@ -154,7 +154,7 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
         raise click.UsageError("Nothing to change: give tags, or --remove.")
     provider, version = _found(reference)
     changed = provider.update(version, add_tags=tags, remove_tags=remove)
-    forget(version.ref)
+    invalidate(version.ref)
     emit(as_json, changed.to_json(), render.version(changed))
 
 
@@ -179,7 +179,7 @@ def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None
     provider, version = _found(reference)
     users = services.confirm_deletion(version.ref, version.message or "", yes=yes)
     provider.delete(version)
-    forget(version.ref)
+    invalidate(version.ref)
     told = {"deleted": str(version.ref), **users.to_json()}
     emit(as_json, told, render.line(f"deleted {render.cell(version.ref)}"))
 

@@ -44,7 +44,7 @@ def create(new: NewVersion) -> DatasetVersion:
             reference=new.reference,
             **options,
         )
-    resolution_cache.forget(version.ref)
+    resolution_cache.invalidate(version.ref)
     return version
 
 

@@ -41,14 +41,14 @@ class CachedResolution:
     when: datetime
 
 
-def keep(requested: str, version: DatasetVersion) -> None:
+def cache_resolution(requested: str, version: DatasetVersion) -> None:
     """Cache what the provider has just resolved. Raises InvalidReference for text that is no reference."""
     key = _key(requested)
     if key is not None:
         _write(f"{key}.json", requested, version)
 
 
-def kept(requested: str, seconds: float | None) -> CachedResolution | None:
+def cached_resolution(requested: str, seconds: float | None) -> CachedResolution | None:
     """The cached resolution of a reference, if it is at most so many seconds old; None for any age.
 
     An entry with a time in the future is ignored. Raises InvalidReference for text that is no reference.
@@ -57,7 +57,7 @@ def kept(requested: str, seconds: float | None) -> CachedResolution | None:
     return None if key is None else _read(f"{key}.json", requested, seconds)
 
 
-def forget(dataset: DatasetRef) -> None:
+def invalidate(dataset: DatasetRef) -> None:
     """Remove the entries of a dataset's moving selectors, because this host has just created or changed a version.
 
     Entries of a version's own id stay, and those of a job, which are the same for all its processes.

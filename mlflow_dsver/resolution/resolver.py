@@ -89,7 +89,7 @@ def forget(dataset: DatasetRef) -> None:
 
     What the launcher handed down stays: it is one answer for all its processes.
     """
-    resolution_cache.forget(dataset)
+    resolution_cache.invalidate(dataset)
     with _lock:
         stale = [text for text in _told if parse_new(text) is None and parse(text).at(None) == dataset.at(None)]
         for text in stale:
@@ -144,7 +144,7 @@ def _tell_children() -> None:
 def _kept_or_asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
     keep = settings.seconds("CACHE_TTL", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
-    kept = resolution_cache.kept(text, keep) if worth else None
+    kept = resolution_cache.cached_resolution(text, keep) if worth else None
     return Resolution(kept.version) if kept is not None else _asked(text, policy, until)
 
 
@@ -209,12 +209,12 @@ def ask(text: str, *, offline: bool, job: str = "", until: Deadline | None = Non
     try:
         version = ranks.once_per_job(text, lambda: in_time(provider, ref, provider.resolve, until), job, until.left())
     except UNREACHABLE as error:
-        last = resolution_cache.kept(text, None) if offline else None
+        last = resolution_cache.cached_resolution(text, None) if offline else None
         if last is None:
             raise
         return Resolution(last.version, offline=True, since=last.when, unreached=error)
     if provider.remote:
-        resolution_cache.keep(text, version)
+        resolution_cache.cache_resolution(text, version)
     return Resolution(version)
 
 

@@ -19,7 +19,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, date_text, date_value
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.resolution import resolution_cache
-from mlflow_dsver.resolution.resolution_cache import forget, keep, kept, resolve_once
+from mlflow_dsver.resolution.resolution_cache import cache_resolution, cached_resolution, invalidate, resolve_once
 from mlflow_dsver.secrets import Secret
 
 ASKED = "paperspace://cats@latest"
@@ -82,31 +82,31 @@ def asked(folder: Path, count: int = 1) -> list[str]:
 
 
 def test_an_answer_is_kept() -> None:
-    assert kept(ASKED, None) is None
-    keep(ASKED, ONE)
-    found = kept(f" {ASKED}\n", 60)
+    assert cached_resolution(ASKED, None) is None
+    cache_resolution(ASKED, ONE)
+    found = cached_resolution(f" {ASKED}\n", 60)
     assert found is not None
     assert (found.requested, found.version) == (ASKED, ONE)
-    keep(ASKED, TWO)
-    assert (found := kept(ASKED, None)) is not None
+    cache_resolution(ASKED, TWO)
+    assert (found := cached_resolution(ASKED, None)) is not None
     assert found.version == TWO
-    assert kept("paperspace://cats@clean", None) is None
-    assert kept("paperspace://cats", None) == found, "which means the same"
+    assert cached_resolution("paperspace://cats@clean", None) is None
+    assert cached_resolution("paperspace://cats", None) == found, "which means the same"
 
 
 def test_an_answer_has_an_age(answers: Path) -> None:
     """Old ones are taken only where any age will do; one from the future never is."""
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     (path,) = answers.iterdir()
     data = json.loads(path.read_text())
     when = date_value(data["when"])
     assert when is not None
     path.write_text(json.dumps({**data, "when": date_text(when - timedelta(seconds=61))}))
-    assert kept(ASKED, 60) is None
-    assert kept(ASKED, 65) is not None
-    assert kept(ASKED, None) is not None
+    assert cached_resolution(ASKED, 60) is None
+    assert cached_resolution(ASKED, 65) is not None
+    assert cached_resolution(ASKED, None) is not None
     path.write_text(json.dumps({**data, "when": date_text(when + timedelta(seconds=61))}))
-    assert kept(ASKED, None) is None
+    assert cached_resolution(ASKED, None) is None
 
 
 @pytest.mark.parametrize(
@@ -115,28 +115,28 @@ def test_an_answer_has_an_age(answers: Path) -> None:
 )
 def test_an_answer_from_elsewhere_is_not_taken(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another key, address, store or setting of the provider: another question."""
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     value = str(tmp_path / "another")
     with monkeypatch.context() as patch:
         patch.setenv(name, value)
-        assert kept(ASKED, None) is None
-    assert kept(ASKED, None) is not None
+        assert cached_resolution(ASKED, None) is None
+    assert cached_resolution(ASKED, None) is not None
 
 
 def test_a_home_that_was_copied_is_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     (tmp_path / "dsver-home").rename(tmp_path / "copy")
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path / "copy"))
-    assert kept(ASKED, None) is None
+    assert cached_resolution(ASKED, None) is None
 
 
 def test_a_setting_in_the_file_counts_as_one_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     monkeypatch.setenv("MLFLOW_DSVER_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").write_text('paperspace_uncommitted = "link"\n')
-    assert kept(ASKED, None) is None
+    assert cached_resolution(ASKED, None) is None
 
 
 class Elsewhere(Provider):
@@ -168,24 +168,24 @@ OF_ONE = DatasetVersion(DatasetRef("elsewhere", "cats", "v1"))
 def test_two_servers_of_a_third_partys_provider_never_share_an_answer(
     elsewhere: type[Elsewhere], variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep(OURS, OF_ONE)
+    cache_resolution(OURS, OF_ONE)
     with monkeypatch.context() as patch:
         patch.setenv(variable, "https://other.example")
-        assert kept(OURS, None) is None
-    assert kept(OURS, None) is not None
+        assert cached_resolution(OURS, None) is None
+    assert cached_resolution(OURS, None) is not None
 
 
 def test_an_address_in_a_providers_own_file_or_on_the_instance_tells_answers_apart(
     elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    keep(OURS, OF_ONE)
+    cache_resolution(OURS, OF_ONE)
     (tmp_path / "elsewhere.ini").write_text("url = https://other.example")
-    assert kept(OURS, None) is None
+    assert cached_resolution(OURS, None) is None
     (tmp_path / "elsewhere.ini").unlink()
-    assert kept(OURS, None) is not None
+    assert cached_resolution(OURS, None) is not None
     for held in ("https://other.example", Path("/mnt/other"), Secret("a key")):
         monkeypatch.setattr(elsewhere, "__init__", lambda self, held=held: setattr(self, "_where", held))
-        assert kept(OURS, None) is None, held
+        assert cached_resolution(OURS, None) is None, held
 
 
 @pytest.mark.parametrize("key", [lambda self: None, lambda self: {"a": object()}, lambda self: 1 / 0])
@@ -193,8 +193,8 @@ def test_a_provider_that_cannot_say_what_its_answers_depend_on_has_none_kept_but
     elsewhere: type[Elsewhere], key: Callable[[Elsewhere], object], monkeypatch: pytest.MonkeyPatch, answers: Path
 ) -> None:
     monkeypatch.setattr(elsewhere, "cache_key", key)
-    keep(OURS, OF_ONE)
-    assert kept(OURS, None) is None
+    cache_resolution(OURS, OF_ONE)
+    assert cached_resolution(OURS, None) is None
     assert not answers.exists()
     assert resolve_once(OURS, "job 1", lambda: OF_ONE, 1.0) == OF_ONE
     assert resolve_once(OURS, "job 1", lambda: pytest.fail("asked twice"), 1.0) == OF_ONE
@@ -202,7 +202,7 @@ def test_a_provider_that_cannot_say_what_its_answers_depend_on_has_none_kept_but
 
 def test_no_key_can_be_read_and_only_the_owner_reads_at_all(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAPERSPACE_API_KEY", "Geheimnis")
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     resolve_once(ASKED, "job 1", lambda: ONE, 1.0)
     for path in answers.iterdir():
         assert "Geheimnis" not in path.name + path.read_text()
@@ -214,13 +214,13 @@ def test_no_key_can_be_read_and_only_the_owner_reads_at_all(answers: Path, monke
     [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"schema": 1}', b"null", b"x" * (2 << 20)],
 )
 def test_a_corrupt_file_is_as_if_it_were_not_there(content: bytes, answers: Path) -> None:
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     (path,) = answers.iterdir()
     path.write_bytes(content)
-    assert kept(ASKED, None) is None
-    forget(ONE.ref)
-    keep(ASKED, TWO)
-    assert kept(ASKED, None) is not None
+    assert cached_resolution(ASKED, None) is None
+    invalidate(ONE.ref)
+    cache_resolution(ASKED, TWO)
+    assert cached_resolution(ASKED, None) is not None
 
 
 @pytest.mark.parametrize(
@@ -233,48 +233,50 @@ def test_a_corrupt_file_is_as_if_it_were_not_there(content: bytes, answers: Path
     ],
 )  # fmt: skip
 def test_a_foreign_file_is_as_if_it_were_not_there(change: dict[str, object], answers: Path) -> None:
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     (path,) = answers.iterdir()
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert kept(ASKED, 60) is None
+    assert cached_resolution(ASKED, 60) is None
 
 
 def test_a_home_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path / "file"))
-    keep(ASKED, ONE)
-    assert kept(ASKED, None) is None
-    forget(ONE.ref)
+    cache_resolution(ASKED, ONE)
+    assert cached_resolution(ASKED, None) is None
+    invalidate(ONE.ref)
     assert resolve_once(ASKED, "job 1", lambda: ONE, 1.0) == ONE
 
 
 def test_forgetting_a_dataset_leaves_its_fixed_answers_and_those_of_others() -> None:
     """A version's own id means the same for ever; a tag or latest of this dataset does not."""
     fixed, other = "paperspace://cats@v1", "paperspace://dogs@latest"
-    keep(ASKED, ONE)
-    keep(fixed, ONE)
-    keep(other, DatasetVersion(DatasetRef("paperspace", "dogs", "v1")))
+    cache_resolution(ASKED, ONE)
+    cache_resolution(fixed, ONE)
+    cache_resolution(other, DatasetVersion(DatasetRef("paperspace", "dogs", "v1")))
     by_name = "paperspace://by-name"
-    keep(by_name, ONE)
-    forget(DatasetRef("paperspace", "cats", "v3"))
-    assert kept(ASKED, None) is None
-    assert kept(by_name, None) is None, "its answer is a version of that dataset"
-    assert kept(fixed, None) is not None
-    assert kept(other, None) is not None
+    cache_resolution(by_name, ONE)
+    invalidate(DatasetRef("paperspace", "cats", "v3"))
+    assert cached_resolution(ASKED, None) is None
+    assert cached_resolution(by_name, None) is None, "its answer is a version of that dataset"
+    assert cached_resolution(fixed, None) is not None
+    assert cached_resolution(other, None) is not None
 
 
 def test_files_are_bounded_in_number_and_age(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go first, and what is older than 30 days goes in any case."""
     monkeypatch.setattr(resolution_cache, "MAX_FILES", 5)
     for number in range(8):
-        keep(f"paperspace://cats@tag-{number}", ONE)
+        cache_resolution(f"paperspace://cats@tag-{number}", ONE)
         for path in answers.iterdir():
             os.utime(path, (path.stat().st_mtime - 3600,) * 2)
         assert len(list(answers.iterdir())) == min(number + 1, 5)
-    assert [bool(kept(f"paperspace://cats@tag-{number}", None)) for number in range(8)] == [False] * 3 + [True] * 5
+    assert [bool(cached_resolution(f"paperspace://cats@tag-{number}", None)) for number in range(8)] == [
+        False
+    ] * 3 + [True] * 5
     for path in answers.iterdir():
         os.utime(path, (path.stat().st_mtime - 31 * 86_400,) * 2)
-    keep(ASKED, ONE)
+    cache_resolution(ASKED, ONE)
     assert len(list(answers.iterdir())) == 1
 
 
@@ -334,7 +336,7 @@ def test_the_answer_of_a_job_is_good_for_ten_minutes_and_not_forgotten(
     answers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_once(ASKED, "job 1", lambda: ONE, 1.0)
-    forget(ONE.ref)
+    invalidate(ONE.ref)
     assert resolve_once(ASKED, "job 1", lambda: TWO, 1.0) == ONE
     later = resolution_cache.now() + timedelta(seconds=601)
     monkeypatch.setattr(resolution_cache, "now", lambda: later)
