@@ -1,10 +1,10 @@
-"""A manifest: which files a version has, with size and digest of each, and how that was found out.
+"""Manifests: the files of a version, with size and digest of each, and how they were read.
 
-As text it is sorted JSON lines: a header that says how it was made, then one line a file. The content digest is
-the BLAKE3 of the lines below the header and of nothing else, so the same bytes under the same paths give the
-same digest on every machine, whatever tool, date or provider they came from; `zcat FILE | tail -n +2 | b3sum`
-checks it without this package. A manifest that is read may be hostile: paths that leave the folder, wrong order,
-doubles and wrong types are refused.
+The text format is sorted JSON lines: a header that records how the manifest was made, then one line per file. The
+content digest is the BLAKE3 of the lines below the header and of nothing else, so the same bytes under the same paths
+have the same digest on every machine, whatever tool, date or provider they came from; `zcat FILE | tail -n +2 |
+b3sum` checks it without this package. Manifests that are read are not trusted: paths that leave the folder, wrong
+order, duplicates and wrong types are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIGEST_PREFIX = "blake3:"
 MAX_LINE = 64 * 1024
 MAX_SIZE = 1 << 63
 MAX_UNPACKED = 1 << 33
-"""Uncompressed bytes from which on any manifest is refused."""
+"""Uncompressed bytes above which every manifest is refused."""
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -61,16 +61,16 @@ def gc_paused() -> Iterator[None]:
 
 
 class InvalidManifest(ValueError):
-    """A text is not a manifest, or a damaged or hostile one; says which line and why."""
+    """A text is not a valid manifest; the message names the line and the reason."""
 
 
 class ManifestTooLarge(InvalidManifest):
-    """A manifest has more than its reader takes, so that nothing is known of it; says which limit."""
+    """A manifest exceeds a limit of its reader; the message names the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestLimits:
-    """How much of a manifest is read before it is given up, as anybody may have written it.
+    """Limits for reading a manifest that anybody may have written.
 
     compressed, unpacked: bytes. files: entries. seconds: wall clock for the whole; None for no limit.
     """
@@ -81,13 +81,13 @@ class ManifestLimits:
     seconds: float | None = 600.0
 
     def meter(self) -> Meter:
-        """What counts the reading of one manifest."""
+        """A counter for reading one manifest."""
         return Meter(self, Deadline(self.seconds))
 
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what was read of one manifest, against its limits."""
+    """Counts what was read of one manifest and enforces the limits."""
 
     limits: ManifestLimits
     deadline: Deadline
@@ -113,7 +113,7 @@ class Meter:
 class Manifest:
     """The files of a version, sorted by path, and how they were read.
 
-    made: how the manifest came about (tool, patterns, treatment of links); it does not touch the digest.
+    made: how the manifest was made (tool, patterns, treatment of links); not part of the digest.
     """
 
     entries: tuple[FileEntry, ...]
@@ -168,10 +168,10 @@ def content_digest(entries: Iterable[FileEntry]) -> str:
 
 
 def read(stream: IO[bytes], *, max_bytes: int = MAX_UNPACKED, limits: ManifestLimits | None = None) -> Manifest:
-    """Read what `Manifest.write` wrote; raises InvalidManifest for all else.
+    """Read what `Manifest.write` wrote; raises InvalidManifest for anything else.
 
-    max_bytes: uncompressed size from which on the text is refused. limits: for one that does not come from a
-    store of ours; raises ManifestTooLarge.
+    max_bytes: uncompressed size above which it is refused. limits: for a manifest that does not come from a local
+    store; raises ManifestTooLarge.
     """
     lines = _lines(stream, max_bytes, limits)
     header = _object(next(lines, b""), 1)
@@ -224,7 +224,7 @@ class Difference:
 
 
 def difference(before: Manifest, after: Manifest) -> Difference:
-    """Compare two manifests; a file that went and one that came with the same bytes are a renaming."""
+    """Compare two manifests; a removed and an added file with the same bytes are a rename."""
     old = {entry.path: entry for entry in before.entries}
     added: list[FileEntry] = []
     changed: list[tuple[FileEntry, FileEntry]] = []
@@ -245,7 +245,7 @@ def difference(before: Manifest, after: Manifest) -> Difference:
 def renamings(
     added: list[FileEntry], removed: list[FileEntry]
 ) -> tuple[list[tuple[FileEntry, FileEntry]], list[FileEntry], list[FileEntry]]:
-    """Files that went and came with the same bytes, and then what really was added and removed; all by path."""
+    """Pairs of removed and added files with the same bytes, then the remaining added and removed; all by path."""
     gone: dict[str, list[FileEntry]] = {}
     for entry in reversed(removed):
         gone.setdefault(entry.digest, []).append(entry)
@@ -259,7 +259,7 @@ def renamings(
 
 
 def check_path(path: object) -> str:
-    """Hand back a path that stays below its folder, or raise InvalidManifest."""
+    """Return a path that stays below its folder, or raise InvalidManifest."""
     if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidManifest(f"not a path: {ascii(path)[:80]}")
     if any(segment in ("", ".", "..") for segment in path.split("/")):
@@ -301,7 +301,7 @@ def _lines(stream: IO[bytes], max_bytes: int, limits: ManifestLimits | None) -> 
 
 def _entries(lines: Iterator[bytes]) -> Iterator[FileEntry]:
     last = ""
-    beginnings: list[str] = []  # files whose path the present one begins with; whatever does follows in one piece
+    beginnings: list[str] = []  # files whose paths are prefixes of the current one
     for number, line in enumerate(lines, start=2):
         fields = _object(line, number)
         path, size, digest = check_path(fields.get("path")), fields.get("bytes"), fields.get("digest")
