@@ -71,7 +71,7 @@ def read_bytes(
     if options.depth is Depth.METADATA:
         return NOT_REQUESTED
     try:
-        copy = provider.at_hand(version)
+        copy = provider.local_copy(version)
         if copy is not None:
             return _read_local(copy, version, options, manifest, progress)
         if options.depth is Depth.DEFAULT or not fetch:

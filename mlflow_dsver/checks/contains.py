@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+from mlflow_dsver import plugins
 from mlflow_dsver.checks.manifest_index import Index, IndexedUse, default_index, drop_index, replace_uses
 from mlflow_dsver.checks.manifest_stream import ManifestStream
 from mlflow_dsver.checks.recorded_inputs import records_of
@@ -25,7 +26,8 @@ from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.errors import DsverError, InvalidArgument
 from mlflow_dsver.model.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import date_text
+from mlflow_dsver.model.versions import DatasetVersion, date_text
+from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.schema import manifest_name
 from mlflow_dsver.text import human_bytes, human_count, one_line
@@ -290,18 +292,21 @@ def _index_models(
 
 
 def _index_store(index: Index) -> Iterator[str]:
-    """Add the versions of the local store, and their new manifests."""
-    try:
-        store = get_provider("local")
-        versions = [version for dataset in store.datasets() for version in store.versions(dataset)]
-    except DsverError as error:
-        yield f"the local store: {one_line(error, 300)}"
-        return
-    for version in versions:
+    """Add the versions of the providers that keep manifests on this machine, and their new manifests."""
+    versions: list[tuple[Provider, DatasetVersion]] = []
+    for name, info in plugins.provider_infos().items():
+        if info.has_local_manifests:
+            try:
+                store = get_provider(name)
+                versions += [(store, version) for dataset in store.datasets() for version in store.versions(dataset)]
+            except DsverError as error:
+                yield f"{info.title}: {one_line(error, 300)}"
+                return
+    for store, version in versions:
         if version.content_digest is None or index.has(version.content_digest):
             continue
         try:
-            copy = store.at_hand(version)
+            copy = store.local_copy(version)
             if copy is not None and copy.manifest is not None:
                 with copy.manifest.open("rb") as stream:
                     index.add(stream)
@@ -310,7 +315,7 @@ def _index_store(index: Index) -> Iterator[str]:
     with index.connection:
         index.connection.execute("DELETE FROM stored")
         index.connection.executemany(
-            "INSERT INTO stored VALUES (?, ?)", ((str(each), each.content_digest) for each in versions)
+            "INSERT INTO stored VALUES (?, ?)", ((str(each), each.content_digest) for _, each in versions)
         )
 
 

@@ -99,7 +99,7 @@ def manifest_file(version: DatasetVersion) -> Iterator[IO[bytes]]:
     provider's other errors.
     """
     provider = get_provider(version.ref.provider)
-    copy = provider.at_hand(version)
+    copy = provider.local_copy(version)
     if copy is not None and copy.manifest is not None:
         try:
             stream = copy.manifest.open("rb")

@@ -203,7 +203,7 @@ def _read(
 ) -> ByteEvidence:
     """Read the files in the local copy. folder: where it is; None to ask the provider."""
     provider = get_provider(version.ref.provider)
-    copy = provider.at_hand(version)
+    copy = provider.local_copy(version)
     folder = folder or (copy.given if copy is not None else None)
     if folder is None and copy is None:
         return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep the files on this machine")

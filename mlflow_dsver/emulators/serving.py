@@ -155,7 +155,7 @@ class Emulator(ABC):
         """The vendor's answer; called by one thread at a time."""
 
     @abstractmethod
-    def complaint(self, status: int) -> Reply:
+    def error_reply(self, status: int) -> Reply:
         """The vendor's own error body for a fault's status; 200 for a failure that says it is none."""
 
     @abstractmethod
@@ -231,13 +231,13 @@ class Emulator(ABC):
                 fault.use()
                 if not fault.works:
                     status, body, media_type, headers = fault.instead()
-                    complaint = self.complaint(status) if body is None else Reply(status, body, media_type)
-                    return Reply(complaint.status, complaint.body, complaint.media_type, headers), fault
+                    reply = self.error_reply(status) if body is None else Reply(status, body, media_type)
+                    return Reply(reply.status, reply.body, reply.media_type, headers), fault
             try:
                 reply = self.answer(request)
             except Exception:  # a defect of the emulator is an answer as well, and not a connection that is cut
                 log.exception("%s emulator: %s", self.name, request)
-                reply = self.complaint(500)
+                reply = self.error_reply(500)
             if request.verb != "GET" and reply.status < 300:
                 self._keep()
             return reply, fault
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What is no request of HTTP is answered with the vendor's error body instead of a page."""
         self.close_connection = True
         self.request_version = self.protocol_version  # without a version in the request, headers would be left out
-        self._send(self.server.emulator.complaint(code))
+        self._send(self.server.emulator.error_reply(code))
 
     def _request(self) -> Request | None:
         body = self._body()

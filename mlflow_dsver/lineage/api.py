@@ -131,7 +131,7 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
 def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
     """The sha256 of each file, from a folder checked against the manifest; {} when it is not on this host."""
     provider = get_provider(link.version.ref.provider)
-    if provider.at_hand(link.version) is None:
+    if provider.local_copy(link.version) is None:
         return {}
     folder = provider.path(link.version)
     found = {}

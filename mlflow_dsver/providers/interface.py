@@ -10,6 +10,7 @@ All methods raise errors of `mlflow_dsver.errors` only, and end within the provi
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -26,7 +27,11 @@ from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
+from mlflow_dsver.plugins import ProviderInfo
 from mlflow_dsver.secrets import Secret
+from mlflow_dsver.settings import Setting
+
+__all__ = ["SUGGESTION_LIMIT", "Capability", "Health", "LocalCopy", "Provider", "ProviderInfo", "Setting"]
 
 SUGGESTION_LIMIT = 200
 """How many names or versions are looked through at most to suggest one that is near."""
@@ -205,12 +210,26 @@ class Provider(ABC):
         """The version's manifest; None when the provider does not know its files."""
         return None
 
-    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
-        """Where the version's bytes lie without being fetched, unchecked; None when they are not at hand.
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
+        """Where the version's bytes are on this machine, unchecked; None when they would have to be fetched.
 
-        For checks, which must see what is there, damaged or not. Capability BYTES.
+        For checks, which must see the files as they are, damaged or not. Capability BYTES.
         """
         return None
+
+    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
+        """Former name of `local_copy`."""
+        warnings.warn("at_hand is now local_copy", DeprecationWarning, stacklevel=2)
+        if type(self).at_hand is not Provider.at_hand:
+            return None  # called by an override, which `local_copy` is made of
+        return self.local_copy(version)
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """A provider that still overrides `at_hand` is warned, and keeps working."""
+        super().__init_subclass__(**named)
+        if "at_hand" in vars(cls) and "local_copy" not in vars(cls):
+            warnings.warn(f"{cls.__qualname__}.at_hand: call the method local_copy", DeprecationWarning, stacklevel=2)
+            cls.local_copy = cls.at_hand  # type: ignore[method-assign]
 
     def path(self, version: DatasetVersion) -> Path:
         """A folder that holds exactly the version's files, checked against its manifest; not to be written to.
@@ -257,3 +276,11 @@ class Provider(ABC):
 
     def _not_found(self, ref: DatasetRef, what: str, tip: str | None = None) -> NotFound:
         return NotFound(what, provider=self.name, operation="resolve", reference=ref, tip=tip)
+
+
+def __getattr__(name: str) -> Any:
+    """Former names."""
+    if name == "Place":
+        warnings.warn("interface.Place is now interface.LocalCopy", DeprecationWarning, stacklevel=2)
+        return LocalCopy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,7 +49,7 @@ class FolderProvider(Provider):
         """B where the version is described as immutable, else as it is told."""
         return Grade(self.letter if self.letter != "D" or not version.immutable else "B")
 
-    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder."""
         return None if self.folder is None else LocalCopy(self.folder)
 

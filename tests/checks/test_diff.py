@@ -97,7 +97,7 @@ def test_a_version_whose_files_nobody_knows_is_unsupported(
 ) -> None:
     from mlflow_dsver.providers.local import LocalProvider
 
-    monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
+    monkeypatch.setattr(LocalProvider, "local_copy", lambda *_: None)
     monkeypatch.setattr(LocalProvider, "manifest", lambda *_: None)
     with pytest.raises(Unsupported, match="no manifest of this version was found"):
         diff(*two)
@@ -112,7 +112,7 @@ def test_a_manifest_is_found_on_a_run_that_used_the_version(
         with mlflow.start_run():
             dsver.use(reference)
     expected = diff(*two).difference
-    monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
+    monkeypatch.setattr(LocalProvider, "local_copy", lambda *_: None)
     monkeypatch.setattr(LocalProvider, "manifest", lambda *_: None)
     assert diff(*two).difference == expected
 

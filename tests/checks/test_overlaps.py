@@ -98,7 +98,7 @@ def test_a_role_whose_files_nobody_knows_is_unknown_and_no_pass(
 ) -> None:
     from mlflow_dsver.providers.local import LocalProvider
 
-    monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
+    monkeypatch.setattr(LocalProvider, "local_copy", lambda *_: None)
     monkeypatch.setattr(LocalProvider, "manifest", lambda *_: None)
     report = dsver.overlap({role: leaky[role] for role in ("test", "validation")})
     assert report.exit_code == 3

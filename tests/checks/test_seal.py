@@ -68,7 +68,7 @@ def test_what_cannot_be_looked_at_is_not_called_the_same(
     dsver.create_version("local://digits", digits_folder)
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         pass
-    monkeypatch.setattr(LocalProvider, "at_hand", lambda *_: None)
+    monkeypatch.setattr(LocalProvider, "local_copy", lambda *_: None)
     report = dsver.seal(run.info.run_id)
     assert (report.inputs[0].same, report.exit_code) == (None, 3)
     assert "not checked" in tags(run.info.run_id)["dsver.training.sealed"]

@@ -219,8 +219,10 @@ def test_a_thousand_runs_over_twenty_versions_ask_at_most_twenty_times(
         monkeypatch.setattr(
             LocalProvider, name, lambda self, *words, plain=plain: asked.append("") or plain(self, *words)
         )
-    at_hand = LocalProvider.at_hand
-    monkeypatch.setattr(LocalProvider, "at_hand", lambda self, version: hashed.append("") or at_hand(self, version))
+    local_copy = LocalProvider.local_copy
+    monkeypatch.setattr(
+        LocalProvider, "local_copy", lambda self, version: hashed.append("") or local_copy(self, version)
+    )
     kept = {}
 
     def files(run: object, manifests: bool) -> dict[str, bytes]:

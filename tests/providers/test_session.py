@@ -25,7 +25,7 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers.http.session import USER_AGENT, Session
-from mlflow_dsver.providers.paperspace.client import DIALECT
+from mlflow_dsver.providers.paperspace.client import API_PROFILE
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.secrets import Secret
 
@@ -42,7 +42,7 @@ def emulator() -> Iterator[PaperspaceEmulator]:
 
 @pytest.fixture
 def session(emulator: PaperspaceEmulator) -> Iterator[Session]:
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=10) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=10) as session:
         yield session
 
 
@@ -172,7 +172,7 @@ def test_long_retry_after_is_an_error_at_once(emulator: PaperspaceEmulator, sess
 def test_retry_after_beyond_the_deadline_is_an_error_at_once(emulator: PaperspaceEmulator) -> None:
     emulator.inject("503:retry-after=30")
     began = time.monotonic()
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=5) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=5) as session:
         with pytest.raises(ProviderUnavailable, match="asks to wait 30 seconds"):
             ask(session)
         assert time.monotonic() - began < SLACK
@@ -201,7 +201,7 @@ def test_no_fault_holds_longer_than_the_bound(emulator: PaperspaceEmulator, faul
     """Hanging, dripping in the body or in the headers: after the time-out there is an error, whatever comes."""
     emulator.inject(fault)
     began = time.monotonic()
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=1.5) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=1.5) as session:
         with pytest.raises(ProviderUnavailable, match=r"within 1\.5 seconds"):
             ask(session)
         assert 1 < time.monotonic() - began < 1.5 + SLACK
@@ -219,7 +219,7 @@ def test_call_may_have_a_shorter_bound_of_its_own(emulator: PaperspaceEmulator, 
 def test_one_deadline_rules_over_many_calls(emulator: PaperspaceEmulator) -> None:
     emulator.inject("slow:seconds=0.6")
     began = time.monotonic()
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=60, deadline=Deadline(1.5)) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=60, deadline=Deadline(1.5)) as session:
         ask(session)
         ask(session)
         with pytest.raises(ProviderUnavailable):
@@ -239,7 +239,7 @@ def test_host_that_takes_no_connection_is_bounded() -> None:
             filler.connect_ex(("127.0.0.1", port))
         began = time.monotonic()
         with (
-            Session(f"http://127.0.0.1:{port}", DIALECT, Secret(KEY), timeout=1) as session,
+            Session(f"http://127.0.0.1:{port}", API_PROFILE, Secret(KEY), timeout=1) as session,
             pytest.raises(ProviderUnavailable),
         ):
             ask(session)
@@ -247,7 +247,7 @@ def test_host_that_takes_no_connection_is_bounded() -> None:
         for filler in fillers:
             filler.close()
     with (
-        Session(f"http://127.0.0.1:{port}", DIALECT, Secret(KEY), timeout=20) as session,
+        Session(f"http://127.0.0.1:{port}", API_PROFILE, Secret(KEY), timeout=20) as session,
         pytest.raises(ProviderUnavailable, match="refused"),
     ):
         ask(session)
@@ -272,7 +272,7 @@ def test_raw_nonsense_is_a_provider_error(answer: bytes) -> None:
     """Whatever bytes come back, the error is one of the tree, in time, and without the key."""
     with raw_server(lambda connection: connection.sendall(answer)) as base:
         began = time.monotonic()
-        with Session(base, DIALECT, Secret(KEY), timeout=5) as session, pytest.raises(ProviderError) as caught:
+        with Session(base, API_PROFILE, Secret(KEY), timeout=5) as session, pytest.raises(ProviderError) as caught:
             ask(session)
         assert time.monotonic() - began < 5 + SLACK
         assert KEY not in everything(caught.value)
@@ -288,7 +288,7 @@ def test_endless_body_is_cut_off() -> None:
 
     with (
         raw_server(pour) as base,
-        Session(base, DIALECT, Secret(KEY), timeout=20) as session,
+        Session(base, API_PROFILE, Secret(KEY), timeout=20) as session,
         pytest.raises(UnexpectedResponse, match="more than 16777216 bytes"),
     ):
         ask(session)
@@ -304,7 +304,7 @@ def test_body_of_a_redirect_is_bounded_too() -> None:
 
     with (
         raw_server(pour) as base,
-        Session(base, DIALECT, Secret(KEY), timeout=20) as session,
+        Session(base, API_PROFILE, Secret(KEY), timeout=20) as session,
         pytest.raises(UnexpectedResponse, match="more than 16777216 bytes"),
     ):
         ask(session)
@@ -317,7 +317,7 @@ def test_key_is_nowhere(
     caplog.set_level(logging.DEBUG)
     emulator.good_key = "another-key"
     texts: list[str] = []
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=1.5) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=1.5) as session:
         texts += [repr(session), repr(vars(session)), str(session)]
         for fault in (
             "401",
@@ -341,7 +341,7 @@ def test_key_is_nowhere(
         request = connection.recv(65536).partition(b"Authorization: ")[2]
         connection.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(request), request))
 
-    with raw_server(echo) as base, Session(base, DIALECT, Secret(KEY), timeout=5) as session:
+    with raw_server(echo) as base, Session(base, API_PROFILE, Secret(KEY), timeout=5) as session:
         with pytest.raises(ProviderError) as caught:
             ask(session)
         texts.append(everything(caught.value))
@@ -360,14 +360,17 @@ def test_netrc_and_proxies_of_the_environment_do_not_touch_loopback(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with Session(emulator.base, DIALECT, Secret(KEY), timeout=5) as session:
+    with Session(emulator.base, API_PROFILE, Secret(KEY), timeout=5) as session:
         assert ask(session)["items"]
     assert emulator.requests[-1].authorization == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize("key", ["secret-a\nb", "secret-a b", "secret-ä", "secret-a\x00"])
 def test_key_that_no_header_takes_is_refused_without_being_shown(emulator: PaperspaceEmulator, key: str) -> None:
-    with Session(emulator.base, DIALECT, Secret(key), timeout=5) as session, pytest.raises(SettingsError) as caught:
+    with (
+        Session(emulator.base, API_PROFILE, Secret(key), timeout=5) as session,
+        pytest.raises(SettingsError) as caught,
+    ):
         ask(session)
     assert key not in everything(caught.value)
     assert not emulator.requests
@@ -375,7 +378,7 @@ def test_key_that_no_header_takes_is_refused_without_being_shown(emulator: Paper
 
 def test_missing_key_is_said_without_a_request(emulator: PaperspaceEmulator) -> None:
     with (
-        Session(emulator.base, DIALECT, None, timeout=5) as session,
+        Session(emulator.base, API_PROFILE, None, timeout=5) as session,
         pytest.raises(AuthenticationFailed, match="PAPERSPACE_API_KEY"),
     ):
         ask(session)

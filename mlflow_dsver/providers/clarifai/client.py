@@ -46,7 +46,7 @@ Made = TypeVar("Made", bound=Model)
 Bodies = Sequence[Mapping[str, Any]]
 
 
-def complaint(status: int, body: Any) -> ApiError | None:
+def read_error(status: int, body: Any) -> ApiError | None:
     """What an answer complains of; None for success, which is status 10000 within a 2xx answer."""
     found = body.get("status") if isinstance(body, dict) else None
     if not isinstance(found, dict):
@@ -66,7 +66,7 @@ def complaint(status: int, body: Any) -> ApiError | None:
     )
 
 
-DIALECT = ApiProfile("clarifai", "Key", f"{PAT} or {API_KEY}", complaint)
+API_PROFILE = ApiProfile("clarifai", "Key", f"{PAT} or {API_KEY}", read_error)
 
 
 class Client:
@@ -88,7 +88,7 @@ class Client:
         self._prefix = account.prefix(user, app)
         self._reference = reference
         self._session = Session(
-            account.base, DIALECT, account.key, base_name=API_BASE, timeout=timeout, deadline=deadline
+            account.base, API_PROFILE, account.key, base_name=API_BASE, timeout=timeout, deadline=deadline
         )
 
     def __enter__(self) -> Self:
@@ -236,7 +236,7 @@ class Client:
         answer = self._session.call(
             verb, (*self._prefix, *path), operation, reference=self._reference, query=query, body=body
         )
-        assert isinstance(answer, dict)  # `complaint` lets nothing else pass
+        assert isinstance(answer, dict)  # `read_error` lets nothing else pass
         return answer
 
     def _one(
@@ -292,7 +292,7 @@ class Client:
     ) -> UnexpectedResponse:
         return UnexpectedResponse(
             what,
-            provider=DIALECT.provider,
+            provider=API_PROFILE.provider,
             operation=operation,
             reference=self._reference,
             expected=expected,

@@ -42,7 +42,7 @@ from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import date_text, now
 from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace
-from mlflow_dsver.providers.clarifai.client import DIALECT, Client
+from mlflow_dsver.providers.clarifai.client import API_PROFILE, Client
 from mlflow_dsver.providers.clarifai.codes import ExportStatus, Format
 from mlflow_dsver.providers.clarifai.models import Export
 from mlflow_dsver.providers.clarifai.waiting import Course, bound, visible, wait
@@ -268,7 +268,7 @@ def signing(account: Account) -> Signing:
 
     def sign(host: str) -> tuple[str, Secret] | None:
         first = next(asked) == 0
-        return (DIALECT.scheme, account.key) if first and host.lower() in hosts else None
+        return (API_PROFILE.scheme, account.key) if first and host.lower() in hosts else None
 
     return sign
 
@@ -305,4 +305,4 @@ def _scratch(home: Path, ref: DatasetRef) -> Iterator[Path]:
 
 
 def _parts(ref: DatasetRef) -> dict[str, Any]:
-    return {"provider": DIALECT.provider, "operation": "load the data", "reference": ref}
+    return {"provider": API_PROFILE.provider, "operation": "load the data", "reference": ref}

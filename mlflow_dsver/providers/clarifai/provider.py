@@ -206,7 +206,7 @@ class ClarifaiProvider(Provider):
         kept = exports.present(version.ref, self._export_format())
         return None if kept is None else kept.manifest
 
-    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder of the version's export, if it was loaded on this machine; nothing is checked."""
         kept = exports.present(version.ref, self._export_format())
         return None if kept is None else LocalCopy(kept.folder, manifest=exports.manifest_file(kept.folder))

@@ -1,8 +1,8 @@
-"""Fetches one file from an address that a provider handed out, which is held to be hostile.
+"""Downloads one file from an untrusted address that a service handed out.
 
-Only https to public addresses is followed (to this machine when the service itself is here), at most three
-redirects, each judged anew; the connection goes to the number that was judged. The key goes along only to hosts that
-the provider's own rule names. What is read is bounded in bytes and in time. Nothing is unpacked here.
+Only https to public addresses is followed (to this machine when the service itself is here), with at most three
+redirects, each checked anew; the connection goes to the IP address that was checked. The key is sent only to hosts
+that `Signing` names. The download is bounded in bytes and in time. Nothing is unpacked here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""One conversation with a REST provider, signed, bounded, retried and judged; with `public_http` all of requests.
+"""Authenticated HTTP with timeouts, retries and error mapping.
 
-A `Session` keeps to one base address and ends within its bound whatever the other side does: hang, drip, cut,
-redirect, or answer nonsense. A key goes to the base address alone, in `Authorization` alone, and is taken out of
-every text before that reaches an error or a log. A session belongs to one thread and one operation.
+A `Session` sends requests to one base address and ends within its time-out whatever the server does: hang, send a
+byte at a time, close the connection, redirect, or send malformed data. The key is sent to the base address only, in
+the `Authorization` header only, and is removed from every text before that reaches an error or a log. A session
+belongs to one thread and one operation.
 
 Time-outs of requests hold for one read, so each exchange is bounded as a whole (see `bounded`).
 """
@@ -55,7 +56,7 @@ Result = TypeVar("Result")
 
 
 class NoAnswer(Exception):
-    """No whole answer came; the text says why, in one line. `passing`: another try may fare better."""
+    """No complete response; the message says why, in one line. `passing`: a retry may succeed."""
 
     def __init__(self, words: str, *, passing: bool = True) -> None:
         super().__init__(words)
@@ -72,15 +73,17 @@ class _Raw:
 
 
 class Session:
-    """One conversation with the service at `base`. Use it in a `with` block; it holds a connection.
+    """Requests to the service at `base`. Use it in a `with` block; it keeps a connection open.
 
-    timeout: seconds for each call with its retries; None takes the setting. deadline: rules over all calls together.
+    profile: how the service authenticates and describes errors. key: None raises AuthenticationFailed at the first
+    call. base_name: the setting that `base` comes from, for errors. timeout: seconds for each call with its retries;
+    None takes the setting. deadline: for all calls together, instead.
     """
 
     def __init__(
         self,
         base: str,
-        dialect: ApiProfile,
+        profile: ApiProfile,
         key: Secret | None,
         *,
         base_name: str = "the base address",
@@ -88,7 +91,7 @@ class Session:
         deadline: Deadline | None = None,
     ) -> None:
         self.base = wire.check_base(base, base_name)
-        self.dialect = dialect
+        self.profile = profile
         self.timeout = timeout if timeout is not None else settings.provider_timeout()
         self.deadline = deadline
         self._key = key
@@ -104,10 +107,10 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Session({self.dialect.provider} at {self.base})"
+        return f"Session({self.profile.provider} at {self.base})"
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._http.close()
 
     def call(
@@ -129,16 +132,16 @@ class Session:
         error quotes it. seconds: a bound for this call, beside that of the session. Raises a ProviderError for every
         kind of failure.
         """
-        parts: dict[str, Any] = {"provider": self.dialect.provider, "operation": operation, "reference": reference}
+        parts: dict[str, Any] = {"provider": self.profile.provider, "operation": operation, "reference": reference}
         if self._key is None:
-            raise AuthenticationFailed("no key is set", tip=f"set {self.dialect.key_name}", **parts)
+            raise AuthenticationFailed("no key is set", tip=f"set {self.profile.key_name}", **parts)
         request = requests.Request(
             verb,
             "/".join((self.base, *map(wire.segment, path))),
             params={name: value for name, value in (query or {}).items() if value is not None},
             data=None if body is None else _sent(body),
             headers={} if body is None else {"Content-Type": "application/json"},
-            auth=_Authorization(self.dialect.scheme, self._key),
+            auth=_Authorization(self.profile.scheme, self._key),
         )
         deadline = self.deadline or bounded(self.timeout)
         if seconds is not None:
@@ -154,7 +157,7 @@ class Session:
                 if wait is None or wait >= deadline.left():
                     failed.tell_wait(deadline)
                     raise failed.error from failed.cause
-                log.info("%s %s: %s; again in %.1f s", self.dialect.provider, operation, failed.error.what, wait)
+                log.info("%s %s: %s; again in %.1f s", self.profile.provider, operation, failed.error.what, wait)
                 deadline.sleep(wait)
 
     def _once(
@@ -200,29 +203,29 @@ class Session:
             payload = raw.text[:10_000]
             error = UnexpectedResponse(what, status=raw.status, got=shown, payload=payload, **parts)
             raise _Failed(error, passing=True) from None
-        complaint = self.dialect.complaint(raw.status, value)
-        if raw.status in range(200, 300) and complaint is None:
+        api_error = self.profile.read_error(raw.status, value)
+        if raw.status in range(200, 300) and api_error is None:
             return value
-        raise self._refused(raw, value, complaint, parts)
+        raise self._refused(raw, value, api_error, parts)
 
-    def _refused(self, raw: _Raw, value: Any, complaint: ApiError | None, parts: Mapping[str, Any]) -> _Failed:
-        status = complaint.status if complaint and complaint.status else raw.status
-        kind = wire.error_for(status, complaint)
-        if complaint:
-            what = one_line(complaint.message, 300) or "refused without a word"
-            got = one_line(" ".join(part for part in (complaint.code, complaint.details) if part), 500) or None
+    def _refused(self, raw: _Raw, value: Any, api_error: ApiError | None, parts: Mapping[str, Any]) -> _Failed:
+        status = api_error.status if api_error and api_error.status else raw.status
+        kind = wire.error_for(status, api_error)
+        if api_error:
+            what = one_line(api_error.message, 300) or "refused without a word"
+            got = one_line(" ".join(part for part in (api_error.code, api_error.details) if part), 500) or None
         else:
             what = f"answered {raw.status} without the API's own error"
             got = wire.excerpt(raw.text) or None
         special: dict[str, Any] = {"payload": raw.text[:10_000] if value is None else value}
-        if complaint:
-            special |= {"code": complaint.code or None, "details": complaint.raw_details or complaint.details or None}
+        if api_error:
+            special |= {"code": api_error.code or None, "details": api_error.raw_details or api_error.details or None}
         if kind is RateLimited:
             special |= {"retry_after": raw.retry_after, "tip": "again later, or fewer requests"}
         elif kind is UnexpectedResponse:
             special |= {"tip": "is the base address right?"}
         elif kind is AuthenticationFailed:
-            special |= {"tip": f"check {self.dialect.key_name}"}
+            special |= {"tip": f"check {self.profile.key_name}"}
         elif kind is NotFound:
             special |= {"tip": "is the name right, and may this key see it?"}
         error = kind(what, got=got, status=raw.status, **special, **parts)
@@ -274,7 +277,7 @@ def fetch(
     """One GET whose data goes into `target`; pair: scheme and key to sign with, None for no key; no redirects.
 
     Goes to this machine where the address says so, else to public numbers only, those that were judged. Raises
-    NoAnswer for failures of the network, wire.Nonsense for more than max_bytes, NotPublic; judges no status.
+    NoAnswer for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic; judges no status.
     """
     scheme, key = pair or ("", None)
 

@@ -1,8 +1,7 @@
-"""What every REST provider's traffic has in common and that needs no network: which errors statuses mean, which
-answers are tried again and when, which JSON is believed, which addresses are used, and how pages are walked.
+"""Rules for REST APIs that need no network: the error that a status means, retries, JSON parsing, addresses, paging.
 
-Everything that comes in is held to be hostile: JSON is bounded in depth and in the length of its numbers, double
-keys and numbers that are none are refused, and a listing cannot loop for ever. `session` applies these rules.
+Responses are untrusted: JSON is bounded in depth and in the length of its numbers, double keys and NaN are refused,
+and a listing cannot loop for ever. `session` applies these rules.
 """
 
 from __future__ import annotations
@@ -61,16 +60,16 @@ MAX_PAGES = 10_000
 
 
 class MalformedResponse(ValueError):
-    """A body is not what a sound API sends: too large, cut, no JSON; the text says why and shows none of it."""
+    """A malformed response body: too large, truncated or not JSON. The message says why and quotes none of it."""
 
 
 class TruncatedResponse(MalformedResponse):
-    """A body ended too early; it may come whole another time."""
+    """The body ended too early; a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """What a vendor's body says went wrong.
+    """The error that a response body describes.
 
     status: the HTTP status that this means, where the vendor puts failures into a 200; None for the answer's own.
     details: further text, such as which fields were refused; empty for none. raw_details: the same as it came, for
@@ -86,30 +85,30 @@ class ApiError:
 
 @dataclass(frozen=True, slots=True)
 class ApiProfile:
-    """What differs between vendors in how a request is signed and a failure is told.
+    """How a service authenticates requests and describes errors.
 
     provider: the provider's name. scheme: the word before the key in `Authorization`.
     key_name: what people call the key, for tips, such as the variable that holds it.
-    complaint: status and parsed body to what the body complains of; None when it is no complaint.
+    read_error: from an answer's status and parsed body to the error that it describes; None when it describes none.
     """
 
     provider: str
     scheme: str
     key_name: str
-    complaint: Callable[[int, Any], ApiError | None]
+    read_error: Callable[[int, Any], ApiError | None]
 
 
-def error_for(status: int, complaint: ApiError | None) -> type[ProviderError]:
-    """The class of error for a status; without a complaint that the vendor's own service worded, less is believed."""
+def error_for(status: int, api_error: ApiError | None) -> type[ProviderError]:
+    """The class of error for a status; api_error: None when the body is not the service's own."""
     if status < 400:
         return UnexpectedResponse
-    if complaint is None and ERRORS.get(status) is NotFound:
+    if api_error is None and ERRORS.get(status) is NotFound:
         return UnexpectedResponse  # a web server's or a proxy's page, which knows nothing about datasets
     return ERRORS.get(status, ProviderUnavailable if status >= 500 else ProviderError)
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` asks for, as a number or as a date; None when missing or nonsense."""
+    """Seconds that a `Retry-After` asks for, as a number or as a date; None when missing or malformed."""
     if header is None:
         return None
     text = header.strip()
@@ -136,7 +135,7 @@ def wait_before(attempt: int, asked: float | None) -> float | None:
 
 
 def read_json(text: str) -> Any:
-    """Parse JSON, or raise Nonsense: also for NaN and infinity, double keys, absurd depth, and endless numbers.
+    """Parse JSON. Raises MalformedResponse, also for NaN, infinity, double keys, deep nesting and long numbers.
 
     Halves of surrogate pairs, which no file or database takes, become U+FFFD.
     """
@@ -156,7 +155,7 @@ def read_json(text: str) -> Any:
 
 
 def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:
-    """The body without its `Content-Encoding`; raises Nonsense before one that swells takes up the memory."""
+    """The body without its `Content-Encoding`. Raises MalformedResponse for more than `limit` bytes."""
     kind = (encoding or "identity").strip().lower()
     if kind == "identity":
         return body

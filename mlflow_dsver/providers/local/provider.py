@@ -195,7 +195,7 @@ class LocalProvider(Provider):
         """The version's manifest. Raises CorruptObject when it is damaged or missing."""
         return manifest_of(self.store, self._record(version).digest, str(version))
 
-    def at_hand(self, version: DatasetVersion) -> LocalCopy:
+    def local_copy(self, version: DatasetVersion) -> LocalCopy:
         """The store's objects for kept bytes, else the folder that the version refers to; nothing is checked."""
         record = self._record(version)
         manifest = self.store.manifest(record.digest)

@@ -73,7 +73,7 @@ class _Keep:
 KEEP: Final = _Keep()
 
 
-def complaint(status: int, body: Any) -> ApiError | None:
+def read_error(status: int, body: Any) -> ApiError | None:
     """What an answer complains of, also one of status 200: an object with `message` and `code` and little else."""
     if (
         not isinstance(body, dict)
@@ -87,14 +87,14 @@ def complaint(status: int, body: Any) -> ApiError | None:
     return ApiError(body["message"], body["code"], _details(body), meant, body.get("issues") or body.get("details"))
 
 
-DIALECT = ApiProfile("paperspace", "Bearer", KEY_NAME, complaint)
+API_PROFILE = ApiProfile("paperspace", "Bearer", KEY_NAME, read_error)
 
 
 @contextmanager
 def connect(account: Account, *, deadline: Deadline | None = None) -> Iterator[PaperspaceClient]:
     """A client for one conversation. deadline: over all its requests; None gives each the account's time-out."""
     session = Session(
-        account.base, DIALECT, account.key, base_name=BASE_NAME, timeout=account.timeout, deadline=deadline
+        account.base, API_PROFILE, account.key, base_name=BASE_NAME, timeout=account.timeout, deadline=deadline
     )
     with session:
         yield PaperspaceClient(session)

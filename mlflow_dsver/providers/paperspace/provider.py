@@ -245,7 +245,7 @@ class PaperspaceProvider(Provider):
         manifest = local_files.hashed(found, self.progress) if found else bucket.manifest(version)
         return manifest if manifest is not None and manifest.digest == version.content_digest else None
 
-    def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder that is named or mounted; None when there is none."""
         found = self._found(version)
         return LocalCopy(found.folder) if found else None

@@ -85,11 +85,11 @@ def test_export_is_fetched_once_and_served_from_the_cache(
     emulator: ClarifaiEmulator, provider: ClarifaiProvider, version: DatasetVersion
 ) -> None:
     assert provider.manifest(version) is None
-    assert provider.at_hand(version) is None
+    assert provider.local_copy(version) is None
     folder = provider.path(version)
     emulator.stop()
     assert provider.path(version) == folder
-    manifest, place = provider.manifest(version), provider.at_hand(version)
+    manifest, place = provider.manifest(version), provider.local_copy(version)
     assert manifest is not None
     assert place is not None
     assert (place.folder, hash_folder(folder).digest) == (folder, manifest.digest)

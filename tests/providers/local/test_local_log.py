@@ -61,7 +61,7 @@ def use(text: bytes) -> None:
             for version in local.versions("digits"):
                 version.to_json()
                 local.grade(version)
-                local.at_hand(version)
+                local.local_copy(version)
                 local.update(version, add_tags=("new",), message="new")
                 local.delete(version)
         with suppress(DsverError):

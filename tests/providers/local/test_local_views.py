@@ -245,10 +245,10 @@ def test_a_forked_process_keeps_the_view_of_its_parent(local: LocalProvider, ver
 
 def test_the_look_at_a_runs_end_is_at_the_view_that_was_given(local: LocalProvider, version: DatasetVersion) -> None:
     first = local.path(version)
-    assert (place := local.at_hand(version)).given == first
+    assert (place := local.local_copy(version)).given == first
     add(first)
     other = local.path(version)
-    assert (place := local.at_hand(version)).given == other
+    assert (place := local.local_copy(version)).given == other
     assert place.folder == local.store.root / "objects"
 
 

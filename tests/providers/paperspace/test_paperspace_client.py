@@ -24,7 +24,7 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.providers.http import wire
 from mlflow_dsver.providers.paperspace.account import Account
-from mlflow_dsver.providers.paperspace.client import PaperspaceClient, complaint, connect
+from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect, read_error
 from mlflow_dsver.providers.paperspace.models import whole_bytes
 from mlflow_dsver.secrets import Secret
 
@@ -371,9 +371,9 @@ def test_errors_of_every_dress(
 
 def test_version_with_such_keys_is_no_complaint() -> None:
     """Extra keys called `message` and `code` do not make an error of a version."""
-    assert complaint(200, {**VERSION, "code": "x"}) is None
-    assert complaint(200, None) is None
-    assert complaint(200, {"message": 1, "code": "x"}) is None
+    assert read_error(200, {**VERSION, "code": "x"}) is None
+    assert read_error(200, None) is None
+    assert read_error(200, {"message": 1, "code": "x"}) is None
 
 
 def test_rate_limit_is_told_with_its_seconds(client: PaperspaceClient, http: responses.RequestsMock) -> None:

@@ -62,7 +62,7 @@ def test_without_bytes_it_says_what_to_do(world: World, version: DatasetVersion)
     for ask in (world.provider().path, world.provider().identify):
         with pytest.raises(Unsupported, match=r"/datasets or /inputs.*PAPERSPACE_PATHS=dst.*AWS_ACCESS_KEY_ID"):
             ask(version)
-    assert world.provider().at_hand(version) is None
+    assert world.provider().local_copy(version) is None
     assert world.provider().manifest(version) is None
 
 
@@ -73,7 +73,7 @@ def test_mount_is_found_by_the_name_of_its_folder(
 ) -> None:
     mount = world.mount(name, root=root)
     assert world.provider().path(version) == mount
-    place = world.provider().at_hand(version)
+    place = world.provider().local_copy(version)
     assert place is not None
     assert place.folder == mount
 

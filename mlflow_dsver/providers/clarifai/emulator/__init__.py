@@ -131,7 +131,7 @@ class ClarifaiEmulator(Emulator):
         """Take over a state that `snapshot` gave."""
         self.state = State(dict(state))
 
-    def complaint(self, status: int) -> Reply:
+    def error_reply(self, status: int) -> Reply:
         """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
         code = 99009 if status == 200 or status >= 500 else HTTP_OF.get(status, 11102)
         return Reply(

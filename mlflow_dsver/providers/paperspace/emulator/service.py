@@ -119,7 +119,7 @@ class PaperspaceEmulator(Emulator):
         """Take over a state that `snapshot` gave."""
         self.datasets, self.versions, self.sizes = state["datasets"], state["versions"], state["sizes"]
 
-    def complaint(self, status: int) -> Reply:
+    def error_reply(self, status: int) -> Reply:
         """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
         code = bodies.CODES.get(status if status != 200 else 500, "INTERNAL_SERVER_ERROR")
         return Reply(status, {"message": f"injected fault {status}", "code": code})
