@@ -39,7 +39,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class InvalidArchive(ValueError):
-    """An archive is damaged, hostile or too large; says what was seen."""
+    """An archive is damaged, malicious or too large; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _zip_errors(archive: Path) -> Iterator[None]:
     except InvalidArchive:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError) as error:
-        raise InvalidArchive(f"{archive.name} is not a sound zip archive: {error}") from error
+        raise InvalidArchive(f"{archive.name} is not a valid zip archive: {error}") from error
     except (ValueError, OverflowError, RuntimeError) as error:  # a path out of the folder, an impossible offset
         raise InvalidArchive(f"{archive.name}: {error}") from error
 
@@ -91,20 +91,20 @@ def _check_size_of_directory(archive: Path, limits: Limits) -> None:
         tail = stream.read()
         at = tail.rfind(b"PK\5\6")
         if at < 0 or len(tail) - at < _END.size:
-            raise InvalidArchive(f"{archive.name} is not a zip archive, or it is cut off")
+            raise InvalidArchive(f"{archive.name} is not a zip archive, or is truncated")
         _, disk, _, _, _, length, _, _ = _END.unpack_from(tail, at)
         locator = at - _END64_LOCATOR.size
         if locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
             position = stream.seek(max(0, start + locator - _END64.size))
             if position != _END64_LOCATOR.unpack_from(tail, locator)[2]:
-                raise InvalidArchive(f"{archive.name} says in two ways where its directory ends")
+                raise InvalidArchive(f"{archive.name} has contradictory end-of-directory records")
             found = _END64.unpack(stream.read(_END64.size))
             disk, length = found[4], found[8]
     if disk != 0:
-        raise InvalidArchive(f"{archive.name} is one part of an archive in several")
+        raise InvalidArchive(f"{archive.name} is one part of a multi-part archive")
     if length > limits.entries * DIRECTORY_ENTRY:
         raise InvalidArchive(
-            f"{archive.name} has a directory of {length:,} bytes; {limits.entries:,} entries are taken"
+            f"{archive.name} has a directory of {length:,} bytes; at most {limits.entries:,} entries are allowed"
         )
 
 
@@ -112,7 +112,7 @@ def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list
     """The files of the archive, when its whole central directory is valid."""
     entries = opened.infolist()
     if len(entries) > limits.entries:
-        raise InvalidArchive(f"{len(entries):,} entries; at most {limits.entries:,} are taken")
+        raise InvalidArchive(f"{len(entries):,} entries; at most {limits.entries:,} are allowed")
     seen: dict[str, tuple[str, str]] = {}
     for entry in entries:
         _check_kind(entry)
@@ -120,7 +120,7 @@ def _checked(opened: zipfile.ZipFile, stream: IO[bytes], limits: Limits) -> list
     unpacked = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if unpacked > limits.bytes:
-        raise InvalidArchive(f"{unpacked:,} bytes when unpacked; at most {limits.bytes:,} are taken")
+        raise InvalidArchive(f"{unpacked:,} bytes when unpacked; at most {limits.bytes:,} are allowed")
     if unpacked > RATIO_FROM and unpacked > limits.ratio * max(packed, 1):
         raise InvalidArchive(f"{packed:,} bytes that unpack to {unpacked:,}: more than {limits.ratio} times as many")
     _check_offsets(entries, stream, opened.start_dir)
@@ -132,7 +132,7 @@ def _check_kind(entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & 0x41:
         raise InvalidArchive(f"{name} is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InvalidArchive(f"{name} is packed by method {entry.compress_type}; stored and deflated are taken")
+        raise InvalidArchive(f"{name} has compression method {entry.compress_type}; stored and deflated are allowed")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR) > entry.is_dir():
         raise InvalidArchive(f"{name} is a link, a device or another special file")
@@ -154,15 +154,15 @@ def _check_name(entry: zipfile.ZipInfo, seen: dict[str, tuple[str, str]]) -> Non
     if "\\" in path or _DRIVE.match(path) or any(unicodedata.category(letter)[0] == "C" for letter in path):
         raise InvalidArchive(f"{shown} has a backslash, a drive or a control character")
     if len(path.encode()) > MAX_PATH or any(len(segment.encode()) > MAX_SEGMENT for segment in segments):
-        raise InvalidArchive(f"{shown}… is too long a name")
+        raise InvalidArchive(f"{shown}…: the name is too long")
     for depth in range(1, len(segments)):
         upto = "/".join(segments[:depth])
         if seen.setdefault(_folded(upto), (upto, "above")) not in ((upto, "above"), (upto, "folder")):
-            raise InvalidArchive(f"{shown} lies in a folder that is also a file, or is written in two ways")
+            raise InvalidArchive(f"{shown} is below a path that is also a file, or that has two spellings")
     kind = "folder" if entry.is_dir() else "file"
     former = seen.get(_folded(path))
     if former is not None and (kind == "file" or former != (path, "above")):
-        raise InvalidArchive(f"{shown} is there twice, as {ascii(former[0])[:80]}")
+        raise InvalidArchive(f"{shown} appears twice, as {ascii(former[0])[:80]}")
     seen[_folded(path)] = (path, kind)
 
 
@@ -176,12 +176,12 @@ def _check_offsets(entries: list[zipfile.ZipInfo], stream: IO[bytes], end: int) 
     free = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < free:
-            raise InvalidArchive(f"{ascii(entry.filename)[:80]} lies over another entry")
+            raise InvalidArchive(f"{ascii(entry.filename)[:80]} overlaps another entry")
         stream.seek(entry.header_offset)
         _, name, extra = _LOCAL.unpack(stream.read(_LOCAL.size))
         free = entry.header_offset + _LOCAL.size + name + extra + entry.compress_size
     if free > end:
-        raise InvalidArchive("an entry lies over the directory of the archive")
+        raise InvalidArchive("an entry overlaps the central directory")
 
 
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: int, deadline: Deadline) -> int:
@@ -194,8 +194,8 @@ def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: 
             deadline.check(f"unpacking {ascii(entry.filename)[:80]}")
             written += len(block)
             if written > min(entry.file_size, left):
-                raise InvalidArchive(f"{ascii(entry.filename)[:80]} is larger than it says")
+                raise InvalidArchive(f"{ascii(entry.filename)[:80]} is larger than its header says")
             stream.write(block)
         if written != entry.file_size:
-            raise InvalidArchive(f"{ascii(entry.filename)[:80]} is shorter than it says")
+            raise InvalidArchive(f"{ascii(entry.filename)[:80]} is shorter than its header says")
     return written

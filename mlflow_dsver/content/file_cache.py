@@ -1,4 +1,4 @@
-"""A folder of files that can be computed or fetched again, bounded in number, size and age.
+"""A cache in a folder: files that can be computed or fetched again, limited in number, size and age.
 
 Any number of processes use it at the same time without a lock: each file is written beside and renamed, so a reader
 gets a whole file or none, and whoever adds a file removes what is too much. The oldest by mtime go first. A full,

@@ -33,7 +33,7 @@ _Identity = tuple[int, int]
 _REASONS = {
     errno.EACCES: "no permission to read it",
     errno.EPERM: "no permission to read it",
-    errno.ELOOP: "a symbolic link that leads round in a circle",
+    errno.ELOOP: "a circular symbolic link",
     errno.ENOENT: "removed while the folder was read",
     errno.ENOTDIR: "replaced while the folder was read",
 }
@@ -72,7 +72,7 @@ class WalkErrors:
 
 
 def reason(error: OSError) -> str:
-    """Why a file could not be opened or read, in a few words."""
+    """A short description of why a file could not be opened or read."""
     return _REASONS.get(error.errno or 0) or one_line(error.strerror or error, 80)
 
 

@@ -217,7 +217,7 @@ def _folded(key: str) -> str:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or to where we may not look: its stat says so again, and is reported
+    except OSError:  # a circular link, or no permission: its stat fails too, which is reported
         return False
 
 

@@ -129,11 +129,11 @@ def _cache() -> FileCache:
 
 
 def _key(requested: str, job: str = "") -> str | None:
-    """One hash over the question, who asks, and where the answer comes from; None when the last is not known.
+    """A hash of the reference, the user, and what the provider's resolutions depend on; None when that is unknown.
 
-    The processes of a job have the same settings, so their answers need not be told apart by those.
+    The processes of a job have the same settings, so the key of a job does not require the last.
     """
-    ref = _spelled_out(requested)
+    ref = _with_selector(requested)
     provider = _provider_key(ref.provider)
     if provider is None and not job:
         return None
@@ -147,25 +147,25 @@ def _provider_key(name: str) -> Mapping[str, object] | None:
         key = get_provider(name).cache_key()
         json.dumps(key, sort_keys=True)
         return key
-    except Exception:  # noqa: BLE001  (a plug-in may raise anything; then nothing is kept)
+    except Exception:  # noqa: BLE001  (a plug-in may raise anything; then nothing is cached)
         return None
 
 
-def _spelled_out(requested: str) -> DatasetRef:
-    """What the words mean; a dataset without a selector and its latest version are the same."""
+def _with_selector(requested: str) -> DatasetRef:
+    """The parsed reference; a dataset without a selector means its latest version."""
     ref = parse(requested)
     return ref.at(ref.selector or LATEST)
 
 
 def _read(name: str, requested: str, seconds: float | None) -> CachedResolution | None:
     found = _parsed(_cache().get(name))
-    if found is None or _spelled_out(found.requested) != _spelled_out(requested) or found.when > (time := now()):
+    if found is None or _with_selector(found.requested) != _with_selector(requested) or found.when > (time := now()):
         return None
     return found if seconds is None or time - found.when <= timedelta(seconds=seconds) else None
 
 
 def _parsed(content: bytes | None) -> CachedResolution | None:
-    """What a file says; None for one that is missing, damaged, of another schema or not ours."""
+    """The resolution in a file; None for one that is missing, damaged, of another schema or foreign."""
     try:
         data = json.loads(content or b"")
         when = date_value(data["when"])

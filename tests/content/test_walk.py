@@ -138,7 +138,7 @@ class TestLinks:
         (tmp_path / "b").symlink_to("a")
         error = refused(tmp_path)
         assert error.paths == ("a", "b")
-        assert "circle" in str(error)
+        assert "circular" in str(error)
 
 
 class TestRefused:

@@ -3,7 +3,7 @@
 Each node is a link, in reading order for the keyboard, and has a name for screen readers. All texts are untrusted:
 control and direction-changing characters are shown as escapes, and everything is escaped. Nodes have one column for
 each kind. fast-sugiyama, a small compiled library (extra `pages`), orders them within it so that few edges cross;
-without it they stand in the order of the graph.
+without it they keep the order of the graph.
 """
 
 from __future__ import annotations

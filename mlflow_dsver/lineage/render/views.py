@@ -138,7 +138,7 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True)
 class DiffPage:
-    """What changed from one version to another. difference: None when it could not be found out; reason says why."""
+    """What changed from one version to another. difference: None when it is unknown; reason says why."""
 
     before: DatasetRef | None
     after: DatasetRef | None
@@ -159,7 +159,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Which versions hold a file. searched: versions looked at. unknown: versions whose files nobody recorded."""
+    """Which versions hold a file. searched: how many versions. unknown: how many have no recorded files."""
 
     wanted: str = ""
     hits: tuple[Hit, ...] = ()
