@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -19,14 +18,12 @@ from mlflow_dsver.checks.manifest_stream import ManifestStream
 from mlflow_dsver.checks.reports import Finding, Note, Record, Subject, Verdict
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge
-from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.refs import DatasetRef, is_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.record import schema as written
 from mlflow_dsver.record.reader import InputFacts
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.queries import RunFacts
-
-_ROLE = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,7 @@ class Recorded:
 
 def roles_of(run: RunFacts) -> list[str]:
     """The roles in which the run says that it used something, sorted."""
-    keys = [found[1] for found in map(_ROLE.match, [*run.params, *run.tags]) if found]
-    return sorted({*keys, *(role for role in run.sources if _ROLE.match(written.key(role, "version")))})
+    return sorted({*written.roles_in([*run.params, *run.tags]), *filter(is_role, run.sources)})
 
 
 def records_of(
@@ -76,7 +72,7 @@ def records_of(
             yield gathered.recorded(unread, manifests)
     for name in sorted(files or ()):
         role = name.removesuffix(".json")
-        if role != name and role not in roles and _ROLE.match(written.key(role, "version")):
+        if role != name and role not in roles and is_role(role):
             gathered = _Gathered(run, role, files, limits)
             if gathered.link is not None:
                 gathered.told_by_the_artifact_alone()

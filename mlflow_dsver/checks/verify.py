@@ -37,10 +37,9 @@ from mlflow_dsver.model.refs import DatasetRef, parse_recorded
 from mlflow_dsver.model.versions import Letter, date_text, now
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record import schema
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.queries import RunFacts, Tracking
-
-VERDICT_TAG = "dsver.verdict"
 
 _ERROR = re.compile(r"dsver(\.[A-Za-z0-9_-]{1,64})?\.error\Z")
 _WAITING_THREADS = 8
@@ -138,7 +137,7 @@ def check_runs(
 
 def tag(report: RunReport) -> None:
     """Write verdict, time and depth of a report to the tag `dsver.verdict` of its run. Raises TrackingError."""
-    Tracking().write_tags(report.run_id, {VERDICT_TAG: tag_text(report)})
+    Tracking().write_tags(report.run_id, {schema.VERDICT_TAG: tag_text(report)})
 
 
 def tag_text(report: RunReport) -> str:

@@ -138,9 +138,14 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def is_role(text: str) -> bool:
+    """Whether the text can be a role: 1 to 64 letters, digits, `_` or `-`, the first no sign."""
+    return _ROLE.match(text) is not None
+
+
 def check_role(role: str) -> str:
     """Hand back a role (`training`, `validation`, …) that MLflow takes in its keys, or raise InvalidReference."""
-    if not isinstance(role, str) or not _ROLE.match(role):
+    if not isinstance(role, str) or not is_role(role):
         raise InvalidReference(
             "not a role",
             expected="1 to 64 letters, digits, _ or -, such as training",

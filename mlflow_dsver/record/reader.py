@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.model.refs import is_role as is_role_name
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
@@ -31,7 +32,6 @@ MAX_SOURCE = 65_536
 """Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
 _logger = logging.getLogger(__name__)
-_ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _COUNT = re.compile(r"[0-9]{1,20}\Z")
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
@@ -64,8 +64,7 @@ def links_of(run: Any) -> dict[str, Link]:
 def all_links_of(run: Any) -> dict[str, Link]:
     """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles."""
     sources = {role: VersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
-    keys = [*run.data.params, *run.data.tags]
-    roles = {found[1] for found in map(_ROLE_KEY.match, keys) if found} | set(sources)
+    roles = schema.roles_in([*run.data.params, *run.data.tags]) | set(sources)
     links = {}
     for role in sorted(roles):
         try:
@@ -95,8 +94,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
             found[role] = fields
         else:
             further.append((context, fields))
-    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
-    recorded = {version_text(run, key[1]) for key in keys if key}
+    recorded = {version_text(run, role) for role in schema.roles_in([*run.data.params, *run.data.tags])}
     for context, fields in sorted(further, key=lambda one: not one[0]):
         role, reference = role_of(context), fields.get("reference")
         told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
@@ -122,9 +120,8 @@ def is_role(key: str, role: str, run: Any) -> bool:
 
 def _declared(run: Any) -> set[str]:
     """The roles that the run has under their own name."""
-    keys = map(_ROLE_KEY.match, [*run.data.params, *run.data.tags])
     contexts = {schema.context_of(each) for each in (run.inputs.dataset_inputs if run.inputs else ())}
-    return {key[1] for key in keys if key} | {each for each in contexts if each}
+    return schema.roles_in([*run.data.params, *run.data.tags]) | {each for each in contexts if each}
 
 
 def reference_in(source: str) -> str | None:
@@ -135,7 +132,7 @@ def reference_in(source: str) -> str | None:
 
 def role_of(context: str | None) -> str:
     """The role of a dataset input with that context, as long as the run has no other version in it."""
-    if context and _ROLE_KEY.match(schema.key(context, "version")):
+    if context and is_role_name(context):
         return context
     return _UNFIT.sub("-", context or UNKNOWN_ROLE).lstrip("-_")[:ROLE_LENGTH] or UNKNOWN_ROLE
 

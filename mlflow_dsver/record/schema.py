@@ -21,12 +21,15 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import is_role
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
 from mlflow_dsver.text import human_bytes, one_line
 
 SCHEMA = "1"
 SCHEMA_TAG = "dsver.schema"
 ERROR_TAG = "dsver.error"
+VERDICT_TAG = "dsver.verdict"
+"""What the last check of the run found, and when."""
 NO_INPUTS = "this tracking server takes no dataset inputs"
 """How the error begins that a run gets from a server without dataset inputs; `runs_using` searches for it."""
 OFFLINE_FINDING = "offline: "
@@ -62,6 +65,17 @@ Input = tuple[str, str, str | None]
 def key(role: str, what: str) -> str:
     """The name of a param or tag: `dsver.training.version`."""
     return f"dsver.{role}.{what}"
+
+
+def role_of_key(name: str) -> str | None:
+    """The role R of a param or tag `dsver.R.version`; None for any other."""
+    role = name.removeprefix("dsver.").removesuffix(".version")
+    return role if name == key(role, "version") and is_role(role) else None
+
+
+def roles_in(names: Iterable[str]) -> set[str]:
+    """The roles of which there is a version among the names of params and tags."""
+    return {role for role in map(role_of_key, names) if role is not None}
 
 
 def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:

@@ -17,7 +17,7 @@ from functools import partial
 from mlflow_dsver.checks.byte_checks import ReadOptions
 from mlflow_dsver.checks.recorded_inputs import records_of, roles_of
 from mlflow_dsver.checks.reports import RunReport
-from mlflow_dsver.checks.verify import VERDICT_TAG, check_runs, tag_text
+from mlflow_dsver.checks.verify import check_runs, tag_text
 from mlflow_dsver.deadlines import BoundedTask, Deadline
 from mlflow_dsver.lineage.render.views import Page
 from mlflow_dsver.record import schema
@@ -62,7 +62,7 @@ def check(visitor: RestClient, run_id: str) -> Page:
         _logger.warning("the check of run %s failed: %s: %s", run_id, type(error).__name__, one_line(error, 500))
         note = f"The check failed, so nothing is known; the server's log says why. {_on_a_machine(run_id)}"
         return pages.run(visitor, run_id, note=note)
-    saved = visitor.set_tag(run_id, VERDICT_TAG, tag_text(report))
+    saved = visitor.set_tag(run_id, schema.VERDICT_TAG, tag_text(report))
     note = "" if saved else "You may not change this run, so the verdict is shown here and not kept."
     return pages.run(visitor, run_id, report=report, note=note)
 

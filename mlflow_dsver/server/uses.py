@@ -11,10 +11,9 @@ from mlflow_dsver.lineage.render.views import DatasetRow, VersionRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import Filter, Use
 from mlflow_dsver.record.reader import UNKNOWN_ROLE
-from mlflow_dsver.record.schema import key
+from mlflow_dsver.record.schema import VERDICT_TAG, key
 from mlflow_dsver.tracking.lineage_queries import verdict_of
 
-VERDICT = "dsver.verdict"
 Tags = Callable[[Sequence[str], Sequence[str]], Mapping[tuple[str, str], str]]
 """From run ids and keys to the tags that there are, by (run id, key)."""
 
@@ -115,11 +114,11 @@ def _graded(uses: list[UseRow], wanted: Filter, tags: Tags) -> list[UseRow]:
     from dataclasses import replace
 
     keys = sorted({key(use.role, "grade") for use in uses})
-    told = tags(list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT] if wanted.verdict else [])])
+    told = tags(list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT_TAG] if wanted.verdict else [])])
     found = []
     for use in uses:
         grade = told.get((use.run_id, key(use.role, "grade"))) or "D"
-        verdict = verdict_of(told.get((use.run_id, VERDICT), ""))[0] or "none"
+        verdict = verdict_of(told.get((use.run_id, VERDICT_TAG), ""))[0] or "none"
         if wanted.grade in (None, "", grade[:1]) and wanted.verdict in (None, "", verdict):
             found.append(replace(use, grade=grade))
     return found

@@ -91,7 +91,7 @@ def experiments(reader: Reader) -> dict[str, str]:
 
 def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
     """MLflow's run entity as facts. names: experiment id to name. What is no link is passed over."""
-    verdict, checked = verdict_of(run.data.tags.get("dsver.verdict", ""))
+    verdict, checked = verdict_of(run.data.tags.get(schema.VERDICT_TAG, ""))
     created = _created(run)
     uses = tuple(
         Use(

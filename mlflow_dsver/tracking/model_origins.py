@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import version_of
+from mlflow_dsver.record.schema import role_of_key
 from mlflow_dsver.tracking.queries import ModelVersion
 
 Origins = Mapping[str, DatasetRef]
 """Role to the version that was used in it."""
 
-_ROLE_KEY = re.compile(r"dsver\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.version\Z")
 _COPY = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,18})\Z")
 
 
@@ -25,9 +25,9 @@ def tagged(tags: Mapping[str, str]) -> Origins:
     """What the tags of a model version say that it was made from; {} for nothing."""
     found = {}
     for key, value in sorted(tags.items()):
-        role, ref = _ROLE_KEY.match(key), version_of(value)
+        role, ref = role_of_key(key), version_of(value)
         if role and ref is not None:
-            found[role[1]] = ref
+            found[role] = ref
     return found
 
 

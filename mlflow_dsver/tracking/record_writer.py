@@ -23,7 +23,7 @@ from mlflow_dsver.errors import DsverError, IncompleteRecord, InputConflict, Tra
 from mlflow_dsver.model.manifests import Difference, Manifest, difference
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.record import card, reader, schema
+from mlflow_dsver.record import card, completeness, reader, schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import bounded_tasks, clients, mlflow_private
@@ -76,33 +76,37 @@ def write(
     deadline: Deadline,
     *,
     parent: str | None = None,
+    all_artifacts: bool = False,
 ) -> LoggedRecord:
     """Record the links on the run.
 
     info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. parent: the run that has
-    the same versions and whose child this is: a sweep asks its server for nothing else. Raises InputConflict before
-    anything is written, MlflowException and DeadlineExceeded at any point.
+    the same versions and whose child this is: a sweep asks its server for nothing else. all_artifacts: write them
+    even if the run seems to have them. Raises InputConflict before anything is written, MlflowException and
+    DeadlineExceeded at any point.
     """
-    files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in _fresh(known, wanted)}
-    known = _log_batch(client, info.run_id, known, wanted, deadline, files)
+    pending = wanted if all_artifacts else _without_artifacts(known, wanted)
+    files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in pending}
+    before, known = known, _log_batch(client, info.run_id, known, wanted, deadline, files)
+    if known is not before:
+        pending = _without_artifacts(known, pending)
     no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
     run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
         run = _complete_inputs(client, run, wanted, deadline)
     _check(run, wanted, inputs=no_inputs is None)
-    fresh = [each for each in _fresh(known, wanted) if each.link.role in files]
-    if fresh:
-        company = _company(info, others, [each.link for each in wanted])
+    if pending:
+        company = _company(info, others, _links(wanted))
         earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
-        contents = {name: content for each in fresh for name, content in files[each.link.role].items()}
+        contents = {name: content for each in pending for name, content in files[each.link.role].items()}
         try:
-            _log_artifacts(client, info, fresh, contents, run, earlier, no_inputs is not None, company, deadline)
+            _log_artifacts(client, info, pending, contents, run, earlier, no_inputs is not None, company, deadline)
         except DeadlineExceeded:
             raise
         except Exception as error:
             raise incomplete(info.run_id, contents, error, inputs=no_inputs is None) from error
     _clear_errors(client, run, wanted, no_inputs, deadline)
-    links = [each.link for each in wanted]
+    links = _links(wanted)
     return LoggedRecord(run, schema.plan_digests(links, schema.inputs_present(run)), no_inputs)
 
 
@@ -167,7 +171,7 @@ def _log_batch(
     limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
     what was refused is written once more with short ones.
     """
-    links = [each.link for each in wanted]
+    links = _links(wanted)
     if known is not None:
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
@@ -175,7 +179,7 @@ def _log_batch(
     params = {k: v for link in links for k, v in schema.params(link, limit).items() if k not in have_params}
     told = {k: v for each in wanted for k, v in schema.tags(each.link, each.overridden, limit).items()}
     tags = {key: value for key, value in told.items() if key not in have_tags}
-    for role in {each.link.role for each in _fresh(known, wanted)} & files.keys():
+    for role in sorted(files):
         name = schema.key(role, "artifacts")
         sums = schema.artifacts_text(files[role], have_tags.get(name, ""))
         if have_tags.get(name) != sums:
@@ -191,6 +195,8 @@ def _log_batch(
         if known is None:
             current = client.get_run(run_id)
             if any(reader.version_text(current, link.role) for link in links):
+                pending = {each.link.role for each in _without_artifacts(current, wanted)}
+                files = {role: files[role] for role in files if role in pending}
                 return _log_batch(client, run_id, current, wanted, deadline, files)
         longest = max(map(len, [*params.values(), *tags.values()]))
         if min(longest, limit) <= schema.SHORT_LIMIT:
@@ -206,7 +212,7 @@ def _log_inputs(
     """Write the dataset inputs that are not there; gives the reason when the server has no such thing."""
     deadline.check("log dataset inputs")
     present = schema.inputs_present(known) if known is not None else []
-    digests = schema.plan_digests([each.link for each in wanted], present)
+    digests = schema.plan_digests(_links(wanted), present)
     datasets = [
         dataset_input(
             each.link,
@@ -256,32 +262,15 @@ def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any
 
 def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[PendingLink], deadline: Deadline) -> Any:
     """Write once more the inputs that are not on the run: MLflow dropped them, in a race or as a second role."""
-    if not _missing_inputs(run, wanted):
+    if not completeness.missing_inputs(run, _links(wanted)):
         return run
     _log_inputs(client, run.info.run_id, run, wanted, deadline)
     return _read(client, run.info, deadline)
 
 
-def _missing_inputs(run: Any, wanted: Sequence[PendingLink]) -> list[str]:
-    present = schema.inputs_present(run)
-    digests = schema.plan_digests([each.link for each in wanted], present)
-    return [
-        each.link.role
-        for each in wanted
-        if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
-    ]
-
-
 def _check(run: Any, wanted: Sequence[PendingLink], *, inputs: bool) -> None:
     """Raise TrackingError when MLflow took the record and does not have it."""
-    details = {}
-    for each in wanted:
-        name, expected = schema.key(each.link.role, "version"), str(each.link.version.ref)
-        for found in (run.data.params.get(name), run.data.tags.get(name)):
-            if found != expected:
-                details[name] = (expected, found)
-    if inputs:
-        details |= {f"dataset input {role}": ("present", "missing") for role in _missing_inputs(run, wanted)}
+    details = completeness.differences(run, _links(wanted), inputs=inputs)
     if details:
         raise TrackingError(
             f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
@@ -290,16 +279,13 @@ def _check(run: Any, wanted: Sequence[PendingLink], *, inputs: bool) -> None:
         )
 
 
-def _complete(run: Any, link: Link) -> bool:
-    """Whether the run had the whole record of a link before, as far as it can be seen and no error says otherwise."""
-    if run is None or {schema.ERROR_TAG, schema.key(link.role, "error")} & set(run.data.tags):
-        return False
-    return schema.key(link.role, "version") in run.data.params and not _missing_inputs(run, [PendingLink(link)])
+def _without_artifacts(run: Any, wanted: Sequence[PendingLink]) -> list[PendingLink]:
+    """Those whose artifacts are to be written: the run does not have the whole record yet."""
+    return [each for each in wanted if not completeness.has_artifacts(run, each.link)]
 
 
-def _fresh(run: Any, wanted: Sequence[PendingLink]) -> list[PendingLink]:
-    """Those of which the run does not have the whole record yet, so that their artifacts are to be written."""
-    return [each for each in wanted if not _complete(run, each.link)]
+def _links(wanted: Iterable[PendingLink]) -> list[Link]:
+    return [each.link for each in wanted]
 
 
 def _log_artifacts(

@@ -34,7 +34,7 @@ from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import Grade, Link, date_text
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.completeness import error_keys, is_recorded
+from mlflow_dsver.record.completeness import error_keys, has_all_links, is_recorded
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import bounded_tasks, clients, outbox, record_writer
 from mlflow_dsver.tracking.addresses import address, local_store
@@ -256,7 +256,7 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
         client,
         until,
         f"link run {entry.run_id}",
-        lambda: record_writer.write(client, known.info, _with_an_error(known), wanted, until),
+        lambda: record_writer.write(client, known.info, known, wanted, until, all_artifacts=True),
     )
     return True
 
@@ -270,18 +270,11 @@ def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     except Exception as error:  # the tracking server has just answered; it is the artifact store that says no
         raise record_writer.incomplete(entry.run_id, map(schema.json_name, sorted(_roles(entry))), error) from error
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
-    return names if {schema.CARD_NAME, *(schema.json_name(link.role) for link in entry.links)} <= names else None
+    return names if has_all_links(names, entry.links) else None
 
 
 def _roles(entry: Entry) -> set[str]:
     return {link.role for link in entry.links}
-
-
-def _with_an_error(known: Any) -> Any:
-    """The run as read, for `writing.write`: an error on it makes it write the artifacts even if all else is there."""
-    tags = {**known.data.tags, schema.ERROR_TAG: "not whole"}
-    data = SimpleNamespace(params=known.data.params, tags=tags)
-    return SimpleNamespace(info=known.info, data=data, inputs=known.inputs)
 
 
 def _manifest(link: Link, silent: _Silent) -> Manifest | None:
