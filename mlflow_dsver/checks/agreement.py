@@ -23,7 +23,7 @@ from mlflow_dsver.checks.reports import Finding, Note, Subject, Verdict
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.reader import InputFacts
+from mlflow_dsver.record.facts import InputFacts
 from mlflow_dsver.resolution.resolver import OFFLINE
 from mlflow_dsver.text import one_line
 

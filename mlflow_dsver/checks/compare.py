@@ -12,9 +12,10 @@ from mlflow_dsver.checks.formatting import PATHS, difference_lines, difference_s
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
-from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.tracking.queries import Tracking
 
 
 class Sameness(StrEnum):
@@ -56,8 +57,8 @@ class CompareReport:
     params, metrics: name to (first, second) of those that differ; None where a run has none. `dsver.*` is left out.
     """
 
-    first: RunFacts
-    second: RunFacts
+    first: Run
+    second: Run
     roles: tuple[RoleComparison, ...]
     params: Mapping[str, Pair]
     metrics: Mapping[str, Pair]
@@ -161,7 +162,7 @@ def _texts(metrics: Mapping[str, float]) -> dict[str, str]:
     return {name: f"{value:.6g}" for name, value in metrics.items()}
 
 
-def _title(run: RunFacts) -> str:
+def _title(run: Run) -> str:
     return f"{one_line(run.name, 80)} ({run.run_id}) in {one_line(run.experiment, 80)}"
 
 

@@ -29,11 +29,12 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, date_text
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record.facts import Run
 from mlflow_dsver.record.schema import manifest_name
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.tracking.addresses import shown_address
 from mlflow_dsver.tracking.model_origins import Origins, origins
-from mlflow_dsver.tracking.queries import ModelVersion, RunFacts, Tracking
+from mlflow_dsver.tracking.queries import ModelVersion, Tracking
 
 Refresh = Literal["auto", "all", "none"]
 """How much of the index is updated before the search."""
@@ -228,7 +229,7 @@ def contains_json(report: ContainsReport) -> dict[str, Any]:
     }
 
 
-def _index_runs(index: Index, server: str, runs: Iterable[RunFacts], everything: bool, now: float) -> None:
+def _index_runs(index: Index, server: str, runs: Iterable[Run], everything: bool, now: float) -> None:
     rows = [
         (
             server,
@@ -254,19 +255,19 @@ def _index_runs(index: Index, server: str, runs: Iterable[RunFacts], everything:
         )
 
 
-def _deleted_runs(tracking: Tracking, models: Iterable[ModelVersion], runs: Iterable[RunFacts]) -> list[RunFacts]:
+def _deleted_runs(tracking: Tracking, models: Iterable[ModelVersion], runs: Iterable[Run]) -> list[Run]:
     """The deleted runs that models came from; MLflow is only queried if the run of a model is missing."""
     known = {run.run_id for run in runs}
     missing = {model.run_id for model in models if model.run_id and model.run_id not in known}
     return list(tracking.deleted_runs(missing)) if missing else []
 
 
-def _used(run: RunFacts) -> Origins:
+def _used(run: Run) -> Origins:
     return {each.record.role: each.record.version.ref for each in records_of(run, {}, manifests=False)}
 
 
 def _index_models(
-    index: Index, server: str, models: list[ModelVersion], runs: Iterable[RunFacts], deleted: list[RunFacts]
+    index: Index, server: str, models: list[ModelVersion], runs: Iterable[Run], deleted: list[Run]
 ) -> None:
     made_from = origins(models, {run.run_id: _used(run) for run in (*runs, *deleted)})
     records = [each.record.version for run in deleted for each in records_of(run, {}, manifests=False)]
@@ -319,7 +320,7 @@ def _index_store(index: Index) -> Iterator[str]:
         )
 
 
-def _index_run_manifests(index: Index, tracking: Tracking, runs: Iterable[RunFacts]) -> Iterator[str]:
+def _index_run_manifests(index: Index, tracking: Tracking, runs: Iterable[Run]) -> Iterator[str]:
     """Add manifests that only runs have; each content digest once, from the first run with an intact manifest."""
     failed: dict[str, str] = {}
     for run in runs:

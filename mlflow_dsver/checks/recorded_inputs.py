@@ -21,9 +21,8 @@ from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, Manife
 from mlflow_dsver.model.refs import DatasetRef, is_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.record import schema as written
-from mlflow_dsver.record.reader import InputFacts
+from mlflow_dsver.record.facts import InputFacts, Run
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.queries import RunFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,13 @@ class Recorded:
     manifest: bytes | None = None
 
 
-def roles_of(run: RunFacts) -> list[str]:
+def roles_of(run: Run) -> list[str]:
     """The roles in which the run says that it used something, sorted."""
     return sorted({*written.roles_in([*run.params, *run.tags]), *filter(is_role, run.sources)})
 
 
 def records_of(
-    run: RunFacts,
+    run: Run,
     files: Mapping[str, bytes] | None,
     unread: str | None = None,
     *,
@@ -79,7 +78,7 @@ def records_of(
                 yield gathered.recorded(unread, manifests)
 
 
-def unreadable_roles(run: RunFacts) -> list[str]:
+def unreadable_roles(run: Run) -> list[str]:
     """Roles for which the run has no text that is a reference of a version."""
     return [role for role in roles_of(run) if _Gathered(run, role, None, COMMAND_LINE).ref is None]
 
@@ -87,7 +86,7 @@ def unreadable_roles(run: RunFacts) -> list[str]:
 class _Gathered:
     """Everything that one run says about one role."""
 
-    def __init__(self, run: RunFacts, role: str, files: Mapping[str, bytes] | None, limits: RecordLimits) -> None:
+    def __init__(self, run: Run, role: str, files: Mapping[str, bytes] | None, limits: RecordLimits) -> None:
         self.run, self.role, self.files, self.limits = run, role, files, limits
         self.findings: list[Finding] = []
         self.notes: list[Note] = []

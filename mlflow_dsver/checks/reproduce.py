@@ -29,9 +29,10 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, DsverError, InvalidArgument
 from mlflow_dsver.model.versions import DatasetVersion, Link, date_text, now
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import human_bytes, human_count, one_line
 from mlflow_dsver.tracking.history import inputs_of
-from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.tracking.queries import Tracking
 
 
 class State(StrEnum):
@@ -67,7 +68,7 @@ class ReproduceReport:
     environment: paths of the environment's files. missing: what else could not be read, as sentences.
     """
 
-    run: RunFacts
+    run: Run
     folder: Path
     inputs: tuple[Reproduced, ...]
     environment: tuple[str, ...]

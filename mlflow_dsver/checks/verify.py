@@ -38,8 +38,9 @@ from mlflow_dsver.model.versions import Letter, date_text, now
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.queries import RunFacts, Tracking
+from mlflow_dsver.tracking.queries import Tracking
 
 _ERROR = re.compile(r"dsver(\.[A-Za-z0-9_-]{1,64})?\.error\Z")
 _WAITING_THREADS = 8
@@ -49,7 +50,7 @@ Key = tuple[DatasetRef, str | None]
 """A version and its recorded content digest; the files of each key are read once."""
 
 
-RecordFiles = Callable[[RunFacts, bool], Mapping[str, bytes]]
+RecordFiles = Callable[[Run, bool], Mapping[str, bytes]]
 """Reads the artifacts of a run's record by name; the flag says whether to read manifests. Raises TrackingError."""
 
 
@@ -100,7 +101,7 @@ def verify_runs(
     """
     tracking = Tracking()
     if runs:
-        found: Iterable[RunFacts] = [tracking.run(run_id) for run_id in dict.fromkeys(runs)]
+        found: Iterable[Run] = [tracking.run(run_id) for run_id in dict.fromkeys(runs)]
     else:
         found = tracking.runs(experiments=experiments, filter_text=filter_text, since=since)
     options = _read_options(depth, sampling)
@@ -108,7 +109,7 @@ def verify_runs(
 
 
 def check_runs(
-    runs: Iterable[RunFacts],
+    runs: Iterable[Run],
     *,
     options: ReadOptions,
     requirements: Requirements = Requirements(),
@@ -149,7 +150,7 @@ def tag_text(report: RunReport) -> str:
 class _Inputs:
     """A run, the records of its inputs, and the roles whose record cannot be read."""
 
-    run: RunFacts
+    run: Run
     recorded: tuple[Recorded, ...]
     unreadable: tuple[str, ...]
 
@@ -168,7 +169,7 @@ class _Check:
         self._manifests: dict[str, bytes] = {}
         self._bytes: dict[Key, ByteEvidence] = {}
 
-    def gather(self, run: RunFacts) -> _Inputs:
+    def gather(self, run: Run) -> _Inputs:
         """The records of a run; the manifest of each content digest is kept once."""
         manifests = self._options.depth is not Depth.METADATA
         files, failure = None, None
@@ -238,7 +239,7 @@ class _Check:
         return self._bytes[key]
 
 
-def _files(run: RunFacts, manifests: bool) -> Mapping[str, bytes]:
+def _files(run: Run, manifests: bool) -> Mapping[str, bytes]:
     return Tracking().record_files(run, manifests=manifests)
 
 

@@ -25,7 +25,7 @@ from mlflow_dsver.record.facts import EVERYTHING, Filter
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import bounded_tasks, clients
 from mlflow_dsver.tracking.history import inputs_in
-from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_facts, with_models
+from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_in, with_models
 from mlflow_dsver.tracking.queries import Tracking
 
 MOST_RUNS = 1000
@@ -55,7 +55,7 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
     entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
     tracking = Tracking()
     facts = tracking.facts(entity)
-    run = with_models(client, [run_facts(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
+    run = with_models(client, [run_in(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
     links = tuple(inputs_in(client, entity))
     manifests: dict[str, tuple[Manifest, str]] = {}
     for name, content in tracking.record_files(facts).items():
@@ -81,7 +81,7 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
     envelope = read_envelope(file)
     client = clients.new_client()
     entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
-    record = RunRecord(run_facts(entity, {}), tuple(inputs_in(client, entity)))
+    record = RunRecord(run_in(entity, {}), tuple(inputs_in(client, entity)))
     try:
         lines = differences(opened(envelope, key), record)
         findings = [Finding(Verdict.CHANGED, Subject.SIGNATURE, line) for line in lines]

@@ -6,9 +6,10 @@ renders them escapes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import DatasetRef, parse
@@ -62,19 +63,43 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run, the versions that it used, and the models that it made.
+class InputFacts:
+    """A dataset input that is a dataset version, as MLflow has it.
 
-    verdict: the outcome of the last check that was recorded; None when there was none. checked: when that was.
+    role: its context. source, profile: their JSON objects, which are those of the first run of the experiment that
+    used the version; {} where they are none.
+    """
+
+    role: str
+    name: str
+    digest: str
+    source: Mapping[str, Any]
+    profile: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as MLflow has it, the versions that it used, and the models that it made; see `reader.run_of`.
+
+    experiment: its name. started, ended: with time zone; None when MLflow does not say. metrics: last values.
+    sources: role to the source JSON of each input that is a dataset version; see `reader.sources_of` for the roles.
+    inputs: those inputs as they are, several of a role where MLflow has several. verdict: the outcome of the last
+    check that was recorded; None when there was none. checked: when that was. models: only where they were asked for.
     """
 
     run_id: str
     name: str = ""
     experiment_id: str = ""
     experiment: str = ""
+    status: str = ""
     started: datetime | None = None
     ended: datetime | None = None
-    status: str = ""
+    artifact_uri: str = ""
+    params: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False, hash=False)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, hash=False)
+    inputs: tuple[InputFacts, ...] = field(default=(), repr=False, hash=False)
     user: str = ""
     git_commit: str | None = None
     verdict: str | None = None

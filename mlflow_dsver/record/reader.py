@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import is_role as is_role_name
 from mlflow_dsver.model.refs import parse
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_value
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE, VersionSource
+from mlflow_dsver.record.facts import InputFacts, Model, Run, Use
 from mlflow_dsver.text import one_line
 
 UNKNOWN_ROLE = "unknown"
@@ -32,24 +32,58 @@ MAX_SOURCE = 65_536
 """Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
 _logger = logging.getLogger(__name__)
+_VERDICT = re.compile(r"\s*([A-Za-z_]+)")
+_DATE_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)?")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _COUNT = re.compile(r"[0-9]{1,20}\Z")
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class InputFacts:
-    """A dataset input that is a dataset version, as MLflow has it.
+def run_of(run: Any, experiment: str, models: Sequence[Model] = ()) -> Run:
+    """MLflow's run entity as a value. experiment: its experiment's name. What is no link is left out of `uses`."""
+    info, tags = run.info, dict(run.data.tags)
+    verdict, checked = verdict_of(tags.get(schema.VERDICT_TAG, ""))
+    return Run(
+        run_id=info.run_id,
+        name=info.run_name or tags.get("mlflow.runName", ""),
+        experiment_id=str(info.experiment_id),
+        experiment=experiment,
+        status=str(info.status or ""),
+        started=_time(info.start_time),
+        ended=_time(info.end_time),
+        artifact_uri=info.artifact_uri,
+        params=dict(run.data.params),
+        tags=tags,
+        metrics=dict(run.data.metrics),
+        sources=sources_of(run),
+        inputs=dataset_inputs_of(run),
+        user=tags.get("mlflow.user") or info.user_id or "",
+        git_commit=tags.get("mlflow.source.git.commit"),
+        verdict=verdict,
+        checked=checked,
+        uses=_uses(run),
+        models=tuple(models),
+    )
 
-    role: its context. source, profile: their JSON objects, which are those of the first run of the experiment that
-    used the version; {} where they are none.
-    """
 
-    role: str
-    name: str
-    digest: str
-    source: Mapping[str, Any]
-    profile: Mapping[str, Any]
+def _uses(run: Any) -> tuple[Use, ...]:
+    created = _created(run)
+    return tuple(
+        Use(
+            role,
+            link.version.ref,
+            link.requested,
+            str(link.grade),
+            link.version.tags,
+            link.version.usage_bytes,
+            link.version.content_digest,
+            created.get(role),
+            link.version.web_url,
+            link.version.dataset_name,
+        )
+        for role, link in all_links_of(run, level=logging.INFO).items()
+        if link.version.ref.selector is not None
+    )
 
 
 def links_of(run: Any) -> dict[str, Link]:
@@ -61,8 +95,11 @@ def links_of(run: Any) -> dict[str, Link]:
     return {role: link for role, link in all_links_of(run).items() if role in declared}
 
 
-def all_links_of(run: Any) -> dict[str, Link]:
-    """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles."""
+def all_links_of(run: Any, level: int = logging.WARNING) -> dict[str, Link]:
+    """Every dataset version that the run says it used, by role, sorted: see `sources_of` for their roles.
+
+    level: of the log message about what is not a link.
+    """
     sources = {role: VersionSource.from_dict(fields) for role, fields in sources_of(run).items()}
     roles = schema.roles_in([*run.data.params, *run.data.tags]) | set(sources)
     links = {}
@@ -70,7 +107,7 @@ def all_links_of(run: Any) -> dict[str, Link]:
         try:
             links[role] = _link(role, run, sources.get(role))
         except (InvalidReference, ValueError) as error:
-            _logger.warning("run %s: its %s input is not a link: %s", run.info.run_id, role, one_line(error))
+            _logger.log(level, "run %s: its %s input is not a link: %s", run.info.run_id, role, one_line(error))
     return links
 
 
@@ -215,3 +252,48 @@ def _object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         fields = None
     return fields if isinstance(fields, dict) else {}
+
+
+def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
+    """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
+    said, shown = _object(source or ""), _object(profile or "")
+    size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
+    name = said.get("dataset_name")
+    tags = shown.get("tags")
+    return {
+        "usage_bytes": size if type(size) is int and size >= 0 else None,
+        "content_digest": digest if isinstance(digest, str) else None,
+        "web_url": url if isinstance(url, str) else None,
+        "dataset_name": name if isinstance(name, str) and name else None,
+        "grade": str(shown.get("grade") or "")[:40],
+        "tags": schema.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
+        "created": _date(shown.get("created")),
+    }
+
+
+def verdict_of(text: str) -> tuple[str | None, datetime | None]:
+    """The word that a check recorded, in capitals, and its time."""
+    word = _VERDICT.match(text)
+    when = _DATE_IN_TEXT.search(text[:200])
+    return (word[1].upper()[:20] if word else None), (_date(when[0]) if when else None)
+
+
+def _created(run: Any) -> dict[str, datetime | None]:
+    """Role to the time when its version was made, where the dataset's profile says it."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    ours = [each for each in inputs if each.dataset.source_type == SOURCE_TYPE]
+    return {schema.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
+
+
+def _date(text: object) -> datetime | None:
+    try:
+        return date_value(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    except (ValueError, OverflowError, OSError):
+        return None

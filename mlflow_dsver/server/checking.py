@@ -21,12 +21,13 @@ from mlflow_dsver.checks.verify import check_runs, tag_text
 from mlflow_dsver.deadlines import BoundedTask, Deadline
 from mlflow_dsver.lineage.render.views import Page
 from mlflow_dsver.record import schema
+from mlflow_dsver.record.facts import Run
+from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.server import pages
 from mlflow_dsver.server.bounds import CHECKING, LINK, TooLarge, fits, until
 from mlflow_dsver.server.disclosure import disclosed
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.queries import RunFacts, facts_of
 
 SECONDS = 20.0
 """How long the page waits; gunicorn ends a worker that does not answer within 30 s."""
@@ -40,7 +41,7 @@ _logger = logging.getLogger(__name__)
 def check(visitor: RestClient, run_id: str) -> Page:
     """The page of the run with the report of a check that was made just now, or with why there is none."""
     here = pages.run_of(visitor, run_id)  # raises NotThere before anything is done
-    facts = facts_of(visitor.get_run(run_id), here.experiment)
+    facts = run_of(visitor.get_run(run_id), here.experiment)
     if len(roles_of(facts)) > MAX_ROLES:
         return pages.run(visitor, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
     if not _one_at_a_time.acquire(blocking=False):
@@ -71,7 +72,7 @@ def _on_a_machine(run_id: str) -> str:
     return f"On a machine: mlflow-dsver verify {run_id}"
 
 
-def _work(visitor: RestClient, facts: RunFacts) -> RunReport:
+def _work(visitor: RestClient, facts: Run) -> RunReport:
     """Check a run and give what of the report may be shown; whatever happens, the next check may begin."""
     try:
         return _checked(visitor, facts)
@@ -79,7 +80,7 @@ def _work(visitor: RestClient, facts: RunFacts) -> RunReport:
         _one_at_a_time.release()
 
 
-def _checked(visitor: RestClient, facts: RunFacts) -> RunReport:
+def _checked(visitor: RestClient, facts: Run) -> RunReport:
     deadline = Deadline(SECONDS)
     files = _files(visitor, facts, deadline)
     report = check_runs(
@@ -117,7 +118,7 @@ def _told(report: RunReport) -> Iterator[str]:
             yield "; ".join(one_line(text, 600) for text in texts if text)
 
 
-def _files(visitor: RestClient, run: RunFacts, deadline: Deadline) -> dict[str, bytes]:
+def _files(visitor: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes]:
     """The files of the run's record, by name; those that do not exist are left out.
 
     Raises TooLarge for one that is larger than a page reads, DeadlineExceeded.

@@ -16,9 +16,8 @@ from mlflow_dsver.lineage.render.views import DatasetRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE
 from mlflow_dsver.record.facts import EVERYTHING, Filter, version_of
-from mlflow_dsver.record.reader import reference_in, role_of
+from mlflow_dsver.record.reader import reference_in, role_of, use_of_dataset
 from mlflow_dsver.server.uses import History, UseRow, history_of
-from mlflow_dsver.tracking.lineage_queries import use_of_dataset
 from mlflow_dsver.tracking.mlflow_private import server as private
 
 PAGE = 25

@@ -15,7 +15,7 @@ from mlflow_dsver.lineage.render.views import ModelRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import Model, Run
 from mlflow_dsver.server.rest_client import RestClient
-from mlflow_dsver.tracking.lineage_queries import every, registered_model, run_facts
+from mlflow_dsver.tracking.lineage_queries import every, registered_model, run_in
 from mlflow_dsver.tracking.mlflow_private import server as private
 
 MOST_RUNS = 1000
@@ -98,7 +98,7 @@ def runs_by_id(visitor: RestClient, run_ids: Sequence[str]) -> dict[str, Run]:
     for quoted in _quoted([each for each in run_ids if each.isalnum()]):
         condition = f"attributes.run_id IN ({quoted})"
         for run in visitor.search_runs(list(visitor.experiments), condition, max_results=_BATCH):
-            found[run.info.run_id] = run_facts(run, visitor.experiments)
+            found[run.info.run_id] = run_in(run, visitor.experiments)
     return {run_id: found[run_id] for run_id in run_ids if run_id in found}
 
 

@@ -31,8 +31,8 @@ from mlflow_dsver.server.models_made import Registry, runs_by_id
 from mlflow_dsver.server.models_made import rows as model_rows
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.server.uses import History
-from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_facts, runs_page, with_models
-from mlflow_dsver.tracking.mlflow_private.server import registry_engine, tracking_engine
+from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_in, runs_page, with_models
+from mlflow_dsver.tracking.mlflow_private import server as private
 from mlflow_dsver.tracking.run_search import ANY_INPUT, LINKED
 
 ROLES = ("training", "validation", "test", "eval")
@@ -181,7 +181,7 @@ def _entity(visitor: RestClient, run_id: str) -> Run:
     if not _RUN_ID.match(run_id):
         raise NotThere("That is not the id of a run.")
     try:
-        return run_facts(visitor.get_run(run_id), visitor.experiments)
+        return run_in(visitor.get_run(run_id), visitor.experiments)
     except MlflowException as error:
         raise NotThere("There is no such run, or it is not yours to see.") from error
 
@@ -208,7 +208,7 @@ def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Fi
     if not history.exists:
         raise _nothing_of(ref)
     here = history.run_ids[offset : offset + RUNS]
-    registry = Registry(visitor, registry_engine())
+    registry = Registry(visitor, private.registry_engine())
     found = registry.made_from(ref, history.run_ids, None if wanted else history.deleted)
     listed = model_rows(found, registry.aliases(found))[:MODELS]
     makers = {(model.name, str(model.version)): run_id for run_id, model in found}
@@ -272,7 +272,7 @@ def _model(visitor: RestClient, key: str) -> tuple[Model, str | None]:
 
 
 def _catalogue(visitor: RestClient) -> DatasetIndex | None:
-    engine: Any = tracking_engine()
+    engine: Any = private.tracking_engine()
     return DatasetIndex(engine, visitor.experiments) if engine is not None else None
 
 

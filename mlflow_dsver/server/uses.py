@@ -10,9 +10,8 @@ from typing import Any
 from mlflow_dsver.lineage.render.views import DatasetRow, VersionRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import Filter, Use
-from mlflow_dsver.record.reader import UNKNOWN_ROLE
+from mlflow_dsver.record.reader import UNKNOWN_ROLE, verdict_of
 from mlflow_dsver.record.schema import VERDICT_TAG, key
-from mlflow_dsver.tracking.lineage_queries import verdict_of
 
 Tags = Callable[[Sequence[str], Sequence[str]], Mapping[tuple[str, str], str]]
 """From run ids and keys to the tags that there are, by (run id, key)."""

@@ -7,38 +7,30 @@ asked with MLflow's own search, a page at a time; nothing here reads a whole sto
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import date_value
-from mlflow_dsver.record import schema
-from mlflow_dsver.record.dataset_source import SOURCE_TYPE
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
 from mlflow_dsver.record.mlflow_urls import dataset_filter
-from mlflow_dsver.record.reader import all_links_of
+from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.model_origins import origins
 from mlflow_dsver.tracking.queries import Tracking
-from mlflow_dsver.tracking.run_search import RunSearch
+from mlflow_dsver.tracking.run_search import RunSearch, each_page
 
 PAGE = 50
-MOST = 1000
-"""Experiments or models that are asked of MLflow at a time."""
+"""Runs on a page of ours."""
 MOST_PAGES = 8
 """Pages that are asked of MLflow at most to fill one of ours, where a filter leaves out what MLflow found."""
 
-_VERDICT = re.compile(r"\s*([A-Za-z_]+)")
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)?")
 _LOGGED_SOURCE = re.compile(r"models:/(m-[0-9a-f]+)\Z")
 _logger = logging.getLogger(__name__)
 
@@ -68,20 +60,8 @@ class Reader(Protocol):
 
 
 def every(search: Callable[..., Any], *what: Any) -> Iterator[Any]:
-    """All that a search of a reader finds, page after page.
-
-    Raises MlflowException when a page is named as its own next one: what follows would be left out.
-    """
-    token: str | None = None
-    while True:
-        page = search(*what, max_results=MOST, page_token=token)
-        yield from page
-        following = getattr(page, "token", None) or None
-        if following is not None and following == token:
-            raise MlflowException("MLflow names a page as its own next one")
-        token = following
-        if token is None:
-            return
+    """All that a search of a reader finds, page after page. Raises MlflowException."""
+    return chain.from_iterable(each_page(partial(search, *what)))
 
 
 def experiments(reader: Reader) -> dict[str, str]:
@@ -89,42 +69,9 @@ def experiments(reader: Reader) -> dict[str, str]:
     return {str(each.experiment_id): each.name for each in every(reader.search_experiments)}
 
 
-def run_facts(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
-    """MLflow's run entity as facts. names: experiment id to name. What is no link is passed over."""
-    verdict, checked = verdict_of(run.data.tags.get(schema.VERDICT_TAG, ""))
-    created = _created(run)
-    uses = tuple(
-        Use(
-            role,
-            link.version.ref,
-            link.requested,
-            str(link.grade),
-            link.version.tags,
-            link.version.usage_bytes,
-            link.version.content_digest,
-            created.get(role),
-            link.version.web_url,
-            link.version.dataset_name,
-        )
-        for role, link in all_links_of(run).items()
-        if link.version.ref.selector is not None
-    )
-    experiment_id = str(run.info.experiment_id)
-    return Run(
-        run.info.run_id,
-        name=run.info.run_name or run.data.tags.get("mlflow.runName", ""),
-        experiment_id=experiment_id,
-        experiment=names.get(experiment_id, ""),
-        started=_time(run.info.start_time),
-        ended=_time(run.info.end_time),
-        status=str(run.info.status or ""),
-        user=run.data.tags.get("mlflow.user") or run.info.user_id or "",
-        git_commit=run.data.tags.get("mlflow.source.git.commit"),
-        verdict=verdict,
-        checked=checked,
-        uses=uses,
-        models=tuple(models),
-    )
+def run_in(run: Any, names: Mapping[str, str], models: Sequence[Model] = ()) -> Run:
+    """MLflow's run entity as a value. names: experiment id to name."""
+    return run_of(run, names.get(str(run.info.experiment_id), ""), models)
 
 
 def runs_page(
@@ -155,7 +102,7 @@ def runs_page(
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        found += wanted.apply((run_facts(run, names) for run in page), keep)
+        found += wanted.apply((run_in(run, names) for run in page), keep)
         token = page.token or None
         if token is None or len(found) >= size:
             break
@@ -176,7 +123,7 @@ def all_runs(
     """Linked runs of these experiments with their models, newest first, `limit` at most. Raises TrackingError."""
     chosen = [each for each in names if wanted.experiment in (None, "", each)]
     found = RunSearch(client, chosen).linked(_conditions(wanted))
-    runs = islice(wanted.apply(run_facts(run, names) for run in found), limit)
+    runs = islice(wanted.apply(run_in(run, names) for run in found), limit)
     while some := list(islice(runs, 500)):
         yield from with_models(client, some, list(names))
 
@@ -189,7 +136,7 @@ def runs_of_version(
     However they were linked, newest first. deleted: the deleted runs, and no others. Raises TrackingError.
     """
     found = RunSearch(client, list(names), deleted=deleted).using(ref)
-    return EVERYTHING.apply((run_facts(run, names) for run in found), partial(is_use_of, ref))
+    return EVERYTHING.apply((run_in(run, names) for run in found), partial(is_use_of, ref))
 
 
 def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Iterable[Run]) -> Iterator[ModelOrigin]:
@@ -201,7 +148,7 @@ def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Ite
     here = {run.run_id for run in runs}
     others = {model.run_id for model in models if model.run_id and model.run_id not in here}
     here |= {run.info.run_id for run in RunSearch(client, list(names)).of_ids(others)}
-    gone = map(partial(run_facts, names=names), RunSearch(client, list(names), deleted=True).of_ids(others - here))
+    gone = map(partial(run_in, names=names), RunSearch(client, list(names), deleted=True).of_ids(others - here))
     used = {run.run_id: {use.role: use.version for use in run.uses} for run in gone}
     run_of = {(model.name, model.version): model.run_id for model in models}
     for key, made_from in sorted(origins(models, used).items()):
@@ -227,23 +174,6 @@ def with_models(reader: Reader, runs: Sequence[Run], experiment_ids: Sequence[st
             if run_id in made and not _is_known(model, made[run_id]):
                 made[run_id].append(model)
     return tuple(replace(run, models=tuple(made[run.run_id])) for run in runs)
-
-
-def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
-    """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
-    said, shown = _object(source), _object(profile or "")
-    size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
-    name = said.get("dataset_name")
-    tags = shown.get("tags")
-    return {
-        "usage_bytes": size if type(size) is int and size >= 0 else None,
-        "content_digest": digest if isinstance(digest, str) else None,
-        "web_url": url if isinstance(url, str) else None,
-        "dataset_name": name if isinstance(name, str) and name else None,
-        "grade": str(shown.get("grade") or "")[:40],
-        "tags": schema.parse_tags(tags) if isinstance(tags, str) and tags != "none" else (),
-        "created": _date(shown.get("created")),
-    }
 
 
 def _registered(reader: Reader, condition: str) -> Iterator[tuple[str, Model]]:
@@ -290,42 +220,6 @@ def _conditions(wanted: Filter) -> str:
     if wanted.verdict and wanted.verdict != "none" and wanted.verdict.isalpha():
         parts.append(f"tags.`dsver.verdict` LIKE '{wanted.verdict}%'")
     return " AND ".join(parts)
-
-
-def verdict_of(text: str) -> tuple[str | None, datetime | None]:
-    """The word that a check recorded, in capitals, and its time."""
-    word = _VERDICT.match(text)
-    when = _DATE.search(text[:200])
-    return (word[1].upper()[:20] if word else None), (_date(when[0]) if when else None)
-
-
-def _created(run: Any) -> dict[str, datetime | None]:
-    """Role to the time when its version was made, where the dataset's profile says it."""
-    inputs = run.inputs.dataset_inputs if run.inputs else []
-    ours = [each for each in inputs if each.dataset.source_type == SOURCE_TYPE]
-    return {schema.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _date(text: object) -> datetime | None:
-    try:
-        return date_value(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _batches(run_ids: list[str], size: int = 100) -> Iterator[list[str]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,19 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import NotFound, TrackingError
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.reader import InputFacts, dataset_inputs_of, sources_of
+from mlflow_dsver.record.facts import Run
+from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.bounded_tasks import deadline, read_run, within
 from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact, is_unsupported
 from mlflow_dsver.tracking.record_writer import put_tags
-from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages
+from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages, search_runs
 
 MAX_FILE = 1 << 30
 """Bytes of one file of a record at most, and of all files of a run's record that are read at a time."""
 MAX_RECORD_FILES = 1_000
 """Files of one run's record that are read at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """A run as MLflow has it.
-
-    experiment: its name. started, ended: with time zone; None when MLflow does not say. metrics: last values.
-    sources: role to the source JSON of each input that is a dataset version; see `recorded.sources_of` for the roles.
-    inputs: those inputs as they are, several of a role where MLflow has several.
-    """
-
-    run_id: str
-    name: str
-    experiment_id: str
-    experiment: str
-    status: str
-    started: datetime | None
-    ended: datetime | None
-    artifact_uri: str
-    params: Mapping[str, str] = field(default_factory=dict, repr=False)
-    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
-    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
-    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    inputs: tuple[InputFacts, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +61,17 @@ class Tracking:
         """The tracking address, as MLflow was told it; it may hold a password."""
         return str(self._client.tracking_uri)
 
-    def run(self, run_id: str) -> RunFacts:
+    def run(self, run_id: str) -> Run:
         """One run. Raises RunNotFound, TrackingError."""
         return self.facts(read_run(self._client, deadline(), run_id))
 
-    def facts(self, run: Any) -> RunFacts:
+    def facts(self, run: Any) -> Run:
         """MLflow's run entity as plain values. Raises TrackingError when its experiment cannot be named."""
-        return facts_of(run, self._experiment_name(run.info.experiment_id))
+        return run_of(run, self._experiment_name(run.info.experiment_id))
 
     def runs(
         self, *, experiments: Sequence[str] = (), filter_text: str | None = None, since: datetime | None = None
-    ) -> Iterator[RunFacts]:
+    ) -> Iterator[Run]:
         """Runs that are not deleted, newest first, a page at a time.
 
         experiments: names or ids; none means all. filter_text: in MLflow's own words. since: begun then or later.
@@ -104,14 +80,10 @@ class Tracking:
         ids = [self._experiment_id(name) for name in experiments] or self._all_experiments()
         if not ids:
             return
-        clauses = [filter_text] if filter_text else []
-        if since is not None:
-            clauses.append(_begun(since))
-        search = partial(self._client.search_runs, ids, " AND ".join(clauses))
-        for page in pages(self._client, "search runs", search):
-            yield from map(self.facts, page)
+        for run in search_runs(self._client, ids, filter_text or "", _begun(since)):
+            yield self.facts(run)
 
-    def linked_runs(self, *, since: datetime | None = None) -> Iterator[RunFacts]:
+    def linked_runs(self, *, since: datetime | None = None) -> Iterator[Run]:
         """Runs with any link, however it was made, newest first; see `run_search`. since: begun then or later.
 
         Raises TrackingError.
@@ -119,7 +91,7 @@ class Tracking:
         search = RunSearch(self._client, self._all_experiments())
         return filter(_is_linked, map(self.facts, search.linked(_begun(since))))
 
-    def deleted_runs(self, run_ids: Iterable[str]) -> Iterator[RunFacts]:
+    def deleted_runs(self, run_ids: Iterable[str]) -> Iterator[Run]:
         """Those of these runs that are deleted and can still be read, as far as they have a link.
 
         Raises TrackingError.
@@ -127,7 +99,7 @@ class Tracking:
         search = RunSearch(self._client, self._all_experiments(), deleted=True)
         return filter(_is_linked, map(self.facts, search.of_ids(run_ids)))
 
-    def record_files(self, run: RunFacts, *, manifests: bool = True) -> dict[str, bytes]:
+    def record_files(self, run: Run, *, manifests: bool = True) -> dict[str, bytes]:
         """The files of the record by their name in the folder `dsver`; those that do not exist are left out.
 
         manifests: False leaves them out as well, since they may be large. Raises TrackingError, also for more files
@@ -150,7 +122,7 @@ class Tracking:
 
         return within(self._client, deadline(), f"give the record of run {one_line(run.run_id, 60)}", work)
 
-    def environment_files(self, run: RunFacts) -> dict[str, bytes]:
+    def environment_files(self, run: Run) -> dict[str, bytes]:
         """requirements.txt, conda.yaml, python_env.yaml and MLproject among the run's artifacts, by their path."""
         wanted = ("requirements.txt", "conda.yaml", "python_env.yaml", "MLproject")
 
@@ -230,28 +202,8 @@ def _begun(since: datetime | None) -> str:
     return "" if since is None else f"attributes.start_time >= {int(since.timestamp() * 1000)}"
 
 
-def _is_linked(run: RunFacts) -> bool:
+def _is_linked(run: Run) -> bool:
     return bool(run.sources) or schema.SCHEMA_TAG in run.tags
-
-
-def facts_of(run: Any, experiment: str) -> RunFacts:
-    """MLflow's run entity as plain values. experiment: the name of its experiment."""
-    info = run.info
-    return RunFacts(
-        run_id=info.run_id,
-        name=info.run_name or "",
-        experiment_id=info.experiment_id,
-        experiment=experiment,
-        status=info.status,
-        started=_time(info.start_time),
-        ended=_time(info.end_time),
-        artifact_uri=info.artifact_uri,
-        params=dict(run.data.params),
-        tags=dict(run.data.tags),
-        metrics=dict(run.data.metrics),
-        sources=sources_of(run),
-        inputs=dataset_inputs_of(run),
-    )
 
 
 def _names(repository: Any, folder: str, *, folders: bool = False) -> list[str]:
@@ -277,7 +229,3 @@ def _content(repository: Any, path: str, scratch: str) -> bytes:
     if local.stat().st_size > MAX_FILE:
         raise TrackingError(f"the artifact {one_line(path, 200)} is larger than {MAX_FILE} bytes")
     return local.read_bytes()
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -25,6 +25,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
 from mlflow_dsver.model.refs import DatasetRef, parse
@@ -42,8 +43,8 @@ from mlflow_dsver.tracking.mlflow_private import (
     tracking_engine,
 )
 
-PAGE = 1000
-"""Runs or experiments asked for at a time."""
+PAGE_SIZE = 1000
+"""Rows that one request asks MLflow for, of whatever search: the most that MLflow gives."""
 
 NAMES = 100
 """Names of datasets in one search at most; with more of them, all runs with an input are read."""
@@ -116,14 +117,7 @@ class RunSearch:
                 yield run
 
     def _runs(self, experiments: list[str], *conditions: str) -> Iterator[Any]:
-        search = partial(
-            self._client.search_runs,
-            experiments,
-            " AND ".join(each for each in conditions if each),
-            run_view_type=self._view,
-            order_by=["attributes.start_time DESC"],
-        )
-        return chain.from_iterable(pages(self._client, "search runs", search))
+        return search_runs(self._client, experiments, *conditions, view=self._view)
 
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:
@@ -134,26 +128,58 @@ def experiment_names(client: MlflowClient) -> dict[str, str]:
     return found
 
 
-def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterator[Any]:
-    """Pages of a search that takes `max_results` and `page_token`, up to the one that names no next page.
+def search_runs(
+    client: MlflowClient, experiment_ids: list[str], *conditions: str, view: str = ViewType.ACTIVE_ONLY
+) -> Iterator[Any]:
+    """Runs of these experiments that meet all conditions, newest first, fetched a page at a time.
 
-    Raises TrackingError, also when MLflow names a page as its own next one: what follows would be left out.
+    conditions: in MLflow's filter language; empty ones are left out. Raises TrackingError.
+    """
+    search = partial(
+        client.search_runs,
+        experiment_ids,
+        " AND ".join(each for each in conditions if each),
+        run_view_type=view,
+        order_by=["attributes.start_time DESC"],
+    )
+    return chain.from_iterable(pages(client, "search runs", search))
+
+
+def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterator[Any]:
+    """Pages of a search of a client, each request within MLFLOW_DSVER_TRACKING_TIMEOUT. Raises TrackingError."""
+
+    def bounded(**page: Any) -> Any:
+        return bounded_tasks.within(client, bounded_tasks.deadline(), what, partial(search, **page))
+
+    try:
+        yield from each_page(bounded)
+    except RepeatedPage as error:
+        raise TrackingError(
+            f"MLflow at {shown_address(client.tracking_uri)} repeats a page when asked to {what}",
+            done="Stopped: what comes after that page is not known",
+        ) from error
+
+
+def each_page(search: Callable[..., Any]) -> Iterator[Any]:
+    """Pages of any search that takes `max_results` and `page_token`, up to the one that names no next page.
+
+    Raises RepeatedPage when a page is named as its own next one: what follows would be left out.
     """
     token: str | None = None
     while True:
-        ask = partial(search, max_results=PAGE, page_token=token)
-        page: Any = bounded_tasks.within(client, bounded_tasks.deadline(), what, ask)
+        page: Any = search(max_results=PAGE_SIZE, page_token=token)
         if page:
             yield page
-        following = page.token or None
+        following = getattr(page, "token", None) or None
         if following is not None and following == token:
-            raise TrackingError(
-                f"MLflow at {shown_address(client.tracking_uri)} repeats a page when asked to {what}",
-                done="Stopped: what comes after that page is not known",
-            )
+            raise RepeatedPage("MLflow names a page as its own next one")
         token = following
         if token is None:
             return
+
+
+class RepeatedPage(MlflowException):  # type: ignore[misc]
+    """A search of MLflow names a page as its own next one."""
 
 
 def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -202,8 +228,8 @@ def _is_ours(name: str, digest: str) -> bool:
 
 
 def _batches(experiments: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(experiments), PAGE):
-        yield list(experiments[start : start + PAGE])
+    for start in range(0, len(experiments), PAGE_SIZE):
+        yield list(experiments[start : start + PAGE_SIZE])
 
 
 def _conditions(names: Iterable[str]) -> list[str]:

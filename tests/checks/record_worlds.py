@@ -18,9 +18,8 @@ from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter, Link
 from mlflow_dsver.providers.interface import Capability, LocalCopy, Provider
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.reader import InputFacts
+from mlflow_dsver.record.facts import InputFacts, Run
 from mlflow_dsver.tracking.dataset import VersionedDataset
-from mlflow_dsver.tracking.queries import RunFacts
 
 WHEN = datetime(2026, 11, 22, 4, tzinfo=UTC)
 REF = parse("fake://cats@v1")
@@ -64,9 +63,9 @@ class World:
     files: Mapping[str, bytes] = field(repr=False)
     provider: FolderProvider = field(repr=False)
 
-    def facts(self) -> RunFacts:
+    def facts(self) -> Run:
         """The run as MLflow has it."""
-        return RunFacts(
+        return Run(
             "a" * 32, "first", "1", "demo", "FINISHED", WHEN, WHEN, "x", self.params, self.tags, {},
             {each.role: each.source for each in self.inputs}, self.inputs,
         )  # fmt: skip

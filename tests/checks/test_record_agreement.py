@@ -21,8 +21,7 @@ from mlflow_dsver.checks.reports import Depth, Finding, Proof, Subject, Verdict
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest, ManifestLimits, read
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.reader import InputFacts
-from mlflow_dsver.tracking.queries import RunFacts
+from mlflow_dsver.record.facts import InputFacts, Run
 
 M, V, C = Verdict.MATCH, Verdict.UNVERIFIABLE, Verdict.CHANGED
 SAVED = Path(__file__).parents[1] / "compat" / "schema1"
@@ -238,7 +237,7 @@ def test_a_link_that_is_larger_than_is_read_is_not_checked(folder: Path) -> None
 # What is no disagreement
 
 
-def saved_run(name: str = "run.json") -> RunFacts:
+def saved_run(name: str = "run.json") -> Run:
     saved = json.loads((SAVED / name).read_text())
     inputs = tuple(
         InputFacts(
@@ -247,7 +246,7 @@ def saved_run(name: str = "run.json") -> RunFacts:
         for each in saved["inputs"]
     )
     sources = {each.role: each.source for each in inputs}
-    return RunFacts(
+    return Run(
         "a" * 32, "n", "1", "e", "FINISHED", None, None, "x", saved["params"], saved["tags"], {}, sources, inputs
     )
 

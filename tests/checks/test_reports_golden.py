@@ -22,11 +22,11 @@ from mlflow_dsver.checks.tables import TableDifference
 from mlflow_dsver.model.overlaps import Overlap
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
-from mlflow_dsver.tracking.queries import RunFacts
+from mlflow_dsver.record.facts import Run
 
 ONE = DatasetVersion(parse("local://digits@1111111111111111"), content_digest="blake3:" + "1" * 64)
 TWO = replace(ONE, ref=parse("local://digits@2222222222222222"), content_digest="blake3:" + "2" * 64)
-RUN = RunFacts("a" * 32, "first", "1", "demo", "FINISHED", WHEN, None, "x")
+RUN = Run("a" * 32, "first", "1", "demo", "FINISHED", WHEN, None, "x")
 OTHER = replace(RUN, run_id="b" * 32, name=HOSTILE)
 
 DIFF = DiffReport(

@@ -20,7 +20,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.tracking.queries import RunFacts
+from mlflow_dsver.record.facts import Run
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_command(run_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_the_readme_is_as_the_golden_file_says(golden: Callable[[str, str], None]) -> None:
     version = DatasetVersion(parse("local://digits@3f9c2a7d11e05b64"), content_digest="blake3:" + "a" * 64)
-    run = RunFacts(
+    run = Run(
         "0" * 32,
         HOSTILE,
         "1",

@@ -17,8 +17,8 @@ from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.lineage.api import record_of, report_of
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.record.facts import Filter
-from mlflow_dsver.tracking import lineage_queries
-from mlflow_dsver.tracking.lineage_queries import experiments, run_facts, runs_of, runs_page
+from mlflow_dsver.tracking import run_search
+from mlflow_dsver.tracking.lineage_queries import experiments, run_in, runs_of, runs_page
 from mlflow_dsver.tracking.models import DATASETS_TAG, models_using, register_model, tag_model
 from mlflow_dsver.tracking.run_search import LINKED
 from mlflow_dsver.tracking.source import DatasetVersionSource
@@ -85,7 +85,7 @@ def test_a_filter_reaches_mlflow_and_what_it_cannot_say_is_filtered_here(linked:
 def test_a_verdict_that_no_check_wrote_is_no_verdict(linked: dict[str, Any], text: str) -> None:
     run = MlflowClient().get_run(linked["runs"][0])
     run.data.tags["dsver.verdict"] = text
-    assert len(run_facts(run, {}).verdict or "") <= 20
+    assert len(run_in(run, {}).verdict or "") <= 20
 
 
 def register(run_id: str, name: str = "classifier") -> str:
@@ -151,7 +151,7 @@ def test_a_model_whose_run_is_gone_is_found_whatever_its_role_and_so_is_its_copy
 
 
 def test_models_are_found_beyond_the_first_page(linked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage_queries, "MOST", 2)
+    monkeypatch.setattr(run_search, "PAGE_SIZE", 2)
     made = {f"models:/classifier/{register(linked['runs'][0])}" for _ in range(5)}
     (run,) = [run for run in report_of().runs if run.run_id == linked["runs"][0]]
     assert {model.key for model in run.models} == made

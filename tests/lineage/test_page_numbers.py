@@ -23,6 +23,7 @@ from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.server import dataset_index, pages
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.history import runs_using
+from mlflow_dsver.tracking.mlflow_private import server as private
 from mlflow_dsver.tracking.models import tag_model
 from mlflow_dsver.tracking.source import DatasetVersionSource
 
@@ -67,8 +68,8 @@ def eyes(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> Eyes:
     """A store with runs of every kind: several roles and grades, linked in MLflow's own way, incomplete, deleted."""
     visitor = Eyes()
     engine = visitor.client._tracking_client.store.engine
-    monkeypatch.setattr(dataset_index, "engine", lambda: engine)
-    monkeypatch.setattr(pages, "registry_engine", lambda: engine)
+    monkeypatch.setattr(private, "tracking_engine", lambda: engine)
+    monkeypatch.setattr(private, "registry_engine", lambda: engine)
     other = visitor.client.create_experiment("other")
     ours(0, ("training", OLD, "A"), ("validation", OLD, "A"))
     ours(1, ("training", OLD, "B"), ("validation", NEW, "A"), ("eval", CATS, "B"), verdict="MATCH")
@@ -134,10 +135,10 @@ def theirs(hours: int, *inputs: tuple[DatasetRef, str | None], experiment: str |
 
 def everything(eyes: Eyes, wanted: Filter) -> list[Run]:
     """A direct count: all runs of the store, read one by one, with their matching uses of the dataset."""
-    from mlflow_dsver.tracking.lineage_queries import run_facts
+    from mlflow_dsver.tracking.lineage_queries import run_in
 
     found = eyes.client.search_runs(list(eyes.experiments), order_by=["attributes.start_time DESC"])
-    facts = [run_facts(run, eyes.experiments) for run in found]
+    facts = [run_in(run, eyes.experiments) for run in found]
     return list(wanted.apply(facts, lambda use: use.dataset == DIGITS))
 
 
@@ -277,7 +278,7 @@ def test_a_run_page_says_how_many_other_runs_used_its_versions(eyes: Eyes) -> No
 
 
 def test_without_a_database_the_runs_are_the_same(eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_index, "engine", lambda: None)
+    monkeypatch.setattr(private, "tracking_engine", lambda: None)
     wanted = Filter(grade="A")
     assert [run.run_id for run in pages.dataset(eyes, DIGITS, wanted, 0, None).runs] == [
         run.run_id for run in everything(eyes, wanted)

@@ -170,7 +170,7 @@ def test_a_check_that_fails_does_not_block_the_next(pages: Pages, monkeypatch: p
 
     for place, failure in (
         (checking.RestClient, ("get_run", fails)),
-        (checking, ("facts_of", fails)),
+        (checking, ("run_of", fails)),
         (checking.threading.Thread, ("start", breaks)),
         (checking, ("check_runs", breaks)),
         (checking, ("disclosed", fails)),

@@ -258,7 +258,7 @@ def test_a_record_that_comes_late_takes_back_that_it_failed(proxy, digits):
 
 
 def test_runs_are_found_page_by_page(server, fake, monkeypatch):
-    monkeypatch.setattr(run_search, "PAGE", 2)
+    monkeypatch.setattr(run_search, "PAGE_SIZE", 2)
     name = f"pages-{secrets.token_hex(4)}"
     fake.has(version(name))
     run_ids = []
