@@ -16,6 +16,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+LONG = 30.0
+"""Seconds. What is bounded ends well before, on a busy machine too; without its bound it takes minutes or forever."""
+
 
 @dataclass(frozen=True)
 class Tracking:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -201,9 +200,7 @@ def test_a_version_that_is_gone_or_has_other_content_is_not_loaded(digits):
         source.load()
 
 
-def test_loading_is_quick_to_repeat(digits):
+def test_loading_again_gives_the_same_folder(digits):
     source = DatasetVersionSource.of(digits)
     first = source.load()
-    begun = time.monotonic()
     assert source.load() == first
-    assert time.monotonic() - begun < 2

@@ -18,6 +18,7 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from servers import LONG
 from tracking_fakes import artifact, dsver_part, run_of, version
 from tracking_proxy import Proxy
 
@@ -240,7 +241,7 @@ def test_a_server_taken_away_and_brought_back(start_server, empty_database, tmp_
         put(run_id, link_to("local://digits"))
     begun = time.monotonic()
     found = list(sync())
-    assert time.monotonic() - begun < 2 + 3
+    assert time.monotonic() - begun < LONG
     assert [outcome.state for outcome in found] == [State.UNREACHABLE] * 3
     assert all(outcome.kept for outcome in found)
     assert "did not answer in time" in found[0].detail
@@ -527,7 +528,7 @@ def test_a_provider_that_is_not_installed_any_more_could_not_be_asked(tracking, 
 
 # With a provider over HTTP
 
-FAULTS = ["503", "429", "401", "reset", "hang:seconds=8", "html", "nonsense", "cut"]
+FAULTS = ["503", "429", "401", "reset", "hang", "html", "nonsense", "cut"]
 
 
 @pytest.mark.parametrize("paperspace_emulator", [{"seed": True}], indirect=True)
@@ -542,7 +543,7 @@ def test_offline_at_paperspace(paperspace_emulator: PaperspaceEmulator, tracking
         paperspace_emulator.inject(fault)
         begun = time.monotonic()
         outcome = only()
-        assert time.monotonic() - begun < 6, fault
+        assert time.monotonic() - begun < LONG, fault
         assert (outcome.state, outcome.kept) == (State.UNREACHABLE, True), fault
         assert run_of(run_id).data.tags["dsver.training.grade"] == "B (offline)"
         paperspace_emulator.faults.clear()

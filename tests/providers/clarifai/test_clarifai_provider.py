@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import LONG
 
 from mlflow_dsver.errors import (
     AuthenticationFailed,
@@ -130,7 +131,7 @@ def test_version_that_never_becomes_ready_ends_with_the_bound(emulator: Clarifai
     began = time.monotonic()
     with pytest.raises(ProviderUnavailable, match=r"not ready after 0\.3 seconds.*CLARIFAI_WAIT"):
         with_(emulator, wait_seconds=0.3).create(CATS)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < LONG
 
 
 def test_resolving_waits_no_longer_than_a_provider_may_take(
@@ -178,7 +179,7 @@ def test_waiting_is_bounded_when_the_service_hangs(
     began = time.monotonic()
     with pytest.raises(ProviderUnavailable):
         with_(emulator).resolve(parse("clarifai://cats"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < LONG
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_service_that_is_broken_is_an_error_within_the_bound(
         with pytest.raises(ProviderError) as caught:
             with_(emulator).resolve(parse(reference))
         assert PAT not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
-    assert time.monotonic() - began < 3 * 1 + 5
+    assert time.monotonic() - began < LONG
 
 
 def test_short_trouble_is_got_over(emulator: ClarifaiEmulator) -> None:

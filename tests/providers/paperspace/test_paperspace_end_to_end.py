@@ -15,6 +15,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from servers import LONG
 
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import DsverError
@@ -114,7 +115,7 @@ def test_hashed_folder_is_recorded_with_grade_a(
 
 
 @SEEDED
-@pytest.mark.parametrize("fault", ["hang", "drip:seconds=0.1", "503", "nonsense", "lost"])
+@pytest.mark.parametrize("fault", ["hang", "drip:seconds=0.5", "503", "nonsense", "lost"])
 def test_service_that_fails_does_not_keep_a_run_from_training(
     tracking: Any, paperspace_emulator: PaperspaceEmulator, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -123,7 +124,7 @@ def test_service_that_fails_does_not_keep_a_run_from_training(
     paperspace_emulator.inject(fault)
     began = time.monotonic()
     with dsver.start_run(inputs={"training": f"{CATS}:latest"}, on_error="warn") as run:
-        assert time.monotonic() - began < 2 + 10
+        assert time.monotonic() - began < LONG
         mlflow.log_metric("accuracy", 0.9)
     found = mlflow.get_run(run.info.run_id)
     assert found.info.status == "FINISHED"

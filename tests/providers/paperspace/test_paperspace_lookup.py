@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from servers import LONG
 
 from mlflow_dsver.errors import (
     AuthenticationFailed,
@@ -373,7 +374,7 @@ def test_listing_outlasts_the_bound_of_one_operation(
     assert len(listed) == 4
 
 
-@pytest.mark.parametrize("fault", ["hang", "drip:seconds=0.1", "drip-headers:seconds=0.1", "503", "nonsense", "cut"])
+@pytest.mark.parametrize("fault", ["hang", "drip:seconds=0.5", "drip-headers:seconds=0.5", "503", "nonsense", "cut"])
 def test_resolving_never_takes_longer_than_its_bound(emulator: PaperspaceEmulator, fault: str) -> None:
     """Whatever the service does, an answer or an error comes within the time-out (and a little for the machine)."""
     import time
@@ -383,7 +384,7 @@ def test_resolving_never_takes_longer_than_its_bound(emulator: PaperspaceEmulato
     began = time.monotonic()
     with pytest.raises(ProviderError):
         resolve(provider, f"{CATS}:clean")
-    assert time.monotonic() - began < 2 + 3
+    assert time.monotonic() - began < LONG
 
 
 def test_datasets_are_sorted_ids(provider: PaperspaceProvider) -> None:
