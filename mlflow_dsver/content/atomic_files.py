@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -74,6 +75,8 @@ def atomic_folder(target: Path, *, durable: bool = True) -> Iterator[Path]:
             if not target.is_dir():
                 raise
             beside = target
+    if beside == target and any(target.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
     try:
         yield beside
         if beside != target:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mlflow_dsver import deadlines
-from mlflow_dsver.content.atomic_files import atomic_write, make_folder, safe_join
+from mlflow_dsver.content.atomic_files import atomic_folder, atomic_write, check_new_folder, make_folder, safe_join
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
+from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.manifests import InvalidManifest
 
 
@@ -99,6 +100,71 @@ def test_no_path_leaves_its_folder(tmp_path: Path, relative: str) -> None:
 
 def test_a_path_below_its_folder(tmp_path: Path) -> None:
     assert safe_join(tmp_path, "a/b c") == tmp_path / "a" / "b c"
+
+
+class TestAtomicFolder:
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_a_new_or_empty_folder_is_filled_when_the_block_ends(self, exists: bool, tmp_path: Path) -> None:
+        target = tmp_path / "deep" / "target"
+        if exists:
+            target.mkdir(parents=True)
+        with atomic_folder(target) as folder:
+            (folder / "file").write_bytes(b"1")
+            assert not (target / "file").exists()
+        assert [path.name for path in target.iterdir()] == ["file"]
+        assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+    def test_a_failure_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            fill_and_fail(tmp_path / "target", KeyboardInterrupt())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_with_content_is_never_replaced(self, tmp_path: Path) -> None:
+        """`check_new_folder` says so before the work, and the rename itself refuses it."""
+        (tmp_path / "mine").touch()
+        with pytest.raises(InvalidArgument, match="not an empty folder"):
+            check_new_folder(tmp_path)
+        with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path) as folder:
+            (folder / "file").touch()
+        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    @pytest.mark.parametrize("why", ["mount point", "parent of another user"])
+    def test_where_no_rename_is_possible_an_existing_folder_is_filled_and_emptied_on_failure(
+        self, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target = tmp_path / "target"
+        target.mkdir()
+        if why == "mount point":
+            monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+        else:
+            monkeypatch.setattr(Path, "mkdir", forbidden)
+        with pytest.raises(KeyError):
+            fill_and_fail(target, KeyError())
+        assert list(target.iterdir()) == []
+        with atomic_folder(target) as folder:
+            assert folder == target
+            (folder / "file").touch()
+        with pytest.raises(OSError, match="not empty"):
+            fill_and_fail(target, KeyError())
+        assert [path.name for path in target.iterdir()] == ["file"]
+
+    def test_where_neither_is_possible_the_error_reaches_the_caller(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Path, "mkdir", forbidden)
+        with pytest.raises(PermissionError), atomic_folder(tmp_path / "target"):
+            pass
+
+
+def fill_and_fail(target: Path, error: BaseException) -> None:
+    with atomic_folder(target) as folder:
+        os.mkdir(folder / "below")  # noqa: PTH102  (some tests forbid it for a Path)
+        (folder / "file").touch()
+        raise error
+
+
+def forbidden(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 class TestDeadline:
