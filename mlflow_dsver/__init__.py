@@ -1,18 +1,18 @@
-"""A training run says which dataset version it used, exactly and for ever, and anyone can check it later.
+"""Link the exact versions of datasets to MLflow runs, and verify the links later.
 
-The parts, and how they join; each depends only on those before it:
+The packages, in layers; each imports only those before it:
 
-- words: `refs` (what a person writes), `versions` (what it resolves to), `manifests` (which files), `errors`;
-  `inputs`, `ranks`, `resolutions`, `lock`: what is asked for from outside a script, and one answer for all who ask
-- `content`: walks and hashes a folder into a manifest, with a cache that is hard to fool
-- `providers`: where versions are kept; `providers.local` is embedded and needs no account
-- `tracking`: MLflow's side: the dataset source, the record on a run, run start with a line or without (`autolink`),
-  the journal of what is not on a run yet (`sync`), history
-- `checks`: verify a run, compare versions and runs; reports that write nothing
-- `lineage`: a pure graph of datasets, versions, runs and models, its renderers, and the open standards
-- `cli`: the command `mlflow-dsver`
+- `model`: values without I/O: references (`refs`), dataset versions and links (`versions`), `manifests`
+- `content`: walks and hashes a folder into a manifest, with a cache of file digests
+- `providers`: services and stores that keep versions; `providers.local` is embedded and needs no account
+- `resolution`: from references to versions: inputs from outside a script, the lock file, the resolution cache, ranks
+- `record`: the params, tags and artifacts of a link on a run, for writing and reading; pure
+- `tracking`: MLflow: the dataset source, run start explicitly or by `autolink`, the outbox and `sync`, history
+- `checks`: verify runs, compare versions and runs; each check returns a report
+- `lineage`: a graph of datasets, versions, runs and models, its renderers, and exports to open standards
+- `server`, `cli`: the pages on an MLflow server, and the command `mlflow-dsver`
 
-Data flows one way, *reference → provider.resolve → version → link → record on the run*, and back,
+Linking goes *reference → provider.resolve → version → link → record on the run*, verifying goes back,
 *run → record → link → provider → report*.
 
     with dsver.start_run(inputs={"training": "local://digits@latest"}) as run:
@@ -23,7 +23,7 @@ Data flows one way, *reference → provider.resolve → version → link → rec
 
     dsver.create_version("local://digits", "data/digits", message="relabelled 7s", tags=["clean"])
 
-Importing this package imports neither mlflow nor requests; the names below are loaded when they are used.
+Importing this package imports neither mlflow nor requests; the names below are imported on first use.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 _former_names.install()
 
-_HOMES = {
+_EXPORTS = {
     "mlflow_dsver.checks.bisect": ["bisect"],
     "mlflow_dsver.checks.compare": ["compare"],
     "mlflow_dsver.checks.contains": ["contains"],
@@ -84,9 +84,9 @@ _HOMES = {
     "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],
     "mlflow_dsver.model.versions": ["DatasetVersion", "Grade", "Link"],
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = [  # noqa: RUF022  (by meaning, not by letter)
+__all__ = [  # noqa: RUF022  (grouped by topic)
     "__version__",
     "attach", "autolink", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
     "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
@@ -98,10 +98,10 @@ __all__ = [  # noqa: RUF022  (by meaning, not by letter)
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -266,7 +266,7 @@ def run_command(command: str, role: str, reference: str) -> Result:
     Raises InvalidArgument for a command that cannot be started, and CommandFailed as `command_result` does.
     """
     arguments = [argument.replace("{}", reference) for argument in _split(command)]
-    override = inputs.written(inputs.overrides() | {role: reference})
+    override = inputs.format_inputs(inputs.configured_overrides() | {role: reference})
     environment = settings.whole_environment({settings.PREFIX + "OVERRIDE": override})
     for name in REMOVED_VARIABLES:
         environment.pop(name, None)

@@ -38,12 +38,12 @@ def demo(folder: Path) -> None:
     if not all(find_spec(name) for name in NEEDED):
         raise click.UsageError("The demo needs MLflow with its server, scikit-learn and pillow: "
                                "pip install 'mlflow-dsver[demo]'.")  # fmt: skip
-    from mlflow_dsver.demo.story import Place
+    from mlflow_dsver.demo.walkthrough import DemoFolder
 
-    place = Place(folder.absolute())
+    own = DemoFolder(folder.absolute())
     sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", "mlflow_dsver.cli.demo", str(place.folder)]
-    os.execve(sys.executable, command, settings.child_environment(**place.variables()))  # noqa: S606
+    command = [sys.executable, "-P", "-m", "mlflow_dsver.cli.demo", str(own.folder)]
+    os.execve(sys.executable, command, settings.child_environment(**own.variables()))  # noqa: S606
 
 
 COMMANDS = (demo,)
@@ -52,9 +52,9 @@ COMMANDS = (demo,)
 def _in_its_own_process() -> None:
     """`python -m mlflow_dsver.cli.demo FOLDER`: the demo itself, with its own settings in the environment."""
     from mlflow_dsver.cli.failures import guarded
-    from mlflow_dsver.demo.story import Place, tell
+    from mlflow_dsver.demo.walkthrough import DemoFolder, run_demo
 
-    sys.exit(guarded(lambda: tell(Place(Path(sys.argv[1])))))
+    sys.exit(guarded(lambda: run_demo(DemoFolder(Path(sys.argv[1])))))
 
 
 if __name__ == "__main__":

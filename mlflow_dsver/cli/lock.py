@@ -79,10 +79,10 @@ def lock(
 
 def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
     """Role to words: of the options; without any, and where nothing is moved or removed, of the setting INPUTS."""
-    from mlflow_dsver.resolution.inputs import parse_inputs, wanted
+    from mlflow_dsver.resolution.inputs import configured_inputs, parse_inputs
 
     if not given:
-        return {} if action else wanted()
+        return {} if action else configured_inputs()
     return parse_inputs(";".join(given), "--input")
 
 

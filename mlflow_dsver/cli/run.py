@@ -72,7 +72,7 @@ def run(
       mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
-    overrides = outside.overrides() | _parsed(override, "--override")
+    overrides = outside.configured_overrides() | _parsed(override, "--override")
     wanted = _with_folders(create, _wanted(inputs, frozen), overrides)
     asked = wanted | overrides
     if not asked:
@@ -85,7 +85,7 @@ def run(
     found = {role: answers[text] for role, text in asked.items() if text in answers}
     variables = _variables(wanted, found, above | answers)
     if override:
-        variables["OVERRIDE"] = outside.written(overrides)
+        variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
         variables["ON_ERROR"] = on_error
     if frozen:
@@ -97,7 +97,7 @@ def run(
 
 def _wanted(options: Sequence[str], frozen: bool) -> dict[str, str]:
     """Role to reference: those of the setting, over them the options; without any, those of the lock file."""
-    wanted = outside.wanted() | _parsed(options, "--input")
+    wanted = outside.configured_inputs() | _parsed(options, "--input")
     if wanted:
         return wanted
     from mlflow_dsver.resolution.lock_file import find_lock, read_lock
@@ -131,8 +131,8 @@ def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: 
 
 def _answers_from_above() -> dict[str, Resolution]:
     """By the words that asked, what a launcher above this one hands down."""
-    offline = outside.handed_down_offline()
-    return {text: Resolution(version, text in offline) for text, version in outside.handed_down().items()}
+    offline = outside.inherited_offline()
+    return {text: Resolution(version, text in offline) for text, version in outside.inherited_versions().items()}
 
 
 def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: settings.OnError) -> None:
@@ -173,9 +173,9 @@ def _variables(
     """The settings for the command, by their names without the prefix. A role without an answer is left out."""
     told = {}
     if wanted:
-        told["INPUTS"] = outside.written({role: text for role, text in wanted.items() if role in found})
+        told["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
     if answers:
-        told["RESOLVED"] = outside.hand_down(
+        told["RESOLVED"] = outside.serialize_resolved(
             {text: each.version for text, each in answers.items()},
             [text for text, each in answers.items() if each.offline],
         )

@@ -1,5 +1,5 @@
-"""The demo: the main job from beginning to end on real data, without an account and without the network.
+"""The demo of the main use case on real data, without an account or network access.
 
-`digits` writes the data, `train` is the training script as a user would write it, `story` runs the whole and tells
-what happens. It is run by `mlflow-dsver demo`, which gives it a store and a tracking database of its own.
+`train` is the training script as a user would write it; `walkthrough` writes the data, runs all steps and prints what
+it does. `mlflow-dsver demo` runs it with a store and a tracking database of its own.
 """

@@ -1,4 +1,4 @@
-"""A training script as a user would write it. Only `inputs=` and `.path()` are ours; the rest is plain MLflow."""
+"""A training script as a user would write it. Only `inputs=` and `.path()` are from mlflow_dsver; the rest is plain MLflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mlflow_dsver as dsver
 
 
 def train(name: str, inputs: dict[str, str]) -> tuple[str, float]:
-    """Train on the version of the role `training`, measure on that of `test`; gives run id and accuracy."""
+    """Train on the role `training` and measure accuracy on the role `test`; returns run id and accuracy."""
     from sklearn.linear_model import LogisticRegression
 
     with dsver.start_run(inputs=inputs, run_name=name) as run:

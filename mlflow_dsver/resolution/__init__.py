@@ -1,1 +1,1 @@
-"""From what a script asks for to one version: inputs, overrides, the lock file, the cache, ranks. No MLflow."""
+"""Resolve references to versions: inputs, overrides, the lock file, the resolution cache, ranks. No MLflow."""

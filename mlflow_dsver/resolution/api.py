@@ -1,4 +1,4 @@
-"""`dsver.resolve` and `dsver.create_version`: versions without a run. Nothing here imports MLflow."""
+"""`dsver.resolve` and `dsver.create_version`: versions without a run, and without importing MLflow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mlflow_dsver.resolution.version_files import RefLike
 
 
 def resolve(ref: RefLike) -> DatasetVersion:
-    """The version that a reference means now; a version is handed back as it is. Nothing is linked.
+    """The version that a reference resolves to now; a version is returned unchanged. Nothing is linked to a run.
 
-    Below `mlflow-dsver run` the same words mean what they mean to all its processes, and among the ranks of a job
-    what they meant to the first that asked. `get_provider(…).resolve(…)` asks in any case. Raises InvalidReference,
+    All processes started by `mlflow-dsver run`, and all ranks of a distributed job, get the same version for the same
+    reference. `get_provider(…).resolve(…)` always sends a request to the provider. Raises InvalidReference,
     UnknownProvider, NotFound and the provider's other errors.
     """
     return resolver.answer(ref).version
@@ -34,15 +34,15 @@ def create_version(
     reference: bool = False,
     **options: str | int | bool,
 ) -> DatasetVersion:
-    """Make a version of a folder's content, whole or not at all.
+    """Create a version of a folder's content, atomically.
 
-    ref: the dataset, without a selector. folder: None where the provider makes versions of what it has. message,
-    tags, metadata: kept with the version; one text of tags is separated by commas. reference: record what the files
-    are and leave the bytes where they lie; such a version proves less. options: what the provider's own `create`
-    takes beside these, such as `commit=False`. Content that the dataset has already gives the same
-    version back. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
+    ref: the dataset, without a selector. folder: None if the provider creates versions of data that it already has.
+    message, tags, metadata: stored with the version; tags as one text are separated by commas. reference: store only
+    the manifest and leave the files where they are; such a version proves less. options: further arguments of the
+    provider's `create`, such as `commit=False`. If the dataset already has this content, its version
+    is returned. Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
     """
     dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
-    made = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
-    resolver.forget(made.ref)
-    return made
+    version = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
+    resolver.forget(version.ref)
+    return version

@@ -1,4 +1,4 @@
-"""Makes the versions that a run's inputs ask for: through the provider, once for all ranks of a job."""
+"""Creates new versions through their provider, for the inputs of a run once for all ranks of a job."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mlflow_dsver.resolution.ranks import once_per_job
 from mlflow_dsver.text import one_line
 
 WAIT_SECONDS = 3600.0
-"""How long a rank waits at most while another one of its job makes a version."""
+"""Maximum seconds that a rank waits for another rank of its job to create a version."""
 
 _COMMON = frozenset(inspect.signature(Provider.create).parameters)
 
 
 def create(new: NewVersion) -> DatasetVersion:
-    """Make the version now, with a progress bar where somebody looks, and drop cached answers of its dataset.
+    """Create the version, with a progress bar on a terminal, and drop the dataset's cached resolutions.
 
     Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
     """
     provider = get_provider(new.dataset.provider)
     options = _options(provider, new)
-    # A provider that works by itself shows its own progress while it waits.
-    shown = terminal(f"reading {new.folder}") if new.folder is not None else nullcontext(SILENT)
-    with shown as provider.progress:
+    # Without a folder, the provider shows its own progress while it waits for its service.
+    progress_bar = terminal(f"reading {new.folder}") if new.folder is not None else nullcontext(SILENT)
+    with progress_bar as provider.progress:
         version = provider.create(
             new.dataset.dataset,
             None if new.folder is None else Path(new.folder),
@@ -49,16 +49,16 @@ def create(new: NewVersion) -> DatasetVersion:
 
 
 def create_once(new: NewVersion) -> DatasetVersion:
-    """The same; of the ranks of a job on this host one makes the version, and all have it."""
+    """As `create`, but of all ranks of a job on this host only one creates the version, and all return it."""
     return once_per_job(str(new.dataset), lambda: create(new), f"create {new}", WAIT_SECONDS)
 
 
 def options_of(provider: Provider) -> dict[str, type]:
-    """What the provider's `create` takes beyond what all take: name to bool, int or str."""
+    """The further options of a provider's `create`, besides those of the interface: name to bool, int or str."""
     method = type(provider).create
     try:
         hints = get_type_hints(method)
-    except NameError:  # imported for type checkers alone
+    except NameError:  # names imported only for type checking
         hints = {}
     return {
         name: next((kind for kind in get_args(hints.get(name)) if kind is not NoneType), hints.get(name, str))
@@ -80,15 +80,15 @@ def _options(provider: Provider, new: NewVersion) -> Mapping[str, Any]:
 
 
 def _value(name: str, kind: type, value: str | int | bool) -> str | int | bool:
-    """An option's value as its type; text is read, as it comes from a variable or a command line."""
+    """The option's value, converted to its type; text from variables and command lines is parsed."""
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     try:
         if isinstance(value, str):
             return yes_or_no(name, value) if kind is bool else int(value)
     except (ValueError, InvalidReference) as error:
-        raise InvalidArgument(name, expected=_NAMED[kind], got=one_line(value, 40)) from error
-    raise InvalidArgument(name, expected=_NAMED.get(kind, kind.__name__), got=one_line(value, 40))
+        raise InvalidArgument(name, expected=_TYPE_NAMES[kind], got=one_line(value, 40)) from error
+    raise InvalidArgument(name, expected=_TYPE_NAMES.get(kind, kind.__name__), got=one_line(value, 40))
 
 
-_NAMED = {bool: "yes or no", int: "a number", str: "text"}
+_TYPE_NAMES = {bool: "yes or no", int: "a number", str: "text"}

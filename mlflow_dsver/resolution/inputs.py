@@ -1,10 +1,10 @@
-"""Inputs that come from outside a script: from variables that a person sets, and from the launcher.
+"""Inputs from the environment: those that a user sets, and the versions that `mlflow-dsver run` resolved.
 
-A person writes `training=local://digits@latest;validation=local://digits-test`; a line break separates as well as a
-semicolon does, blanks around each part are passed over. A reference may contain `=`; a semicolon inside a name is
-written `%3B`, as in the canonical form of a reference. In place of a reference a part may ask for a version to be
-made (see `new_versions`). The launcher, `mlflow-dsver run`, hands what it resolved to the processes below it as JSON
-in one variable. Nothing here asks a provider.
+Users write `training=local://digits@latest;validation=local://digits-test`; inputs are separated by semicolons or
+line breaks, and white space around them is ignored. A reference may contain `=`; a semicolon in a name is written
+`%3B`, as in the canonical form of a reference. Instead of a reference, an input may be a version to be created (see
+`new_versions`). The launcher, `mlflow-dsver run`, passes the versions that it resolved to its child processes as JSON
+in one variable. Nothing here sends a request to a provider.
 """
 
 from __future__ import annotations
@@ -20,156 +20,154 @@ from mlflow_dsver.model.refs import LATEST, check_role, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.text import one_line
 
-MAX_HANDED_DOWN = 100_000
-"""Characters of the launcher's variable at most; Linux takes 131,071 for one variable with its name."""
+MAX_RESOLVED = 100_000
+"""Maximum length of the launcher's variable; Linux limits a variable with its name to 131,071 bytes."""
 
 _FORM = "role=reference;role=reference, such as training=local://digits@latest"
-_BLANKS = " \t\r\n"
-_LEFT_OUT: tuple[tuple[str, Any], ...] = (("raw", {}), ("metadata", {}), ("message", None))
-"""What a version can do without when the variable would become too long, in this order."""
+_WHITE_SPACE = " \t\r\n"
+_DROPPABLE: tuple[tuple[str, Any], ...] = (("raw", {}), ("metadata", {}), ("message", None))
+"""Fields of a version that are dropped, in this order, if the variable would be too long."""
 
 
 def parse_inputs(text: str, where: str) -> dict[str, str]:
-    """Role to reference as it was written; {} for an empty text.
+    """Parse inputs to role and reference, without changing the reference; {} for an empty text.
 
-    where: the variable or option that the text comes from, for the error. Raises SettingsError for a variable
-    (`MLFLOW_DSVER_…`), else InvalidArgument: for a part that is not `role=reference`, a role or a reference that is
-    none, and a role that is named twice.
+    where: name of the variable or option, for the error. Raises SettingsError for a variable (`MLFLOW_DSVER_…`), else
+    InvalidArgument, for a part that is not `role=reference`, a malformed role or reference, and a duplicate role.
     """
     found: dict[str, str] = {}
-    for part in (piece.strip(_BLANKS) for piece in text.replace("\n", ";").replace("\r", ";").split(";")):
+    for part in (piece.strip(_WHITE_SPACE) for piece in text.replace("\n", ";").replace("\r", ";").split(";")):
         if not part:
             continue
         role, equals, reference = part.partition("=")
-        role, reference = role.rstrip(_BLANKS), reference.lstrip(_BLANKS)
+        role, reference = role.rstrip(_WHITE_SPACE), reference.lstrip(_WHITE_SPACE)
         if not equals or "://" in role:
-            raise _refused(where, "a part without its role", part)
+            raise _input_error(where, "an input without a role", part)
         if role in found:
-            raise _refused(where, f"the role {role} is named twice", part)
+            raise _input_error(where, f"the role {role} occurs twice", part)
         try:
             check_role(role)
             parse_new(reference) or parse(reference)
         except InvalidReference as error:
-            raise _refused(where, error.what, part, error.tip) from error
+            raise _input_error(where, error.what, part, error.tip) from error
         found[role] = reference
     return found
 
 
-def written(inputs: Mapping[str, str]) -> str:
-    """The way back: `parse_inputs` reads the same roles from it, each with a reference that means the same.
+def format_inputs(inputs: Mapping[str, str]) -> str:
+    """The inputs as text that `parse_inputs` parses to the same roles and equivalent references.
 
-    The reference's words stay as they are, but for blanks around it and semicolons, which become `%3B`.
+    References are not changed except for surrounding white space and semicolons, which become `%3B`.
     """
-    return ";".join(f"{role}={text.strip(_BLANKS).replace(';', '%3B')}" for role, text in inputs.items())
+    return ";".join(f"{role}={text.strip(_WHITE_SPACE).replace(';', '%3B')}" for role, text in inputs.items())
 
 
-def wanted() -> dict[str, str]:
-    """Role to reference of the setting INPUTS: what every run of this process is to be linked to."""
+def configured_inputs() -> dict[str, str]:
+    """Role to reference of the setting INPUTS, to which every run of this process is linked."""
     return parse_inputs(settings.setting("INPUTS") or "", settings.PREFIX + "INPUTS")
 
 
-def overrides() -> dict[str, str]:
-    """Role to reference of the setting OVERRIDE: what is used in place of what the script asks for."""
+def configured_overrides() -> dict[str, str]:
+    """Role to reference of the setting OVERRIDE, which replaces the script's inputs."""
     return parse_inputs(settings.setting("OVERRIDE") or "", settings.PREFIX + "OVERRIDE")
 
 
 def spellings(text: str) -> tuple[str, ...]:
-    """The words without blanks around them, and other words for the same: canonical, with `latest` or without.
+    """The stripped reference and its equivalent spellings: canonical, and with or without `latest`.
 
-    What asks for a new version has no other words. Raises InvalidReference.
+    A new version has no other spelling. Raises InvalidReference.
     """
     if parse_new(text) is not None:
-        return (text.strip(_BLANKS),)
+        return (text.strip(_WHITE_SPACE),)
     ref = parse(text)
     plain = [ref.at(None), ref.at(LATEST)] if ref.selector in (None, LATEST) else [ref]
-    return tuple(dict.fromkeys([text.strip(_BLANKS), *map(str, plain)]))
+    return tuple(dict.fromkeys([text.strip(_WHITE_SPACE), *map(str, plain)]))
 
 
-def hand_down(answers: Mapping[str, DatasetVersion], offline: Collection[str] = ()) -> str:
-    """The text for MLFLOW_DSVER_RESOLVED: what was asked for, and which version that is; ASCII, bounded.
+def serialize_resolved(resolved: Mapping[str, DatasetVersion], offline: Collection[str] = ()) -> str:
+    """The value of MLFLOW_DSVER_RESOLVED: requested references and the versions that they resolved to, in ASCII.
 
-    answers: by the reference as it was asked for. offline: those of them that were not confirmed by the provider.
-    An answer is found by other spellings of the words as well (see `spellings`), unless they have an answer of their
-    own, and by the version's canonical reference. So that the text fits into a variable, the largest parts
-    that a version can do without are left out: first of `raw`, then of metadata, then messages. Raises
-    InvalidArgument when it does not fit even then.
+    resolved: requested reference to version. offline: those references that the provider did not confirm. A version
+    is also stored under the other spellings of its reference (see `spellings`), unless these were resolved
+    themselves, and under its canonical reference. To fit into a variable, optional fields are dropped, the largest
+    first: `raw`, then metadata, then messages. Raises InvalidArgument if the value is still too long.
     """
-    asked = {text.strip(_BLANKS): version for text, version in answers.items()}
-    unsure = {text.strip(_BLANKS) for text in offline}
-    for text in list(asked):
+    versions_by_text = {text.strip(_WHITE_SPACE): version for text, version in resolved.items()}
+    unconfirmed = {text.strip(_WHITE_SPACE) for text in offline}
+    for text in list(versions_by_text):
         for other in spellings(text):
-            if other not in asked:
-                asked[other] = asked[text]
-                unsure |= {other} if text in unsure else set()
-    versions = {str(version.ref): version.to_json() for version in asked.values()}
-    meaning = {text: str(version.ref) for text, version in asked.items() if text != str(version.ref)}
-    told = {"schema": 1, "versions": list(versions.values()), "meaning": meaning}
-    if unsure:
-        told["offline"] = sorted(unsure)
-    length = len(_compact(told))
-    for field, nothing in _LEFT_OUT:
+            if other not in versions_by_text:
+                versions_by_text[other] = versions_by_text[text]
+                unconfirmed |= {other} if text in unconfirmed else set()
+    versions = {str(version.ref): version.to_json() for version in versions_by_text.values()}
+    meaning = {text: str(version.ref) for text, version in versions_by_text.items() if text != str(version.ref)}
+    data = {"schema": 1, "versions": list(versions.values()), "meaning": meaning}
+    if unconfirmed:
+        data["offline"] = sorted(unconfirmed)
+    length = len(_compact(data))
+    for field, empty in _DROPPABLE:
         sizes = {reference: len(_compact(version[field])) for reference, version in versions.items()}
         for reference in sorted(sizes, key=lambda each: -sizes[each]):
-            if length > MAX_HANDED_DOWN and versions[reference][field] != nothing:
-                versions[reference][field] = nothing
-                length -= sizes[reference] - len(_compact(nothing))
-    if length > MAX_HANDED_DOWN:
+            if length > MAX_RESOLVED and versions[reference][field] != empty:
+                versions[reference][field] = empty
+                length -= sizes[reference] - len(_compact(empty))
+    if length > MAX_RESOLVED:
         raise InvalidArgument(
-            "too many inputs for one command", expected=f"at most {MAX_HANDED_DOWN} characters", got=length
+            "too many inputs for one command", expected=f"at most {MAX_RESOLVED} characters", got=length
         )
-    return _compact(told)
+    return _compact(data)
 
 
-def handed_down() -> dict[str, DatasetVersion]:
-    """What the launcher resolved: by the reference as it was asked for, and by the canonical one. {} without one.
+def inherited_versions() -> dict[str, DatasetVersion]:
+    """The versions that the launcher resolved, by requested and by canonical reference; {} without a launcher.
 
-    Raises SettingsError when the variable is not what `hand_down` writes.
+    Raises SettingsError if the variable is not a value of `serialize_resolved`.
     """
-    told = _told()
+    data = _inherited()
     try:
-        versions = [DatasetVersion.from_json(each) for each in told.get("versions", ())]
+        versions = [DatasetVersion.from_json(each) for each in data.get("versions", ())]
         found = {str(version.ref): version for version in versions}
-        return found | {text: found[reference] for text, reference in told.get("meaning", {}).items()}
+        return found | {text: found[reference] for text, reference in data.get("meaning", {}).items()}
     except (ValueError, LookupError, TypeError, AttributeError, DsverError) as error:
-        raise _not_ours(f"{type(error).__name__}: {error}") from error
+        raise _invalid_variable(f"{type(error).__name__}: {error}") from error
 
 
-def handed_down_offline() -> frozenset[str]:
-    """The references, as they were asked for, whose answer the launcher had from this host and not from the provider.
+def inherited_offline() -> frozenset[str]:
+    """The requested references that the launcher resolved from a cache, without the provider's confirmation.
 
-    Raises SettingsError when the variable is not what `hand_down` writes.
+    Raises SettingsError if the variable is not a value of `serialize_resolved`.
     """
-    offline = _told().get("offline", [])
+    offline = _inherited().get("offline", [])
     if not isinstance(offline, list) or not all(isinstance(text, str) for text in offline):
-        raise _not_ours("offline is no list of texts")
+        raise _invalid_variable("offline is not a list of strings")
     return frozenset(offline)
 
 
-def _told() -> dict[str, Any]:
+def _inherited() -> dict[str, Any]:
     text = settings.text(settings.PREFIX + "RESOLVED")
     if text is None:
         return {}
     try:
-        told = json.loads(text)
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _not_ours("not JSON") from error
-    if not isinstance(told, dict) or told.get("schema") != 1:
-        raise _not_ours("not of schema 1")
-    return told
+        raise _invalid_variable("not JSON") from error
+    if not isinstance(data, dict) or data.get("schema") != 1:
+        raise _invalid_variable("not of schema 1")
+    return data
 
 
 def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _refused(where: str, what: str, part: str, tip: str | None = None) -> DsverError:
+def _input_error(where: str, what: str, part: str, tip: str | None = None) -> DsverError:
     kind = SettingsError if where.startswith(settings.PREFIX) else InvalidArgument
     return kind(f"{where}: {one_line(what, 100)}", expected=_FORM, got=f"'{one_line(part, 80)}'", tip=tip)
 
 
-def _not_ours(why: str) -> SettingsError:
+def _invalid_variable(why: str) -> SettingsError:
     return SettingsError(
-        f"{settings.PREFIX}RESOLVED is not what mlflow-dsver run hands down",
+        f"{settings.PREFIX}RESOLVED was not set by mlflow-dsver run",
         got=one_line(why, 100),
         tip=f"unset {settings.PREFIX}RESOLVED",
     )

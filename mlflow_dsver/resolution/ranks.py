@@ -1,8 +1,8 @@
-"""Which process of a distributed job this is, as the launchers tell it in the environment.
+"""The rank of this process in a distributed job, from the environment variables of its launcher.
 
-Understood: torchrun and whatever else sets its variables (DeepSpeed, Accelerate, Ray), Open MPI, Horovod's own
-launcher, and SLURM's srun; the innermost of them counts. A variable with garbage in it is as if it were not set, and
-a job of one process is none.
+Supported: torchrun and launchers that set its variables (DeepSpeed, Accelerate, Ray), Open MPI, Horovod's own
+launcher, and SLURM's srun; the innermost one counts. Malformed variables are ignored, and a job of one process is not
+distributed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mlflow_dsver.resolution import resolution_cache
 class Rank:
     """One process of a job.
 
-    number: from 0. size: processes in the job; None when the launcher does not say. launcher: its name.
-    job: the same text in all processes of the job on this host, and another one in another job as well as can be
-    known. Two jobs of torchrun's variables set by hand, one after the other on the same port, look the same.
+    number: from 0. size: processes in the job; None if the launcher does not set it. launcher: its name.
+    job: an id of the job, equal in all its processes on this host. It differs between jobs, except for two jobs with
+    manually set torchrun variables that run one after the other on the same port.
     """
 
     number: int
@@ -33,15 +33,15 @@ class Rank:
 
 
 def current() -> Rank | None:
-    """This process's rank; None when it belongs to no distributed job."""
+    """The rank of this process; None if it is not part of a distributed job."""
     return _torchrun() or _open_mpi() or _horovod() or _slurm()
 
 
 def _torchrun() -> Rank | None:
     """torchrun's variables: https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables.
 
-    Its run id is `none` unless chosen. The folder of its logs is a new one for each job (its path up to
-    `/attempt_…` in TORCHELASTIC_ERROR_FILE), so that tells jobs apart where torchrun itself started the process.
+    The run id is `none` unless it was chosen. The log folder is unique for each job (the path up to `/attempt_…` in
+    TORCHELASTIC_ERROR_FILE), so it distinguishes jobs if torchrun itself started the process.
     """
     logs = re.match(r"(.+)/(?:attempt|cycle)_\d+/", settings.text("TORCHELASTIC_ERROR_FILE") or "")
     names = _texts("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
@@ -49,13 +49,13 @@ def _torchrun() -> Rank | None:
 
 
 def _open_mpi() -> Rank | None:
-    """Open MPI: PMIX_NAMESPACE names the job, in version 4 and before OMPI_MCA_ess_base_jobid."""
+    """Open MPI: the job id is in PMIX_NAMESPACE, up to version 4 in OMPI_MCA_ess_base_jobid."""
     names = _texts("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")
     return _rank("openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", names)
 
 
 def _horovod() -> Rank | None:
-    """Horovod's Gloo launcher, which meets at an address and port of each job's own."""
+    """Horovod's Gloo launcher; its rendezvous address and port are unique for each job."""
     names = _texts("HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT")
     return _rank("horovod", "HOROVOD_RANK", "HOROVOD_SIZE", names)
 
@@ -63,7 +63,7 @@ def _horovod() -> Rank | None:
 def _slurm() -> Rank | None:
     """A task of srun: https://slurm.schedmd.com/srun.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES.
 
-    A batch script has SLURM_PROCID and SLURM_NTASKS as well, though it is one process; it has no step.
+    A batch script also has SLURM_PROCID and SLURM_NTASKS although it is one process, but it has no step id.
     """
     if _number("SLURM_STEP_ID") is None:
         return None
@@ -79,7 +79,7 @@ def _rank(launcher: str, number_name: str, size_name: str, names: list[str]) -> 
 
 
 def _session() -> str:
-    """What processes that a terminal, a service or a scheduler started together share, when nothing names the job."""
+    """An id that the processes of one terminal, service or scheduler job share, for launchers without a job id."""
     return f"session {os.getsid(0)}" if hasattr(os, "getsid") else f"parent {os.getppid()}"
 
 
@@ -93,6 +93,6 @@ def _number(name: str) -> int | None:
 
 
 def once_per_job(text: str, work: Callable[[], DatasetVersion], job: str, wait: float) -> DatasetVersion:
-    """The result of `work`, which one rank of a job on this host does for all of them; see `resolve_once`."""
+    """The result of `work`, which only one of the job's ranks on this host executes; see `resolve_once`."""
     rank = current()
     return work() if rank is None else resolution_cache.resolve_once(text, f"{rank.job} {job}".rstrip(), work, wait)

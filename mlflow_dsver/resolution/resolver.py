@@ -61,9 +61,9 @@ def answer(
     for link in (pinned or {}).values():
         if text in (link.requested, str(link.version.ref)):
             return Resolution(link.version, OFFLINE in link.grade.notes)
-    handed = inputs.handed_down().get(text)
+    handed = inputs.inherited_versions().get(text)
     if handed is not None:
-        return Resolution(handed, text in inputs.handed_down_offline())
+        return Resolution(handed, text in inputs.inherited_offline())
     return (
         _once_per_process(text, lambda: _kept_or_asked(text, policy, until)) if reuse else _asked(text, policy, until)
     )
@@ -78,7 +78,7 @@ def made(new: NewVersion, *, pinned: Mapping[str, Link] | None = None, reuse: bo
     for link in (pinned or {}).values():
         if text == link.created:
             return Resolution(link.version)
-    handed = inputs.handed_down().get(text)
+    handed = inputs.inherited_versions().get(text)
     if handed is not None:
         return Resolution(handed)
     return _once_per_process(text, lambda: _made(new)) if reuse else _made(new)
@@ -128,11 +128,11 @@ def _tell_children() -> None:
     """Processes that this one starts get its answers, beside those that it got itself from the launcher."""
     global _launchers
     if _launchers is None:
-        _launchers = inputs.handed_down(), inputs.handed_down_offline()
+        _launchers = inputs.inherited_versions(), inputs.inherited_offline()
     answers, offline = _launchers
     ours = {text: told.version for text, told in _told.items()}
     try:
-        text = inputs.hand_down(
+        text = inputs.serialize_resolved(
             {**answers, **ours}, [*offline, *(text for text, told in _told.items() if told.offline)]
         )
     except InvalidArgument as error:

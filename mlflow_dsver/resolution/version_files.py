@@ -1,4 +1,7 @@
-"""From what a person writes to a version and its files, by way of the provider; nothing here asks MLflow."""
+"""Resolve references to versions, and get their manifests and files from the provider. No MLflow.
+
+The module also remembers the local copies that this process got, which are checked at the end of a run.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,21 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
 
 RefLike = str | DatasetRef | DatasetVersion
-"""A reference as text or parsed, or a version that was resolved before."""
+"""A reference as text or parsed, or a resolved version."""
 InputLike = RefLike | NewVersion
-"""What a run's input may be given as; the text of one may ask for a new version too."""
+"""An input of a run; as text it may also request a new version."""
 
-KEPT, KEPT_FILES = 4, 20_000
-"""Manifests kept in memory at most, and files that such a one has at most: together some 20 MB."""
+MAX_CACHED, MAX_CACHED_FILES = 4, 20_000
+"""Maximum number of manifests cached in memory, and of files in each: together some 20 MB."""
+MAX_FOLDERS = 1_000
+"""Maximum number of local copies that are remembered; the oldest are dropped first."""
+
 _manifests: dict[tuple[str, str | None], Manifest] = {}
+_folders: OrderedDict[DatasetRef, tuple[Path, Path]] = OrderedDict()
 
 
 def resolve(ref: RefLike) -> DatasetVersion:
-    """The version that a reference means now; a version is handed back as it is.
+    """The version that a reference resolves to now; a version is returned unchanged.
 
     Raises InvalidReference, UnknownProvider, NotFound and the provider's other errors.
     """
@@ -35,87 +42,80 @@ def resolve(ref: RefLike) -> DatasetVersion:
 
 
 def as_written(ref: InputLike) -> str:
-    """The reference, or what was asked for in its place, as the person wrote it, without blanks around it."""
+    """The input as the user wrote it, without surrounding white space."""
     return ref.strip() if isinstance(ref, str) else str(ref)
 
 
-def input_of(given: InputLike) -> InputLike:
-    """The input with its text read, if that asks for a new version. Raises InvalidReference for what is none."""
-    if isinstance(given, DatasetVersion | NewVersion):
-        return given
-    new = parse_new(given) if isinstance(given, str) else None
+def parse_input(value: InputLike) -> InputLike:
+    """The input, with a text that requests a new version parsed. Raises InvalidReference if it is malformed."""
+    if isinstance(value, DatasetVersion | NewVersion):
+        return value
+    new = parse_new(value) if isinstance(value, str) else None
     if new is None:
-        parse(given)
-    return new or given
+        parse(value)
+    return new or value
 
 
 def manifest_of(version: DatasetVersion) -> Manifest | None:
-    """The version's manifest; None when its provider does not know its files. Small ones are kept for the next run.
+    """The version's manifest; None if its provider does not know its files. Small ones are cached for the next run.
 
     Raises the provider's errors.
     """
     key = (str(version.ref), version.content_digest)
-    kept = _manifests.get(key)
-    if kept is not None:
-        return kept
+    cached = _manifests.get(key)
+    if cached is not None:
+        return cached
     found = get_provider(version.ref.provider).manifest(version)
-    if found is not None and found.digest == version.content_digest and len(found) <= KEPT_FILES:
-        while len(_manifests) >= KEPT:
+    if found is not None and found.digest == version.content_digest and len(found) <= MAX_CACHED_FILES:
+        while len(_manifests) >= MAX_CACHED:
             _manifests.pop(next(iter(_manifests)), None)
         _manifests[key] = found
     return found
 
 
 def path_of(version: DatasetVersion, folder: Path | None = None) -> Path:
-    """A folder that holds exactly the version's files, checked; `folder`, new or empty, when one is given."""
+    """A folder with exactly the version's files, verified. folder: a new or empty one; None for a local copy."""
     provider = get_provider(version.ref.provider)
     if folder is None:
         found = provider.path(version)
-        note(version.ref, found)
+        remember_folder(version.ref, found)
         return found
     provider.materialise(version, folder)
     return folder
 
 
 def files_of(reference: str, content_digest: str | None, folder: Path | None = None) -> Path:
-    """The files of a version that was recorded, which must still be what was recorded.
+    """A folder with the files of a recorded version, as `path_of`.
 
-    content_digest: as recorded; None when it was unknown then. Raises CorruptObject when the provider now says
-    another one, NotFound when the version is gone.
+    content_digest: as recorded; None if it was unknown. Raises CorruptObject if the provider now reports another
+    digest, NotFound if the version no longer exists.
     """
     ref = parse(reference)
     if ref.selector is None:
-        raise InvalidReference("names no version", reference=ref, expected="provider://dataset@version")
+        raise InvalidReference(
+            "this reference has no version id", reference=ref, expected="provider://dataset@version"
+        )
     version = get_provider(ref.provider).get(ref.dataset, ref.selector)
     if content_digest and version.content_digest and content_digest != version.content_digest:
         raise CorruptObject(
-            "its content is not what was recorded",
+            "the content differs from what was recorded",
             reference=ref,
             expected=content_digest,
             got=version.content_digest,
-            done="No files were handed out",
+            done="No files were returned",
         )
     return path_of(version, folder)
 
 
-# Which folders this process was given for which versions, so that they are looked at again when the run ends
-
-
-REMEMBERED = 1_000
-"""Versions whose folder is remembered at most; the oldest go first."""
-
-_folders: OrderedDict[DatasetRef, tuple[Path, Path]] = OrderedDict()
-
-
-def note(version: DatasetRef, folder: Path) -> None:
-    """The folder was given out as the files of that version."""
+def remember_folder(version: DatasetRef, folder: Path) -> None:
+    """Remember the local copy that was returned for a version."""
     _folders[version] = (settings.home(), folder)
     _folders.move_to_end(version)
-    while len(_folders) > REMEMBERED:
+    while len(_folders) > MAX_FOLDERS:
         _folders.popitem(last=False)
 
 
 def folder_of(version: DatasetRef) -> Path | None:
-    """The folder that was given out last for a version; None when none was, or from another home of the store."""
+    """The local copy returned last for a version in the present home of the store; None if there is none."""
     home, folder = _folders.get(version, (None, None))
     return folder if home == settings.home() else None

@@ -25,7 +25,7 @@ from mlflow_dsver.record import reader
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution import lock_file, resolver
 from mlflow_dsver.resolution.resolver import Resolution, in_time, time_for_asking
-from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, input_of, manifest_of
+from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, manifest_of, parse_input
 from mlflow_dsver.tracking import bounded_tasks, parent_inputs, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
 from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
@@ -87,7 +87,7 @@ class ResolvedInputs:
 
 def roles(script: Mapping[str, InputLike]) -> dict[str, InputLike]:
     """The script's inputs, each role and reference well formed. Raises InvalidReference."""
-    return {check_role(role): input_of(ref) for role, ref in script.items()}
+    return {check_role(role): parse_input(ref) for role, ref in script.items()}
 
 
 def resumed(arguments: Mapping[str, Any]) -> str | None:
@@ -111,7 +111,7 @@ def plan(
     reading = bounded_tasks.reading(client, run_id) if run_id else None
     until = bounded_tasks.deadline()
     parent = parent_inputs.of_parent(client, arguments)
-    asked = roles({**outside.wanted(), **script})
+    asked = roles({**outside.configured_inputs(), **script})
     known = reading.result(until) if reading is not None else None
     found = find(asked, policy, known=known, pinned=parent, reuse=reuse)
     return found if known is not None else found.below(parent_inputs.parent_of(arguments), parent)
@@ -134,7 +134,7 @@ def find(
     else is known to be well.
     """
     frozen = not as_said and settings.switch("FROZEN", default=False)
-    overrides = {} if as_said else roles(outside.overrides())
+    overrides = {} if as_said else roles(outside.configured_overrides())
     wanted, failed, offline = {}, {}, []
     final = {role: overrides.get(role, original) for role, original in asked.items()}
     if frozen:

@@ -63,7 +63,7 @@ def test_the_demo_twice_and_its_commands(run: Run, told: str, tmp_path: Path) ->
     assert again[1:] == (versions, accuracies)
     assert not set(again[0]) & set(runs)
 
-    commands = re.findall(r"^   (?!#)(\S.*mlflow.*)$", told.partition("Look further")[2], re.MULTILINE)
+    commands = re.findall(r"^   (?!#)(\S.*mlflow.*)$", told.partition("To see more")[2], re.MULTILINE)
     assert len(commands) == 4
     shown = [paste(command, tmp_path) for command in commands[:3]]
     assert [version for version in versions if version not in shown[0]] == []

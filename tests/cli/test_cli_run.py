@@ -23,10 +23,10 @@ import json
 from mlflow_dsver import settings
 from mlflow_dsver.resolution import inputs
 print(json.dumps({
-    "inputs": inputs.wanted(),
-    "overrides": inputs.overrides(),
-    "answers": {text: str(version) for text, version in inputs.handed_down().items()},
-    "offline": sorted(inputs.handed_down_offline()),
+    "inputs": inputs.configured_inputs(),
+    "overrides": inputs.configured_overrides(),
+    "answers": {text: str(version) for text, version in inputs.inherited_versions().items()},
+    "offline": sorted(inputs.inherited_offline()),
     "settings": {name: settings.setting(name) for name in ("ON_ERROR", "FROZEN", "LOCK")},
 }))
 """
@@ -165,8 +165,8 @@ def test_all_processes_below_have_the_same_answer_though_the_tag_moves(
     script.write_text(
         "import os, subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "child = 'from mlflow_dsver.resolution.inputs import handed_down; '\n"
-        "child += 'sys.stdout.write(str(handed_down()[sys.argv[1]]) + chr(10))'\n"
+        "child = 'from mlflow_dsver.resolution.inputs import inherited_versions; '\n"
+        "child += 'sys.stdout.write(str(inherited_versions()[sys.argv[1]]) + chr(10))'\n"
         "Path('started').touch()\n"
         "while not Path('moved').exists(): time.sleep(0.01)\n"
         "ranks = [subprocess.Popen(['python', '-c', 'import sys; ' + child, 'local://digits'],\n"
@@ -302,7 +302,7 @@ def test_inputs_of_the_environment_are_added_and_options_win(run: Run, made: str
     assert seen["inputs"] == {"training": made, "test": "local://digits@raw"}
 
 
-def test_an_override_is_resolved_and_handed_down(run: Run, made: str, changed: Callable[[], None]) -> None:
+def test_an_override_is_resolved_and_inherited(run: Run, made: str, changed: Callable[[], None]) -> None:
     changed()
     options = ("--input", f"training={LATEST}", "--override", "training=local://digits@raw")
     done = run("run", *options, "--", *TELLS, MLFLOW_DSVER_OVERRIDE="training=local://a;test=local://digits@raw")

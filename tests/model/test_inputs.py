@@ -14,12 +14,12 @@ from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.resolution import inputs
 from mlflow_dsver.resolution.inputs import (
-    MAX_HANDED_DOWN,
-    hand_down,
-    handed_down,
-    handed_down_offline,
+    MAX_RESOLVED,
+    format_inputs,
+    inherited_offline,
+    inherited_versions,
     parse_inputs,
-    written,
+    serialize_resolved,
 )
 
 VARIABLE = "MLFLOW_DSVER_INPUTS"
@@ -41,14 +41,14 @@ references = st.builds("{}://{}@{}".format, st.sampled_from(["local", "x+y"]), n
 
 @given(st.dictionaries(roles, references, max_size=4))
 def test_what_is_written_is_read_back_and_means_the_same(wanted: dict[str, str]) -> None:
-    read = parse_inputs(written(wanted), VARIABLE)
+    read = parse_inputs(format_inputs(wanted), VARIABLE)
     assert {role: parse(text) for role, text in read.items()} == {role: parse(text) for role, text in wanted.items()}
-    assert written(read) == written(wanted)
+    assert format_inputs(read) == format_inputs(wanted)
 
 
 @given(st.dictionaries(roles, references.map(lambda text: str(parse(text))), max_size=4))
 def test_canonical_references_come_back_letter_by_letter(wanted: dict[str, str]) -> None:
-    assert parse_inputs(written(wanted), VARIABLE) == wanted
+    assert parse_inputs(format_inputs(wanted), VARIABLE) == wanted
 
 
 @pytest.mark.parametrize("text", ["", " ", ";;", "\n ; \r\n"])
@@ -87,30 +87,30 @@ def test_what_is_none_is_refused_in_one_line_that_names_the_place(text: str, tol
 
 
 def test_the_settings_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert inputs.wanted() == inputs.overrides() == {}
+    assert inputs.configured_inputs() == inputs.configured_overrides() == {}
     monkeypatch.setenv("MLFLOW_DSVER_INPUTS", "training=local://a")
     monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "test=local://b")
-    assert inputs.wanted() == {"training": "local://a"}
-    assert inputs.overrides() == {"test": "local://b"}
+    assert inputs.configured_inputs() == {"training": "local://a"}
+    assert inputs.configured_overrides() == {"test": "local://b"}
     monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "local://b")
     with pytest.raises(SettingsError, match="MLFLOW_DSVER_OVERRIDE"):
-        inputs.overrides()
+        inputs.configured_overrides()
 
 
 @given(st.dictionaries(references, versions, max_size=3))
-def test_what_is_handed_down_arrives(answers: dict[str, DatasetVersion]) -> None:
+def test_inherited_versions_round_trip(answers: dict[str, DatasetVersion]) -> None:
     """By the words of the question and by the canonical reference; in ASCII, without a line break."""
     answers = {
         text: DatasetVersion.from_json({**version.to_json(), "reference": f"local://set-{number}@v"})
         for number, (text, version) in enumerate(answers.items())
     }
-    text = hand_down(answers, offline=list(answers)[:1])
+    text = serialize_resolved(answers, offline=list(answers)[:1])
     assert text.isascii()
     assert text.isprintable()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DSVER_RESOLVED", text)
-        read = handed_down()
-        assert {each.strip(" \t\r\n") for each in list(answers)[:1]} <= handed_down_offline()
+        read = inherited_versions()
+        assert {each.strip(" \t\r\n") for each in list(answers)[:1]} <= inherited_offline()
     assert all(read[str(version.ref)] == version for version in answers.values())
     assert all(read[text.strip(" \t\r\n")] == version for text, version in answers.items())
 
@@ -119,21 +119,23 @@ def test_other_words_for_the_same_have_the_same_answer(monkeypatch: pytest.Monke
     """Unless they have one of their own, since they were asked for at another time."""
     one, two = _large(1), _large(2)
     monkeypatch.setenv(
-        "MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://b c@latest": two}, ["local://a"])
+        "MLFLOW_DSVER_RESOLVED", serialize_resolved({"local://a": one, "local://b c@latest": two}, ["local://a"])
     )
-    assert set(handed_down()) == {
+    assert set(inherited_versions()) == {
         "local://a", "local://a@latest", "local://a1@v",
         "local://b c@latest", "local://b%20c", "local://b%20c@latest", "local://a2@v",
     }  # fmt: skip
-    assert handed_down_offline() == {"local://a", "local://a@latest"}
-    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down({"local://a": one, "local://a@latest": two}, ["local://a"]))
-    assert handed_down()["local://a@latest"] == two
-    assert handed_down_offline() == {"local://a"}
+    assert inherited_offline() == {"local://a", "local://a@latest"}
+    monkeypatch.setenv(
+        "MLFLOW_DSVER_RESOLVED", serialize_resolved({"local://a": one, "local://a@latest": two}, ["local://a"])
+    )
+    assert inherited_versions()["local://a@latest"] == two
+    assert inherited_offline() == {"local://a"}
 
 
-def test_nothing_is_handed_down_without_a_launcher() -> None:
-    assert handed_down() == {}
-    assert handed_down_offline() == frozenset()
+def test_nothing_is_inherited_without_a_launcher() -> None:
+    assert inherited_versions() == {}
+    assert inherited_offline() == frozenset()
 
 
 def _large(number: int, **parts: object) -> DatasetVersion:
@@ -145,20 +147,20 @@ def test_a_variable_never_becomes_too_long(monkeypatch: pytest.MonkeyPatch) -> N
     big = "ü" * 20_000
     small = _large(0, raw={"kept": True}, metadata={"round": 1}, message="first")
     answers = {"local://a0": small, "local://a1": _large(1, raw={"x": big}, metadata={"y": 1}, message="second")}
-    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down(answers))
-    assert handed_down()["local://a0"] == small
-    assert handed_down()["local://a1"] == _large(1, metadata={"y": 1}, message="second")
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", serialize_resolved(answers))
+    assert inherited_versions()["local://a0"] == small
+    assert inherited_versions()["local://a1"] == _large(1, metadata={"y": 1}, message="second")
     answers["local://a2"] = _large(2, raw={"x": 1}, metadata={"y": big}, message=big)
-    text = hand_down(answers)
-    assert len(text) <= MAX_HANDED_DOWN
+    text = serialize_resolved(answers)
+    assert len(text) <= MAX_RESOLVED
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
-    assert handed_down()["local://a2"] == _large(2)
-    assert handed_down()["local://a0"].message == "first"
+    assert inherited_versions()["local://a2"] == _large(2)
+    assert inherited_versions()["local://a0"].message == "first"
 
 
 def test_too_many_inputs_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="too many inputs"):
-        hand_down({f"local://a{number}": _large(number) for number in range(1000)})
+        serialize_resolved({f"local://a{number}": _large(number) for number in range(1000)})
 
 
 @pytest.mark.parametrize(
@@ -173,17 +175,17 @@ def test_too_many_inputs_are_refused() -> None:
 def test_what_the_launcher_did_not_write_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
     with pytest.raises(SettingsError, match="MLFLOW_DSVER_RESOLVED is not what"):
-        handed_down()
+        inherited_versions()
 
 
 @pytest.mark.parametrize("offline", [3, ["a", 1], "a", {"a": 1}])
 def test_an_offline_list_that_is_none_is_refused(offline: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", json.dumps({"schema": 1, "offline": offline}))
     with pytest.raises(DsverError, match="MLFLOW_DSVER_RESOLVED"):
-        handed_down_offline()
+        inherited_offline()
 
 
 def test_a_version_asked_for_by_its_own_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     version = DatasetVersion(DatasetRef("local", "a", "v"))
-    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", hand_down({" local://a@v\n": version}))
-    assert handed_down() == {"local://a@v": version}
+    monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", serialize_resolved({" local://a@v\n": version}))
+    assert inherited_versions() == {"local://a@v": version}

@@ -67,9 +67,9 @@ def test_another_text_asks_for_no_new_version(text):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("local://cats@v1?create", "no id before it is made"),
-        ("local://cats?create&folder", "cannot be read"),
-        ("local://cats?create&folder=a&folder=b", "cannot be read"),
+        ("local://cats@v1?create", "no id before it is created"),
+        ("local://cats?create&folder", "malformed part"),
+        ("local://cats?create&folder=a&folder=b", "malformed part"),
         ("local://cats?create&metadata=[1]", "metadata is a JSON object"),
         ("local://cats?create&reference=perhaps", "yes or no"),
         ("local://cats?create&tag=latest", "not a tag"),

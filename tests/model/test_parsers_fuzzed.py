@@ -210,8 +210,8 @@ def test_what_the_launcher_hands_down_is_read_or_refused_with_its_own_error(
     monkeypatch: pytest.MonkeyPatch, told: Any
 ) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", json.dumps(told))
-    only(SettingsError, inputs.handed_down)
-    only(SettingsError, inputs.handed_down_offline)
+    only(SettingsError, inputs.inherited_versions)
+    only(SettingsError, inputs.inherited_offline)
 
 
 @given(

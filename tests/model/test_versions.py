@@ -65,8 +65,8 @@ def test_a_link_of_another_schema_is_refused(schema: object) -> None:
         Link.from_json({"schema": schema})
 
 
-def test_a_version_names_its_id_and_has_no_negative_size() -> None:
-    with pytest.raises(ValueError, match="names its id"):
+def test_a_version_has_an_id_and_no_negative_size() -> None:
+    with pytest.raises(ValueError, match="must have its id"):
         DatasetVersion(DatasetRef("local", "a"))
     with pytest.raises(ValueError, match="not negative"):
         DatasetVersion(DatasetRef("local", "a", "1"), usage_bytes=-1)
