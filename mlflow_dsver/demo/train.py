@@ -1,4 +1,4 @@
-"""A training script as a user would write it. Only `inputs=` and `.path()` are from mlflow_dsver; the rest is plain MLflow."""
+"""A training script as a user would write it. All but `inputs=` and `.path()` is plain MLflow."""
 
 from __future__ import annotations
 

@@ -120,9 +120,7 @@ def _print_results(
             _print(f"      {link.role:<9} {link.version.ref}  grade {link.grade}")
         assert version in {str(link.version.ref) for link in dsver.inputs_of(run_id)}
     folder = _relative(demo.folder)
-    _print(
-        f"\nEverything is in {one_line(folder)}: versions in store, runs in mlflow.db and artifacts, images in data."
-    )
+    _print(f"\nAll is in {one_line(folder)}: versions in store, runs in mlflow.db and artifacts, images in data.")
     _print("\nTo see more, paste one of these commands:")
     for what, command in commands(demo, after[0], first).items():
         _print(f"   # {what}\n   {command}")
