@@ -1,4 +1,4 @@
-"""How long hashing and versioning take, beside what others take and what the machine can do.
+"""Benchmarks of hashing and versioning against DVC, W&B and the limits of the machine.
 
 `python -m benchmarks` runs it.
 """

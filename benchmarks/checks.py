@@ -1,8 +1,8 @@
-"""Measures the checks against what they promise: `python -m benchmarks.checks`.
+"""Measures the checks against their goals: `python -m benchmarks.checks`.
 
-Everything lies in a folder that is made for it; the tracking store is a SQLite file there. Times are medians around
-the work alone, after one round to warm up; memory is the peak of a process of its own. Prints a table with goals,
-and what the machine is.
+All files are in a temporary folder; the tracking store is a SQLite file there. Times are medians of the work without
+setup, after one warm-up round; memory is the peak of a separate process. Prints a table with goals, and the machine's
+data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from benchmarks.facts import load, machine
 from benchmarks.subjects import walk_and_stat
 
 SETTLE = 3.5
-"""Seconds until files are old enough for the cache to remember them."""
+"""Seconds until files are old enough for the stat cache to accept them."""
 
 Row = tuple[str, float, str]
-"""What was measured, seconds (or another number), and the goal with its figure."""
+"""The title, seconds (or another number), and the goal with its value."""
 
 
 def seconds(work: Callable[[], object], repeat: int) -> float:
@@ -53,7 +53,7 @@ def make_files(folder: Path, count: int, size: int) -> Path:
     return folder
 
 
-def made_manifest(count: int, tag: str = "", every: int = 0) -> bytes:
+def make_manifest(count: int, tag: str = "", every: int = 0) -> bytes:
     from mlflow_dsver.model.manifests import FileEntry, Manifest
 
     def entries() -> Iterator[FileEntry]:
@@ -65,9 +65,9 @@ def made_manifest(count: int, tag: str = "", every: int = 0) -> bytes:
     return Manifest(tuple(entries())).to_bytes()
 
 
-def verifying(work: Path, count: int, repeat: int) -> list[Row]:
-    """verify of a run with many files, beside a bare walk with stat, and beside hashing alone."""
-    import mlflow  # noqa: F401  (it is in every process that verifies, and slows Python's collector for all)
+def measure_verify(work: Path, count: int, repeat: int) -> list[Row]:
+    """verify of a run with many files, compared with a walk with stat, and with hashing alone."""
+    import mlflow  # noqa: F401  (every process that verifies imports it, and it slows down the garbage collector)
 
     import mlflow_dsver as dsver
     from mlflow_dsver.content.hashing import hash_folder
@@ -79,7 +79,7 @@ def verifying(work: Path, count: int, repeat: int) -> list[Row]:
     walk = seconds(walk_and_stat(folder, work), repeat)
     hashing = seconds(lambda: hash_folder(folder), repeat)
     rows += [(f"walk and stat, {count:,} files", walk, ""), ("hashing alone", hashing, "")]
-    for kind, reference in (("kept", False), ("referred to", True)):
+    for kind, reference in (("stored", False), ("referenced", True)):
         dsver.create_version(f"local://{kind[:4]}", folder, reference=reference)
         hash_folder(folder, cache=default_cache())
         with dsver.start_run(inputs={"training": f"local://{kind[:4]}"}) as run:
@@ -87,8 +87,8 @@ def verifying(work: Path, count: int, repeat: int) -> list[Row]:
         run_id = run.info.run_id
         plain = seconds(lambda run_id=run_id: _matching(run_id, "default"), repeat)
         full = seconds(lambda run_id=run_id: _matching(run_id, "full"), repeat)
-        rows.append((f"verify, bytes {kind}, unchanged", plain, f"{plain / walk:.2f} × walk (at most 2.5)"))
-        rows.append((f"verify --full, bytes {kind}", full, f"{full / hashing:.2f} × hashing (at most 1.3)"))
+        rows.append((f"verify, files {kind}, unchanged", plain, f"{plain / walk:.2f} × walk (at most 2.5)"))
+        rows.append((f"verify --full, files {kind}", full, f"{full / hashing:.2f} × hashing (at most 1.3)"))
     return rows
 
 
@@ -100,41 +100,41 @@ def _matching(run_id: str, depth: str) -> None:
         raise SystemExit(f"no match: {report}")
 
 
-def many_runs(work: Path, runs: int, versions: int) -> list[Row]:
-    """verify of many runs over few versions: how long, and how often the provider was asked."""
+def measure_runs(work: Path, runs: int, versions: int) -> list[Row]:
+    """verify of many runs over few versions: time, and number of requests to the provider."""
     import mlflow
 
     import mlflow_dsver as dsver
 
     folder = work / "versions"
     folder.mkdir()
-    made = []
+    created = []
     for number in range(versions):
         (folder / "number").write_text(str(number))
-        made.append(dsver.create_version("local://many", folder))
+        created.append(dsver.create_version("local://many", folder))
     experiment = mlflow.set_experiment("many runs")
     for number in range(runs):
-        with dsver.start_run(inputs={"training": made[number % versions]}):
+        with dsver.start_run(inputs={"training": created[number % versions]}):
             pass
     start = time.perf_counter()
     report = dsver.verify_runs(experiments=[experiment.name])
-    taken = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     if not report or len(report.runs) != runs:
         raise SystemExit(f"no match: {report.verdict} of {len(report.runs)} runs")
-    asked = f"{report.resolutions} resolutions (at most {versions})"
-    return [(f"verify of {runs:,} runs over {versions} versions", taken, asked)]
+    requests = f"{report.resolutions} resolutions (at most {versions})"
+    return [(f"verify of {runs:,} runs over {versions} versions", elapsed, requests)]
 
 
-def diffing(work: Path, count: int) -> list[Row]:
-    """Two manifests of a million files: one file in a hundred differs, and all of them."""
-    (work / "a.gz").write_bytes(made_manifest(count))
+def measure_diff(work: Path, count: int) -> list[Row]:
+    """Two manifests of a million files: 1 % and 100 % of the files differ."""
+    (work / "a.gz").write_bytes(make_manifest(count))
     rows: list[Row] = []
     for name, every in (("1 % changed", 100), ("all changed", 1)):
-        (work / "b.gz").write_bytes(made_manifest(count, "b", every))
+        (work / "b.gz").write_bytes(make_manifest(count, "b", every))
         command = [sys.executable, __file__, "--diff", str(work / "a.gz"), str(work / "b.gz")]
-        answer = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-        memory = f"{answer['peak'] / 2**20:.0f} MiB"
-        rows.append((f"diff of {count:,} files, {name}", answer["seconds"], f"below 10 s and 2 GiB; {memory}"))
+        result = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        memory = f"{result['peak'] / 2**20:.0f} MiB"
+        rows.append((f"diff of {count:,} files, {name}", result["seconds"], f"below 10 s and 2 GiB; {memory}"))
     return rows
 
 
@@ -144,13 +144,13 @@ def _diff_alone(before: Path, after: Path) -> None:
     start = time.perf_counter()
     with before.open("rb") as old, after.open("rb") as new:
         found = diff_streams(old, new)
-    taken = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": taken, "peak": peak, "changed": len(found.changed)}))
+    print(json.dumps({"seconds": elapsed, "peak": peak, "changed": len(found.changed)}))
 
 
-def searching(work: Path, manifests: int, files: int, repeat: int) -> list[Row]:
-    """The index of manifests: filled, then asked for a file by its bytes and by its path."""
+def measure_contains(work: Path, manifests: int, files: int, repeat: int) -> list[Row]:
+    """The index of manifests: filled, then searched for a file by content and by path."""
     from mlflow_dsver.checks.manifest_index import Index
     from mlflow_dsver.model.manifests import FileEntry, Manifest
 
@@ -167,7 +167,7 @@ def searching(work: Path, manifests: int, files: int, repeat: int) -> list[Row]:
             index.add(stream)
             filling += time.perf_counter() - start
 
-    def ask(find: Callable[[Index], Iterator[object]]) -> float:
+    def search(find: Callable[[Index], Iterator[object]]) -> float:
         def work() -> None:
             with Index(path) as index:
                 if len(list(find(index))) != 1:
@@ -175,47 +175,47 @@ def searching(work: Path, manifests: int, files: int, repeat: int) -> list[Row]:
 
         return seconds(work, repeat)
 
-    by_bytes = ask(lambda index: index.by_content(digest(manifests // 2, files // 2)))
-    by_path = ask(lambda index: index.by_path(f"{manifests // 3}/{files // 3:05}.png"))
+    by_content = search(lambda index: index.by_content(digest(manifests // 2, files // 2)))
+    by_path = search(lambda index: index.by_path(f"{manifests // 3}/{files // 3:05}.png"))
     size = f"{path.stat().st_size / manifests / files:.0f} bytes a file"
     return [
         (f"index of {manifests:,} manifests of {files:,} files, filled", filling, size),
-        ("contains, by bytes", by_bytes, "below 0.1 s"),
+        ("contains, by content", by_content, "below 0.1 s"),
         ("contains, by path", by_path, "below 0.1 s"),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.checks", description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a hundredth of everything, to try it out")
+    parser.add_argument("--small", action="store_true", help="1 %% of the data, for a quick try")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="repetitions (5)")
-    parser.add_argument("--only", choices=["verify", "runs", "diff", "contains"], help="one part alone")
+    parser.add_argument("--only", choices=["verify", "runs", "diff", "contains"], help="run only this part")
     parser.add_argument("--diff", nargs=2, type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.diff:
-        _diff_alone(*chosen.diff)
+    options = parser.parse_args()
+    if options.diff:
+        _diff_alone(*options.diff)
         return
-    scale = 100 if chosen.small else 1
+    scale = 100 if options.small else 1
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-benchmarks-") as name:
         work = Path(name)
-        _world(work)
+        _set_environment(work)
         parts: dict[str, Callable[[], list[Row]]] = {
-            "verify": lambda: verifying(work, 50_000 // scale, chosen.repeat),
-            "runs": lambda: many_runs(work, 1000 // scale, min(20, 1000 // scale)),
-            "diff": lambda: diffing(work, 1_000_000 // scale),
-            "contains": lambda: searching(work, 1000 // scale, 10_000, chosen.repeat),
+            "verify": lambda: measure_verify(work, 50_000 // scale, options.repeat),
+            "runs": lambda: measure_runs(work, 1000 // scale, min(20, 1000 // scale)),
+            "diff": lambda: measure_diff(work, 1_000_000 // scale),
+            "contains": lambda: measure_contains(work, 1000 // scale, 10_000, options.repeat),
         }
         for part, measure in parts.items():
-            if chosen.only in (None, part):
-                for title, taken, goal in measure():
-                    print(f"{title:<56} {taken:9.3f} s   {goal}", flush=True)
+            if options.only in (None, part):
+                for title, value, goal in measure():
+                    print(f"{title:<56} {value:9.3f} s   {goal}", flush=True)
         print()
-        for fact, value in {**machine(work, sys.executable), "load": load()}.items():
-            print(f"{fact}: {value}")
+        for fact, text in {**machine(work, sys.executable), "load": load()}.items():
+            print(f"{fact}: {text}")
 
 
-def _world(work: Path) -> None:
-    """A store, a cache and a tracking database of the benchmark's own."""
+def _set_environment(work: Path) -> None:
+    """Use a store, a cache and a tracking database in the benchmark's folder."""
     import logging
 
     os.environ["MLFLOW_DSVER_HOME"] = str(work / "home")

@@ -1,4 +1,4 @@
-"""What the machine is, so that figures of two machines are not compared by mistake; and what our imports cost."""
+"""Describes the machine, so that results of different machines are not mixed up, and measures import times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMPORT = "import time; start = time.perf_counter(); import {0}; print(time.perf
 
 
 def machine(folder: Path, peer_python: str) -> dict[str, str]:
-    """Processor, cores, memory, system, Python, file system, and the versions of all that is compared."""
+    """Processor, cores, memory, system, Python, file system, and the versions of all compared packages."""
     facts = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -32,12 +32,12 @@ def machine(folder: Path, peer_python: str) -> dict[str, str]:
 
 
 def load() -> str:
-    """What else the machine was doing: processes that wanted to run, over the last minute."""
+    """The load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def import_times(repeat: int) -> dict[str, float | None]:
-    """Seconds, median: importing our package, and our modules' share of importing MLflow; None without MLflow."""
+    """Median seconds of importing this package, and its share of importing MLflow; None without MLflow."""
     own = [_import_seconds("mlflow_dsver") for _ in range(repeat)]
     shares = [_share_of_mlflow() for _ in range(repeat)]
     known = [share for share in shares if share is not None]
@@ -53,20 +53,20 @@ def _import_seconds(module: str) -> float:
 
 
 def _share_of_mlflow() -> float | None:
-    """What Python's own report says of our outermost modules: their time with all that they load first."""
-    ran = subprocess.run(
+    """The cumulative time of this package's outermost modules, as `python -X importtime` reports it."""
+    completed = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import mlflow"], capture_output=True, text=True, check=False
     )
-    if ran.returncode:
+    if completed.returncode:
         return None
-    lines = re.findall(r"import time:\s+\d+ \|\s+(\d+) \|( +)(mlflow_dsver\S*)", ran.stderr)
+    lines = re.findall(r"import time:\s+\d+ \|\s+(\d+) \|( +)(mlflow_dsver\S*)", completed.stderr)
     outermost = min((len(indent) for _, indent, _ in lines), default=0)
     return sum(int(microseconds) for microseconds, indent, _ in lines if len(indent) == outermost) / 1e6
 
 
 def _version(python: str, package: str) -> str:
-    ran = subprocess.run([python, "-c", _VERSION, package], capture_output=True, text=True, check=False)
-    return ran.stdout.strip() or "not installed"
+    completed = subprocess.run([python, "-c", _VERSION, package], capture_output=True, text=True, check=False)
+    return completed.stdout.strip() or "not installed"
 
 
 def _processor() -> str:
@@ -82,5 +82,5 @@ def _file_system(folder: Path) -> str:
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
         return "unknown"
-    above = [(len(place), kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    above = [(len(path), kind) for path, kind in mounts if folder.resolve().is_relative_to(path)]
     return max(above)[1] if above else "unknown"

@@ -1,6 +1,6 @@
-"""The folders that are measured: many small files, files of mixed sizes, few large ones.
+"""Creates the measured folders: many small files, files of mixed sizes, few large files.
 
-Their bytes are random but the same on every machine, so that nothing compresses and no two files are equal.
+Contents are pseudo-random and equal on every machine: nothing can be compressed, and no two files are equal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 16 << 20
 
 @dataclass(frozen=True)
 class Shape:
-    """A folder to be made: so many files, of sizes between smallest and largest (bytes)."""
+    """A folder to be created: `files` files with sizes from `smallest` to `largest` bytes."""
 
     name: str
     title: str
@@ -24,13 +24,13 @@ class Shape:
     largest: int
 
     def sizes(self) -> Iterator[int]:
-        """Sizes of the files in bytes, the same on every machine."""
+        """Sizes of the files in bytes, equal on every machine."""
         chance = random.Random(self.name)
         return (chance.randint(self.smallest, self.largest) for _ in range(self.files))
 
 
 def shapes(small: bool) -> list[Shape]:
-    """The three folders; a hundredth of each when small."""
+    """The three folders; 1 % of each if small."""
     part = 100 if small else 1
     large = (512 << 20) // part
     return [
@@ -41,7 +41,7 @@ def shapes(small: bool) -> list[Shape]:
 
 
 def make(shape: Shape, parent: Path) -> Path:
-    """The folder `parent/<name>/data`, made unless it is there already; 500 files to a subfolder."""
+    """The folder `parent/<name>/data`, created if it does not exist; 500 files per subfolder."""
     folder = parent / shape.name / "data"
     done = parent / shape.name / "made"
     if done.exists():

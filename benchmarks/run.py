@@ -1,8 +1,8 @@
-"""Measures ours, the peers and the machine on the same folders, and prints times, ratios and what the machine is.
+"""Measures this package, its peers and the machine on the same folders; prints times, ratios and the machine's data.
 
-Each figure comes from a process of its own, after everything was read once, so that all find the same in memory;
-"first" starts with nothing, "unchanged" with what "first" left. Repetitions go round and round over all subjects, so
-that a noisy minute hits all of them. Peers that are not installed are said to be so.
+Each measurement runs in a separate process, after all files were read once, so that all have the same page cache;
+"first" starts with empty caches, "unchanged" with those that "first" left. Each repetition runs all subjects, so that
+temporary load affects all of them. Peers that are not installed are reported as such.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.folders import Shape, make, shapes
 from benchmarks.table import GOALS, ratio_of, ratios, times
 
 SETTLE = 3.5
-"""Seconds to wait after files were made or touched: younger ones are not remembered by our cache, on purpose."""
+"""Seconds to wait after files were changed: the stat cache rejects younger files."""
 
 ONCE = {
     "walk": "walk and stat",
@@ -35,27 +35,27 @@ ONCE = {
     "cores-file": "read + BLAKE3, all cores a file",
 }
 TWICE = {"ours-hash": "ours: hash", "ours-version": "ours: version", "wandb": "wandb add_dir", "dvc": "dvc add"}
-"""dvc comes last, since it replaces the files by its own copies."""
+"""dvc is last, since it replaces the files by links to its cache."""
 
 PEERS = ("dvc", "wandb")
 SUBJECTS = Path(__file__).with_name("subjects.py")
 
 
 def measure(subject: str, folder: Path, scratch: Path, python: str) -> float | str:
-    """Seconds of one subject in a new process, or why there are none."""
+    """Seconds of one subject in a new process, or why it was not measured."""
     command = [python, str(SUBJECTS), subject, str(folder), str(scratch)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        answer = json.loads(ran.stdout)
+        result = json.loads(completed.stdout)
     except ValueError:
-        return f"failed: {ran.stderr.strip()[-200:] or ran.returncode}"
-    if "absent" in answer:
+        return f"failed: {completed.stderr.strip()[-200:] or completed.returncode}"
+    if "absent" in result:
         return "not installed"
-    return answer["seconds"] if "seconds" in answer else f"failed: {answer['error'][:200]}"
+    return result["seconds"] if "seconds" in result else f"failed: {result['error'][:200]}"
 
 
 def measure_round(folder: Path, work: Path, peer_python: str) -> dict[str, float | str]:
-    """Every subject once."""
+    """Measure every subject once."""
     seconds: dict[str, float | str] = {}
     for subject, title in ONCE.items():
         seconds[title] = measure(subject, folder, work, sys.executable)
@@ -70,7 +70,7 @@ def measure_round(folder: Path, work: Path, peer_python: str) -> dict[str, float
 
 @contextmanager
 def scratch_in(work: Path, folder: Path) -> Iterator[Path]:
-    """A new folder for what a subject leaves; it and DVC's files beside the data are gone before and after."""
+    """A new folder for a subject's output; it and DVC's files beside the data are removed before and after."""
     remove_repository(folder.parent)
     with tempfile.TemporaryDirectory(dir=work) as name:
         yield Path(name)
@@ -78,7 +78,7 @@ def scratch_in(work: Path, folder: Path) -> Iterator[Path]:
 
 
 def remove_repository(parent: Path) -> None:
-    """Remove what DVC puts beside the data, also what an interrupted run has left."""
+    """Remove DVC's files beside the data, also those of an interrupted run."""
     for beside in (".dvc", ".dvcignore", ".gitignore", "data.dvc", "tmp"):
         path = parent / beside
         if path.is_dir():
@@ -90,14 +90,14 @@ def remove_repository(parent: Path) -> None:
 def measure_all(
     chosen: list[Shape], work: Path, repeat: int, peer_python: str
 ) -> dict[str, dict[str, list[float] | str]]:
-    """Folder's title -> row -> seconds of each repetition, or why there are none."""
+    """Folder's title -> row -> seconds of each repetition, or why it was not measured."""
     measured: dict[str, dict[str, list[float] | str]] = {}
     for shape in chosen:
-        say(f"making {shape.title}")
+        log(f"creating {shape.title}")
         folder = make(shape, work)
         rows = measured.setdefault(shape.title, {})
         for number in range(1, repeat + 1):
-            say(f"{shape.title}, round {number} of {repeat}, load {load()}")
+            log(f"{shape.title}, round {number} of {repeat}, load {load()}")
             time.sleep(SETTLE)
             measure("warm", folder, work, sys.executable)
             for row, seconds in measure_round(folder, work, peer_python).items():
@@ -109,40 +109,40 @@ def measure_all(
     return measured
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a hundredth of the files, to try it out")
+    parser.add_argument("--small", action="store_true", help="1 %% of the files, for a quick try")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="repetitions of everything (5)")
-    parser.add_argument("--only", choices=["small", "mixed", "large"], help="one of the three folders alone")
-    parser.add_argument("--folder", type=Path, help="where to make the folders, which stay there (else temporary)")
+    parser.add_argument("--only", choices=["small", "mixed", "large"], help="only one of the three folders")
+    parser.add_argument("--folder", type=Path, help="create the folders there and keep them (default: temporary)")
     parser.add_argument(
         "--peer-python", default=sys.executable, metavar="PATH", help="a Python that has dvc and wandb"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results to this file")
     return parser.parse_args()
 
 
 def main() -> None:
-    asked = arguments()
-    chosen = [shape for shape in shapes(asked.small) if asked.only in (None, shape.name)]
+    options = arguments()
+    chosen = [shape for shape in shapes(options.small) if options.only in (None, shape.name)]
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as temporary:
-        work = (asked.folder or Path(temporary)).absolute()
+        work = (options.folder or Path(temporary)).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        facts = {**machine(work, asked.peer_python), "load at the start": load()}
-        measured = measure_all(chosen, work, asked.repeat, asked.peer_python)
+        facts = {**machine(work, options.peer_python), "load at the start": load()}
+        measured = measure_all(chosen, work, options.repeat, options.peer_python)
         facts["load at the end"] = load()
-    imports = import_times(asked.repeat)
-    titles = {shape.name: shape.title for shape in shapes(asked.small)}
+    imports = import_times(options.repeat)
+    titles = {shape.name: shape.title for shape in shapes(options.small)}
     print("\n".join(f"{key:18} {value}" for key, value in facts.items()), end="\n\n")
     print(times(measured), end="\n\n")
     print(ratios(measured, titles), end="\n\n")
     for what, seconds in imports.items():
         print(f"{what:28} {'not installed' if seconds is None else f'{seconds * 1000:.1f} ms'}")
-    if asked.json:
+    if options.json:
         outcome = [
             {
                 "goal": goal.text,
@@ -153,8 +153,8 @@ def main() -> None:
             for goal in GOALS
             for name in goal.folders
         ]
-        report = {"machine": facts, "seconds": measured, "ratios": outcome, "imports": imports}
-        asked.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        results = {"machine": facts, "seconds": measured, "ratios": outcome, "imports": imports}
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What is measured, each run in a process of its own: `python subjects.py NAME FOLDER SCRATCH`.
+"""The measured subjects; each measurement is a process: `python subjects.py NAME FOLDER SCRATCH`.
 
-Prints one line of JSON: `{"seconds": …}`, `{"absent": "the package that is not installed"}` or `{"error": "…"}`. The
-clock runs around the work alone: neither Python's start nor the imports count, for nobody. Stands alone, so that
-the Python of another environment can run it.
+Prints one line of JSON: `{"seconds": …}`, `{"absent": "the package that is not installed"}` or `{"error": "…"}`. Only
+the work is timed, without Python's start and imports. The module imports nothing from this repository at its top, so
+that the Python of another environment can run it.
 """
 
-# Text instead of Path: the plain ways are to be as fast as they can be.
+# Strings instead of Path: the baselines must be as fast as possible.
 # ruff: noqa: PTH116, PTH118, PTH123
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Work = Callable[[], object]
 
 
 def walk_and_stat(folder: Path, _scratch: Path) -> Work:
-    """A bare walk, the tightest that Python can do: every file's stat and nothing else."""
+    """The fastest walk in Python: stat every file and nothing else."""
 
     def work() -> None:
         folders = [str(folder)]
@@ -37,7 +37,7 @@ def walk_and_stat(folder: Path, _scratch: Path) -> Work:
 
 
 def plain_loop(folder: Path, _scratch: Path) -> Work:
-    """The loop that anybody would write: walk, stat, read, BLAKE3, in one thread."""
+    """The obvious loop: walk, stat, read, BLAKE3, in one thread."""
     from blake3 import blake3
 
     def work() -> None:
@@ -55,7 +55,7 @@ def plain_loop(folder: Path, _scratch: Path) -> Work:
 
 
 def all_cores(folder: Path, _scratch: Path) -> Work:
-    """Reading and BLAKE3 on all cores by itself: a thread a core, each with whole files, nothing else done."""
+    """Read and BLAKE3 on all cores: one thread per core, each with whole files, and nothing else."""
     from blake3 import blake3
 
     def hash_one(path: str) -> str:
@@ -77,7 +77,7 @@ def all_cores(folder: Path, _scratch: Path) -> Work:
 
 
 def all_cores_a_file(folder: Path, _scratch: Path) -> Work:
-    """The other way to use all cores: one file after the other, each hashed by all of BLAKE3's threads."""
+    """The other way to use all cores: one file at a time, each hashed by all of BLAKE3's threads."""
     from blake3 import blake3
 
     paths = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
@@ -95,7 +95,7 @@ def all_cores_a_file(folder: Path, _scratch: Path) -> Work:
 
 
 def ours_hash(folder: Path, scratch: Path) -> Work:
-    """Our hashing of a folder, cache and manifest included."""
+    """`hash_folder` of this package, with cache and manifest."""
     from mlflow_dsver.content.hashing import hash_folder
     from mlflow_dsver.content.stat_cache import StatCache
 
@@ -103,7 +103,7 @@ def ours_hash(folder: Path, scratch: Path) -> Work:
 
 
 def ours_version(folder: Path, scratch: Path) -> Work:
-    """A version in our local store, its bytes kept and safe from a power cut."""
+    """A version in the local store, with its files copied and synced to disk."""
     os.environ["MLFLOW_DSVER_HOME"] = str(scratch / "home")
     from mlflow_dsver.providers.local import LocalProvider
 
@@ -111,7 +111,7 @@ def ours_version(folder: Path, scratch: Path) -> Work:
 
 
 def dvc_add(folder: Path, scratch: Path) -> Work:
-    """`dvc add` by its Python API; its repository is the folder's parent, since it adds nothing from elsewhere."""
+    """`dvc add` by its Python API; its repository is the folder's parent, since it only adds files inside it."""
     os.environ.update(DVC_NO_ANALYTICS="1", DVC_SITE_CACHE_DIR=str(scratch / "site"), HOME=str(scratch))
     from dvc.repo import Repo
 
@@ -123,9 +123,9 @@ def dvc_add(folder: Path, scratch: Path) -> Work:
 def wandb_add_dir(folder: Path, scratch: Path) -> Work:
     """W&B's `Artifact.add_dir`, offline, without login: it hashes the files and copies them to its staging area."""
     for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
-        place = scratch / name.lower()
-        place.mkdir(exist_ok=True)
-        os.environ[f"WANDB_{name}"] = str(place)
+        path = scratch / name.lower()
+        path.mkdir(exist_ok=True)
+        os.environ[f"WANDB_{name}"] = str(path)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false", HOME=str(scratch))
     import wandb
 
@@ -134,7 +134,7 @@ def wandb_add_dir(folder: Path, scratch: Path) -> Work:
 
 
 def warm(folder: Path, scratch: Path) -> Work:
-    """Read everything once, so that all find the same in memory."""
+    """Read all files once, so that all subjects have the same page cache."""
     return all_cores(folder, scratch)
 
 
@@ -163,11 +163,11 @@ def main(name: str, folder: str, scratch: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    answer_to = os.dup(1)
-    os.dup2(2, 1)  # whatever the peers print
+    output = os.dup(1)
+    os.dup2(2, 1)  # the peers' own output goes to standard error
     try:
-        answer = main(*sys.argv[1:])
-    except Exception as error:  # noqa: BLE001  (a peer may raise anything, and the report says what)
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    os.write(answer_to, json.dumps(answer).encode())
+        result = main(*sys.argv[1:])
+    except Exception as error:  # noqa: BLE001  (a peer may raise anything; the report states it)
+        result = {"error": f"{type(error).__name__}: {error}"}
+    os.write(output, json.dumps(result).encode())
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The figures as text: pure functions from measurements to what is printed."""
+"""Formats measurements as tables of text. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Measured = Mapping[str, Mapping[str, list[float] | str]]
-"""Folder's title -> row -> seconds of each repetition, or why there are none."""
+"""Folder's title -> row -> seconds of each repetition, or why it was not measured."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio with a bound: the time of a row, divided by the least of some others' times."""
+    """A ratio with an upper bound: the time of a row, divided by the minimum of other rows' times."""
 
     text: str
     folders: tuple[str, ...]
@@ -36,12 +36,12 @@ GOALS = (
 
 
 def middle(values: list[float] | str | None) -> float | None:
-    """The median; None where nothing was measured."""
+    """The median; None if nothing was measured."""
     return statistics.median(values) if isinstance(values, list) and values else None
 
 
 def times(measured: Measured) -> str:
-    """A row for each subject: median seconds, and the range of all repetitions in brackets."""
+    """A row for each subject: median seconds, and the range of the repetitions in brackets."""
     rows = list(dict.fromkeys(row for folder in measured.values() for row in folder))
     lines = [["seconds, median (least–most)", *measured]]
     for row in rows:
@@ -50,31 +50,31 @@ def times(measured: Measured) -> str:
 
 
 def ratios(measured: Measured, titles: Mapping[str, str]) -> str:
-    """Each goal with the ratio that came out and whether it was met."""
+    """Each goal with its ratio and whether it was met."""
     lines = [["goal", "folder", "ratio", "bound", ""]]
     for goal in GOALS:
         for name in goal.folders:
             ratio = ratio_of(goal, measured.get(titles[name], {}))
-            told = "not measured" if ratio is None else "met" if ratio <= goal.bound else "MISSED"
+            status = "not measured" if ratio is None else "met" if ratio <= goal.bound else "MISSED"
             shown = "–" if ratio is None else f"{ratio:.2f}"
-            lines.append([goal.text, titles[name], shown, f"{goal.bound:.2f}", told])
+            lines.append([goal.text, titles[name], shown, f"{goal.bound:.2f}", status])
     return aligned(lines)
 
 
 def ratio_of(goal: Goal, folder: Mapping[str, list[float] | str]) -> float | None:
-    """The ratio of medians; None when one side was not measured."""
+    """The ratio of medians; None if one side was not measured."""
     own = middle(folder.get(goal.row))
     others = [value for value in (middle(folder.get(row)) for row in goal.beside) if value is not None]
     return own / min(others) if own is not None and others else None
 
 
 def aligned(lines: list[list[str]]) -> str:
-    """Columns side by side, the first to the left, the others to the right."""
+    """Columns of equal width, the first aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )

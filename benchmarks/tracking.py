@@ -1,8 +1,9 @@
-"""Measures what linking costs a run: how long a start blocks, how many requests it takes, and what a sweep pays.
+"""Measures the overhead of linking: how long a run start blocks, its number of requests, and the cost for a sweep.
 
-A real `mlflow server` with SQLite stands behind a proxy that puts a stated delay on each request. Beside ours, in the
-same rounds: a bare `mlflow.start_run`, and the recipe that people write by hand (params, tags, an input and a JSON
-artifact, key by key and batched). A sweep is a parent with children that do a fixed amount of work on one core.
+A real `mlflow server` with SQLite is behind a proxy that delays each request. In the same rounds are measured:
+`dsver.start_run`, plain `mlflow.start_run`, and hand-written logging of the same data (params, tags, an input and a
+JSON artifact, key by key and batched). A sweep is a parent run with children that do a fixed amount of work on one
+core.
 
     python benchmarks/tracking.py [--delays 0,20,50] [--rounds 15] [--trials 1000] [--work 0.3]
 """
@@ -30,13 +31,13 @@ from servers import tracking_server  # noqa: E402
 from tracking_proxy import Proxy  # noqa: E402
 
 TRAINING = 0.6
-"""Seconds between a run's start and its end where the start is measured: what goes on behind is over by then."""
+"""Seconds between the measured start of a run and its end, in which background work finishes."""
 FILES = 200
 
 
 @contextmanager
-def world(delay: float) -> Iterator[Proxy]:
-    """A store with one dataset, and MLflow talking to a server through a proxy, `delay` seconds a request."""
+def benchmark_store(delay: float) -> Iterator[Proxy]:
+    """A store with one dataset, and an MLflow server behind a proxy that delays each request by `delay` seconds."""
     with tempfile.TemporaryDirectory(prefix="mlflow-dsver-benchmark-") as name:
         folder = Path(name)
         os.environ["MLFLOW_DSVER_HOME"] = str(folder / "home")
@@ -121,56 +122,56 @@ SUBJECTS: dict[str, Callable[[], None]] = {
 
 
 def starts(proxy: Proxy, rounds: int) -> None:
-    """How long each way of starting a run blocks, and its requests from start to end."""
+    """How long each way of starting a run blocks, and its number of requests from start to end."""
     import mlflow
 
     import mlflow_dsver as dsver
 
-    taken: dict[str, list[float]] = {name: [] for name in SUBJECTS}
-    asked: dict[str, int] = {}
+    durations: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+    requests: dict[str, int] = {}
     resolved = []
     for round_ in range(rounds + 1):
-        began = time.perf_counter()
+        start = time.perf_counter()
         dsver.resolve("local://digits@clean")
-        resolved.append(time.perf_counter() - began)
+        resolved.append(time.perf_counter() - start)
         for name, subject in SUBJECTS.items():
             proxy.log.clear()
-            began = time.perf_counter()
+            start = time.perf_counter()
             subject()
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
             time.sleep(TRAINING + 10 * proxy.hang)
             mlflow.end_run()
-            asked[name] = len(proxy.calls())
-            if round_:  # the first one imports and connects
-                taken[name].append(seconds)
-    least = statistics.median(taken["bare mlflow.start_run"]) + statistics.median(resolved)
-    print(f"\ndelay {proxy.hang * 1000:.0f} ms a request, {rounds} rounds; the provider answers in "
+            requests[name] = len(proxy.calls())
+            if round_:  # the first round imports and connects
+                durations[name].append(seconds)
+    least = statistics.median(durations["bare mlflow.start_run"]) + statistics.median(resolved)
+    print(f"\ndelay {proxy.hang * 1000:.0f} ms a request, {rounds} rounds; the provider responds in "
           f"{statistics.median(resolved) * 1000:.1f} ms")  # fmt: skip
-    print(f"  {'':28}{'blocks, median':>16}{'middle half':>18}{'x (bare + answer)':>20}{'requests':>10}")
-    for name, seconds in taken.items():
+    print(f"  {'':28}{'blocks, median':>16}{'middle half':>18}{'x (bare + resolve)':>20}{'requests':>10}")
+    for name, seconds in durations.items():
         low, middle, high = statistics.quantiles(seconds, n=4)
         print(f"  {name:28}{middle * 1000:13.1f} ms{low * 1000:11.1f}–{high * 1000:.1f}"
-              f"{middle / least:18.2f}{asked[name]:12}")  # fmt: skip
+              f"{middle / least:18.2f}{requests[name]:12}")  # fmt: skip
 
 
 def sweep(trials: int, work: float, *, linked: bool) -> float:
-    """Seconds for a parent with that many children."""
+    """Seconds for a parent run with `trials` children."""
     import mlflow
 
     import mlflow_dsver as dsver
 
     portion = _portion(work)
-    start = dsver.start_run if linked else mlflow.start_run
-    more = {"inputs": {"training": "local://digits@clean"}} if linked else {}
-    began = time.perf_counter()
-    with start(**more):
+    start_run = dsver.start_run if linked else mlflow.start_run
+    arguments = {"inputs": {"training": "local://digits@clean"}} if linked else {}
+    start = time.perf_counter()
+    with start_run(**arguments):
         for trial in range(trials):
-            with start(nested=True):
+            with start_run(nested=True):
                 mlflow.log_params({"depth": trial, "rate": 0.1})
                 for step in range(5):
                     _work(portion)
                     mlflow.log_metric("loss", 1 / (step + 1), step=step)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def _work(portion: int) -> None:
@@ -181,27 +182,29 @@ def _work(portion: int) -> None:
 
 
 def _portion(seconds: float) -> int:
-    """How many blocks a fifth of a trial's work is, on this machine when nothing else runs."""
-    began = time.perf_counter()
+    """Number of blocks for a fifth of a trial's work, on this machine without other load."""
+    start = time.perf_counter()
     _work(2000)
-    return max(1, int(2000 * seconds / 5 / (time.perf_counter() - began)))
+    return max(1, int(2000 * seconds / 5 / (time.perf_counter() - start)))
 
 
 def sweeps(trials: int, work: float) -> None:
-    """The same sweep bare and linked, in turns of a tenth each, so that a noisy minute hits both."""
+    """The same sweep bare and linked, alternating after each tenth, so that temporary load affects both."""
     turn = max(1, trials // 10)
-    took = {False: 0.0, True: 0.0}
+    elapsed = {False: 0.0, True: 0.0}
     for index in range(trials // turn):
         for linked in (False, True) if index % 2 else (True, False):
-            took[linked] += sweep(turn, work, linked=linked)
+            elapsed[linked] += sweep(turn, work, linked=linked)
     runs = turn * (trials // turn)
-    print(f"\na sweep of {runs} runs with {work:g} s of work each, in turns of {turn}: "
-          f"bare {took[False]:.1f} s, linked {took[True]:.1f} s, x {took[True] / took[False]:.3f}")  # fmt: skip
+    print(
+        f"\na sweep of {runs} runs with {work:g} s of work each, in turns of {turn}: "
+        f"bare {elapsed[False]:.1f} s, linked {elapsed[True]:.1f} s, x {elapsed[True] / elapsed[False]:.3f}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delays", default="0,20,50", help="milliseconds put on each request")
+    parser.add_argument("--delays", default="0,20,50", help="delay of each request in milliseconds")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--trials", type=int, default=1000, help="runs of the sweep; 0 leaves it out")
     parser.add_argument(
@@ -216,13 +219,13 @@ def main() -> None:
         print(f"{key}: {value}")
     print(f"load: {load()}")
     for delay in filter(None, options.delays.split(",")):
-        with world(int(delay) / 1000) as proxy:
+        with benchmark_store(int(delay) / 1000) as proxy:
             starts(proxy, options.rounds)
     if options.trials:
-        with world(0) as proxy:
+        with benchmark_store(0) as proxy:
             import mlflow
 
-            mlflow.set_tracking_uri(proxy.target)  # the proxy would take its time from the training process
+            mlflow.set_tracking_uri(proxy.target)  # the proxy would use CPU time of the training process
             sweeps(options.trials, options.work)
 
 

@@ -91,9 +91,8 @@ def _prepare_tracking(demo: DemoFolder) -> None:
     import mlflow
 
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-        kind = {
-            "mlflow.experimentKind": "custom_model_development"
-        }  # without it, MLflow's UI infers the kind, and infers GenAI
+        # Without this tag, MLflow's UI guesses the kind of the experiment, and guesses GenAI.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
         mlflow.create_experiment(EXPERIMENT, artifact_location=(demo.folder / "artifacts").as_uri(), tags=kind)
     mlflow.set_experiment(EXPERIMENT)
 

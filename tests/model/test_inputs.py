@@ -64,15 +64,15 @@ def test_lines_blanks_and_equal_signs() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("local://digits@latest", "a part without its role"),
-        ("local://digits=x", "a part without its role"),
-        ("training", "a part without its role"),
+        ("local://digits@latest", "an input without a role"),
+        ("local://digits=x", "an input without a role"),
+        ("training", "an input without a role"),
         ("training=", "not a reference"),
         ("training=digits", "local://digits for a dataset"),
         ("tra in=local://a", "not a role"),
         ("=local://a", "not a role"),
-        ("training=local://a;training=local://a", "training is named twice"),
-        ("training=local://a;b@c", "a part without its role"),
+        ("training=local://a;training=local://a", "training occurs twice"),
+        ("training=local://a;b@c", "an input without a role"),
         ("training=local://a\x1b[31m", "not allowed"),
     ],
 )
@@ -174,7 +174,7 @@ def test_too_many_inputs_are_refused() -> None:
 )  # fmt: skip
 def test_what_the_launcher_did_not_write_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
-    with pytest.raises(SettingsError, match="MLFLOW_DSVER_RESOLVED is not what"):
+    with pytest.raises(SettingsError, match="MLFLOW_DSVER_RESOLVED was not set by"):
         inherited_versions()
 
 

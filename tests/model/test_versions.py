@@ -68,7 +68,7 @@ def test_a_link_of_another_schema_is_refused(schema: object) -> None:
 def test_a_version_has_an_id_and_no_negative_size() -> None:
     with pytest.raises(ValueError, match="must have its id"):
         DatasetVersion(DatasetRef("local", "a"))
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="cannot be negative"):
         DatasetVersion(DatasetRef("local", "a", "1"), usage_bytes=-1)
 
 
