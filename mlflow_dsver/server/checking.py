@@ -1,7 +1,7 @@
 """The button that checks a run's data: reads it now, within a short time, and shows what was found.
 
 The record is read with the visitor's eyes; the data with the server's own keys and folders. So the visitor sees the
-verdict and how the record's own claims fared (see `disclosure`); reasons stay in the server's log. The verdict is
+verdict and how the record's own claims fared (see `disclosed`); reasons stay in the server's log. The verdict is
 written to the run in the visitor's name, so only where MLflow lets that visitor change the run. One check runs at a
 time in a process, it stops reading when its time is over, and what takes too long is left to the command line: not
 checked is never shown as checked.
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from mlflow_dsver.checks.byte_checks import ReadOptions
 from mlflow_dsver.checks.recorded_inputs import records_of, roles_of
-from mlflow_dsver.checks.reports import RunReport
+from mlflow_dsver.checks.reports import Finding, InputReport, Record, RunReport, Subject, Verdict
 from mlflow_dsver.checks.verify import check_runs, tag_text
 from mlflow_dsver.deadlines import BoundedTask, Deadline
 from mlflow_dsver.lineage.render.views import Page
@@ -24,9 +25,7 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.server import pages
-from mlflow_dsver.server.bounds import CHECKING, LINK, TooLarge, fits, until
-from mlflow_dsver.server.disclosure import disclosed
-from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.server.rest_client import CHECKING, LINK, RestClient, TooLarge, fits, limits_until
 from mlflow_dsver.text import one_line
 
 SECONDS = 20.0
@@ -130,7 +129,70 @@ def _files(visitor: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes
             content = visitor.artifact(run.run_id, f"{schema.FOLDER}/{name}", limit)
             if content is None:
                 continue
-            if limit != LINK and not fits(content, until(CHECKING, deadline)):
+            if limit != LINK and not fits(content, limits_until(CHECKING, deadline)):
                 raise TooLarge(f"{name} is too long a list of files")
             found[name] = content
     return found
+
+
+# What a visitor may see of a report. The check queries providers and reads folders with the server's keys, for a
+# record that anybody who may edit one run can make up; a report names versions, digests, sizes, paths and similar
+# dataset names. So the report is rebuilt from the verdict, the proof, what was recorded, and which recorded claim did
+# not hold. Texts that come from a provider, a folder or an error stay in the server's log.
+
+
+CLAIMS = {
+    "content digest": "the content digest",
+    "content digest written beside the version": "the content digest",
+    "usage bytes": "the usage bytes",
+    "immutable (committed, ready)": "immutable (committed, ready)",
+}
+"""Findings about a claim of the record, by their text, and how the claim is called on the page."""
+
+_PROVIDER = {
+    Verdict.CHANGED: "the provider does not confirm what was recorded",
+    Verdict.MISSING: "the provider does not have this version",
+    Verdict.UNREACHABLE: "the provider could not be asked",
+    Verdict.UNVERIFIABLE: "the provider's answer proves nothing",
+}
+_BYTES = {
+    Verdict.CHANGED: "the files are not those that were recorded",
+    Verdict.MISSING: "the files are gone",
+    Verdict.UNREACHABLE: "the files could not be fetched",
+    Verdict.UNVERIFIABLE: "the files could not be compared with the record",
+}
+
+
+def disclosed(report: RunReport, records: Iterable[Record]) -> RunReport:
+    """The report with everything left out that does not stand on the run itself.
+
+    records: the run's record, put together without asking anybody; its findings and notes are shown as they are.
+    """
+    own = {record.role: record for record in records}
+    return replace(report, inputs=tuple(_input(each, own.get(each.role)) for each in report.inputs), notes=())
+
+
+def _input(report: InputReport, record: Record | None) -> InputReport:
+    own = record.findings if record else ()
+    findings = [each if each in own else _finding(each) for each in report.findings]
+    return InputReport(
+        role=report.role,
+        requested=report.requested,
+        version=report.version,
+        grade=report.grade,
+        verdict=report.verdict,
+        proof=report.proof,
+        findings=tuple(dict.fromkeys(each for each in findings if each is not None)),
+        notes=record.notes if record else (),
+        unmet=report.unmet,
+    )
+
+
+def _finding(finding: Finding) -> Finding | None:
+    """What may be said of a finding; None for one that says nothing about the record's own claims."""
+    if finding.subject is Subject.PROVIDER and finding.what in CLAIMS:
+        what = f"{CLAIMS[finding.what]}: not as recorded"
+        return Finding(finding.verdict, Subject.PROVIDER, what, expected=finding.expected)
+    texts = {Subject.PROVIDER: _PROVIDER, Subject.BYTES: _BYTES}.get(finding.subject, {})
+    what = texts.get(finding.verdict, "")
+    return Finding(finding.verdict, finding.subject, what) if what else None

@@ -25,9 +25,8 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import version_of
 from mlflow_dsver.server import dataset_index
-from mlflow_dsver.server.bounds import LISTING, TooLarge, until
 from mlflow_dsver.server.dataset_index import DatasetIndex
-from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.server.rest_client import LISTING, RestClient, TooLarge, limits_until
 from mlflow_dsver.tracking.lineage_queries import runs_of
 
 SEARCH_SECONDS = 4.0
@@ -81,7 +80,7 @@ def compare(visitor: RestClient, before: DatasetRef, after: DatasetRef) -> DiffP
                 reason = f"No run that you may read has recorded the files of {ref}, or they are too many for a page."
                 return DiffPage(before, after, reason=reason)
             streams.append(BytesIO(content))
-        limits = until(LISTING, deadline)
+        limits = limits_until(LISTING, deadline)
         return DiffPage(before, after, diff_streams(*streams, most=MOST_DIFFERENCES, limits=limits))
     except TooManyDifferences:
         reason = f"More than {MOST_DIFFERENCES:,} files differ, which are too many for a page. {command}"
@@ -120,7 +119,7 @@ def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> I
     digest = _DIGEST.match(wanted.strip().lower())
     part = json.dumps(wanted, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
     needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
-    for line in ManifestStream(BytesIO(content), until(LISTING, deadline)):
+    for line in ManifestStream(BytesIO(content), limits_until(LISTING, deadline)):
         if any(needle in line for needle in needles):
             entry = parse_line(line)
             if wanted in entry.path or (digest and entry.digest.startswith(digest[1])):
@@ -130,7 +129,7 @@ def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> I
 def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
     """Whether a manifest is within bounds and is the one of that content digest."""
     try:
-        lines = ManifestStream(BytesIO(content), until(LISTING, deadline))
+        lines = ManifestStream(BytesIO(content), limits_until(LISTING, deadline))
         for _ in lines:
             pass
         return lines.content_digest == digest

@@ -1,23 +1,58 @@
-"""MLflow as the visitor of a page sees it: its REST interface, asked inside the process with the visitor's headers.
+"""MLflow as the visitor of a page sees it: its REST interface, called inside the process with the visitor's headers.
 
-Whatever stands in front of MLflow's routes (a login, permissions, workspaces) stands in front of these requests as
-well, on every version of MLflow, and no rule about who may see what is repeated here. An instance lives as long as
-one request.
+Logins, permissions and workspaces in front of MLflow's routes apply to these requests too, on every version of
+MLflow, so no access rule is repeated here. An instance lives as long as one request. How much of a run's artifacts a
+page reads is bounded here as well: whoever may edit one run can put anything there, such as a manifest of 0.7 MB that
+unpacks to 200 MiB. A page that meets more than it reads says so and names the command without such bounds; it never
+shows a part as the whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
+from io import BytesIO
 from typing import Any
 
 from mlflow.exceptions import MlflowException, RestException
 
-from mlflow_dsver.server.bounds import TooLarge
+from mlflow_dsver.checks.manifest_stream import ManifestStream
+from mlflow_dsver.deadlines import Deadline
+from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge
 from mlflow_dsver.tracking.mlflow_private import server as private
 
 _OWN = {"host", "content-length", "content-type", "transfer-encoding", "origin", "referer", "connection"}
 """Headers of the visitor's request that are not those of ours: what describes its body, and where it came from."""
+
+
+LISTING = ManifestLimits(compressed=32 << 20, unpacked=128 << 20, files=1_000_000)
+"""Limits for pages that read manifests line by line."""
+CHECKING = ManifestLimits(compressed=16 << 20, unpacked=32 << 20, files=200_000)
+"""Limits for the check button, which holds entries in memory."""
+LINK = 1 << 20
+"""Bytes of the JSON of one link; responses of providers take a few kilobytes."""
+
+
+class TooLarge(ValueError):
+    """An artifact is larger than a page reads; the text names it."""
+
+
+def limits_until(limits: ManifestLimits, deadline: Deadline) -> ManifestLimits:
+    """The limits with no more time than is left."""
+    return replace(limits, seconds=deadline.left())
+
+
+def fits(content: bytes, limits: ManifestLimits) -> bool:
+    """Whether a manifest stays within the limits; a damaged one does: whoever reads it further says what is wrong."""
+    try:
+        for _ in ManifestStream(BytesIO(content), limits):
+            pass
+    except ManifestTooLarge:
+        return False
+    except InvalidManifest:
+        pass
+    return True
 
 
 class RestClient:
@@ -41,7 +76,7 @@ class RestClient:
     def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
         """A page of the active experiments that the visitor may read."""
         body = {"max_results": max_results, "page_token": page_token, "view_type": "ACTIVE_ONLY"}
-        return self._ask("POST", "experiments/search", body)
+        return self._call("POST", "experiments/search", body)
 
     def search_runs(
         self,
@@ -64,7 +99,7 @@ class RestClient:
         }
         if not readable:
             return private.empty_page()
-        return self._ask("POST", "runs/search", body)
+        return self._call("POST", "runs/search", body)
 
     def check_may_read_runs(self) -> None:
         """Raise RestException for a visitor who may read experiments and not their runs, as MLflow 3 can be told.
@@ -75,7 +110,7 @@ class RestClient:
 
     def get_run(self, run_id: str) -> Any:
         """A run of an experiment that the visitor may read; MlflowException for every other."""
-        run = self._ask("GET", "runs/get", {"run_id": run_id})
+        run = self._call("GET", "runs/get", {"run_id": run_id})
         if str(run.info.experiment_id) not in self.experiments:
             raise MlflowException("no such run")
         return run
@@ -83,16 +118,16 @@ class RestClient:
     def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
         """A page of the versions of registered models that the visitor may read."""
         body = {"filter": filter_string, "max_results": max_results, "page_token": page_token}
-        return self._ask("GET", "model-versions/search", body)
+        return self._call("GET", "model-versions/search", body)
 
     def get_model_version(self, name: str, version: str) -> Any:
         """One version of a registered model."""
         body = {"name": name, "version": version}
-        return self._ask("GET", "model-versions/get", body)
+        return self._call("GET", "model-versions/get", body)
 
     def get_registered_model(self, name: str) -> Any:
         """A registered model, with its aliases."""
-        return self._ask("GET", "registered-models/get", {"name": name})
+        return self._call("GET", "registered-models/get", {"name": name})
 
     def search_logged_models(
         self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
@@ -106,7 +141,7 @@ class RestClient:
             "max_results": max_results,
             "page_token": page_token,
         }
-        return self._ask("POST", "logged-models/search", body)
+        return self._call("POST", "logged-models/search", body)
 
     def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
         """An artifact of a run; None when it is not there. Raises TooLarge for more than `limit` bytes.
@@ -131,7 +166,7 @@ class RestClient:
         body = {"run_id": run_id, "key": key, "value": value}
         return bool(self._send("POST", f"{private.ACTIONS_PREFIX}/mlflow/runs/set-tag", body).status_code == 200)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, object]) -> Any:
         """The entity, or the page of entities, in the response of MLflow's call. Raises MlflowException."""
         given = {name: value for name, value in body.items() if value is not None}
         answer = self._send(method, f"{private.ACTIONS_PREFIX}/mlflow/{path}", given)

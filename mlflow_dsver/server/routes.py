@@ -1,7 +1,8 @@
-"""The addresses of the lineage pages: read the request, ask what the page shows, render it.
+"""The routes of the lineage pages in MLflow's server: read the request, make the page, render it.
 
-Every route is a fixed path, and what it is about stands in the query, so that no name from outside becomes a part of
-an address. Each answer carries a policy that allows no script. Errors become pages that say no more than needed.
+Works with or without a login in front, on MLflow 2.22 (gunicorn) and 3 (uvicorn). Every route is a fixed path with
+its arguments in the query, so that no name from outside becomes a part of a path. Each response has a content
+security policy that allows no script. Errors become pages that say no more than needed.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import secrets
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from typing import Any
 
 from mlflow.exceptions import MlflowException, RestException
 
-from mlflow_dsver.errors import DsverError, InvalidReference
+from mlflow_dsver import settings
+from mlflow_dsver.errors import DsverError, InvalidReference, SettingsError
 from mlflow_dsver.lineage.render import html
 from mlflow_dsver.lineage.render.html import Pages
 from mlflow_dsver.lineage.render.views import MessagePage, Page
@@ -24,10 +27,10 @@ from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.secrets import redacted
-from mlflow_dsver.server import pages as made
+from mlflow_dsver.server import pages
 from mlflow_dsver.server.rest_client import RestClient
-from mlflow_dsver.server.serving import ACTIONS, ROOT
 from mlflow_dsver.text import error_line, one_line
+from mlflow_dsver.tracking.mlflow_private import server as private
 from mlflow_dsver.tracking.mlflow_private.server import prefixed
 
 MAX_QUERY = 2000
@@ -38,7 +41,39 @@ Query = Mapping[str, str]
 Answer = Callable[[RestClient, Query], Page]
 
 
-def register(app: Any) -> list[tuple[str, str]]:
+NAME = "dsver"
+GROUP = "mlflow.app"
+ROOT = "/dsver"
+ACTIONS = f"{private.ACTIONS_PREFIX}/dsver"
+"""Prefix of the routes that write: MLflow refuses requests from other sites below it."""
+
+
+def create(app: Any) -> Any:
+    """The application to serve, with the lineage pages and the other server plug-in that settings name."""
+    app = private.flask_app() if app is None else app
+    routes = register_routes(app)
+    plugin = _other_plugin()
+    served = plugin() if plugin is not None else private.served_app(app)
+    private.allow_logged_in(routes)
+    return served
+
+
+def _other_plugin() -> Callable[[], Any] | None:
+    """What makes the other server plug-in; None for none. Raises SettingsError when it is not installed."""
+    name = settings.setting("AUTH_APP")
+    if name is None and settings.text("MLFLOW_AUTH_CONFIG_PATH") is not None:
+        name = "basic-auth"
+    if name is None:
+        return None
+    found = {point.name: point for point in entry_points(group=GROUP) if point.name != NAME}
+    if name not in found:
+        raise SettingsError(f"{settings.PREFIX}AUTH_APP", expected="one of " + ", ".join(sorted(found)), got=name)
+    loaded = found[name].load()
+    is_app = hasattr(loaded, "wsgi_app") or hasattr(loaded, "router")  # MLflow takes an application or a factory
+    return loaded if callable(loaded) and not is_app else lambda: loaded
+
+
+def register_routes(app: Any) -> list[tuple[str, str]]:
     """Add the pages to MLflow's Flask application; gives (path, method) of each."""
     routes: list[tuple[str, str, Answer]] = [
         ("GET", ROOT, _index),
@@ -57,24 +92,24 @@ def register(app: Any) -> list[tuple[str, str]]:
 
 
 def _index(visitor: RestClient, query: Query) -> Page:
-    return made.index(visitor, query.get("q", ""), query.get("after"))
+    return pages.index(visitor, query.get("q", ""), query.get("after"))
 
 
 def _dataset(visitor: RestClient, query: Query) -> Page:
     ref = _reference(query, "ref").at(None)
-    return made.dataset(visitor, ref, read_filter(query), _number(query, "versions"), query.get("runs"))
+    return pages.dataset(visitor, ref, read_filter(query), _number(query, "versions"), query.get("runs"))
 
 
 def _version(visitor: RestClient, query: Query) -> Page:
-    return made.version(visitor, _versioned(query, "ref"), read_filter(query), query.get("runs"))
+    return pages.version(visitor, _versioned(query, "ref"), read_filter(query), query.get("runs"))
 
 
 def _run(visitor: RestClient, query: Query) -> Page:
-    return made.run(visitor, query.get("id", ""))
+    return pages.run(visitor, query.get("id", ""))
 
 
 def _model(visitor: RestClient, query: Query) -> Page:
-    return made.model(visitor, query.get("key", ""))
+    return pages.model(visitor, query.get("key", ""))
 
 
 def _diff(visitor: RestClient, query: Query) -> Page:
@@ -84,7 +119,7 @@ def _diff(visitor: RestClient, query: Query) -> Page:
 
 
 def _search(visitor: RestClient, query: Query) -> Page:
-    return made.search(visitor, query.get("q", "").strip(), _number(query, "after"))
+    return pages.search(visitor, query.get("q", "").strip(), _number(query, "after"))
 
 
 def _verify(visitor: RestClient, query: Query) -> Page:
@@ -141,13 +176,13 @@ def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
         page = answer(RestClient(app, request), fields)
     except InvalidReference as error:
         return 400, MessagePage("Not a reference", one_line(error, 500))
-    except made.BadMark as error:
+    except pages.BadMark as error:
         return 400, MessagePage("Not a page", str(error))
-    except made.NotThere as error:
+    except pages.NotThere as error:
         return 404, MessagePage("Not found", str(error))
     except RestException as error:
         status = error.get_http_status_code()
-        return status, MessagePage("MLflow says no", one_line(error.message, 300))
+        return status, MessagePage("Your login may not read this", one_line(error.message, 300))
     except (DsverError, MlflowException) as error:
         _logger.warning("%s: %s", request.path, one_line(error, 500))
         return 502, MessagePage("Could not be read", "The tracking store did not answer as it should.")

@@ -88,7 +88,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         importlib.import_module("mlflow.server.auth")
     from mlflow.server import app, handlers
 
-    from mlflow_dsver.server.routes import register
+    from mlflow_dsver.server.routes import register_routes
 
     folder = tmp_path_factory.mktemp("pages")
     uri = f"sqlite:///{folder}/mlflow.db"
@@ -97,7 +97,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             patched.setattr(handlers, name, None)
         handlers._get_tracking_store(uri, str(folder / "artifacts"))
         handlers._get_model_registry_store(uri)
-        register(app)
+        register_routes(app)
         client = MlflowClient(uri, uri)
         experiment = client.create_experiment("digits", (folder / "artifacts").as_uri())
         made = Pages(app.test_client(), client, experiment)
