@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.interface import Capability, Provider
     from mlflow_dsver.providers.registry import get_provider
     from mlflow_dsver.resolution.api import create_version, resolve
+    from mlflow_dsver.tracking.active_run import LinkedDataset
     from mlflow_dsver.tracking.api import attach, start_run, use
     from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
     from mlflow_dsver.tracking.history import inputs_of, runs_using
-    from mlflow_dsver.tracking.linked_dataset import LinkedDataset
     from mlflow_dsver.tracking.models import models_using, register_model, tag_model
 
 _former_names.install()
@@ -80,7 +80,7 @@ _EXPORTS = {
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.lineage.api": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
-    "mlflow_dsver.tracking.linked_dataset": ["LinkedDataset"],
+    "mlflow_dsver.tracking.active_run": ["LinkedDataset"],
     "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],
     "mlflow_dsver.model.versions": ["DatasetVersion", "Grade", "Link"],
 }

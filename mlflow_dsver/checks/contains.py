@@ -32,9 +32,8 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.record.schema import manifest_name
 from mlflow_dsver.text import human_bytes, human_count, one_line
-from mlflow_dsver.tracking.addresses import shown_address
-from mlflow_dsver.tracking.model_origins import Origins, origins
-from mlflow_dsver.tracking.queries import ModelVersion, Tracking
+from mlflow_dsver.tracking.clients import shown_address
+from mlflow_dsver.tracking.queries import ModelVersion, Origins, Tracking, origins
 
 Refresh = Literal["auto", "all", "none"]
 """How much of the index is updated before the search."""

@@ -42,7 +42,9 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
 
         return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
     links = {
-        role: link for role, link in parent_inputs.of(run_id).items() if version_files.folder_of(link.version.ref)
+        role: link
+        for role, link in parent_inputs.links_of(run_id).items()
+        if version_files.folder_of(link.version.ref)
     }
     if not links:
         return None

@@ -146,7 +146,7 @@ def _health(name: str) -> tuple[bool | None, str]:
 
 def _tracking() -> Check:
     def look() -> tuple[bool, str]:
-        from mlflow_dsver.tracking.health import health
+        from mlflow_dsver.tracking.clients import health
 
         found = health(settings.seconds("TRACKING_TIMEOUT", REACH_SECONDS))
         return found.ok, found.summary

@@ -235,7 +235,7 @@ COMMANDS = (versions,)
 def users_of(ref: DatasetRef) -> Users:
     """Runs that use a version, or any version of a dataset, as far as MLflow can tell."""
     try:
-        from mlflow_dsver.tracking.health import exists, health
+        from mlflow_dsver.tracking.clients import exists, health
         from mlflow_dsver.tracking.history import recorded_uses
 
         if not exists():

@@ -23,7 +23,7 @@ from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import EVERYTHING, Filter
 from mlflow_dsver.text import human_count, one_line
-from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.history import inputs_in
 from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_in, with_models
 from mlflow_dsver.tracking.queries import Tracking
@@ -52,7 +52,7 @@ def record_of(run_id: str, *, sha256: bool = False) -> RunRecord:
     and TrackingError when the run cannot be read.
     """
     client = clients.new_client()
-    entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    entity = clients.read_run(client, clients.deadline(), run_id)
     tracking = Tracking()
     facts = tracking.facts(entity)
     run = with_models(client, [run_in(entity, {facts.experiment_id: facts.experiment})], [facts.experiment_id])[0]
@@ -80,7 +80,7 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
     """
     envelope = read_envelope(file)
     client = clients.new_client()
-    entity = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    entity = clients.read_run(client, clients.deadline(), run_id)
     record = RunRecord(run_in(entity, {}), tuple(inputs_in(client, entity)))
     try:
         lines = differences(opened(envelope, key), record)

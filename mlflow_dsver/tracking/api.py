@@ -25,18 +25,10 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import reader
 from mlflow_dsver.resolution import ranks
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written
-from mlflow_dsver.tracking import (
-    async_logging,
-    bounded_tasks,
-    clients,
-    dataset_changes,
-    parent_inputs,
-    resolved_inputs,
-)
-from mlflow_dsver.tracking.active_run import LinkedRun, arguments_of, give_up_run, start_with_retry
+from mlflow_dsver.tracking import async_logging, clients, dataset_changes, parent_inputs, resolved_inputs
+from mlflow_dsver.tracking.active_run import LinkedDataset, LinkedRun, arguments_of, give_up_run, start_with_retry
 from mlflow_dsver.tracking.async_logging import Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
-from mlflow_dsver.tracking.linked_dataset import LinkedDataset
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.source import RUN_TO_RESUME
 
@@ -69,7 +61,7 @@ def start_run(
     policy, client = policy_of(on_error), clients.new_client()
     by_name = arguments_of(arguments, named)
     if inputs is None:
-        inputs = {role: link.requested for role, link in parent_inputs.of_parent(client, by_name).items()}
+        inputs = {role: link.requested for role, link in parent_inputs.parent_links(client, by_name).items()}
     plan = resolved_inputs.plan(client, inputs, policy, arguments=by_name)
     resumed = resolved_inputs.resumed(by_name)
     if resumed:
@@ -79,7 +71,7 @@ def start_run(
         with suppress_autolink():
             return mlflow.start_run(**by_name)
 
-    started = start_with_retry(client, start, bounded_tasks.deadline())
+    started = start_with_retry(client, start, clients.deadline())
     clients.remember(started.info.run_id, client)
     if not plan.asked:
         return LinkedRun(started, {})
@@ -104,11 +96,13 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
     active = mlflow.active_run()
     client = clients.new_client() if active is None else clients.client_of(active.info.run_id)
     parents, own = (
-        (parent_inputs.of_active(active), parent_inputs.of(active.info.run_id)) if active is not None else ({}, {})
+        (parent_inputs.parent_links_of(active), parent_inputs.links_of(active.info.run_id))
+        if active is not None
+        else ({}, {})
     )
     plan = resolved_inputs.find(asked, policy, pinned=parents, own=own)
     if active is None:
-        active = start_with_retry(client, mlflow.start_run, bounded_tasks.deadline())
+        active = start_with_retry(client, mlflow.start_run, clients.deadline())
         clients.remember(active.info.run_id, client)
     if not writes(active.info.run_id == RUN_TO_RESUME):
         return _datasets(plan, None)[role]
@@ -126,7 +120,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
         parse(ref)  # a run that is there cannot have used a version that is made now
     asked = resolved_inputs.roles({role: ref})
     client = clients.new_client()
-    known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+    known: Any = clients.read_run(client, clients.deadline(), run_id)
     plan = resolved_inputs.find(asked, "raise", known=known, as_said=True)
     have, found = reader.links_of(known).get(role), plan.wanted[role]
     grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
@@ -148,7 +142,7 @@ def link_started(
             dataset_changes.log_dataset_changes(client.tracking_uri, str(info.experiment_id), plan.wanted.values())
         )
     clients.remember(info.run_id, client)
-    parent_inputs.pin(info.run_id, plan.links)
+    parent_inputs.remember(info.run_id, plan.links)
     made = async_logging.begin(client, info, plan, background=background)
     if background:
         return made

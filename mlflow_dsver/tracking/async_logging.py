@@ -29,8 +29,8 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks, late_digests, outbox, record_writer
-from mlflow_dsver.tracking.bounded_tasks import ServerTask
+from mlflow_dsver.tracking import clients, outbox, record_writer
+from mlflow_dsver.tracking.clients import ServerTask
 from mlflow_dsver.tracking.record_writer import LoggedRecord
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
@@ -84,7 +84,7 @@ class Recording:
         self._plan = plan
         self._background = background
         self._process = os.getpid()
-        self._until = bounded_tasks.deadline()
+        self._until = clients.deadline()
         self._ticket: outbox.OutboxEntry | None = None
         self._failing = threading.Lock()
         self._failure: DsverError | None = None
@@ -175,8 +175,8 @@ class Recording:
             return
         what = f"add the digests of its files to run {self.run_id}"
         try:
-            bounded_tasks.within(
-                self._client, Deadline(SAYING), what, lambda: late_digests.add(self._client, self.run_id, given)
+            clients.within(
+                self._client, Deadline(SAYING), what, lambda: add_loaded_digests(self._client, self.run_id, given)
             )
         except DsverError as error:
             _logger.warning("run %s: the digests of its files are not on it: %s", self.run_id, one_line(error))
@@ -276,7 +276,7 @@ def settle(run_id: str | None = None) -> None:
 
 def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Put tags on a run, within a few seconds. Raises TrackingError."""
-    bounded_tasks.within(
+    clients.within(
         client, Deadline(SAYING), f"put tags on run {run_id}", lambda: record_writer.put_tags(client, run_id, tags)
     )
 
@@ -318,3 +318,29 @@ def _at_exit(call: Callable[[], object]) -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 _at_exit(settle)
+
+
+def add_loaded_digests(client: MlflowClient, run_id: str, manifests: Mapping[str, Manifest]) -> None:
+    """Add manifests to a record, by role, whose content digest was not known when the run started.
+
+    Such are the files of an export that is fetched during the run. Params, dataset inputs and the grade stay: MLflow
+    changes neither of the first two, and the grade says what the link proved when it was made. The digest becomes the
+    tag `dsver.R.loaded_digest`.
+
+    The manifest becomes an artifact, and its sum is added to those of the role's artifacts: without that it would
+    prove nothing. So neither is written where the run has no sums, or has a manifest already. Raises MlflowException.
+    """
+    run = client.get_run(run_id)
+    tags: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for role, manifest in manifests.items():
+        tags[schema.key(role, schema.LOADED_DIGEST)] = manifest.digest
+        name, sums = schema.manifest_name(role), schema.key(role, "artifacts")
+        before = run.data.tags.get(sums, "")
+        known = schema.parse_artifacts(before) or {}
+        if schema.json_name(role) in known and name not in known:
+            files[name] = manifest.to_bytes()
+            tags[sums] = schema.artifacts_text({name: files[name]}, before)
+    record_writer.put_tags(client, run_id, tags)
+    if files:
+        clients.put_files(client, run.info.artifact_uri, schema.FOLDER, files)

@@ -86,7 +86,7 @@ def ending() -> None:
     if active is None:
         return
     async_logging.settle(active.info.run_id)
-    if parent_inputs.of(active.info.run_id):
+    if parent_inputs.links_of(active.info.run_id):
         run_is_ending(active.info.run_id)
 
 

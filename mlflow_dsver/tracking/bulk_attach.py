@@ -33,7 +33,7 @@ from mlflow_dsver.record import reader
 from mlflow_dsver.record.completeness import is_recorded
 from mlflow_dsver.resolution.version_files import resolve
 from mlflow_dsver.text import human_count, one_line
-from mlflow_dsver.tracking import api, bounded_tasks, clients, record_writer
+from mlflow_dsver.tracking import api, clients, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 
@@ -208,7 +208,7 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
         return Outcome(row, State.FAILED, detail=one_line(error, 400))
     shown = str(version.ref)
     try:
-        known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), row.run_id)
+        known: Any = clients.read_run(client, clients.deadline(), row.run_id)
         if known.info.lifecycle_stage == "deleted":
             return Outcome(row, State.NO_RUN, shown, "the run was deleted")
         provider = registry.get_provider(version.ref.provider)

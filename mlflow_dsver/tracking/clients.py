@@ -1,26 +1,34 @@
-"""MLflow clients: made here, remembered for each run, and the way from a client to a run's artifacts.
+"""MLflow clients, their addresses, and calls of them that are bounded in time.
 
-MLflow's functions follow the tracking URI of the moment, and a program may change it while a run goes on, to load a
-model from another server, say. So everything about a run goes through the client that it was started with: requests,
-and artifacts as well, whose `mlflow-artifacts:` addresses mean a place on the server that gave them out.
+MLflow's functions use the current tracking URI, which a program may change during a run, to load a model from another
+server, say. So everything about a run goes through a client of the server that the run was started on: requests, and
+artifacts too, whose `mlflow-artifacts:` addresses are relative to that server.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.tracking.mlflow_private import artifact_repository
+from mlflow_dsver import settings
+from mlflow_dsver.deadlines import BoundedTask, Deadline, DeadlineExceeded
+from mlflow_dsver.errors import DsverError, RunNotFound, SettingsError, TrackingError
+from mlflow_dsver.providers.interface import Health
+from mlflow_dsver.text import error_line, one_line
+from mlflow_dsver.tracking import mlflow_private
+from mlflow_dsver.tracking.mlflow_private import artifact_repository, short_http_timeouts
 
 REMEMBERED = 10_000
 """Runs whose tracking URI is remembered at most; the oldest go first."""
@@ -92,3 +100,178 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+
+
+# Addresses: stored and shown without user, password and query
+
+
+_SQL_LOGIN = re.compile(r"[^:/]*(?::[^@]*)?@(?:[^/]*@)?")  # as SQLAlchemy reads it: a password may have slashes
+
+
+def address(tracking_uri: str) -> str:
+    """A tracking address that can be kept and compared: no user, password or query; files by their full path.
+
+    Raises ValueError for a web address that is none.
+    """
+    scheme, separator, rest = tracking_uri.partition("://")
+    if not separator:
+        plain = not tracking_uri or tracking_uri.startswith(("databricks", "uc:"))
+        return tracking_uri if plain else str(Path(tracking_uri.removeprefix("file:")).absolute())
+    scheme = scheme.lower()
+    if scheme in ("http", "https"):
+        return _web_address(tracking_uri)
+    login = _SQL_LOGIN.match(rest)
+    kept = f"{scheme}://{rest[login.end() :] if login else rest}".partition("?")[0]
+    if scheme == "sqlite":
+        name = kept.removeprefix("sqlite://").removeprefix("/")
+        return kept if name in ("", ":memory:") else f"sqlite:///{Path(name).absolute()}"
+    return kept
+
+
+def shown_address(tracking_uri: str) -> str:
+    """The tracking address without user and password, for messages; cut where it is long."""
+    try:
+        parts = urlsplit(tracking_uri)
+    except ValueError:  # a web address that is none
+        return one_line(tracking_uri.partition("://")[0] + "://[not an address]")
+    if not parts.netloc:
+        return one_line(tracking_uri)
+    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+def local_store(tracking_uri: str) -> Path | None:
+    """The SQLite file or the folder of a tracking store on this machine; None for any other store."""
+    if tracking_uri.startswith("sqlite:///"):
+        return Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+    if tracking_uri.startswith("file:"):
+        return Path(unquote(urlsplit(tracking_uri).path))
+    remote = "://" in tracking_uri or tracking_uri.startswith(("databricks", "uc:"))
+    return None if remote else Path(tracking_uri)
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    try:
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:  # whatever stands there, it is no port
+        port = ""
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+
+
+# Calls bounded in time. One call of MLflow against a server that is down was measured to retry for 246 seconds, and
+# the client takes no timeout: each call runs in a thread of its own, and the caller waits as long as the deadline
+# allows.
+
+
+TIMEOUT = 60.0
+"""Seconds that linking waits for the tracking server, unless MLFLOW_DSVER_TRACKING_TIMEOUT says otherwise."""
+
+T = TypeVar("T")
+
+
+def deadline() -> Deadline:
+    """A deadline for one operation, beginning now."""
+    return Deadline(settings.seconds("TRACKING_TIMEOUT", TIMEOUT))
+
+
+class ServerTask(BoundedTask[T]):
+    """A call of MLflow that was started in a thread. what: what it does, for the message of an error."""
+
+    def __init__(self, client: MlflowClient, what: str, work: Callable[[], T]) -> None:
+        self._what = what
+        self._server = shown_address(client.tracking_uri)
+        super().__init__(work)
+
+    def result(self, deadline: Deadline) -> T:
+        """The value of the call. Raises its DsverError, and TrackingError for all else and when time is up."""
+        try:
+            return super().result(deadline)
+        except DsverError:
+            raise
+        except DeadlineExceeded as error:
+            raise _unanswered(self._server, deadline, self._what) from error
+        except Exception as error:
+            message = f"MLflow at {self._server} could not {self._what}: {error_text(error)}"
+            raise TrackingError(message) from error
+
+
+def unanswered(client: MlflowClient, deadline: Deadline, what: str) -> TrackingError:
+    """The error of a server that was asked to do something and did not answer within the deadline."""
+    return _unanswered(shown_address(client.tracking_uri), deadline, what)
+
+
+def _unanswered(server: str, deadline: Deadline, what: str) -> TrackingError:
+    return TrackingError(
+        f"the tracking server {server} did not answer in time; it was asked to {what}",
+        expected=f"an answer within {deadline.seconds:g} seconds",
+        done="Gave up waiting",
+        tip="see whether the server is up and MLFLOW_TRACKING_URI is right; "
+        "MLFLOW_DSVER_TRACKING_TIMEOUT sets the seconds",
+    )
+
+
+def within(client: MlflowClient, deadline: Deadline, what: str, work: Callable[[], T]) -> T:
+    """Do the work under the deadline; see `ServerTask`."""
+    return ServerTask(client, what, work).result(deadline)
+
+
+def read_run(client: MlflowClient, deadline: Deadline, run_id: str) -> object:
+    """MLflow's run entity. Raises RunNotFound, and TrackingError when it cannot be read."""
+    return reading(client, run_id).result(deadline)
+
+
+def reading(client: MlflowClient, run_id: str) -> ServerTask[object]:
+    """Begin to read a run; see `read_run`."""
+
+    def work() -> object:
+        try:
+            return client.get_run(run_id)
+        except MlflowException as error:
+            if mlflow_private.is_missing_run(error):
+                raise RunNotFound(
+                    f"no run {one_line(run_id, 60)} at {shown_address(client.tracking_uri)}",
+                    tip="see that MLFLOW_TRACKING_URI names the store that has the run",
+                ) from error
+            raise
+
+    return ServerTask(client, f"show run {one_line(run_id, 60)}", work)
+
+
+def error_text(error: Exception) -> str:
+    """An error of MLflow or of a library that it uses, on one line and without passwords."""
+    return one_line(error, 500) if isinstance(error, MlflowException) else error_line(error, 500)
+
+
+# Health, for `mlflow-dsver doctor`: bounded in time, and nothing is created
+
+
+SQLITE = "sqlite:///"
+
+
+def exists() -> bool:
+    """Whether the tracking store is there; False for one on this machine that nothing was logged to yet."""
+    path = local_store(mlflow.get_tracking_uri())
+    return path is None or path.exists()
+
+
+def health(seconds: float) -> Health:
+    """One search for one experiment, given up after that many seconds; the address is shown without secrets.
+
+    MLflow's own retries (minutes of them) are switched off for this search.
+    """
+    address = mlflow.get_tracking_uri()
+    shown = shown_address(address)
+    missing = needs_mlflow(address)
+    if missing is not None:
+        return Health(False, str(missing), {})
+    if address.startswith(SQLITE) and not exists():
+        return Health(True, f"{shown} (does not exist yet; MLflow makes it when something is logged)", {})
+    client = new_client()  # not before: it makes an SQLite file that is not there
+    try:
+        with short_http_timeouts(seconds, retries=0):  # the thread that asks gets a copy of this context
+            within(client, Deadline(seconds), "list experiments", lambda: client.search_experiments(max_results=1))
+    except TrackingError as error:
+        return Health(False, str(error), {})
+    return Health(True, f"{shown} answers", {})

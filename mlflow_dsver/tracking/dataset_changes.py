@@ -21,7 +21,7 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import human_bytes
-from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking.clients import shown_address
 from mlflow_dsver.tracking.record_writer import PendingLink
 
 FILES = 20_000

@@ -13,7 +13,7 @@ from mlflow_dsver.model.versions import Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import markdown, markdown_code
-from mlflow_dsver.tracking import bounded_tasks, clients, record_writer
+from mlflow_dsver.tracking import clients, record_writer
 from mlflow_dsver.tracking.history import inputs_of
 
 NOTE = "mlflow.note.content"
@@ -27,8 +27,8 @@ def describe(run_id: str) -> str:
     Raises RunNotFound, and TrackingError when MLflow refuses or the description would become longer than MLflow
     keeps; nothing is written then.
     """
-    client, until = clients.new_client(), bounded_tasks.deadline()
-    run: Any = bounded_tasks.read_run(client, until, run_id)
+    client, until = clients.new_client(), clients.deadline()
+    run: Any = clients.read_run(client, until, run_id)
     block = render(str(run.info.experiment_id), inputs_of(run_id))
     text = placed(run.data.tags.get(NOTE, ""), block)
     if len(text) > schema.VALUE_LIMIT:
@@ -38,7 +38,7 @@ def describe(run_id: str) -> str:
             got=len(text),
             done="Nothing was written",
         )
-    bounded_tasks.within(
+    clients.within(
         client, until, f"describe run {run_id}", lambda: record_writer.put_tags(client, run_id, {NOTE: text})
     )
     return block

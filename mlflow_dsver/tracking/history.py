@@ -22,7 +22,7 @@ from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
 from mlflow_dsver.record import reader, schema
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks, clients
+from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact
 from mlflow_dsver.tracking.run_search import RunSearch
 
@@ -72,17 +72,17 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     Raises RunNotFound, and TrackingError when the run cannot be read.
     """
     client = clients.new_client(tracking_uri)
-    return inputs_in(client, bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id))
+    return inputs_in(client, clients.read_run(client, clients.deadline(), run_id))
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
     """The links of a run that was read already; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
-    links, until = reader.all_links_of(run), bounded_tasks.deadline()
+    links, until = reader.all_links_of(run), clients.deadline()
     if not links:
         return []
     ours = [role for role in links if reader.version_text(run, role) is not None]
     what = f"show the artifacts of run {run.info.run_id}"
-    whole = bounded_tasks.within(client, until, what, lambda: _artifacts(client, run, ours))
+    whole = clients.within(client, until, what, lambda: _artifacts(client, run, ours))
     return [_agreed(run, link, whole.get(role)) for role, link in links.items()]
 
 

@@ -22,8 +22,7 @@ from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Ru
 from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.model_origins import origins
-from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.queries import Tracking, origins
 from mlflow_dsver.tracking.run_search import RunSearch, each_page
 
 PAGE = 50

@@ -25,8 +25,7 @@ from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.clients import new_client
 from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of_version, with_models
-from mlflow_dsver.tracking.model_origins import Origins, origins
-from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.queries import Origins, Tracking, origins
 
 DATASETS_TAG = "dsver.datasets"
 """On a registered model: the references that its newest version was made from, separated by blanks."""

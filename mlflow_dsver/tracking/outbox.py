@@ -28,7 +28,7 @@ from mlflow_dsver.content.file_locks import try_lock, unlock
 from mlflow_dsver.model.versions import Link, date_text, date_value
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.addresses import address
+from mlflow_dsver.tracking.clients import address
 
 SCHEMA = 1
 MAX_BYTES = 256 << 20

@@ -1,8 +1,8 @@
-"""What a parent run's inputs are, so that its children mean the same by the same words.
+"""The inputs of a parent run: child runs reuse their parent's resolved versions.
 
-A tag that moves in mid-sweep cannot split it: a child that asks for what its parent asked for gets the parent's
-version. The links of this process's runs are kept in memory; a parent of another process is read once, from this
-host's journal as well, since its record may not have reached the server yet.
+A tag that moves in the middle of a sweep does not split it: a child that requests the same reference as its parent
+gets the parent's version. The links of this process's runs are kept in memory; a parent of another process is read
+once, from this host's outbox as well, since its record may not have reached the server yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import reader
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks, outbox
+from mlflow_dsver.tracking import clients, outbox
 
 PARENT_TAG = "mlflow.parentRunId"
 REMEMBERED = 10_000
@@ -33,7 +33,7 @@ _links: OrderedDict[str, Mapping[str, Link]] = OrderedDict()
 _logger = logging.getLogger(__name__)
 
 
-def pin(run_id: str, links: Mapping[str, Link]) -> None:
+def remember(run_id: str, links: Mapping[str, Link]) -> None:
     """Remember the links of a run, by role, in addition to those remembered before."""
     with _lock:
         _links[run_id] = {**_links.pop(run_id, {}), **links}
@@ -41,7 +41,7 @@ def pin(run_id: str, links: Mapping[str, Link]) -> None:
             _links.popitem(last=False)
 
 
-def of(run_id: str) -> Mapping[str, Link]:
+def links_of(run_id: str) -> Mapping[str, Link]:
     """The links remembered of a run, by role."""
     return _links.get(run_id, {})
 
@@ -53,40 +53,42 @@ def parent_of(arguments: Mapping[str, Any]) -> str | None:
     return named or (active.info.run_id if active is not None and arguments.get("nested") else None)
 
 
-def of_parent(client: MlflowClient, arguments: Mapping[str, Any]) -> Mapping[str, Link]:
+def parent_links(client: MlflowClient, arguments: Mapping[str, Any]) -> Mapping[str, Link]:
     """The links of the parent that a run will have; none without one. arguments: those of `mlflow.start_run`."""
     parent, active = parent_of(arguments), mlflow.active_run()
     if parent is None:
         return {}
     if parent not in _links and not (active is not None and active.info.run_id == parent):
-        pin(parent, _read(client, parent))
-    return of(parent)
+        remember(parent, _read(client, parent))
+    return links_of(parent)
 
 
-def of_active(run: Any) -> Mapping[str, Link]:
+def parent_links_of(run: Any) -> Mapping[str, Link]:
     """The links of the parent of a run that is active already, as far as they are remembered."""
     parent = run.data.tags.get(PARENT_TAG)
-    return of(parent) if parent else {}
+    return links_of(parent) if parent else {}
 
 
 def _read(client: MlflowClient, run_id: str) -> Mapping[str, Link]:
-    coming = _coming(run_id)
+    pending = _in_outbox(run_id)
     try:
-        run = bounded_tasks.read_run(client, bounded_tasks.deadline(), run_id)
+        run = clients.read_run(client, clients.deadline(), run_id)
     except DsverError as error:
         _logger.warning("the parent run %s cannot be read, so its versions are not inherited: %s", run_id, error)
-        return coming
-    stand = reader.links_of(run)
-    same = [role for role, link in stand.items() if role in coming and coming[role].version.ref == link.version.ref]
-    return coming | {role: _whole(link) for role, link in stand.items() if role not in same}
+        return pending
+    recorded = reader.links_of(run)
+    same = {
+        role for role, link in pending.items() if role in recorded and recorded[role].version.ref == link.version.ref
+    }
+    return pending | {role: _whole(link) for role, link in recorded.items() if role not in same}
 
 
-def _coming(run_id: str) -> dict[str, Link]:
-    """What is on its way to the run; read before the run itself, so that nothing falls between."""
+def _in_outbox(run_id: str) -> dict[str, Link]:
+    """Links that are not on the run yet; read before the run itself, so that none is missed in between."""
     try:
         return outbox.of_run(run_id)
     except OSError as error:
-        _logger.debug("the journal cannot be read: %s", error)
+        _logger.debug("the outbox cannot be read: %s", error)
         return {}
 
 

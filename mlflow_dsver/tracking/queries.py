@@ -5,6 +5,7 @@ Nothing here judges what it reads. Each question is bounded in time; MLflow's ow
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import NotFound, TrackingError
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.facts import Run
+from mlflow_dsver.record.facts import Run, version_of
 from mlflow_dsver.record.reader import run_of
+from mlflow_dsver.record.schema import role_of_key
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
-from mlflow_dsver.tracking.bounded_tasks import deadline, read_run, within
+from mlflow_dsver.tracking.clients import deadline, read_run, within
 from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact, is_unsupported
 from mlflow_dsver.tracking.record_writer import put_tags
 from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages, search_runs
@@ -229,3 +232,46 @@ def _content(repository: Any, path: str, scratch: str) -> bytes:
     if local.stat().st_size > MAX_FILE:
         raise TrackingError(f"the artifact {one_line(path, 200)} is larger than {MAX_FILE} bytes")
     return local.read_bytes()
+
+
+# Which dataset versions a registered model was made from: by its tags (`dsver.ROLE.version`), else by its run, which
+# may be deleted and still readable, else by the model version that it was copied from. MLflow has no search for a
+# part of a tag's key, so all versions of all models are read.
+
+
+Origins = Mapping[str, DatasetRef]
+"""Role to the version that was used in it."""
+
+_COPY = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,18})\Z")
+
+
+def tagged(tags: Mapping[str, str]) -> Origins:
+    """What the tags of a model version say that it was made from; {} for nothing."""
+    found = {}
+    for key, value in sorted(tags.items()):
+        role, ref = role_of_key(key), version_of(value)
+        if role and ref is not None:
+            found[role] = ref
+    return found
+
+
+def origins(models: Iterable[ModelVersion], runs: Mapping[str, Origins]) -> dict[tuple[str, str], Origins]:
+    """Name and version of each model to what it was made from; those of which nothing is known are left out.
+
+    runs: run id to what it used, of the runs that can still be read.
+    """
+    known = {(model.name, model.version): model for model in models}
+    found = {}
+    for key, model in known.items():
+        seen = {key}
+        here: ModelVersion | None = model
+        while here is not None:
+            made_from = tagged(here.tags) or (runs.get(here.run_id) if here.run_id else None)
+            if made_from:
+                found[key] = made_from
+                break
+            copied = _COPY.match(here.source)
+            place = (copied["name"], copied["version"]) if copied else None
+            here = known.get(place) if place is not None and place not in seen else None
+            seen |= {place} if place is not None else set()
+    return found

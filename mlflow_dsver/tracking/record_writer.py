@@ -26,7 +26,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import card, completeness, reader, schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks, clients, mlflow_private
+from mlflow_dsver.tracking import clients, mlflow_private
 from mlflow_dsver.tracking.dataset import dataset_input
 
 TRIES = 8
@@ -118,7 +118,7 @@ def incomplete(run_id: str, names: Iterable[str], error: Exception, *, inputs: b
     missing = ", ".join(f"{schema.FOLDER}/{name}" for name in (*names, schema.CARD_NAME))
     return IncompleteRecord(
         f"run {run_id} is linked by params, tags{' and dataset inputs' if inputs else ''}; missing: {missing}",
-        got=bounded_tasks.error_text(error),
+        got=clients.error_text(error),
         tip="see that this process may write to the run's artifact location, then mlflow-dsver sync",
     )
 

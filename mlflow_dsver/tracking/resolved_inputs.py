@@ -26,7 +26,7 @@ from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution import lock_file, resolver
 from mlflow_dsver.resolution.resolver import Resolution, in_time, time_for_asking
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, manifest_of, parse_input
-from mlflow_dsver.tracking import bounded_tasks, parent_inputs, record_writer
+from mlflow_dsver.tracking import clients, parent_inputs, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
 from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
 
@@ -108,9 +108,9 @@ def plan(
     arguments: those of `mlflow.start_run`. reuse: answers given before will do; see `answers`.
     """
     run_id = resumed(arguments)
-    reading = bounded_tasks.reading(client, run_id) if run_id else None
-    until = bounded_tasks.deadline()
-    parent = parent_inputs.of_parent(client, arguments)
+    reading = clients.reading(client, run_id) if run_id else None
+    until = clients.deadline()
+    parent = parent_inputs.parent_links(client, arguments)
     asked = roles({**outside.configured_inputs(), **script})
     known = reading.result(until) if reading is not None else None
     found = find(asked, policy, known=known, pinned=parent, reuse=reuse)

@@ -33,8 +33,8 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE
 from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import bounded_tasks
-from mlflow_dsver.tracking.addresses import shown_address
+from mlflow_dsver.tracking import clients
+from mlflow_dsver.tracking.clients import shown_address
 from mlflow_dsver.tracking.mlflow_private import (
     MAX_SUMMARIES,
     MAX_SUMMARY_EXPERIMENTS,
@@ -149,7 +149,7 @@ def pages(client: MlflowClient, what: str, search: Callable[..., Any]) -> Iterat
     """Pages of a search of a client, each request within MLFLOW_DSVER_TRACKING_TIMEOUT. Raises TrackingError."""
 
     def bounded(**page: Any) -> Any:
-        return bounded_tasks.within(client, bounded_tasks.deadline(), what, partial(search, **page))
+        return clients.within(client, clients.deadline(), what, partial(search, **page))
 
     try:
         yield from each_page(bounded)
@@ -190,9 +190,7 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
     engine = tracking_engine(client)
     if engine is not None:
         what = "list datasets"
-        told = bounded_tasks.within(
-            client, bounded_tasks.deadline(), what, partial(dataset_names, engine, SOURCE_TYPE)
-        )
+        told = clients.within(client, clients.deadline(), what, partial(dataset_names, engine, SOURCE_TYPE))
         return frozenset(name for name, digest in told if not _is_ours(name, digest)), frozenset()
     found: set[str] = set()
     unknown: set[str] = set()
@@ -203,8 +201,8 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
     while waiting:
         some = waiting.pop()
         try:
-            summaries = bounded_tasks.within(
-                client, bounded_tasks.deadline(), "list datasets", partial(dataset_summaries, client, some)
+            summaries = clients.within(
+                client, clients.deadline(), "list datasets", partial(dataset_summaries, client, some)
             )
         except DsverError as error:
             _logger.info("dataset summaries: %s", one_line(error, 300))

@@ -36,8 +36,8 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.completeness import error_keys, has_all_links, is_recorded
 from mlflow_dsver.text import error_line, one_line
-from mlflow_dsver.tracking import bounded_tasks, clients, outbox, record_writer
-from mlflow_dsver.tracking.addresses import address, local_store
+from mlflow_dsver.tracking import clients, outbox, record_writer
+from mlflow_dsver.tracking.clients import address, local_store
 from mlflow_dsver.tracking.mlflow_private import artifact_repository
 from mlflow_dsver.tracking.outbox import Entry, OutboxEntry
 from mlflow_dsver.tracking.reconcile import confirm
@@ -214,7 +214,7 @@ def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
         raise TrackingError(f"not asked again: {silent.stores[entry.tracking]}")
     try:
         client = _client(entry.tracking)
-        known: Any = bounded_tasks.read_run(client, bounded_tasks.deadline(), entry.run_id)
+        known: Any = clients.read_run(client, clients.deadline(), entry.run_id)
     except RunNotFound:
         raise
     except TrackingError as error:
@@ -233,15 +233,15 @@ def _client(kept: str) -> MlflowClient:
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
     asked = SimpleNamespace(tracking_uri=uri)
-    return bounded_tasks.within(asked, bounded_tasks.deadline(), "open the store", lambda: clients.new_client(uri))
+    return clients.within(asked, clients.deadline(), "open the store", lambda: clients.new_client(uri))
 
 
 def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
     """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
     record_writer.refuse_conflicts(known, entry.links)
-    until = bounded_tasks.deadline()
+    until = clients.deadline()
     what = f"show the artifacts of run {entry.run_id}"
-    names = bounded_tasks.within(client, until, what, lambda: _names(client, entry, known))
+    names = clients.within(client, until, what, lambda: _names(client, entry, known))
     manifests = {link.role: schema.manifest_name(link.role) for link in entry.links}
     if names is not None and set(manifests.values()) <= names:
         return False
@@ -251,8 +251,8 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
     ]
     if names is not None and not lacking:
         return False
-    until = bounded_tasks.deadline()
-    bounded_tasks.within(
+    until = clients.deadline()
+    clients.within(
         client,
         until,
         f"link run {entry.run_id}",
@@ -338,7 +338,7 @@ def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Sile
             client.delete_tag(run_id, error_key)
 
     if changed or obsolete:
-        bounded_tasks.within(client, bounded_tasks.deadline(), f"put tags on run {run_id}", work)
+        clients.within(client, clients.deadline(), f"put tags on run {run_id}", work)
     return State(judged.state), judged.detail
 
 

@@ -417,12 +417,12 @@ def test_a_raised_grade_tag_does_not_raise_the_grade(referred: World) -> None:
 
 
 def test_artifacts_that_cannot_be_read_are_no_match(kept: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow_dsver.tracking import clients
+    from mlflow_dsver.tracking import queries
 
     def down(*_: object) -> None:
         raise OSError("the artifact store is down")
 
-    monkeypatch.setattr(clients, "artifacts", down)
+    monkeypatch.setattr(queries, "artifact_repository", down)
     report = kept.check()
     assert report.verdict is R
     assert "the artifact store is down" in (report.findings[0].found or "")

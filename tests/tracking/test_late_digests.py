@@ -9,7 +9,7 @@ import pytest
 
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.record import schema
-from mlflow_dsver.tracking import clients, late_digests
+from mlflow_dsver.tracking import async_logging, clients
 
 MANIFEST = Manifest([FileEntry("all/inputbatch_0_n2", 5, "ab" * 32)])
 ARTIFACTS, LOADED = "dsver.training.artifacts", "dsver.training.loaded_digest"
@@ -41,7 +41,7 @@ def put(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 def test_digest_manifest_and_its_sum_are_added(put: dict[str, bytes]) -> None:
     """No param and no grade is touched: nothing of the record says another thing than before."""
     client = Client({ARTIFACTS: LINK_SUM, "dsver.training.grade": "B"})
-    late_digests.add(client, "r", {"training": MANIFEST})  # type: ignore[arg-type]
+    async_logging.add_loaded_digests(client, "r", {"training": MANIFEST})  # type: ignore[arg-type]
     assert client.tags[LOADED] == MANIFEST.digest
     sums = schema.parse_artifacts(client.tags[ARTIFACTS]) or {}
     assert set(sums) == {"training.json", "training.manifest.jsonl.gz"} == {*put, "training.json"}
@@ -57,7 +57,7 @@ def test_manifest_that_would_prove_nothing_or_replace_another_is_not_written(
     put: dict[str, bytes], before: str
 ) -> None:
     client = Client({ARTIFACTS: before} if before else {})
-    late_digests.add(client, "r", {"training": MANIFEST})  # type: ignore[arg-type]
+    async_logging.add_loaded_digests(client, "r", {"training": MANIFEST})  # type: ignore[arg-type]
     assert client.tags[LOADED] == MANIFEST.digest
     assert client.tags.get(ARTIFACTS, "") == before
     assert not put

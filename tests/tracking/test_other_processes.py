@@ -16,7 +16,7 @@ from tracking_fakes import version
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import DsverError, NotFound
 from mlflow_dsver.tracking import async_logging
-from mlflow_dsver.tracking.linked_dataset import LinkedDataset
+from mlflow_dsver.tracking.active_run import LinkedDataset
 
 
 def there_and_back(value: Any) -> Any:

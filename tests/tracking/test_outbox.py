@@ -24,7 +24,7 @@ from mlflow_dsver.content import atomic_files
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.tracking import outbox
-from mlflow_dsver.tracking.addresses import address, shown_address
+from mlflow_dsver.tracking.clients import address, shown_address
 from mlflow_dsver.tracking.outbox import Entry, put, waiting
 
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)

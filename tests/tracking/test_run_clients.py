@@ -14,7 +14,7 @@ from tracking_proxy import Proxy
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.model.versions import Grade, Link, now
-from mlflow_dsver.tracking import async_logging, clients, description, health, outbox, sync
+from mlflow_dsver.tracking import async_logging, clients, description, outbox, sync
 
 ENDING = ["POST runs/update", "GET runs/get"]
 """What MLflow itself asks the current tracking URI for when a run ends."""
@@ -68,7 +68,7 @@ def test_a_store_that_needs_the_whole_of_mlflow_is_told_in_one_line(monkeypatch,
             clients.new_client(uri)
         assert "secret" not in str(caught.value)
         mlflow.set_tracking_uri(uri)
-        found = health.health(1)
+        found = clients.health(1)
         assert (found.ok, found.summary) == (False, str(caught.value)), "doctor says the same"
     with pytest.raises(type(error)):
         clients.new_client("http://tracking.example")

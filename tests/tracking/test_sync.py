@@ -30,7 +30,7 @@ from mlflow_dsver.model.versions import Link, now
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.testing import paperspace_emulator
-from mlflow_dsver.tracking import bounded_tasks, outbox, record_writer
+from mlflow_dsver.tracking import clients, outbox, record_writer
 from mlflow_dsver.tracking.outbox import Entry
 from mlflow_dsver.tracking.sync import Outcome, State, exit_code, forget, sync, waiting
 
@@ -195,7 +195,7 @@ def test_an_interrupted_sync_goes_on_where_it_was(tracking, digits, monkeypatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(record_writer, "write", interrupted)
-        patched.setattr(bounded_tasks, "within", lambda client, until, what, work: work())
+        patched.setattr(clients, "within", lambda client, until, what, work: work())
         with pytest.raises(KeyboardInterrupt):
             list(sync())
     assert states() == [State.SENT]
