@@ -56,6 +56,11 @@ class Prepared:
     """A server of prepared interpreters; `close` ends it."""
 
     def __init__(self, folder: Path) -> None:
+        self._server: subprocess.Popen[bytes] | None = None
+        if not hasattr(os, "pidfd_open"):  # not on Linux: Python as it is
+            self.python: tuple[str, ...] = (sys.executable,)
+            self.bin = Path(sys.executable).parent
+            return
         self.address = str(folder / "socket")
         self.python = (sys.executable, "-I", "-S", __file__, "hand-over", self.address)
         self.bin = folder / "bin"
@@ -79,9 +84,9 @@ class Prepared:
 
     def close(self) -> None:
         """End the server."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(30)
+        if self._server is not None and self._server.stdin is not None:
+            self._server.stdin.close()
+            self._server.wait(30)
 
 
 def serve(listener: socket.socket) -> None:
@@ -135,7 +140,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    buffering = 1 if request["environment"].get("PYTHONUNBUFFERED") else -1
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", buffering, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()

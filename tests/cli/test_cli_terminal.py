@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,9 +185,9 @@ def test_ctrl_c_is_one_line(digits_folder: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.5)  # it waits for the settings file by now
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=20)
+    with fifo.open("wb"):  # which waits until the command has opened the settings file, and so waits for its text
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=20)
     assert (process.returncode, complaint.lstrip()) == (130, "mlflow-dsver: stopped\n")
 
 

@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -212,18 +211,18 @@ def test_a_server_that_is_away_is_not_waited_for_at_every_row(proxy, digits, mon
     assert states(rows[:2]) == [State.ATTACHED, State.THERE]
 
 
-def test_an_interrupt_leaves_whole_links_only(server, digits, tmp_path):
+def test_an_interrupt_leaves_whole_links_only(server_proxy, digits, tmp_path, prepared):
     """Ctrl-C while rows are attached; what was begun is finished, and the same command does the rest."""
     ids = ended_runs(12)
     (tmp_path / "runs.csv").write_text("run_id,reference\n" + "".join(f"{run_id},local://digits\n" for run_id in ids))
     script = "from mlflow_dsver.cli.main import main; main(['attach', '--from', 'runs.csv'])"
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": server_proxy.address, "PYTHONUNBUFFERED": "1"}
+    server_proxy.slow = {"runs/log-inputs": 1.0}  # far more than it takes to send a signal
     process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, cwd=tmp_path,
+        [*prepared.python, "-c", script], env=environment, cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout.readline().startswith("attached")
-    time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

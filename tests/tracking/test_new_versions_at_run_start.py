@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 from typing import Any
 
 import mlflow
@@ -175,14 +174,14 @@ def test_ranks_make_one_version_between_them(tracking, digits_folder, monkeypatc
     assert len(made) == 1
 
 
-def test_a_process_below_has_what_this_one_made(tracking, digits_folder, monkeypatch):
+def test_a_process_below_has_what_this_one_made(tracking, digits_folder, monkeypatch, prepared):
     monkeypatch.setenv("MLFLOW_DSVER_INPUTS", f"training=local://fresh?create&folder={digits_folder}")
     dsver.autolink({})
     with mlflow.start_run() as run:
         pass
     (digits_folder / "later.txt").write_text("changed")
     script = "import mlflow\nwith mlflow.start_run() as run: print(run.info.run_id)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([*prepared.python, "-c", script], capture_output=True, text=True, check=True)
     assert used(done.stdout.split()[-1]) == used(run.info.run_id)
 
 

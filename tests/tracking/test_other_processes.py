@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def linked(tracking: Any, digits: Any) -> Any:
         yield run
 
 
-def test_a_linked_dataset_has_its_version_and_its_files_in_another_process(linked, digits, tmp_path):
+def test_a_linked_dataset_has_its_version_and_its_files_in_another_process(linked, digits, tmp_path, prepared):
     (tmp_path / "linked.pickle").write_bytes(pickle.dumps(linked.datasets["training"]))
     script = (
         "import pickle, pathlib, sys\n"
@@ -37,7 +36,7 @@ def test_a_linked_dataset_has_its_version_and_its_files_in_another_process(linke
         "print(data, data.grade, data.role, sorted(each.name for each in pathlib.Path(data).iterdir()))\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "linked.pickle")],
+        [*prepared.python, "-c", script, str(tmp_path / "linked.pickle")],
         capture_output=True,
         text=True,
         check=True,

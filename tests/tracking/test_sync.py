@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -119,11 +118,11 @@ def proxy(server) -> Iterator[Proxy]:
 @pytest.mark.parametrize(
     "step", ["before log_batch", "after log_batch", "before the artifacts", "before it was taken out"]
 )
-def test_a_kill_in_the_middle_loses_and_doubles_nothing(proxy, digits, step, tmp_path):
+def test_a_kill_in_the_middle_loses_and_doubles_nothing(proxy, digits, step, tmp_path, prepared):
     """kill -9 of the process that writes; a new process has the record completed, and asked again writes nothing."""
     run_id = ended_run()
     writer = subprocess.run(
-        [sys.executable, "-c", WRITER, run_id, "0", step],
+        [*prepared.python, "-c", WRITER, run_id, "0", step],
         env={**os.environ, "MLFLOW_TRACKING_URI": proxy.address},
         capture_output=True,
         text=True,
@@ -162,14 +161,14 @@ def test_an_entry_that_is_whole_on_the_run_costs_two_reads(proxy, digits):
     assert [call.partition(" ")[0] for call in proxy.calls()] == ["GET", "GET"]
 
 
-def test_two_syncs_at_once_send_an_entry_once(server, digits):
+def test_two_syncs_at_once_send_an_entry_once(server, digits, prepared):
     run_ids = [ended_run() for _ in range(4)]
     for run_id in run_ids:
         put(run_id, link_to("local://digits"))
     script = "from mlflow_dsver.tracking.sync import sync\nfor each in sync(): print(each.state, each.entry.run_id)"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri}
     processes = [
-        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*prepared.python, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     lines = [line for process in processes for line in process.communicate(timeout=120)[0].splitlines()]
