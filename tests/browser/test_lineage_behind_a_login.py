@@ -178,7 +178,7 @@ def test_she_may_check_what_she_may_read_and_the_run_stays_as_it_was(site: Site)
     run = {"run": site.world["runs"][1]}
     status, text = site.ask("/ajax-api/2.0/dsver/verify", EVE, run)
     assert status == 200
-    assert "Check of just now" in text
+    assert "Result of this check" in text
     assert "You may not change this run" in text
     assert site.ask("/ajax-api/2.0/dsver/verify", EVE, {"run": site.world["runs"][2]})[0] == 404
     status, text = site.ask("/ajax-api/2.0/dsver/verify", ADMIN, run)

@@ -182,7 +182,7 @@ def test_the_button_checks_the_data_and_keeps_the_verdict(site: Site, page: Any)
     assert "changed" in page.locator("dl.facts").inner_text()
     page.get_by_role("button", name="Check the data now").click()
     page.wait_for_url("**/verify")
-    assert "match" in page.get_by_role("heading", name=re.compile("Check of just now")).inner_text()
+    assert "match" in page.get_by_role("heading", name=re.compile("Result of this check")).inner_text()
     page.screenshot(path=ARTIFACTS / "lineage-check.png", full_page=True)
     page.goto(site.url(site.run(24)))
     assert "match" in page.locator("dl.facts").inner_text()
@@ -193,7 +193,7 @@ def test_data_that_nobody_can_reach_is_no_match(site: Site, page: Any) -> None:
     page.goto(site.url(site.run(2)))
     page.get_by_role("button", name="Check the data now").click()
     page.wait_for_url("**/verify")
-    assert "match" not in page.get_by_role("heading", name=re.compile("Check of just now")).inner_text()
+    assert "match" not in page.get_by_role("heading", name=re.compile("Result of this check")).inner_text()
 
 
 def test_hostile_names_are_seen_and_do_nothing(site: Site, page: Any) -> None:

@@ -88,7 +88,7 @@ class World:
 
     def check(self, run_id: str) -> str:
         text = self.seen(VERIFY, {"run": run_id})
-        assert "Check of just now" in text
+        assert "Result of this check" in text
         return text
 
     def pages(self, run_id: str, references: list[str]) -> Iterator[tuple[str, str]]:
