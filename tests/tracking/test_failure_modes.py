@@ -39,8 +39,8 @@ SCRIPT = """
     ("inputs", "told"),
     [
         ("training=local://nothing", "local://nothing"),
-        ("training=local://digits;training=local://digits", "named twice"),
-        ("local://digits", "a part without its role"),
+        ("training=local://digits;training=local://digits", "occurs twice"),
+        ("local://digits", "an input without a role"),
         ("training=nowhere://digits", "nowhere"),
     ],
 )

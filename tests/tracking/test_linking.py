@@ -266,7 +266,7 @@ def test_attach_refuses_another_version_and_runs_that_are_not_there(tracking, di
 
 
 def test_create_version_refuses_a_selector_and_reads_tags_from_one_text(digits_folder):
-    with pytest.raises(InvalidReference, match="no id before it is made"):
+    with pytest.raises(InvalidReference, match="no id before it is created"):
         dsver.create_version("local://digits@v1", digits_folder)
     assert dsver.create_version("local://digits", digits_folder, tags="clean, raw").tags == ("clean", "raw")
     with pytest.raises(InvalidReference, match="comma"):

@@ -193,7 +193,7 @@ def test_a_record_that_names_no_version_cannot_be_loaded():
 def test_a_version_that_is_gone_or_has_other_content_is_not_loaded(digits):
     source = DatasetVersionSource.of(digits)
     other = DatasetVersionSource(source.reference, content_digest="blake3:" + "0" * 64)
-    with pytest.raises(CorruptObject, match="not what was recorded"):
+    with pytest.raises(CorruptObject, match="differs from what was recorded"):
         other.load()
     dsver.get_provider("local").delete(digits)
     with pytest.raises(NotFound):
