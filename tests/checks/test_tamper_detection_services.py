@@ -10,7 +10,7 @@ import pytest
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import InputReport, Proof, Verdict
 from mlflow_dsver.checks.verify import verify
-from mlflow_dsver.providers.clarifai import waiting
+from mlflow_dsver.providers.clarifai import polling
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 from mlflow_dsver.providers.paperspace import provider as paperspace_module
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
@@ -27,8 +27,8 @@ CATS = "dst364npcw6ccok"
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No folder remembered from another test, no person's files, short waits."""
     monkeypatch.setattr(paperspace_module, "_known_folders", {})
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(waiting, "LAST_PAUSE", 0.02)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(polling, "LAST_PAUSE", 0.02)
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
     monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "1.5")
 

@@ -11,14 +11,14 @@ import pytest
 
 from mlflow_dsver.cli import emulator as commands
 from mlflow_dsver.cli.main import run
-from mlflow_dsver.providers.clarifai import waiting
+from mlflow_dsver.providers.clarifai import polling
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClarifaiEmulator]:
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(waiting, "LAST_PAUSE", 0.02)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(polling, "LAST_PAUSE", 0.02)
     with ClarifaiEmulator(seed=True) as running:
         for name, value in running.variables.items():
             monkeypatch.setenv(name, value)

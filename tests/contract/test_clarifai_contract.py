@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, waiting
+from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, polling
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
-from mlflow_dsver.providers.clarifai.emulator.switches import SWITCHES
+from mlflow_dsver.providers.clarifai.emulator.answers import SWITCHES
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import Known, ProviderContract
 
@@ -28,8 +28,8 @@ SETTINGS = [("", "")] + [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(waiting, "LAST_PAUSE", 0.02)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(polling, "LAST_PAUSE", 0.02)
 
 
 class Contract(ProviderContract):

@@ -14,7 +14,7 @@ from mlflow_dsver.errors import ProviderError
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace import PaperspaceProvider, paging
 from mlflow_dsver.providers.paperspace.emulator import SWITCHES, PaperspaceEmulator
-from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.local_files import Roots
 from mlflow_dsver.testing import Known, ProviderContract
 
 SETTINGS = [("as by default", "")] + [(each.name, setting) for each in SWITCHES for setting in each.settings[1:]]

@@ -16,7 +16,7 @@ from disks import REASON, can_mount, make_disk, mounted
 from mlflow_dsver.content import atomic_files
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.providers.local import LocalProvider, log, manifest_files, objects, store
+from mlflow_dsver.providers.local import LocalProvider, log, objects, store
 from mlflow_dsver.providers.local.maintenance import check
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not can_mount(), reason=REASON)]
@@ -95,13 +95,13 @@ def test_without_the_flushes_it_would_not(
 ) -> None:
     """The mutants: no flush at all, none of the objects, none of the log. Each loses or breaks the version."""
     folder = make_folder(tmp_path / "data", count)
-    modules = {"all": (atomic_files, log, manifest_files, objects, store), "content": (objects,), "log": (log,)}[lost]
+    modules = {"all": (atomic_files, log, log, objects, store), "content": (objects,), "log": (log,)}[lost]
     for module in modules:
         for name in FLUSHES:
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda *_: True)
     if lost == "content":  # the later flushes would write the objects' names, and so the journal's order, as well
-        monkeypatch.setattr(manifest_files, "sync_folder", lambda *_: None)
+        monkeypatch.setattr(log, "sync_folder", lambda *_: None)
 
     def work(root: Path) -> None:
         LocalProvider(root).create("digits", folder)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, SettingsError
 from mlflow_dsver.providers.clarifai import accounts
-from mlflow_dsver.providers.paperspace import account, mounts
+from mlflow_dsver.providers.paperspace import info, local_files
 
 KEYS = ["contexts", "current_context", "integrations", "keys", "team", "apiKey", "ref", "id"]
 PATIENT = hypothesis_settings(
@@ -62,15 +62,15 @@ def read_clarifai(path: Path) -> object:
 
 
 def read_paperspace_mounts(path: Path) -> object:
-    return mounts._integrations(path)
+    return local_files._integrations(path)
 
 
 def read_paperspace_keys(path: Path) -> object:
-    return account._pspace(path)
+    return info._pspace(path)
 
 
 def read_gradient_key(path: Path) -> object:
-    return account._gradient(path)
+    return info._gradient(path)
 
 
 READERS = [read_settings, read_clarifai, read_paperspace_mounts, read_paperspace_keys, read_gradient_key]

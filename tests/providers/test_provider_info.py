@@ -15,6 +15,7 @@ import mlflow_dsver
 from mlflow_dsver import plugins
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.plugins import PROVIDER_INFO, PROVIDERS, ProviderInfo
 
 PACKAGE = Path(mlflow_dsver.__file__).parent
@@ -97,3 +98,28 @@ def test_other_selectors_have_no_slash() -> None:
 
 def test_records_of_a_provider_that_is_not_installed_are_read() -> None:
     assert parse("gone://data@a/b") == DatasetRef("gone", "data", "a/b")
+
+
+def test_former_names_of_the_interface_warn_and_work() -> None:
+    from mlflow_dsver.providers import interface
+
+    with pytest.warns(DeprecationWarning, match="LocalCopy"):
+        assert interface.Place is interface.LocalCopy
+    with pytest.warns(DeprecationWarning, match="local_copy"):
+
+        class Older(interface.Provider):
+            name = "older"
+
+            def get(self, dataset: str, version: str) -> DatasetVersion:
+                raise NotImplementedError
+
+            def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+                return iter(())
+
+            def at_hand(self, version: DatasetVersion) -> LocalCopy | None:
+                super().at_hand(version)
+                return LocalCopy(Path(version.id))
+
+    version = DatasetVersion(DatasetRef("older", "data", "1"))
+    with pytest.warns(DeprecationWarning, match="at_hand is now local_copy"):
+        assert Older().local_copy(version) == LocalCopy(Path("1"))

@@ -312,7 +312,7 @@ def _status(version: DatasetVersion) -> str:
 
 
 def _origin(version: DatasetVersion) -> object:
-    from mlflow_dsver.providers.clarifai.codes import ORIGIN_NAMES
+    from mlflow_dsver.providers.clarifai.models import ORIGIN_NAMES
 
     names = {number: name.replace("_", "-").lower() for name, number in ORIGIN_NAMES.items()}
     origin = version.request_origin

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import UnexpectedResponse
-from mlflow_dsver.providers.clarifai import codes
+from mlflow_dsver.providers.clarifai import models
 from mlflow_dsver.providers.clarifai.accounts import API_BASE, API_KEY, PAT, Account
 from mlflow_dsver.providers.clarifai.models import (
     AnnotationFilter,
@@ -26,17 +26,17 @@ from mlflow_dsver.providers.clarifai.models import (
     Model,
     Status,
 )
-from mlflow_dsver.providers.clarifai.paging import Item, Listing
+from mlflow_dsver.providers.clarifai.polling import Item, Listing
 from mlflow_dsver.providers.http.session import Session
 from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 
 log = logging.getLogger(__name__)
 
 GOING_WELL = (
-    codes.SUCCESS,
-    codes.VersionStatus.PENDING,
-    codes.VersionStatus.IN_PROGRESS,
-    codes.VersionStatus.READY,
+    models.SUCCESS,
+    models.VersionStatus.PENDING,
+    models.VersionStatus.IN_PROGRESS,
+    models.VersionStatus.READY,
 )
 """Statuses of items that did not fail, in an answer of mixed success."""
 OVERWRITE = "overwrite"
@@ -55,14 +55,14 @@ def read_error(status: int, body: Any) -> ApiError | None:
         told = Status.read(found)
     except UnexpectedResponse as error:
         return ApiError(error.what)
-    if told.code == codes.SUCCESS and status < 300:
+    if told.code == models.SUCCESS and status < 300:
         return None
     items = "; ".join(f"{name}: {item}" for name, item in _failed_items(body))
     return ApiError(
         told.description or "refused without a word",
         code=str(told.code if told.code is not None else "no code"),
         details=", ".join(part for part in (told.details, items) if part),
-        status=codes.HTTP_OF.get(told.code) if isinstance(told.code, int) else None,
+        status=models.HTTP_OF.get(told.code) if isinstance(told.code, int) else None,
     )
 
 
@@ -142,7 +142,7 @@ class Client:
     def dataset_versions(self, dataset: str, request_origins: Sequence[str] = ()) -> Iterator[DatasetVersion]:
         """All versions of a dataset in the service's order, which its documents do not tell.
 
-        request_origins: names of `codes.Origin`; the service leaves out all others. None are named: all are listed.
+        request_origins: names of `models.Origin`; the service leaves out all others. None are named: all are listed.
         Raises ListingChanged when the listing moved while it was read.
         """
         return iter(self._versions(dataset, request_origins))
@@ -184,7 +184,7 @@ class Client:
         return self._call("DELETE", ("datasets", dataset, "versions"), "delete versions", body=body)
 
     def put_dataset_version_exports(
-        self, dataset: str, version: str, formats: Sequence[codes.Format]
+        self, dataset: str, version: str, formats: Sequence[models.Format]
     ) -> list[Export]:
         """Have exports made, or be told of those that are there; the same call again makes none twice."""
         path = ("datasets", dataset, "versions", version, "exports")

@@ -26,15 +26,13 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.clarifai import convert, creation, exports, info, overwriting
+from mlflow_dsver.providers.clarifai import convert, exports, info, writing
 from mlflow_dsver.providers.clarifai.accounts import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
-from mlflow_dsver.providers.clarifai.codes import Format, VersionStatus
+from mlflow_dsver.providers.clarifai.convert import tags_of, with_tags, without_tags
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
-from mlflow_dsver.providers.clarifai.models import Export, MetricsGroup
-from mlflow_dsver.providers.clarifai.paging import settled
-from mlflow_dsver.providers.clarifai.tags import tags_of, with_tags, without_tags
-from mlflow_dsver.providers.clarifai.waiting import Course, bound, wait
+from mlflow_dsver.providers.clarifai.models import Export, Format, MetricsGroup, VersionStatus
+from mlflow_dsver.providers.clarifai.polling import Course, bound, settled, wait
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health, LocalCopy, Provider
 from mlflow_dsver.text import human_count
 
@@ -155,13 +153,13 @@ class ClarifaiProvider(Provider):
                 tip="without a folder, after the inputs were uploaded with Clarifai's own tools",
             )
         chosen = tag_list(tags)
-        wanted = creation.Wanted(
+        wanted = writing.Wanted(
             message, chosen, metadata or {}, annotation_filter, ignore_empty_inputs, version_id, visibility
         )
         body = wanted.body()
         signed, place = self._place(dataset)
         with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
-            made = creation.post(client, place, body, own_id=version_id is not None)
+            made = writing.post(client, place, body, own_id=version_id is not None)
         version = self._ready(signed, place, made)
         if chosen:
             self._take_from_others(signed, place, version.id, set(chosen))
@@ -185,8 +183,8 @@ class ClarifaiProvider(Provider):
         with self._client(signed, place, version.ref) as client:
             found = client.get_dataset_version(place.dataset, version.id)
             tags = set(tags_of(found.metadata)) - removed | added
-            kept = without_tags(found.metadata) if metadata is None else creation.json_object(metadata)
-            changed = overwriting.overwrite(client, place, found, message, with_tags(kept, tags))
+            kept = without_tags(found.metadata) if metadata is None else writing.json_object(metadata)
+            changed = writing.overwrite(client, place, found, message, with_tags(kept, tags))
         if added:
             self._take_from_others(signed, place, version.id, added)
         return convert.version(signed, place, changed)
@@ -346,7 +344,7 @@ class ClarifaiProvider(Provider):
 
     def _take_from_others(self, signed: Account, place: DatasetPlace, holder: str, tags: set[str]) -> None:
         with self._client(signed, place, DatasetRef(self.name, str(place))) as client:
-            overwriting.take_tags_from_others(client, place, holder, tags)
+            writing.take_tags_from_others(client, place, holder, tags)
 
 
 def _preference(found: WireVersion) -> tuple[bool, Any]:

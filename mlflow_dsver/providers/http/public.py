@@ -1,15 +1,18 @@
-"""A transport of requests that reaches public hosts only: looked up once, judged, and connected to by that number."""
+"""Connections to public addresses only, for addresses that a service's answer names.
+
+A host name is looked up once, all of its IP addresses are checked, and the connection goes to one of these: a name
+server that gives another address the second time changes nothing.
+"""
 
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-
-from mlflow_dsver.providers.http.addresses import public_numbers
 
 
 class PublicOnly(requests.adapters.HTTPAdapter):
@@ -63,3 +66,44 @@ def _numbers(connection: urllib3.connection.HTTPSConnection) -> list[str]:
 
 class _PublicPool(urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _PublicConnection
+
+
+# Which addresses are public
+
+
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+"""Where IPv6 networks put the IPv4 internet (NAT64, RFC 6052)."""
+_COMPATIBLE = IPv6Network("::/96")
+
+
+class NotPublic(ValueError):
+    """A host is not one of the public internet."""
+
+
+def public_numbers(host: str, port: int) -> list[str]:
+    """The numbers of a host, in the order in which they should be tried. Raises NotPublic, OSError, UnicodeError.
+
+    One private number is enough to refuse them all.
+    """
+    found = [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not all(map(is_public, found)):
+        raise NotPublic("is in a private network")
+    return list(dict.fromkeys(found))
+
+
+def is_public(number: str) -> bool:
+    """Whether a number belongs to one host of the public internet; numbers inside numbers count too."""
+    found = ip_address(number.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    return all(each.is_global and not each.is_multicast for each in (found, *_inside(found)))
+
+
+def _inside(number: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    """IPv4 numbers that an IPv6 number leads to."""
+    if isinstance(number, IPv4Address):
+        return []
+    teredo = number.teredo
+    found = [number.sixtofour, teredo[1] if teredo else None]
+    if number in _TRANSLATED or number in _COMPATIBLE:
+        found.append(IPv4Address(int(number) & 0xFFFFFFFF))
+    return [each for each in found if each is not None]

@@ -1,9 +1,9 @@
 """The embedded provider: versions kept in a folder of this machine, with no account and no network.
 
-`store` is the layout and the locks, `log` what happened to a dataset (`log_schema`: what an entry may be), `objects`
-how bytes come in and are read back, `verified` which objects need not be read again, `shared_views` and `views` how
-files are given out, `maintenance` checking and collecting garbage, `provider` the implementation of the interface.
-Linux and macOS only: the locks are those of `flock`.
+`store` is the layout and the locks, `log` the operations on a dataset and its manifests (`log_schema`: what an
+entry may be), `objects` how bytes are stored and read, `verified` which objects need not be read again,
+`shared_views` and `views` how files are given out, `maintenance` checks and garbage collection, `provider` the
+implementation of the interface. Linux and macOS only: the locks are those of `flock`.
 """
 
 from __future__ import annotations

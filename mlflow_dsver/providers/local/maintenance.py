@@ -20,8 +20,7 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.providers.local.log import State, parse, read_log
-from mlflow_dsver.providers.local.manifest_files import file_sum, manifest_of
+from mlflow_dsver.providers.local.log import State, file_sum, manifest_of, parse, read_log
 from mlflow_dsver.providers.local.objects import object_state
 from mlflow_dsver.providers.local.shared_views import is_intact, remove_spare, views_in
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree

@@ -23,12 +23,23 @@ from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion, Grade, date_text, date_value, now
 from mlflow_dsver.os_names import os_text, text_of
 from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
-from mlflow_dsver.providers.local.log import Operation, Record, State, append, parse, read_log, read_state
-from mlflow_dsver.providers.local.manifest_files import keep_manifest, manifest_of, recorded_rules, rules_of
+from mlflow_dsver.providers.local.log import (
+    Operation,
+    Record,
+    State,
+    append,
+    keep_manifest,
+    manifest_of,
+    parse,
+    read_log,
+    read_state,
+    recorded_rules,
+    rules_of,
+)
+from mlflow_dsver.providers.local.log_schema import creator, utf8, words_of
 from mlflow_dsver.providers.local.objects import Ingest
 from mlflow_dsver.providers.local.shared_views import given_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
-from mlflow_dsver.providers.local.validation import creator, utf8, words_of
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
 

@@ -349,8 +349,8 @@ def storage(provider: str | None, usage: bool, as_json: bool) -> None:
 
 def connected() -> AbstractContextManager[PaperspaceClient]:
     """A client for the account that the settings name."""
-    from mlflow_dsver.providers.paperspace.account import Account
     from mlflow_dsver.providers.paperspace.client import connect
+    from mlflow_dsver.providers.paperspace.info import Account
 
     return connect(Account.from_settings())
 

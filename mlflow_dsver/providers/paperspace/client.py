@@ -29,7 +29,7 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.refs import tag_list
 from mlflow_dsver.providers.http.session import Session
 from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
-from mlflow_dsver.providers.paperspace.account import BASE_NAME, KEY_NAME, Account
+from mlflow_dsver.providers.paperspace.info import BASE_NAME, KEY_NAME, Account
 from mlflow_dsver.providers.paperspace.models import (
     AnyModel,
     Dataset,

@@ -17,8 +17,7 @@ from mlflow_dsver.errors import InvalidReference, NotFound, PermissionDenied, Pr
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient
-from mlflow_dsver.providers.paperspace.convert import tags_of
-from mlflow_dsver.providers.paperspace.models import Version
+from mlflow_dsver.providers.paperspace.models import Version, tags_of
 from mlflow_dsver.text import one_line
 
 log = logging.getLogger(__name__)

@@ -28,11 +28,10 @@ from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter
 from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
-from mlflow_dsver.providers.paperspace import bucket, convert, info, local_files, lookup, mounts, writing
-from mlflow_dsver.providers.paperspace.account import KEY_FILES, Account
+from mlflow_dsver.providers.paperspace import bucket, info, local_files, lookup, models, writing
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
-from mlflow_dsver.providers.paperspace.local_files import Found
-from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.info import KEY_FILES, Account
+from mlflow_dsver.providers.paperspace.local_files import Found, Roots
 from mlflow_dsver.secrets import Secret
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class PaperspaceProvider(Provider):
         self.account = Account.from_settings(key=key, base=base, timeout=timeout)
         self._allow_uncommitted = info.ALLOW_UNCOMMITTED.get() if allow_uncommitted is None else allow_uncommitted
         self._hash_files = info.HASH_FILES.get() if hash_files is None else hash_files
-        self._paths = dict(paths) if paths is not None else mounts.configured(info.PATHS.get())
+        self._paths = dict(paths) if paths is not None else local_files.configured(info.PATHS.get())
         self._roots = roots or Roots()
 
     def __repr__(self) -> str:
@@ -85,7 +84,7 @@ class PaperspaceProvider(Provider):
         ref = DatasetRef(self.name, dataset, version)
         with self._connected() as client:
             dataset, name = lookup.dataset_place(client, dataset)
-            return convert.to_version(dataset, lookup.version_of_id(client, dataset, version, ref), name)
+            return models.to_version(dataset, lookup.version_of_id(client, dataset, version, ref), name)
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions that the service lists, newest first, uncommitted ones (immutable False) among them.
@@ -95,7 +94,7 @@ class PaperspaceProvider(Provider):
         with connect(self.account) as client:
             found, name = lookup.dataset_place(client, dataset)
             for version in lookup.listed(client, found, tag):
-                yield convert.to_version(found, version, name)
+                yield models.to_version(found, version, name)
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else `latest`, which is the newest committed version.
@@ -109,7 +108,7 @@ class PaperspaceProvider(Provider):
                 found = lookup.newest(client, dataset, ref, uncommitted=self._allow_uncommitted)
             else:
                 found = lookup.selected(client, dataset, ref)
-            version = convert.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
+            version = models.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
         if not found.isCommitted:
             self._uncommitted(ref, version)
         return self._with_bytes(version) if self._hash_files else version
@@ -121,7 +120,7 @@ class PaperspaceProvider(Provider):
         with self._connected() as client:
             dataset, name = lookup.dataset_place(client, ref.dataset)
             found = lookup.selected(client, dataset, ref)
-            return convert.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
+            return models.to_version(dataset, found, name or lookup.dataset_name(client, dataset))
 
     def _uncommitted(self, ref: DatasetRef, version: DatasetVersion) -> None:
         if not self._allow_uncommitted:
@@ -182,11 +181,11 @@ class PaperspaceProvider(Provider):
         manifest = None
         if folder is not None:
             manifest = hash_folder(Path(folder), cache=default_cache(), progress=self.progress)
-        own = convert.described(uuid.uuid4().hex, manifest)
+        own = models.described(uuid.uuid4().hex, manifest)
         place, made_there = writing.create(
-            self.account, dataset, message, tags, convert.full_metadata(metadata, own), commit=commit
+            self.account, dataset, message, tags, models.full_metadata(metadata, own), commit=commit
         )
-        made = convert.to_version(place[0], made_there, place[1])
+        made = models.to_version(place[0], made_there, place[1])
         if folder is None or manifest is None:
             return made
         with _known_folders_lock:
@@ -206,14 +205,14 @@ class PaperspaceProvider(Provider):
         with self._connected() as client:
             current = lookup.version_of_id(client, version.ref.dataset, version.id, version.ref)
             changes = writing.Changes(message, add_tags, remove_tags, metadata)
-            return convert.to_version(
+            return models.to_version(
                 version.ref.dataset, writing.update(client, version.ref, current, changes), version.dataset_name
             )
 
     def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
         """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
         with self._connected() as client:
-            return convert.to_version(
+            return models.to_version(
                 version.ref.dataset, writing.set_committed(client, version.ref, committed), version.dataset_name
             )
 
@@ -294,11 +293,11 @@ class PaperspaceProvider(Provider):
             return Found(source)
         for_dataset = self._paths.get(version.ref.dataset)
         if for_dataset is not None:
-            return Found(for_dataset, mounts.Mount(for_dataset, None, info.PATHS.variable))
-        mount = mounts.find(version.ref.dataset, None, self._roots) or self._mount_by_name(version)
+            return Found(for_dataset, local_files.Mount(for_dataset, None, info.PATHS.variable))
+        mount = local_files.find(version.ref.dataset, None, self._roots) or self._mount_by_name(version)
         return Found(mount.folder, mount) if mount else None
 
-    def _mount_by_name(self, version: DatasetVersion) -> mounts.Mount | None:
+    def _mount_by_name(self, version: DatasetVersion) -> local_files.Mount | None:
         """A mount that is called like the dataset; the name is asked for only where there are mounts at all."""
         if not any(root.is_dir() for root in self._roots.mounted):
             return None
@@ -308,7 +307,7 @@ class PaperspaceProvider(Provider):
                 name = lookup.dataset_name(client, version.ref.dataset)
         if name is None:
             log.warning("the dataset's name cannot be looked up, so its mount may be missed")
-        return mounts.find(version.ref.dataset, name, self._roots) if name else None
+        return local_files.find(version.ref.dataset, name, self._roots) if name else None
 
     def _nowhere(self, version: DatasetVersion) -> Unsupported:
         return Unsupported(

@@ -14,9 +14,9 @@ from typing import Any
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderError, ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.model.refs import DatasetRef, tag_list
-from mlflow_dsver.providers.paperspace import convert, lookup
-from mlflow_dsver.providers.paperspace.account import Account
+from mlflow_dsver.providers.paperspace import lookup, models
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
+from mlflow_dsver.providers.paperspace.info import Account
 from mlflow_dsver.providers.paperspace.models import Version
 from mlflow_dsver.providers.paperspace.paging import PAGE
 from mlflow_dsver.text import one_line
@@ -55,15 +55,13 @@ def create(
         try:
             made = client.create_version(found, message=message, tags=tags, metadata=metadata, reference=ref)
         except (ProviderUnavailable, UnexpectedResponse) as lost:
-            made = _recognised(account, ref, metadata[convert.OWN]["token"], lost)
+            made = _recognised(account, ref, metadata[models.OWN]["token"], lost)
         except lookup.Refusal as refusal:
             next(lookup.listed(client, found), None)  # says why, where the dataset is the reason
             raise refusal
     made_ref = ref.at(made.version)
     _check(made_ref, "create a version", message=(message or None, made.message or None))
-    _check(
-        made_ref, "create a version", token=(metadata[convert.OWN]["token"], convert.own_section(made).get("token"))
-    )
+    _check(made_ref, "create a version", token=(metadata[models.OWN]["token"], models.own_section(made).get("token")))
     with connect(account, deadline=Deadline(account.timeout)) as client:
         _take_over(client, made_ref, made, tags)
         if commit:
@@ -85,9 +83,9 @@ def _committed(client: PaperspaceClient, ref: DatasetRef) -> Version:
 def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes: Changes) -> Version:
     """Change what is to be changed, in one request where one will do; gives the version as it is then."""
     tags = _wanted_tags(current, changes)
-    new_tags = None if set(tags) == set(convert.tags_of(current)) else tags
+    new_tags = None if set(tags) == set(models.tags_of(current)) else tags
     metadata = (
-        None if changes.metadata is None else convert.full_metadata(changes.metadata, convert.own_section(current))
+        None if changes.metadata is None else models.full_metadata(changes.metadata, models.own_section(current))
     )
     if changes.message is None and new_tags is None and metadata is None:
         _take_over(client, ref, current, tag_list(changes.add_tags))
@@ -102,11 +100,11 @@ def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes:
         raise
     if changes.metadata is not None:
         after = _without_leftovers(client, ref, after, changes.metadata)
-        _check(ref, "update the version", metadata=(dict(changes.metadata), convert.peoples_metadata(after)))
+        _check(ref, "update the version", metadata=(dict(changes.metadata), models.peoples_metadata(after)))
     if changes.message is not None:
         _check(ref, "update the version", message=(changes.message or None, after.message or None))
     _take_over(client, ref, after, tag_list(changes.add_tags))
-    _check(ref, "update the version", tags=(sorted(tags), sorted(convert.tags_of(after))))
+    _check(ref, "update the version", tags=(sorted(tags), sorted(models.tags_of(after))))
     return after
 
 
@@ -135,7 +133,7 @@ def _recognised(account: Account, ref: DatasetRef, token: str, lost: ProviderErr
     try:
         with connect(account, deadline=Deadline(account.timeout * (1 - ASKING_SHARE))) as client:
             for version in islice(client.versions(ref.dataset, order_by="dtCreated", order="desc"), PAGE):
-                if convert.own_section(version).get("token") == token:
+                if models.own_section(version).get("token") == token:
                     return version
         lost.done = "It was not sent again; no version with its token is listed, so it was probably not made"
     except ProviderError:
@@ -154,7 +152,7 @@ def _wanted_tags(current: Version, changes: Changes) -> list[str]:
             payload=current.raw,
         )
     removed = tag_list(changes.remove_tags)
-    kept = [tag for tag in convert.tags_of(current) if tag not in removed]
+    kept = [tag for tag in models.tags_of(current) if tag not in removed]
     return list(dict.fromkeys([*kept, *tag_list(changes.add_tags)]))
 
 
@@ -162,10 +160,10 @@ def _without_leftovers(
     client: PaperspaceClient, ref: DatasetRef, after: Version, wanted: Mapping[str, Any]
 ) -> Version:
     """Where the service merged the metadata, put null for the keys that should be gone."""
-    leftovers = convert.peoples_metadata(after).keys() - wanted.keys()
+    leftovers = models.peoples_metadata(after).keys() - wanted.keys()
     if not leftovers:
         return after
-    metadata = convert.full_metadata(wanted, convert.own_section(after), leftovers)
+    metadata = models.full_metadata(wanted, models.own_section(after), leftovers)
     return client.update_version(ref.dataset, after.version, metadata=metadata, reference=ref)
 
 
@@ -174,7 +172,7 @@ def _take_over(client: PaperspaceClient, ref: DatasetRef, holder: Version, tags:
     for tag in tags:
         for other in list(lookup.listed(client, ref.dataset, tag)):
             if other.version != holder.version:
-                rest = [each for each in convert.tags_of(other) if each not in tags]
+                rest = [each for each in models.tags_of(other) if each not in tags]
                 try:
                     client.update_version(ref.dataset, other.version, tags=rest, reference=ref.at(other.version))
                 except ProviderError as error:

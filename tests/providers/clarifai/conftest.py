@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, waiting
+from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, polling
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 
 PAT = "pat-0123456789abcdef"
@@ -18,8 +18,8 @@ APP_KEY = "key-fedcba9876543210"
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No context of a person's, and no waiting longer than needed between two questions."""
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(waiting, "LAST_PAUSE", 0.02)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(polling, "LAST_PAUSE", 0.02)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.providers.clarifai import account
 from mlflow_dsver.providers.clarifai.client import Client, today
-from mlflow_dsver.providers.clarifai.codes import Format
+from mlflow_dsver.providers.clarifai.models import Format
 
 KEY = "pat-never-to-be-seen"
 BASE = "https://api.clarifai.com"

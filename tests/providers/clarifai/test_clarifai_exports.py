@@ -26,8 +26,8 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, exports, inputs
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
-from mlflow_dsver.providers.clarifai.codes import Format
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
+from mlflow_dsver.providers.clarifai.models import Format
 
 CATS = "demo-user/demo-app/cats"
 PAT = "pat-0123456789abcdef"

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import UnexpectedResponse
-from mlflow_dsver.providers.clarifai.codes import STATUS_NAMES, Format, number, whole
-from mlflow_dsver.providers.clarifai.models import DatasetVersion, Status
+from mlflow_dsver.providers.clarifai.models import STATUS_NAMES, DatasetVersion, Format, Status, number, whole
 
 FULL = {
     "id": "v1",

@@ -24,13 +24,13 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import Grade
-from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, paging
-from mlflow_dsver.providers.clarifai.codes import Format, Origin
+from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, polling
 from mlflow_dsver.providers.clarifai.convert import newest_first
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
 from mlflow_dsver.providers.clarifai.emulator.routes import Call
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
-from mlflow_dsver.providers.clarifai.paging import ListingChanged
+from mlflow_dsver.providers.clarifai.models import Format, Origin
+from mlflow_dsver.providers.clarifai.polling import ListingChanged
 from mlflow_dsver.providers.registry import get_provider
 
 CATS = "demo-user/demo-app/cats"
@@ -259,7 +259,7 @@ def test_metadata_that_cannot_be_read_is_not_overwritten(
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "PER_PAGE", 2)
+    monkeypatch.setattr(polling, "PER_PAGE", 2)
 
 
 @pytest.mark.usefixtures("small_pages")

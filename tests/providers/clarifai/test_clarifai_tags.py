@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference
-from mlflow_dsver.providers.clarifai.tags import check_given, cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.convert import check_given, cleared, tags_of, with_tags, without_tags
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
 METADATA = st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=5)

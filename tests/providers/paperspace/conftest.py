@@ -8,10 +8,10 @@ import pytest
 
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
 from mlflow_dsver.providers.paperspace import provider as provider_module
-from mlflow_dsver.providers.paperspace.account import Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
-from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.info import Account
+from mlflow_dsver.providers.paperspace.local_files import Roots
 
 KEY = "emulated-key-0123456789"
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow_dsver.errors import AuthenticationFailed, SettingsError
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.providers.paperspace import PaperspaceProvider
-from mlflow_dsver.providers.paperspace.account import Account
+from mlflow_dsver.providers.paperspace.info import Account
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.secrets import Secret
 

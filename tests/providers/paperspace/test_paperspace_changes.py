@@ -149,7 +149,7 @@ def test_misspelt_or_dropped_field_is_noticed(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service drops what it does not know; what came back is compared with what was wanted."""
-    from mlflow_dsver.providers.paperspace.emulator import service
+    from mlflow_dsver.providers.paperspace import emulator as service
 
     monkeypatch.setattr(service, "_VERSION_BODY", {"tags": str, "metadata": dict})
     with pytest.raises(UnexpectedResponse, match="message is not what was asked for"):

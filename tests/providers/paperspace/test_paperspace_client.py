@@ -23,8 +23,8 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers.http import wire
-from mlflow_dsver.providers.paperspace.account import Account
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient, connect, read_error
+from mlflow_dsver.providers.paperspace.info import Account
 from mlflow_dsver.providers.paperspace.models import whole_bytes
 from mlflow_dsver.secrets import Secret
 

@@ -21,10 +21,10 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.paperspace import PaperspaceProvider
+from mlflow_dsver.providers.paperspace import PaperspaceProvider, paging
 from mlflow_dsver.providers.paperspace.client import PaperspaceClient
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
-from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.local_files import Roots
 
 CATS = "dst364npcw6ccok"
 
@@ -289,7 +289,6 @@ def test_listing_misses_nothing_when_a_version_is_deleted_meanwhile(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     """Whatever the service does with the mark of what is gone: all that are left are listed, none twice."""
-    from mlflow_dsver.providers.paperspace import paging
 
     monkeypatch.setattr(paging, "PAGE", 2)
     emulator.switch("gone-cursor", setting)
@@ -304,7 +303,6 @@ def test_listing_that_never_comes_to_an_end_is_an_error(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second page is empty, although the first says that there is more."""
-    from mlflow_dsver.providers.paperspace import paging
     from mlflow_dsver.providers.paperspace.emulator import bodies
 
     monkeypatch.setattr(paging, "PAGE", 2)
@@ -362,8 +360,6 @@ def test_listing_outlasts_the_bound_of_one_operation(
 ) -> None:
     """A caller who works between pages is not cut off: each page has the bound for itself."""
     import time
-
-    from mlflow_dsver.providers.paperspace import paging
 
     monkeypatch.setattr(paging, "PAGE", 1)
     provider = PaperspaceProvider(key=emulator.good_key, base=emulator.base, timeout=1.0)

@@ -13,10 +13,10 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, SettingsError, StoreError, Unsupported
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.paperspace import PaperspaceProvider, mounts
+from mlflow_dsver.providers.paperspace import PaperspaceProvider, local_files
 from mlflow_dsver.providers.paperspace import provider as provider_module
 from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
-from mlflow_dsver.providers.paperspace.mounts import Roots
+from mlflow_dsver.providers.paperspace.local_files import Roots
 
 CATS = "dst364npcw6ccok"
 
@@ -100,7 +100,7 @@ def test_mount_is_found_by_the_settings_file(world: World, version: DatasetVersi
 )
 def test_settings_file_without_mounts_is_passed_over(world: World, version: DatasetVersion, text: str) -> None:
     world.settings(text)
-    assert mounts.find(CATS, None, world.roots) is None
+    assert local_files.find(CATS, None, world.roots) is None
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00", "!!python/object/apply:os.system ['true']"])
@@ -108,14 +108,14 @@ def test_settings_file_that_is_no_yaml_is_named(world: World, text: str) -> None
     """And nothing in it is run."""
     world.settings(text)
     with pytest.raises(SettingsError, match=r"settings\.yaml"):
-        mounts.find(CATS, None, world.roots)
+        local_files.find(CATS, None, world.roots)
 
 
 def test_mount_names_do_not_climb(world: World) -> None:
     world.mount("secret", root="elsewhere2")
     world.settings(f"integrations:\n  ../elsewhere2/secret: {{type: dataset, ref: {CATS}}}\n  ..: {{ref: {CATS}}}\n")
     world.mount("other")
-    assert mounts.find(CATS, None, world.roots) is None
+    assert local_files.find(CATS, None, world.roots) is None
 
 
 def test_hashed_mount_of_the_very_version_lifts_the_grade_to_a(world: World, version: DatasetVersion) -> None:
@@ -256,7 +256,7 @@ def test_folder_that_is_named_is_used(
 @pytest.mark.parametrize("text", ["x", "=x", "x=", ";;x=/a;y"])
 def test_setting_of_folders_is_checked(text: str) -> None:
     with pytest.raises(SettingsError, match="PAPERSPACE_PATHS"):
-        mounts.configured(text)
+        local_files.configured(text)
 
 
 def test_copy_goes_to_a_new_or_empty_folder_whole_or_not_at_all(world: World, version: DatasetVersion) -> None:

@@ -14,13 +14,20 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlflow_dsver.emulators.serving import HOST, Emulator, Option, Reply, Request
-from mlflow_dsver.providers.clarifai.codes import Format, Origin
 from mlflow_dsver.providers.clarifai.emulator import state as kept
-from mlflow_dsver.providers.clarifai.emulator.answers import LISTS, OK, Refused, held, status, storage
-from mlflow_dsver.providers.clarifai.emulator.archive import picture
+from mlflow_dsver.providers.clarifai.emulator.answers import (
+    LISTS,
+    OK,
+    SWITCHES,
+    Refused,
+    held,
+    picture,
+    status,
+    storage,
+)
 from mlflow_dsver.providers.clarifai.emulator.routes import Call
 from mlflow_dsver.providers.clarifai.emulator.state import Record, State
-from mlflow_dsver.providers.clarifai.emulator.switches import SWITCHES
+from mlflow_dsver.providers.clarifai.models import Format, Origin
 
 if TYPE_CHECKING:
     from mlflow_dsver.providers.clarifai.emulator.grpc_face import GrpcFace

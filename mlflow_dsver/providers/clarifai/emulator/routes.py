@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dsver.emulators.serving import Request
-from mlflow_dsver.providers.clarifai.codes import FORMAT_NAMES, ORIGIN_NAMES, Format, VersionStatus, number
 from mlflow_dsver.providers.clarifai.emulator import answers
 from mlflow_dsver.providers.clarifai.emulator import state as kept
 from mlflow_dsver.providers.clarifai.emulator.answers import Refused
 from mlflow_dsver.providers.clarifai.emulator.state import Record, State
+from mlflow_dsver.providers.clarifai.models import FORMAT_NAMES, ORIGIN_NAMES, Format, VersionStatus, number
 
 MAX_PER_PAGE = 1000
 MAX_NOTES = 64 << 10

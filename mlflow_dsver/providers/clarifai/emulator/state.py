@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_dsver.providers.clarifai.codes import GETTABLE, ExportStatus, Format, Origin, VersionStatus
-from mlflow_dsver.providers.clarifai.emulator.archive import archive
+from mlflow_dsver.providers.clarifai.emulator.answers import archive
+from mlflow_dsver.providers.clarifai.models import GETTABLE, ExportStatus, Format, Origin, VersionStatus
 
 Record = dict[str, Any]
 Switches = Mapping[str, str]

@@ -1,6 +1,356 @@
-"""Paperspace on loopback: `PaperspaceEmulator`, and the switches for what its documents leave open."""
+"""Paperspace's v1 API on loopback: datasets, dataset versions, storage providers, the session.
 
-from mlflow_dsver.providers.paperspace.emulator.service import PaperspaceEmulator
-from mlflow_dsver.providers.paperspace.emulator.switches import SWITCHES
+The faithful part follows the published reference and OpenAPI file: paths, methods, 200 for every success, the keys
+of each body and which may be null, cursor pages, tags that are written as one text and read as a list, and sizes
+as decimal text. What the documents leave open is a switch. There is no way to upload through the API, so `fill`
+stands for the console or a workflow that puts files into a version; over HTTP it is the path
+`POST /emulator/fill/DATASET/VERSION/BYTES`, which the service does not have. It was not compared with the live
+service.
+"""
 
-__all__ = ["SWITCHES", "PaperspaceEmulator"]
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from mlflow_dsver.emulators.serving import Emulator, Reply, Request, Switch
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.providers.paperspace.emulator import bodies
+from mlflow_dsver.providers.paperspace.emulator.bodies import SWITCHES
+
+_DATASET_BODY: bodies.Known = {
+    "name": str,
+    "description": (str, type(None)),
+    "storageProviderId": str,
+    "isPublic": bool,
+}
+_VERSION_BODY: bodies.Known = {"message": str, "tags": str, "metadata": dict}
+
+
+class PaperspaceEmulator(Emulator):
+    """The emulator; its base address is `base`. See `Emulator` for the arguments.
+
+    seed: fill an empty state with two datasets and five versions.
+    """
+
+    name: ClassVar[str] = "paperspace"
+    SWITCHES: ClassVar[tuple[Switch, ...]] = SWITCHES
+
+    def __init__(self, *, seed: bool = False, **options: Any) -> None:
+        self.datasets: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, dict[str, dict[str, Any]]] = {}
+        self.sizes: dict[str, int] = {}
+        self._clock = datetime.now(UTC)
+        super().__init__(**options)
+        if seed and not self.datasets:
+            self.seed()
+
+    # For tests, notebooks and demos
+
+    @property
+    def base(self) -> str:
+        """The base address for clients."""
+        return f"{self.address}/v1"
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables that point a client here."""
+        return {"PAPERSPACE_API_URL": self.base, "PAPERSPACE_API_KEY": self.good_key or "any-key-will-do"}
+
+    def add_dataset(self, name: str, *, dataset_id: str | None = None, public: bool = False) -> str:
+        """Put a dataset there without a request; gives its id."""
+        with self.lock:
+            return str(self._new_dataset({"name": name, "isPublic": public}, dataset_id)["id"])
+
+    def add_version(
+        self,
+        dataset: str,
+        *,
+        version: str | None = None,
+        tags: str = "",
+        message: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        size: int = 0,
+        committed: bool = True,
+    ) -> str:
+        """Put a version there without a request; gives its id."""
+        with self.lock:
+            body = {"tags": tags, "message": message, "metadata": dict(metadata or {}) or None}
+            made = self._new_version(dataset, body, version)
+            self.sizes[f"{dataset}:{made['version']}"] = size
+            made["isCommitted"] = committed
+            return str(made["version"])
+
+    def fill(self, dataset: str, version: str, size: int) -> None:
+        """Stand for the console or a workflow that put files of so many bytes into an uncommitted version."""
+        with self.lock:
+            found = self.versions[dataset].get(version)
+            if found is None or found["isCommitted"]:
+                raise NotFound("no uncommitted version of that id", reference=f"paperspace://{dataset}@{version}")
+            self.sizes[f"{dataset}:{version}"] = size
+
+    def _filled(self, dataset: str, version: str, size: str) -> Any:
+        """`fill` over HTTP."""
+        if not size.isdecimal() or len(size) > 30:
+            raise bodies.invalid("bytes: Expected a whole number")
+        try:
+            self.fill(dataset, version, int(size))
+        except (NotFound, KeyError):
+            raise bodies.Refused(404, "No uncommitted version of that id") from None
+        return {"datasetId": dataset, "version": version, "bytes": size}
+
+    def seed(self) -> None:
+        """Two datasets, five versions: two tags, one version that is not committed."""
+        cats = self.add_dataset("cats", dataset_id="dst364npcw6ccok")
+        self.add_version(cats, version="klfoyy9", message="first upload", size=524_288_000)
+        self.add_version(cats, version="fo5rp4m", message="relabelled", tags="clean", size=530_841_600)
+        self.add_version(cats, version="1rn19s2", message="more cats", size=1_073_741_824)
+        self.add_version(cats, version="8ngwr2a", message="upload in progress", committed=False)
+        digits = self.add_dataset("digits", dataset_id="dsr5zdx0thjhfe2")
+        self.add_version(digits, version="a1b2c3d", message="scikit-learn digits", tags="raw", size=1_024_000)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state as JSON."""
+        return {"datasets": self.datasets, "versions": self.versions, "sizes": self.sizes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `snapshot` gave."""
+        self.datasets, self.versions, self.sizes = state["datasets"], state["versions"], state["sizes"]
+
+    def error_reply(self, status: int) -> Reply:
+        """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
+        code = bodies.CODES.get(status if status != 200 else 500, "INTERNAL_SERVER_ERROR")
+        return Reply(status, {"message": f"injected fault {status}", "code": code})
+
+    # Requests
+
+    def answer(self, request: Request) -> Reply:
+        """The answer to a request, by path and method."""
+        try:
+            return Reply(200, bodies.dressed(self._routed(request), self.switches))
+        except bodies.Refused as refused:
+            return Reply(refused.status, refused.body(self.switches), headers=refused.headers)
+
+    def _routed(self, request: Request) -> Any:
+        if request.path[:2] == ("emulator", "fill") and len(request.path) == 5 and request.verb == "POST":
+            return self._filled(*request.path[2:])
+        if request.path[:1] != ("v1",):
+            raise bodies.Refused(404, "Not found")
+        path = request.path[1:]
+        key = request.key("Bearer")
+        good = key is not None and self.good_key in (None, key)
+        if path == ("auth", "session") and request.verb == "GET":
+            return bodies.session() if good else None
+        handler = self._handler(request.verb, path)
+        if not good:
+            raise bodies.Refused(int(self.switches["bad-key"]), "the key is no good")
+        return handler(request)
+
+    def _handler(self, verb: str, path: tuple[str, ...]) -> Callable[[Request], Any]:
+        match path:
+            case ("datasets",):
+                found = {"GET": self._list_datasets, "POST": self._create_dataset}
+            case ("datasets", dataset):
+                found = {
+                    "GET": lambda request: self._dataset(dataset),
+                    "PUT": lambda request: self._update_dataset(dataset, request),
+                    "DELETE": lambda request: self._delete_dataset(dataset),
+                }
+            case ("datasets", dataset, "versions"):
+                found = {
+                    "GET": lambda request: self._list_versions(dataset, request),
+                    "POST": lambda request: self._create_version(dataset, request),
+                }
+            case ("datasets", dataset, "versions", version):
+                found = {
+                    "GET": lambda request: self._shown(dataset, self._version(dataset, version)),
+                    "PUT": lambda request: self._update_version(dataset, version, request),
+                    "DELETE": lambda request: self._delete_version(dataset, version),
+                }
+            case ("storage-providers",):
+                found = {"GET": lambda request: bodies.page([bodies.storage(self.switches)], request, self.switches)}
+            case ("storage-providers", "utilization"):
+                found = {"GET": lambda request: bodies.utilization(self.sizes)}
+            case ("storage-providers", provider) if provider == bodies.STORAGE:
+                found = {"GET": lambda request: bodies.storage(self.switches)}
+            case ("storage-providers", _):
+                raise bodies.Refused(int(self.switches["unknown"]), "Storage provider not found")
+            case _:
+                raise bodies.Refused(404, "Not found")
+        if verb not in found:
+            raise bodies.Refused(405, "Method not supported", headers={"Allow": ", ".join(found)})
+        return found[verb]
+
+    # Datasets
+
+    def _list_datasets(self, request: Request) -> Any:
+        privacy = request.first("privacy") or "PRIVATE"
+        if privacy not in ("PUBLIC", "PRIVATE"):
+            raise bodies.invalid("privacy: Invalid enum value. Expected 'PUBLIC' | 'PRIVATE'")
+        if request.first("teamId") not in (None, bodies.TEAM, bodies.NAMESPACE):
+            raise bodies.Refused(403, "not a member of this team")
+        wanted = [each for each in self.datasets.values() if each["isPublic"] == (privacy == "PUBLIC")]
+        return bodies.page(wanted, request, self.switches)
+
+    def _create_dataset(self, request: Request) -> Any:
+        body = bodies.read_body(request, _DATASET_BODY, self.switches)
+        if "name" not in body or (self.switches["missing-is-public"] == "400" and "isPublic" not in body):
+            raise bodies.invalid(f"{'name' if 'name' not in body else 'isPublic'}: Required")
+        self._check_name(body["name"], None)
+        return self._new_dataset(body, None)
+
+    def _check_name(self, name: str, dataset: str | None) -> None:
+        """Refuse a name that another dataset has. dataset: the id of the one that gets it; None for a new one."""
+        same = next((each for each in self.datasets.values() if each["name"] == name and each["id"] != dataset), None)
+        if same and self.switches["duplicate-name"] == "409":
+            raise bodies.Refused(409, f"a dataset with this name exists: {same['id']}")
+
+    def _new_dataset(self, body: Mapping[str, Any], dataset_id: str | None) -> dict[str, Any]:
+        now = self._now()
+        made = {
+            "id": dataset_id or "ds" + bodies.random_id(13),
+            "name": body.get("name"),
+            "dtCreated": now,
+            "dtModified": now,
+            "isPublic": body.get("isPublic", False),
+            "teamId": bodies.TEAM,
+            "storageProviderId": body.get("storageProviderId", bodies.STORAGE),
+            "description": body.get("description"),
+        }
+        self.datasets[made["id"]] = made
+        self.versions[made["id"]] = {}
+        return made
+
+    def _dataset(self, dataset: str) -> dict[str, Any]:
+        if dataset not in self.datasets:
+            raise bodies.Refused(int(self.switches["unknown"]), "Dataset not found")
+        return self.datasets[dataset]
+
+    def _update_dataset(self, dataset: str, request: Request) -> Any:
+        found = self._dataset(dataset)
+        body = bodies.read_body(request, {"name": str, "description": (str, type(None))}, self.switches)
+        if "name" in body:
+            self._check_name(body["name"], dataset)
+        found.update(body, dtModified=self._now())
+        return found
+
+    def _delete_dataset(self, dataset: str) -> Any:
+        self._dataset(dataset)
+        if self.versions[dataset] and self.switches["delete-dataset"] == "409":
+            raise bodies.Refused(409, "the dataset has versions")
+        del self.datasets[dataset], self.versions[dataset]
+        return {"id": dataset}
+
+    # Versions
+
+    def _list_versions(self, dataset: str, request: Request) -> Any:
+        self._dataset(dataset)
+        found = list(self.versions[dataset].values())
+        if self.switches["list-uncommitted"] == "no":
+            found = [each for each in found if each["isCommitted"]]
+        if tags := self._tags(request.first("tags") or ""):
+            enough = all if self.switches["tags-filter"] == "all" else any
+            found = [each for each in found if enough(tag in each["tags"] for tag in tags)]
+        return bodies.page(found, request, self.switches, lambda version: self._shown(dataset, version))
+
+    def _create_version(self, dataset: str, request: Request) -> Any:
+        self._dataset(dataset)
+        body = bodies.read_body(request, _VERSION_BODY, self.switches)
+        return self._shown(dataset, self._new_version(dataset, body, None))
+
+    def _new_version(self, dataset: str, body: Mapping[str, Any], version: str | None) -> dict[str, Any]:
+        now = self._now()
+        made: dict[str, Any] = {
+            "version": version or bodies.random_id(7),
+            "datasetId": dataset,
+            "userId": "u" + bodies.TEAM,
+            "message": body.get("message"),
+            "metadata": body.get("metadata"),
+            "isCommitted": False,
+            "url": f"s3://{bodies.TEAM}/{bodies.TEAM}/datasets/{dataset}/versions/",
+            "dtCreated": now,
+            "dtModified": now,
+            "tags": self._tags(body.get("tags") or ""),
+        }
+        made["url"] += made["version"]
+        self._take_tags(dataset, made["tags"])
+        self.versions[dataset][made["version"]] = made
+        return made
+
+    def _version(self, dataset: str, version: str) -> dict[str, Any]:
+        self._dataset(dataset)
+        known = self.versions[dataset]
+        if version == "latest" and self.switches["latest-in-path"] == "resolves":
+            version = next((name for name, each in reversed(known.items()) if each["isCommitted"]), version)
+        if version not in known:
+            raise bodies.Refused(int(self.switches["unknown"]), "Dataset version not found")
+        return known[version]
+
+    def _update_version(self, dataset: str, version: str, request: Request) -> Any:
+        found = self._version(dataset, version)
+        body = bodies.read_body(request, {**_VERSION_BODY, "isCommitted": bool}, self.switches)
+        edits = [key for key in body if key != "isCommitted"]
+        if edits and found["isCommitted"] and self.switches["edit-committed"] != "allowed":
+            raise bodies.Refused(int(self.switches["edit-committed"]), "the version is committed")
+        commit = body.pop("isCommitted", None)
+        if commit is False and found["isCommitted"] and self.switches["uncommit"] != "allowed":
+            if self.switches["uncommit"] == "409":
+                raise bodies.Refused(409, "the version is committed")
+            commit = None
+        if "tags" in body:
+            body["tags"] = self._wanted_tags(body["tags"])
+            self._take_tags(dataset, body["tags"])
+        if "metadata" in body and self.switches["metadata"] == "merges":
+            body["metadata"] = {**(found["metadata"] or {}), **body["metadata"]}
+        found.update(body)
+        if commit is not None:
+            found["isCommitted"] = commit
+        if self.switches["modified"] == "every-put" or commit:
+            found["dtModified"] = self._now()
+        return self._shown(dataset, found)
+
+    def _delete_version(self, dataset: str, version: str) -> Any:
+        found = self._version(dataset, version)["version"]
+        del self.versions[dataset][found]
+        self.sizes.pop(f"{dataset}:{found}", None)
+        return {"datasetId": dataset, "version": found}
+
+    def _wanted_tags(self, text: str) -> list[str]:
+        if not text and self.switches["empty-tags"] == "400":
+            raise bodies.invalid("tags: String must contain at least 1 character(s)")
+        return self._tags(text)
+
+    def _tags(self, text: str) -> list[str]:
+        parts = text.split(",") if text else []
+        return list(
+            dict.fromkeys(part.strip() if self.switches["tag-blanks"] == "trimmed" else part for part in parts)
+        )
+
+    def _take_tags(self, dataset: str, tags: list[str]) -> None:
+        if tags and self.switches["tag-moves"] == "moves":
+            for each in self.versions[dataset].values():
+                if not set(tags).isdisjoint(each["tags"]):
+                    each["tags"] = [tag for tag in each["tags"] if tag not in tags]
+
+    # Forms of bodies
+
+    def _shown(self, dataset: str, version: Mapping[str, Any]) -> dict[str, Any]:
+        """A version as it is answered."""
+        sized = version["isCommitted"] and self.switches["usage-bytes"] == "on-commit"
+        shown = {
+            **version,
+            "usageBytes": str(self.sizes.get(f"{dataset}:{version['version']}", 0)) if sized else None,
+        }
+        if self.switches["dataset-id"] == "uuid":
+            shown["datasetId"] = str(uuid.uuid5(uuid.NAMESPACE_OID, dataset))
+        if self.switches["nulls"] == "null":
+            shown.update(userId=None, url=None, usageBytes=None)
+        return shown
+
+    def _now(self) -> str:
+        """The time in milliseconds, never the same twice."""
+        now = max(datetime.now(UTC), self._clock + timedelta(milliseconds=1))
+        self._clock = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return self._clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,9 @@
-"""Making a dataset version at Clarifai: what is sent, and what is done when the answer is lost.
+"""Creating and changing dataset versions at Clarifai: request bodies, lost answers, and checks of what was stored.
 
-Nothing is sent twice: a version whose answer did not arrive is looked up by its id, which is chosen here or by the
-caller. An id that the caller chose is looked up before as well, so that no older version is taken for the new one.
+Nothing is sent twice. A version whose answer was lost is looked up by its id, which is chosen here or by the caller;
+an id of the caller's is looked up before as well, so that no older version is taken for the new one. The only way to
+change a version is `overwrite`. Whether that replaces or merges metadata, and whether it clears fields that are not
+sent, is not documented; so everything is sent, and keys that a merge left are cleared by a second request.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from mlflow_dsver.errors import (
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_name
 from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.client import Client
-from mlflow_dsver.providers.clarifai.codes import GETTABLE
+from mlflow_dsver.providers.clarifai.convert import check_given, cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.models import GETTABLE
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
-from mlflow_dsver.providers.clarifai.tags import check_given, with_tags
+from mlflow_dsver.providers.clarifai.polling import settled
 
 log = logging.getLogger(__name__)
 
@@ -140,3 +143,48 @@ def _recognised(client: Client, place: DatasetPlace, version: str, lost: Provide
         return found
     lost.tip = f"mlflow-dsver versions list clarifai://{place}, before trying again"
     raise lost
+
+
+# Changing a version
+
+
+def overwrite(
+    client: Client, place: DatasetPlace, found: WireVersion, message: str | None, metadata: dict[str, Any]
+) -> WireVersion:
+    """Give a version this message (None: the former one) and metadata, tags included.
+
+    Raises UnexpectedResponse when the former values cannot be read, as they would be lost then, or when the answer
+    has other metadata; and the service's errors.
+    """
+    if lost := {"metadata", "description", "visibility"} & set(found.unread):
+        raise UnexpectedResponse(
+            f"not changed, because what it has cannot be read and would be lost: {', '.join(sorted(lost))}",
+            provider="clarifai",
+            reference=DatasetRef("clarifai", str(place), found.id),
+            payload=found.raw,
+        )
+    body: dict[str, Any] = {"id": found.id, "metadata": metadata}
+    body["description"] = message if message is not None else found.description or ""
+    if found.visibility is not None:
+        body["visibility"] = found.visibility
+    changed = client.patch_dataset_versions(place.dataset, [body])[0]
+    again = cleared(changed.metadata, metadata)
+    if again is not None:
+        changed = client.patch_dataset_versions(place.dataset, [{**body, "metadata": again}])[0]
+    if changed.id != found.id or without_tags(changed.metadata) != without_tags(metadata):
+        raise UnexpectedResponse(
+            "the version's metadata is not what was sent", provider="clarifai", reference=place, payload=changed.raw
+        )
+    return changed
+
+
+def take_tags_from_others(client: Client, place: DatasetPlace, holder: str, tags: set[str]) -> None:
+    """Take tags off every version of the dataset but one."""
+
+    def look() -> list[WireVersion]:
+        listing = client.dataset_versions(place.dataset)
+        return [found for found in listing if found.id != holder and tags & set(tags_of(found.metadata))]
+
+    for found in settled(look):
+        left = set(tags_of(found.metadata)) - tags
+        overwrite(client, place, found, None, with_tags(without_tags(found.metadata), left))
