@@ -17,6 +17,7 @@ from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.plugins import PROVIDER_INFO, PROVIDERS, ProviderInfo
+from mlflow_dsver.providers.interface import LocalCopy
 
 PACKAGE = Path(mlflow_dsver.__file__).parent
 MAY_NAME_VENDORS = ("providers/paperspace/", "providers/clarifai/", "demo/", "_former_names.py")

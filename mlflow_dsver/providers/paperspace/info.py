@@ -17,7 +17,6 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.plugins import ProviderInfo
-from mlflow_dsver.providers.http.wire import check_base
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.settings import choice_setting, text_setting
 
@@ -106,6 +105,8 @@ class Account:
         cls, *, key: str | Secret | None = None, base: str | None = None, timeout: float | None = None
     ) -> Account:
         """Arguments first, then the environment, then the vendor's files. Raises SettingsError."""
+        from mlflow_dsver.providers.http.wire import check_base  # not needed to parse references
+
         found_key, key_from = _key(key)
         address, base_from = base, "argument"
         if address is None:
