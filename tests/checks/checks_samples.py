@@ -1,4 +1,4 @@
-"""Reports for the renderers: every verdict, every kind of finding, and texts that try to break out."""
+"""Sample reports for the renderers: every verdict, every kind of finding, and markup injection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs with a whole record, made in memory, and a provider whose bytes lie in a folder: for laws about verdicts."""
+"""In-memory runs with a complete record, and a provider with its files in a folder, for tests of verdicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REF = parse("fake://cats@v1")
 
 
 class FolderProvider(Provider):
-    """Has one version, described as it is told, whose bytes lie in a folder or nowhere."""
+    """A provider of one version with the given description, whose files are in a folder or missing."""
 
     name = "fake"
     capabilities = frozenset({Capability.BYTES})
@@ -124,7 +124,7 @@ def world(
 
 
 def input_of(link: Link, manifest: Manifest | None) -> InputFacts:
-    """The dataset input that the link gets."""
+    """The dataset input of the link."""
     made = VersionedDataset(
         link.version, requested=link.requested, grade=link.grade, files=manifest and len(manifest)
     )

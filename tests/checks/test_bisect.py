@@ -1,4 +1,4 @@
-"""Bisection over versions: at each step the right one to try, and at the end the right answer."""
+"""Bisection over versions: each step returns the right version to test, and the last step the first bad version."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_results_that_contradict_each_other_are_refused() -> None:
 
 @pytest.fixture
 def seven(tmp_path: Path) -> list[str]:
-    """Seven versions, oldest first; a 3 in the file is what makes it bad, from the fourth on."""
+    """Seven versions, oldest first; from the fourth on a 3 in the file makes them bad."""
     folder = tmp_path / "data"
     folder.mkdir()
     made = []
@@ -118,10 +118,10 @@ def test_a_command_that_is_stopped_or_missing_stops_the_search(
     assert f"next  {seven[3]}" in capsys.readouterr().out
 
 
-def test_the_command_asks_the_same_stores_and_servers_as_this_process(
+def test_the_command_uses_the_same_stores_and_servers_as_this_process(
     seven: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without these settings it would test what another store calls by the same words."""
+    """Without these settings it would resolve the same reference in another store."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "bisect")
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "test=local://seven@latest")

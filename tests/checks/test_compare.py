@@ -1,4 +1,4 @@
-"""Two runs side by side."""
+"""Comparing two runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_roles_are_told_apart_without_asking_anybody_where_digests_tell() -> Non
 
 
 def test_the_same_reference_with_another_digest_is_other_data() -> None:
-    """A record that says so was made of data that changed under its name."""
+    """The data of such a record changed under its name."""
     found = compare_role("r", version("local://d@1", DIGEST), version("local://d@1", "blake3:" + "b" * 64))
     assert found.sameness is Sameness.OTHER
 

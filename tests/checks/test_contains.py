@@ -1,4 +1,4 @@
-"""Which versions, runs and models saw a file: from the index, which keeps up, mends itself and hides nothing."""
+"""Finding a file in versions, runs and models with the index: it is updated, rebuilt if damaged, and complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lock --check` on the file alone: what contradicts itself needs no provider to be found."""
+"""`lock --check` offline: contradictions within the file are found without a provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that was made with another store, as on another machine: unreachable from here, and never called missing."""
+"""Runs that used a store of another machine are UNREACHABLE and never MISSING."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_id(digits_folder: Path) -> str:
 
 @pytest.fixture
 def elsewhere(run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """From now on this is another machine, whose store is not made yet."""
+    """Simulate another machine, whose store does not exist yet."""
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path / "other-home"))
     return tmp_path / "other-home"
 
@@ -43,10 +43,10 @@ def other_content(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("has", ["no store", "another dataset", "other versions of a dataset of that name"])
 @pytest.mark.parametrize("depth", ["metadata", "default", "full"])
-def test_a_store_that_never_had_the_version_cannot_say_that_it_is_gone(
+def test_a_store_that_never_had_the_version_does_not_report_it_missing(
     run_id: str, elsewhere: Path, tmp_path: Path, has: str, depth: str
 ) -> None:
-    """The report names the store and the host of the link, and what to set; it does not say to make a dataset."""
+    """The report names the store and host of the link and what to set; it does not suggest creating a dataset."""
     store = dsver.inputs_of(run_id)[0].version.store
     if has != "no store":
         name = "another" if has == "another dataset" else "digits"

@@ -1,4 +1,4 @@
-"""Files of one role that another role has as well."""
+"""Files that occur in more than one role."""
 
 from __future__ import annotations
 

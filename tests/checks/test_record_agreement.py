@@ -1,4 +1,4 @@
-"""The parts of a run's record are compared with each other: what they do not all say is a finding, never a pass."""
+"""The parts of a run's record are compared with each other; a contradiction is a finding and never a match."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_grade_that_was_raised_on_the_tag_is_found_when_the_link_is_gone(folde
 def test_a_digest_that_is_written_into_the_artifacts_alone_proves_nothing(
     folder: Path, with_manifest: bool, sums: bool
 ) -> None:
-    """It turned a link of grade D from UNVERIFIABLE into MATCH."""
+    """Such a digest once turned a link of grade D from UNVERIFIABLE into MATCH."""
     whole = world("D", folder=folder, digest=False, immutable=False, sums=sums)
     assert whole.check().verdict is V
     planted = world("D", folder=folder, digest=True, immutable=False, sums=sums).files
@@ -157,8 +157,8 @@ def test_fields_that_stand_in_the_link_alone_are_covered_by_its_sum(folder: Path
     assert whole.with_link(**change).check().verdict is C
 
 
-def test_immutability_that_is_written_into_the_link_vouches_for_nothing(folder: Path) -> None:
-    """The grade says what the provider vouched for."""
+def test_immutability_that_was_edited_into_the_link_proves_nothing(folder: Path) -> None:
+    """The grade records what the provider guaranteed."""
     now = DatasetVersion(REF, tags=("clean", "round-3"), message="relabelled", usage_bytes=20, immutable=True)
     whole = world("D", folder=None, digest=False, immutable=False, now=now, sums=False)
     assert whole.check().verdict is V
@@ -171,7 +171,7 @@ def test_a_role_of_which_only_an_artifact_tells_is_a_finding(folder: Path) -> No
     assert (report.role, report.verdict) == ("training", C)
 
 
-def test_what_the_run_read_and_what_changed_meanwhile_is_a_finding_for_ever(folder: Path) -> None:
+def test_data_that_changed_during_training_stays_a_finding(folder: Path) -> None:
     """Even if the tag with the details is overwritten: the grade keeps its note."""
     whole = world("A", folder=folder, digest=True, immutable=True)
     sealed = {
@@ -191,7 +191,7 @@ def test_what_the_run_read_and_what_changed_meanwhile_is_a_finding_for_ever(fold
 
 
 def bomb(megabytes: int) -> bytes:
-    """A manifest whose header is whole and that unpacks to so many MiB."""
+    """A manifest with a valid header that decompresses to the given number of MiB."""
     header = b'{"schema":1,"files":3,"bytes":3,"content_digest":"blake3:%s","made":{}}\n' % (b"a" * 64)
     line = b'{"path":"a","bytes":1,"digest":"%s"}\n' % (b"a" * 64)
     return gzip.compress(header + line * (megabytes * (1 << 20) // len(line)))
@@ -209,7 +209,7 @@ def bomb(megabytes: int) -> bytes:
 def test_a_manifest_that_unpacks_to_more_than_is_read_is_not_checked_and_says_which_limit(
     folder: Path, limits: ManifestLimits, says: str
 ) -> None:
-    """200 MiB of it are neither unpacked nor held."""
+    """The 200 MiB are neither decompressed nor held in memory."""
     whole = world("A", folder=folder, digest=True, immutable=True, sums=False)
     content = bomb(200)
     assert len(content) < 2 << 20
@@ -323,7 +323,7 @@ def test_another_input_that_training_logged_in_the_same_role_is_no_disagreement(
 # What can be shown now
 
 
-def test_a_grade_is_no_better_than_what_the_provider_vouches_for_now(folder: Path) -> None:
+def test_a_grade_is_no_better_than_the_present_one_of_the_provider(folder: Path) -> None:
     whole = world("A", folder=folder, digest=True, immutable=True)
     whole.provider.letter = "C"
     report = whole.check(require="A")

@@ -1,4 +1,4 @@
-"""What decides which files count is compared with what was recorded: no pattern of today hides a file."""
+"""The ignore patterns are compared with the recorded ones: a present pattern cannot hide a file."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def test_a_version_older_than_recorded_patterns_has_those_of_its_manifest(
     assert looked(provider, version, Depth.FULL).digest != version.content_digest
 
 
-class TestNothingVouches:
-    """Where only an artifact's header or the present ignore file says what counts, hidden files prevent a pass."""
+class TestUnprovenPatterns:
+    """If only an artifact's header or the present ignore file has the patterns, excluded files prevent a match."""
 
     @staticmethod
     def verdict(version: DatasetVersion, seen: ByteEvidence) -> Verdict:

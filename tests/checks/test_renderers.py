@@ -1,4 +1,4 @@
-"""Each renderer renders every report, as its golden file says, and lets no text from outside become markup."""
+"""Each renderer writes every report as in its golden file and escapes all text from outside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_report_renders_as_the_golden_file_says(kind: str, name: str, golden: 
 
 
 def test_the_samples_have_every_verdict() -> None:
-    """So that no verdict is without a rendering that was looked at."""
+    """So that the rendering of every verdict is tested."""
     told = {each.verdict for run in MANY.runs for each in run.inputs}
     told |= {finding.verdict for run in MANY.runs for each in run.inputs for finding in each.findings}
     assert told == set(Verdict)

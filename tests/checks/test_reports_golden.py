@@ -1,4 +1,4 @@
-"""Every other report, as text and as JSON, is what its golden file says, and no text from outside breaks out."""
+"""Every other report, as text and JSON, equals its golden file, and all text from outside is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything a run needs, in one folder, and nothing hidden that could not be got."""
+"""Reproducing a run in a folder; whatever is missing is reported."""
 
 from __future__ import annotations
 

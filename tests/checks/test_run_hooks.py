@@ -1,4 +1,4 @@
-"""What a run is told at its start and looks at again at its end, as settings say."""
+"""The hooks at the start and the end of a run, as configured by settings."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_seal_that_fails_ends_no_training(
 
 
 def edited(folder: Path) -> None:
-    """As a training script does it that shuffles labels in place."""
+    """As by a training script that shuffles labels in place."""
     folder.chmod(0o755)
     (folder / "labels.csv").chmod(0o644)
     (folder / "labels.csv").write_text("changed by training")

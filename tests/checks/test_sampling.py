@@ -1,4 +1,4 @@
-"""How many files a sample needs, and what it proves."""
+"""The size of a sample, and what it proves."""
 
 from __future__ import annotations
 

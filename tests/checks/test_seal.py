@@ -1,4 +1,4 @@
-"""At the end of a run: was the data the same as at its start?"""
+"""The check at the end of a run whether its data changed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_untouched_data_is_sealed_as_the_same_and_keeps_its_grade(digits_folder:
     assert found["dsver.training.grade"] == "A"
 
 
-def test_a_given_out_folder_that_training_wrote_to_is_tagged_with_its_paths(digits_folder: Path) -> None:
-    """The store's own copy is sound; what training read is not."""
+def test_a_local_copy_that_training_wrote_to_is_tagged_with_its_paths(digits_folder: Path) -> None:
+    """The store's objects are intact; the local copy that training read is not."""
     version = dsver.create_version("local://digits", digits_folder)
     with dsver.start_run(inputs={"training": "local://digits"}) as run:
         folder = run.datasets["training"].path()

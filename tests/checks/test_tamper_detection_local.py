@@ -1,4 +1,4 @@
-"""Each way in which data of the local store can betray its run: a right verdict, never better than the truth."""
+"""Tampering with data in the local store: each way gets the right verdict."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def made(folder: Path, tmp_path: Path, *, reference: bool) -> World:
 
 @pytest.fixture
 def kept(digits_folder: Path, tmp_path: Path) -> World:
-    """The bytes are in the store."""
+    """The files are in the store."""
     return made(digits_folder, tmp_path, reference=False)
 
 
 @pytest.fixture
 def referred(digits_folder: Path, tmp_path: Path) -> World:
-    """Only the manifest is in the store; the bytes lie in the folder."""
+    """Only the manifest is in the store; the files are in the folder."""
     return made(digits_folder, tmp_path, reference=True)
 
 
 def edit_keeping_mtime(path: Path) -> None:
-    """Other bytes of the same length, with the former dates put back, as far as anybody can."""
+    """Write other bytes of the same length and restore the dates as far as possible."""
     before = path.stat()
     mode = before.st_mode
     path.chmod(0o644)
@@ -100,7 +100,7 @@ def test_untouched_kept_data_matches_at_every_depth(kept: World, depth: str, pro
 
 
 def test_a_folder_that_is_only_referred_to_matches_once_its_bytes_were_read(referred: World) -> None:
-    """The store cannot vouch for bytes that it does not keep."""
+    """The store has no copy that it could verify."""
     assert referred.check("metadata").verdict is V
     assert referred.check().verdict is M
     assert referred.check("full").verdict is M
@@ -206,7 +206,7 @@ def test_an_object_that_is_gone_is_missing(kept: World) -> None:
 
 
 def test_silent_damage_that_moved_no_date_is_found_by_full(kept: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that rots changes no ctime: the default depth says that it trusted dates, and full finds it."""
+    """Disk corruption does not change ctime: the default depth reports that it used the cache, and full finds it."""
     from mlflow_dsver.checks import byte_checks
 
     damaged = kept.objects()[0]
@@ -291,8 +291,8 @@ def test_a_damaged_log_is_no_match(kept: World) -> None:
     assert kept.check().verdict is C
 
 
-def test_a_store_that_is_not_here_says_nothing_of_its_versions(kept: World) -> None:
-    """Removed, or on another machine: from here that looks the same."""
+def test_a_missing_store_does_not_report_its_versions_missing(kept: World) -> None:
+    """A removed store cannot be distinguished from one on another machine."""
     shutil.rmtree(kept.store)
     assert kept.check().verdict is R
 
@@ -353,7 +353,7 @@ def tampered(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 def consistent_lie(text: bytes) -> bytes:
-    """A manifest that is whole in itself, of one file less."""
+    """A consistent manifest with one file less."""
     from io import BytesIO
 
     from mlflow_dsver.model.manifests import Manifest, read
@@ -482,7 +482,7 @@ def test_checking_writes_nothing(kept: World, referred: World, tmp_path: Path) -
 def test_artifacts_that_are_larger_than_is_read_could_not_be_checked(
     kept: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are not fetched, and the report says which limit that was."""
+    """They are not fetched, and the report states the limit."""
     from mlflow_dsver.tracking import queries
 
     for name, limit, says in (("MAX_FILE", 10, "more than 10 bytes"), ("MAX_RECORD_FILES", 1, "more than 1 files")):

@@ -1,4 +1,4 @@
-"""Each way in which data at Paperspace and Clarifai can betray its run, over real HTTP with their emulators."""
+"""Tampering with data at Paperspace and Clarifai, over real HTTP with their emulators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CATS = "dst364npcw6ccok"
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No folder remembered from another test, no person's files, short waits."""
+    """No cached folder of another test, no user files, short time-outs."""
     monkeypatch.setattr(paperspace_module, "_known_folders", {})
     monkeypatch.setattr(polling, "FIRST_PAUSE", 0.005)
     monkeypatch.setattr(polling, "LAST_PAUSE", 0.02)

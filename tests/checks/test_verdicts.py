@@ -1,4 +1,4 @@
-"""The verdict logic: named cases one by one, and the law over all combinations of what can be seen."""
+"""The verdict logic: named cases, and invariants over all combinations of evidence."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ BYTES = {
 
 
 def answer(kind: str, recorded: DatasetVersion) -> Lookup:
-    """What the provider says of the recorded version."""
+    """The provider's lookup of the recorded version."""
     failures = {
         "gone": Verdict.MISSING,
         "down": Verdict.UNREACHABLE,
@@ -167,7 +167,7 @@ WITH_DIGEST = {"kept", "mutable", "contradictory", "unread"}
 
 
 def floors(record: str, kind: str, seen: str, depth: Depth) -> list[Verdict]:
-    """The same rules, told another way: what each thing that was seen allows at best."""
+    """An independent formulation of the rules: the best verdict that each piece of evidence allows."""
     found = [FLOOR_OF_RECORD.get(record, M), FLOOR_OF_ANSWER.get(kind, M), FLOOR_OF_BYTES.get(seen, M)]
     if record in WITH_DIGEST:
         whole = seen in ("hashed", "hashed blind", "cached")
@@ -181,8 +181,8 @@ def floors(record: str, kind: str, seen: str, depth: Depth) -> list[Verdict]:
 ALL = list(product(RECORDS, ANSWERS, BYTES, Depth))
 
 
-def test_every_combination_is_as_good_as_the_worst_that_was_seen_and_no_better_than_its_proof() -> None:
-    """The worst of what was seen counts; and without a proof that the depth takes, MATCH becomes UNVERIFIABLE."""
+def test_every_combination_has_the_worst_verdict_of_its_evidence_and_none_better_than_its_proof() -> None:
+    """The worst verdict decides; without a proof that the depth accepts, MATCH becomes UNVERIFIABLE."""
     wrong = []
     for record, kind, seen, depth in ALL:
         expected = max(floors(record, kind, seen, depth), key=lambda each: each.rank)
@@ -203,7 +203,7 @@ def test_every_combination_is_as_good_as_the_worst_that_was_seen_and_no_better_t
 
 
 def test_no_failure_is_ever_a_match() -> None:
-    """Down, denied, odd, unreadable, gone, damaged: whatever else agrees, it is no match."""
+    """Down, denied, malformed, unreadable, missing, damaged: never a match, whatever else agrees."""
     for record, kind, seen, depth in ALL:
         if kind in ("gone", "down", "odd", "damaged", "another") or seen in (
             "failed",
@@ -278,7 +278,7 @@ def test_a_size_that_became_known_or_unknown_is_a_note() -> None:
         assert [note.what for note in report.notes] == ["usage bytes"]
 
 
-def test_a_version_committed_since_is_not_vouched_for_by_that() -> None:
+def test_a_version_that_was_committed_after_linking_proves_nothing() -> None:
     """What was mutable when it was linked may have changed before it became immutable."""
     record = RECORDS["mutable"]
     now = Lookup(version=replace(MUTABLE, immutable=True), guaranteed=True)

@@ -23,7 +23,7 @@ def run_id(digits_folder: Path) -> str:
         return str(run.info.run_id)
 
 
-def test_a_match_ends_with_0_and_says_what_it_rests_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_match_exits_with_0_and_states_its_proof(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["verify", run_id]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"MATCH  fit ({run_id})")
@@ -190,10 +190,10 @@ def test_wrong_usage_ends_with_2_and_one_line(words: list[str], capsys: pytest.C
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_a_thousand_runs_over_twenty_versions_ask_at_most_twenty_times(
+def test_a_thousand_runs_over_twenty_versions_send_at_most_twenty_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each version is asked for once and its bytes read once, however many runs used it."""
+    """Each version is looked up once and its files are read once, however many runs used it."""
     from dataclasses import replace
 
     from mlflow_dsver.checks.byte_checks import ReadOptions

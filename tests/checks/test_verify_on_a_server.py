@@ -1,4 +1,4 @@
-"""The record read back from a real `mlflow server` with proxied artifacts: there, partly gone, and never there."""
+"""The record read back from an `mlflow server` with proxied artifacts: complete, partial, and without artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files whole or absent, paths that stay inside, time that ends."""
+"""Atomic files, safe paths, deadlines."""
 
 from __future__ import annotations
 

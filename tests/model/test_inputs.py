@@ -1,4 +1,4 @@
-"""Inputs from outside a script: what a person writes in a variable, and what the launcher hands down."""
+"""Inputs from the environment: those of the user, and the versions that the launcher resolved."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_lines_blanks_and_equal_signs() -> None:
         ("training=local://a\x1b[31m", "not allowed"),
     ],
 )
-def test_what_is_none_is_refused_in_one_line_that_names_the_place(text: str, told: str) -> None:
+def test_malformed_inputs_are_refused_in_one_line_with_the_variable(text: str, told: str) -> None:
     with pytest.raises(SettingsError, match="MLFLOW_DSVER_INPUTS") as caught:
         parse_inputs(text, VARIABLE)
     assert told in str(caught.value)
@@ -99,7 +99,7 @@ def test_the_settings_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.dictionaries(references, versions, max_size=3))
 def test_inherited_versions_round_trip(answers: dict[str, DatasetVersion]) -> None:
-    """By the words of the question and by the canonical reference; in ASCII, without a line break."""
+    """By requested and by canonical reference; in ASCII, without a line break."""
     answers = {
         text: DatasetVersion.from_json({**version.to_json(), "reference": f"local://set-{number}@v"})
         for number, (text, version) in enumerate(answers.items())
@@ -115,8 +115,8 @@ def test_inherited_versions_round_trip(answers: dict[str, DatasetVersion]) -> No
     assert all(read[text.strip(" \t\r\n")] == version for text, version in answers.items())
 
 
-def test_other_words_for_the_same_have_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless they have one of their own, since they were asked for at another time."""
+def test_equivalent_references_have_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless they were resolved themselves, at another time."""
     one, two = _large(1), _large(2)
     monkeypatch.setenv(
         "MLFLOW_DSVER_RESOLVED", serialize_resolved({"local://a": one, "local://b c@latest": two}, ["local://a"])
@@ -143,7 +143,7 @@ def _large(number: int, **parts: object) -> DatasetVersion:
 
 
 def test_a_variable_never_becomes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest answers lose `raw` first, then metadata, then messages; small ones keep all that they have."""
+    """The largest versions lose `raw` first, then metadata, then messages; small ones keep all fields."""
     big = "ü" * 20_000
     small = _large(0, raw={"kept": True}, metadata={"round": 1}, message="first")
     answers = {"local://a0": small, "local://a1": _large(1, raw={"x": big}, metadata={"y": 1}, message="second")}
@@ -172,7 +172,7 @@ def test_too_many_inputs_are_refused() -> None:
         '{"schema":1,"versions":[{"reference":"a"}]}',
     ],
 )  # fmt: skip
-def test_what_the_launcher_did_not_write_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_the_launcher_did_not_write_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", text)
     with pytest.raises(SettingsError, match="MLFLOW_DSVER_RESOLVED was not set by"):
         inherited_versions()

@@ -1,4 +1,4 @@
-"""The lock file: what is written is what is read, everything else is refused, and what moved is told."""
+"""The lock file: it round-trips, malformed files are refused, and deviations are reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_text_of_a_lock_file() -> None:
-    """As the README and people's reviews know it."""
+    """As in the README and in code reviews."""
     mapping = {
         "validation": entry("local://val@clean", "local://val@3f9c", None, "validation"),
         "training": entry("paperspace://dst364npcw6ccok@latest", "paperspace://dst364npcw6ccok@fo5rp4m"),
@@ -294,7 +294,7 @@ def refusal(asked: dict[str, str], found: dict[str, DatasetVersion], path: Path 
 @pytest.mark.parametrize("words", ["local://a@latest", "local://a", " local://a@latest\n", "local://a@1"])
 @pytest.mark.parametrize("digest", [ONE, None])
 def test_what_is_as_locked_passes(lock: Path, words: str, digest: str | None) -> None:
-    """In the same words or by the locked version; an unknown digest is no conflict."""
+    """By the same reference or by the locked version; an unknown digest is not a conflict."""
     refuse_moved({"training": words}, {"training": version("local://a@1", digest)})
     refuse_moved({"training": words}, {"training": version("local://a@1", digest)}, lock)
 
@@ -337,7 +337,7 @@ def test_a_role_that_is_not_locked_is_refused(lock: Path) -> None:
 
 
 def test_what_is_not_known_is_no_pass(lock: Path) -> None:
-    """A role of which nothing was found is refused, without a tip to move it."""
+    """A role without a version is refused, without a tip to update it."""
     error = refusal({"test": "local://t@clean"}, {})
     assert "not known" in str(error)
     assert error.tip is None

@@ -1,4 +1,4 @@
-"""Manifests: one text for one content, read back the same, and no hostile one gets through."""
+"""Manifests: one text for each content, round trips, and hostile manifests are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 def in_order(files: dict[str, tuple[int, str]]) -> tuple[FileEntry, ...]:
-    """Entries sorted by path, without files that lie in a folder that is a file."""
+    """Entries sorted by path, without files below the path of another file."""
     kept = {path for path in files if not any(path.startswith(other + "/") for other in files)}
     return tuple(FileEntry(path, *files[path]) for path in sorted(kept))
 
@@ -66,7 +66,7 @@ def test_the_same_manifest_is_the_same_bytes() -> None:
 
 
 def test_this_text_has_this_digest() -> None:
-    """A literal: the form of a line is a promise, since every content digest ever recorded hangs on it."""
+    """A literal, since every recorded content digest depends on the format of the lines."""
     entries = (FileEntry('a "b"\\\n\x7fé😀', 0, HEX), FileEntry("b/c", 12, HEX))
     assert "".join(entry.line() for entry in entries) == (
         f'{{"path":"a \\"b\\"\\\\\\n\x7fé😀","bytes":0,"digest":"{HEX}"}}\n'

@@ -1,4 +1,4 @@
-"""A new version as text and as a value: what is read, what is refused, and that each means the other."""
+"""New versions as text and as values: parsing, refusals and round trips."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_another_text_asks_for_no_new_version(text):
         ("cats?create", "not a reference"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(text, says):
+def test_malformed_text_is_refused_in_one_line(text, says):
     with pytest.raises(InvalidReference, match=says) as caught:
         parse_new(text)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Every parser of what a run, a file or a variable holds: its own error for any bytes, text or JSON, and no other."""
+"""Every parser of runs, files and variables raises only its own error, for any bytes, text or JSON."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def edited(draw: st.DrawFn, whole: Mapping[str, Any]) -> Any:
 
 
 def only(errors: type[Exception] | tuple[type[Exception], ...], parser: Any, *arguments: Any) -> Any:
-    """What the parser gives; None where it raises one of its own errors. Any other error goes through."""
+    """The parser's result; None if it raises one of its own errors. Other errors are not caught."""
     try:
         return parser(*arguments)
     except errors:

@@ -1,4 +1,4 @@
-"""Files of settings, ours and the vendors': whatever stands in them, they are read or refused as a whole, soon."""
+"""Settings files of this package and of vendors: any content is read or refused as a whole, quickly."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_large_file_is_refused(path: Path) -> None:
 
 
 def test_a_settings_file_is_parsed_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often a setting is asked for, as for each version of a listing; and anew when it was written to."""
+    """However often a setting is read, as for each version of a listing; and again after it was changed."""
     parsed: list[str] = []
     original = settings.tomllib.loads
 

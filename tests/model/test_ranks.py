@@ -1,4 +1,4 @@
-"""Ranks, as launchers tell them: each understood, garbage passed over, jobs told apart."""
+"""Ranks from the variables of all launchers: malformed ones are ignored, and jobs are distinguished."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZE = {
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may do so inside a job."""
+    """The tests themselves may run inside a job."""
     for name in {**ELASTIC, **SLURM, **MPI, **MPI_4, **HOROVOD, "SLURM_STEP_NUM_TASKS": "", "SLURM_CLUSTER_NAME": ""}:
         monkeypatch.delenv(name, raising=False)
 

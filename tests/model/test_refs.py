@@ -1,4 +1,4 @@
-"""References: what people write is read, what is printed is read back, all else is refused in one line."""
+"""References: parsing, round trips, and refusals in one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_printed_form_means_itself_anywhere(ref: DatasetRef) -> None:
 
 @given(st.text(max_size=40) | st.builds("{}://{}".format, providers, st.text(max_size=20)))
 def test_text_is_read_to_a_fixed_point_or_refused(text: str) -> None:
-    """Whatever the text, the answer is a reference that prints and reads to itself, or InvalidReference."""
+    """Any text is parsed to a reference that round-trips, or raises InvalidReference."""
     try:
         ref = parse(text)
     except InvalidReference as error:

@@ -1,4 +1,4 @@
-"""Answers kept on the host: found by question and place, never an error, and one for all processes of a job."""
+"""The resolution cache of a host: keys, ages, unreadable entries, and one resolution for all processes of a job."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_setting_in_the_file_counts_as_one_in_the_environment(
 
 
 class Elsewhere(Provider):
-    """A provider of somebody else, which answers for the server that `OTHER_ENDPOINT` or its file names."""
+    """A third-party provider for the server that `OTHER_ENDPOINT` or its file sets."""
 
     name = "elsewhere"
     settings_prefixes = ("OTHER_",)

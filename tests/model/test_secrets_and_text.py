@@ -1,4 +1,4 @@
-"""Secrets that cannot be printed, and hostile texts that do nothing where they land."""
+"""Secrets are never printed, and hostile text is made harmless."""
 
 from __future__ import annotations
 

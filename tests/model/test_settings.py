@@ -1,4 +1,4 @@
-"""Settings: environment over file, read when asked for, refused by name, secrets never shown."""
+"""Settings: environment over file, lazy reading, refusal by name, secrets never shown."""
 
 from __future__ import annotations
 
