@@ -38,15 +38,21 @@ FOREIGN_WARNINGS = (
 
 
 SLOW_FIRST = (
-    "docs/test_readme.py",
+    "browser/test_lineage_pages.py",
+    "browser/test_lineage_behind_a_login.py",
+    "faults/test_kill.py",
     "docs/test_notebooks.py",
+    "docs/test_readme.py",
     "tracking/test_sweeps_and_ranks.py",
     "tracking/test_failure_modes.py",
-    "browser/test_lineage_behind_a_login.py",
-    "browser/test_lineage_pages.py",
+    "tracking/test_every_way.py",
+    "browser/test_pages_say_only_what_records_say.py",
     "contract/test_clarifai_contract.py",
     "tracking/test_on_a_server.py",
-    "cli/test_cli_bad_input.py",
+    "tracking/test_sync.py",
+    "cli/test_cli_terminal.py",
+    "cli/test_cli_run.py",
+    "faults/test_flipped_bits.py",
 )
 """Files that take longest: begun last, one of them would keep one process busy while the others are idle."""
 

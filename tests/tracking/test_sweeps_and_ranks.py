@@ -199,7 +199,7 @@ CHILDREN = """
 """
 
 
-@pytest.mark.parametrize("method", ["joblib", "fork"])
+@pytest.mark.parametrize("method", [pytest.param("joblib", marks=pytest.mark.slow), "fork"])
 def test_children_in_other_processes_inherit_from_their_parent(
     server, start, paperspace_emulator, one_answer, method, tmp_path
 ):

@@ -360,13 +360,19 @@ def test_listing_outlasts_the_bound_of_one_operation(
 ) -> None:
     """A caller who works between pages is not cut off: each page has the bound for itself."""
     import time
+    from types import SimpleNamespace
 
+    from mlflow_dsver import deadlines
+
+    later = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later, sleep=time.sleep)
+    monkeypatch.setattr(deadlines, "time", clock)
     monkeypatch.setattr(paging, "PAGE", 1)
-    provider = PaperspaceProvider(key=emulator.good_key, base=emulator.base, timeout=1.0)
+    provider = PaperspaceProvider(key=emulator.good_key, base=emulator.base, timeout=20.0)
     listed = []
     for version in provider.versions(CATS):
         listed.append(version.id)
-        time.sleep(0.4)
+        later += 30.0
     assert len(listed) == 4
 
 
