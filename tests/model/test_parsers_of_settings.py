@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, SettingsError
-from mlflow_dsver.providers.clarifai import accounts
+from mlflow_dsver.providers.clarifai import info as clarifai_info
 from mlflow_dsver.providers.paperspace import info, local_files
 
 KEYS = ["contexts", "current_context", "integrations", "keys", "team", "apiKey", "ref", "id"]
@@ -58,7 +58,7 @@ def read_settings(path: Path) -> object:
 
 
 def read_clarifai(path: Path) -> object:
-    return accounts._context(None)
+    return clarifai_info._context(None)
 
 
 def read_paperspace_mounts(path: Path) -> object:
@@ -79,7 +79,7 @@ READERS = [read_settings, read_clarifai, read_paperspace_mounts, read_paperspace
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "file"
-    monkeypatch.setattr(accounts, "CONFIG_FILE", path)
+    monkeypatch.setattr(clarifai_info, "CONFIG_FILE", path)
     return path
 
 

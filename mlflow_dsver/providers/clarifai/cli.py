@@ -21,8 +21,8 @@ from mlflow_dsver.terminal.services import Services, pass_services
 from mlflow_dsver.text import human_bytes
 
 if TYPE_CHECKING:
-    from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
     from mlflow_dsver.providers.clarifai.client import Client
+    from mlflow_dsver.providers.clarifai.info import DatasetPlace
     from mlflow_dsver.providers.clarifai.models import DatasetVersion, Model
     from mlflow_dsver.providers.clarifai.provider import ClarifaiProvider
 
@@ -257,8 +257,8 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
 
 
 def _client() -> Client:
-    from mlflow_dsver.providers.clarifai.accounts import account
     from mlflow_dsver.providers.clarifai.client import Client
+    from mlflow_dsver.providers.clarifai.info import account
 
     signed = account()
     place = signed.place("any")
@@ -267,8 +267,8 @@ def _client() -> Client:
 
 def _client_of(ref: DatasetRef) -> tuple[Client, DatasetPlace]:
     """A client for the app of a dataset, and where the dataset is."""
-    from mlflow_dsver.providers.clarifai.accounts import account
     from mlflow_dsver.providers.clarifai.client import Client
+    from mlflow_dsver.providers.clarifai.info import account
 
     signed = account()
     place = signed.place(ref.dataset)

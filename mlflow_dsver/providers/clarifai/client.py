@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import UnexpectedResponse
 from mlflow_dsver.providers.clarifai import models
-from mlflow_dsver.providers.clarifai.accounts import API_BASE, API_KEY, PAT, Account
+from mlflow_dsver.providers.clarifai.info import API_BASE, API_KEY, PAT, Account
 from mlflow_dsver.providers.clarifai.models import (
     AnnotationFilter,
     Dataset,

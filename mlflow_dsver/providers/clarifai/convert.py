@@ -15,7 +15,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, SettingsError, UnexpectedResponse
 from mlflow_dsver.model.refs import DatasetRef, check_tag
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.clarifai.accounts import APP, BASE, USER, Account, DatasetPlace
+from mlflow_dsver.providers.clarifai.info import APP, BASE, USER, Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Origin, VersionStatus
 from mlflow_dsver.providers.clarifai.polling import PER_PAGE

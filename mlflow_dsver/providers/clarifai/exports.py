@@ -42,8 +42,8 @@ from mlflow_dsver.model.manifests import DIGEST_PREFIX, InvalidManifest, Manifes
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import date_text, now
-from mlflow_dsver.providers.clarifai.accounts import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.client import API_PROFILE, Client
+from mlflow_dsver.providers.clarifai.info import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.models import Export, ExportStatus, Format
 from mlflow_dsver.providers.clarifai.polling import Course, bound, visible, wait
 from mlflow_dsver.providers.http import wire

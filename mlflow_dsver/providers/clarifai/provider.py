@@ -27,9 +27,9 @@ from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import convert, exports, info, writing
-from mlflow_dsver.providers.clarifai.accounts import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.convert import tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.info import CONFIG_FILE, Account, DatasetPlace, account
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.models import Export, Format, MetricsGroup, VersionStatus
 from mlflow_dsver.providers.clarifai.polling import Course, bound, settled, wait

@@ -23,9 +23,9 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_name
-from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.client import Client
 from mlflow_dsver.providers.clarifai.convert import check_given, cleared, tags_of, with_tags, without_tags
+from mlflow_dsver.providers.clarifai.info import DatasetPlace
 from mlflow_dsver.providers.clarifai.models import GETTABLE
 from mlflow_dsver.providers.clarifai.models import DatasetVersion as WireVersion
 from mlflow_dsver.providers.clarifai.polling import settled

@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_dsver.errors import AuthenticationFailed, InvalidReference, SettingsError
 from mlflow_dsver.providers.clarifai import account
-from mlflow_dsver.providers.clarifai.accounts import BASE, DatasetPlace
+from mlflow_dsver.providers.clarifai.info import BASE, DatasetPlace
 
 FILE = """
 current_context: work

@@ -25,8 +25,8 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, exports, inputs
-from mlflow_dsver.providers.clarifai.accounts import DatasetPlace
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
+from mlflow_dsver.providers.clarifai.info import DatasetPlace
 from mlflow_dsver.providers.clarifai.models import Format
 
 CATS = "demo-user/demo-app/cats"
