@@ -75,7 +75,7 @@ def read_bytes(
         if copy is not None:
             return _read_local(copy, version, options, manifest, progress)
         if options.depth is Depth.DEFAULT or not fetch:
-            return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep them on this machine")
+            return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep the files on this machine")
         return _fetched(provider, version, manifest, progress)
     except DsverError as error:
         return _failure(error)
@@ -223,9 +223,11 @@ def _by_line(
     hold only strings and numbers.
     """
     addresses = [_address(copy, line) for line in lines]
+    # The size is the text between the last colon before the digest and the digest; parsing the JSON is far slower.
     sizes = [int(line[line.rindex(b":", 0, -_TAIL) + 1 : -_TAIL]) for line in lines]
     known = dict(zip(addresses, range(len(lines)), strict=True))
     missing, damaged, pending = set(), set(), []
+    # Paths relative to an open folder spare the kernel the lookup of the whole path for each file.
     root = os.open(copy.folder, os.O_RDONLY)
     try:
         for address, number in known.items():

@@ -249,11 +249,11 @@ def _path_key(path: str) -> bytes:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Open the index; rebuild it if it is damaged or of another schema, and use memory if it cannot be opened."""
-    for attempt in ("as it is", "anew"):
+    for state in ("as found", "rebuilt"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=_BUSY)
-            connection.execute("PRAGMA page_size = 16384")
+            connection.execute("PRAGMA page_size = 16384")  # SQLite ignores it once the file has content
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             connection.execute("PRAGMA synchronous = OFF")  # a power cut may damage a cache; it is rebuilt then
             if version == 0:
@@ -263,7 +263,7 @@ def _opened(path: Path) -> sqlite3.Connection:
                 raise sqlite3.DatabaseError(f"of schema {version}")
             return connection
         except (sqlite3.Error, OSError) as error:
-            _log.info("the index %s cannot be used %s: %s", path, attempt, error)
+            _log.info("the index %s cannot be used (%s): %s", path, state, error)
             with suppress(OSError):
                 path.unlink()
     connection = sqlite3.connect(":memory:")
@@ -272,5 +272,5 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def replace_uses(connection: sqlite3.Connection, rows: Iterable[tuple[object, ...]]) -> None:
-    """Put rows of `uses` in, in place of those of the same run and role."""
+    """Insert rows into `uses`, replacing those of the same server, run and role."""
     connection.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)

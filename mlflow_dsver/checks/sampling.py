@@ -33,11 +33,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.files is not None and self.files < 1:
-            raise ValueError(f"a sample has at least one file, not {self.files}")
+            raise ValueError(f"a sample must have at least one file, not {self.files}")
         if not 0 < self.confidence < 1:
-            raise ValueError(f"a confidence lies between 0 and 1, not at {self.confidence}")
+            raise ValueError(f"the confidence must be between 0 and 1, not {self.confidence}")
         if not 0 < self.bound <= 1:
-            raise ValueError(f"a bound lies between 0 and 1, not at {self.bound}")
+            raise ValueError(f"the bound must be between 0 and 1, not {self.bound}")
 
     def size(self, total: int) -> int:
         """The number of files to draw from `total`."""

@@ -125,6 +125,7 @@ def check_local_copies(run_id: str, links: Mapping[str, Link], seconds: float = 
             found[link.role] = result
 
     if checked:
+        # A read from a network mount cannot be cancelled; a daemon thread does not delay the end of the process.
         thread = threading.Thread(target=work, name="mlflow-dsver-seal", daemon=True)
         thread.start()
         thread.join(seconds)

@@ -112,8 +112,8 @@ def compare_tables(pandas: Any, path: str, old: Any, new: Any) -> TableDifferenc
     )
     key = next((column for column in common if _is_key(old[column]) and _is_key(new[column])), None)
     if key is None:
-        gone, came = _whole_rows(pandas, old[common], new[common])
-        return replace(shape, added=came, removed=gone)
+        removed, added = _compare_whole_rows(pandas, old[common], new[common])
+        return replace(shape, added=added, removed=removed)
     left, right = old[common].set_index(key), new[common].set_index(key)
     both = left.index.intersection(right.index)
     unequal = _unequal(left.loc[both], right.loc[both])
@@ -141,12 +141,14 @@ def _is_key(column: Any) -> bool:
 
 
 def _unequal(left: Any, right: Any) -> Any:
+    # As objects, since pandas cannot compare categorical columns with different categories; NaN != NaN.
     left, right = left.astype(object), right.astype(object)
     return (left != right) & ~(left.isna() & right.isna())
 
 
-def _whole_rows(pandas: Any, old: Any, new: Any) -> tuple[int, int]:
+def _compare_whole_rows(pandas: Any, old: Any, new: Any) -> tuple[int, int]:
     """The number of removed and of added rows; duplicates count as often as they occur."""
+    # As text, since pandas cannot hash lists and mappings in cells.
     before, after = (
         pandas.util.hash_pandas_object(each.astype(str), index=False).value_counts() for each in (old, new)
     )

@@ -137,14 +137,14 @@ def _provider_findings(record: Record, now: DatasetVersion, proof: Proof) -> Ite
         )
         return
     digests = (recorded.content_digest, now.content_digest)
-    harmless = now.digest_is_claimed and proof in (Proof.HASHED, Proof.CACHED)
-    if None not in digests and digests[0] != digests[1] and not harmless:
+    is_label = now.digest_is_claimed and proof in (Proof.HASHED, Proof.CACHED)
+    if None not in digests and digests[0] != digests[1] and not is_label:
         what = "content digest stored beside the version" if now.digest_is_claimed else "content digest"
         yield changed(what, *digests)
     if None not in (recorded.usage_bytes, now.usage_bytes) and recorded.usage_bytes != now.usage_bytes:
         yield changed("usage bytes", recorded.usage_bytes, now.usage_bytes)
-    promised = recorded.immutable is None and record.grade is not None and record.grade.letter == "B"
-    if (recorded.immutable is True and now.immutable is not True) or (promised and now.immutable is False):
+    guaranteed = recorded.immutable is None and record.grade is not None and record.grade.letter == "B"
+    if (recorded.immutable is True and now.immutable is not True) or (guaranteed and now.immutable is False):
         yield changed("immutable (committed, ready)", "yes", "no" if now.immutable is False else "unknown")
 
 

@@ -130,11 +130,11 @@ def commands(demo: DemoFolder, run_id: str, reference: str) -> dict[str, str]:
     home = f"MLFLOW_DSVER_HOME={shlex.quote(_relative(demo.store))}"
     database = shlex.quote(f"sqlite:///{_relative(demo.database)}")
     tracking = f"MLFLOW_TRACKING_URI={database}"
-    ours = _program("mlflow-dsver")
+    command = _program("mlflow-dsver")
     return {
-        "the versions": f"{home} {ours} versions list {TRAINING}",
-        "what a run used": f"{home} {tracking} {ours} inputs {run_id}",
-        "which runs used the first version": f"{home} {tracking} {ours} runs {reference}",
+        "the versions": f"{home} {command} versions list {TRAINING}",
+        "what a run used": f"{home} {tracking} {command} inputs {run_id}",
+        "which runs used the first version": f"{home} {tracking} {command} runs {reference}",
         "the runs in MLflow's own pages: open a run, its datasets, and dsver/card.md under its artifacts": (
             f"{_program('mlflow')} ui --backend-store-uri {database}"
         ),

@@ -307,6 +307,7 @@ def date_value(text: str | None) -> datetime | None:
         return None
     leap = _LEAP_SECOND.match(text)
     try:
+        # fromisoformat accepts neither second 60 nor a lower-case z, which RFC 3339 allows.
         date = datetime.fromisoformat((f"{leap[1]}:59{leap[2]}" if leap else text).upper())
         date = (date if date.tzinfo else date.replace(tzinfo=UTC)) + timedelta(seconds=1 if leap else 0)
         date.astimezone(UTC)
