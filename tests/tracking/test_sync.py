@@ -189,7 +189,7 @@ def test_an_interrupted_sync_goes_on_where_it_was(tracking, digits, monkeypatch)
     run_id = ended_run()
     put(run_id, link_to("local://digits"))
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
