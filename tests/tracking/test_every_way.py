@@ -195,7 +195,7 @@ def test_threads_link_each_its_own_run(train, digits):
     assert all(links(run) == {"training": str(digits.ref)} for run in linked.runs)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_processes_that_training_starts_link_their_runs_too(train, digits, method):
     script = f"""
         import mlflow, multiprocessing

@@ -226,6 +226,7 @@ def test_a_manifest_that_is_missing_is_sent_as_soon_as_its_provider_has_it(track
 # Stores
 
 
+@pytest.mark.slow
 def test_a_server_taken_away_and_brought_back(start_server, empty_database, tmp_path, digits, monkeypatch):
     """Nothing is lost while it is away, each store is waited for once in a sync, and the record arrives after."""
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
