@@ -112,13 +112,13 @@ def _command(arguments: tuple[str, ...]) -> int:
     from mlflow_dsver.cli import main
     from mlflow_dsver.resolution import resolver
 
-    resolver.ask_anew()
+    resolver.clear_resolutions()
     try:
         return main.run(list(arguments))
     except SystemExit as end:  # shell completion
         return int(end.code or 0)
     finally:
-        resolver.ask_anew()
+        resolver.clear_resolutions()
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
     report = check_local_copies(run_id, links)
     if report.inputs:
         try:
-            async_logging.say(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
+            async_logging.write_tags(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
         except DsverError as error:
             _logger.warning("run %s: the check of its data could not be logged: %s", run_id, one_line(error, 600))
     return report

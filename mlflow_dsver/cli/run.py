@@ -24,7 +24,7 @@ from mlflow_dsver.model.new_versions import NewVersion, parse_new
 from mlflow_dsver.model.refs import check_role, parse
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution.creation import create_once
-from mlflow_dsver.resolution.resolver import Resolution, ask
+from mlflow_dsver.resolution.resolver import Resolution, query_provider
 from mlflow_dsver.terminal.output import complain
 from mlflow_dsver.text import one_line
 
@@ -161,7 +161,7 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
     new = parse_new(text)
     if new is not None:
         return Resolution(create_once(new))
-    found = ask(text, offline=policy == "offline", job="launcher resolved")
+    found = query_provider(text, offline=policy == "offline", job="launcher resolved")
     if found.unreached is not None:
         complain(f"{parse(text).provider} cannot be reached: {found.unreached}")
     return found

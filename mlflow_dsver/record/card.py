@@ -53,15 +53,15 @@ class RelatedRuns:
 def render(
     links: Sequence[Link],
     files: Mapping[str, int],
-    earlier: PreviousRun | None,
-    fallen_back: bool = False,
-    company: RelatedRuns | None = None,
+    previous: PreviousRun | None,
+    without_inputs: bool = False,
+    related: RelatedRuns | None = None,
     overridden: Mapping[str, str] | None = None,
 ) -> str:
     """The card. links: all inputs of the run. files: role to number of files, where known.
 
-    earlier: None when no earlier run of the experiment is linked. fallen_back: the tracking server took no dataset
-    inputs, so the link is in params and tags alone. company: who else used these versions; None when not asked.
+    previous: None when no earlier run of the experiment is linked. without_inputs: the tracking server took no
+    dataset inputs, so the link is in params and tags alone. related: who else used these versions; None when unknown.
     overridden: role to what the script asked for, where a person put another version in its place.
     """
     lines = ["# Datasets of this run", ""]
@@ -74,30 +74,30 @@ def render(
     letters = sorted({link.grade.letter for link in links})
     lines += [f"- Grade {letter}: {GRADES[letter]}." for letter in letters]
     lines += [f"- {markdown(link.role)}: {markdown(link.version.message)}" for link in links if link.version.message]
-    for role, asked in sorted((overridden or {}).items()):
-        lines.append(f"- {markdown(role)}: overridden; the script asked for {markdown_code(asked)}.")
-    if fallen_back:
+    for role, requested in sorted((overridden or {}).items()):
+        lines.append(f"- {markdown(role)}: overridden; the script asked for {markdown_code(requested)}.")
+    if without_inputs:
         lines.append("- This tracking server takes no dataset inputs: the links are in params and tags alone.")
-    lines += ["", "## Since the last run of this experiment", "", *_since(links, earlier)]
-    if company is not None:
-        lines += ["", "## Who else used these versions", "", *_lineage(links, company)]
+    lines += ["", "## Since the last run of this experiment", "", *_since(links, previous)]
+    if related is not None:
+        lines += ["", "## Who else used these versions", "", *_lineage(links, related)]
     lines += ["", f"Recorded by mlflow\\-dsver {__version__}, schema 1."]
     return "\n".join(lines) + "\n"
 
 
-def _lineage(links: Sequence[Link], company: RelatedRuns) -> list[str]:
+def _lineage(links: Sequence[Link], related: RelatedRuns) -> list[str]:
     """Dataset, version and runs as nested lists; the addresses are those of the very page that shows the card."""
     pages = MLflow()
     lines = []
     for ref in dict.fromkeys(link.version.ref for link in links):
         roles = ", ".join(markdown(link.role) for link in links if link.version.ref == ref)
-        address = pages.runs_using(company.experiment_id, ref).lstrip("/")
+        address = pages.runs_using(related.experiment_id, ref).lstrip("/")
         lines += [f"- dataset {markdown_code(ref.at(None))}", f"    - version {markdown_code(ref)}"]
         lines.append(f"        - **this run**: {roles} ([all runs of this experiment with it](<{address}>))")
-        for run_id, name, others in company.runs:
+        for run_id, name, others in related.runs:
             roles = ", ".join(markdown(role) for role, link in others.items() if link.version.ref == ref)
             if roles:
-                address = pages.run(company.experiment_id, run_id).lstrip("/")
+                address = pages.run(related.experiment_id, run_id).lstrip("/")
                 lines.append(f"        - [{markdown(name or run_id)}](<{address}>): {roles}")
     return lines
 
@@ -126,15 +126,15 @@ def _linked(version: DatasetVersion) -> str:
     return f"{name}[{code}](<{address.replace('|', '%7C')}>)"
 
 
-def _since(links: Sequence[Link], earlier: PreviousRun | None) -> list[str]:
-    if earlier is None:
+def _since(links: Sequence[Link], previous: PreviousRun | None) -> list[str]:
+    if previous is None:
         return ["No earlier run of this experiment has linked datasets."]
-    lines = [f"Compared with {markdown(earlier.run_name)} ({markdown_code(earlier.run_id)}):", ""]
+    lines = [f"Compared with {markdown(previous.run_name)} ({markdown_code(previous.run_id)}):", ""]
     for link in links:
-        before = earlier.links.get(link.role)
-        lines += _change(link, before, earlier.files.get(link.role))
+        before = previous.links.get(link.role)
+        lines += _change(link, before, previous.files.get(link.role))
     here = {link.role for link in links}
-    lines += [f"- {markdown(role)}: not used any more" for role in earlier.links if role not in here]
+    lines += [f"- {markdown(role)}: not used any more" for role in previous.links if role not in here]
     return lines
 
 
@@ -160,11 +160,11 @@ def _files(files: Difference) -> list[str]:
         "removed": len(files.removed),
         "renamed": len(files.renamed),
     }
-    told = ", ".join(f"{human_count(count, 'file')} {what}" for what, count in counts.items() if count)
+    texts = ", ".join(f"{human_count(count, 'file')} {what}" for what, count in counts.items() if count)
     paths = [after.path for _, after in files.changed] + [entry.path for entry in (*files.added, *files.removed)]
     paths += [f"{before.path} → {after.path}" for before, after in files.renamed]
     shown = ", ".join(markdown_code(path, 120) for path in paths[:SHOWN_PATHS])
     more = f" and {len(paths) - SHOWN_PATHS:,} more" if len(paths) > SHOWN_PATHS else ""
-    return [f"    - {told or 'no file differs'}, {files.unchanged:,} unchanged"] + (
+    return [f"    - {texts or 'no file differs'}, {files.unchanged:,} unchanged"] + (
         [f"    - {shown}{more}"] if paths else []
     )

@@ -21,7 +21,7 @@ def resolve(ref: RefLike) -> DatasetVersion:
     reference. `get_provider(…).resolve(…)` always sends a request to the provider. Raises InvalidReference,
     UnknownProvider, NotFound and the provider's other errors.
     """
-    return resolver.answer(ref).version
+    return resolver.resolve_input(ref).version
 
 
 def create_version(

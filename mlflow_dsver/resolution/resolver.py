@@ -37,103 +37,110 @@ FAILED = 60.0
 OFFLINE = "offline"
 
 _lock = threading.RLock()
-_told: dict[str, Resolution] = {}
-_failed: dict[str, tuple[float, DsverError]] = {}
-_launchers: tuple[Mapping[str, DatasetVersion], frozenset[str]] | None = None
+_resolutions: dict[str, Resolution] = {}
+_failures: dict[str, tuple[float, DsverError]] = {}
+_from_launcher: tuple[Mapping[str, DatasetVersion], frozenset[str]] | None = None
 _logger = logging.getLogger(__name__)
 
 
-def answer(
+def resolve_input(
     ref: RefLike,
     *,
     policy: settings.OnError = "raise",
-    pinned: Mapping[str, Link] | None = None,
+    parent_links: Mapping[str, Link] | None = None,
     reuse: bool = False,
     until: Deadline | None = None,
 ) -> Resolution:
-    """The version that a reference means for a run. pinned: the parent's links by role. Raises as `resolve` does.
+    """The version of a reference for a run. parent_links: of the parent run, by role. Raises as `resolve` does.
 
-    until: shared by the questions of one run; None gives this one MLFLOW_DSVER_PROVIDER_TIMEOUT seconds.
+    until: shared by the queries of one run; None gives this one MLFLOW_DSVER_PROVIDER_TIMEOUT seconds.
     """
     if isinstance(ref, DatasetVersion):
         return Resolution(ref)
     text = as_written(ref)
-    for link in (pinned or {}).values():
+    for link in (parent_links or {}).values():
         if text in (link.requested, str(link.version.ref)):
             return Resolution(link.version, OFFLINE in link.grade.notes)
-    handed = inputs.inherited_versions().get(text)
-    if handed is not None:
-        return Resolution(handed, text in inputs.inherited_offline())
+    from_launcher = inputs.inherited_versions().get(text)
+    if from_launcher is not None:
+        return Resolution(from_launcher, text in inputs.inherited_offline())
     return (
-        _once_per_process(text, lambda: _kept_or_asked(text, policy, until)) if reuse else _asked(text, policy, until)
+        _once_per_process(text, lambda: _cached_or_resolved(text, policy, until))
+        if reuse
+        else _resolve(text, policy, until)
     )
 
 
-def made(new: NewVersion, *, pinned: Mapping[str, Link] | None = None, reuse: bool = False) -> Resolution:
+def create_input(
+    new: NewVersion, *, parent_links: Mapping[str, Link] | None = None, reuse: bool = False
+) -> Resolution:
     """The version that is made for a run's input, or was made for the parent run or this process in the same words.
 
     Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
     """
     text = str(new)
-    for link in (pinned or {}).values():
+    for link in (parent_links or {}).values():
         if text == link.created:
             return Resolution(link.version)
-    handed = inputs.inherited_versions().get(text)
-    if handed is not None:
-        return Resolution(handed)
-    return _once_per_process(text, lambda: _made(new)) if reuse else _made(new)
+    from_launcher = inputs.inherited_versions().get(text)
+    if from_launcher is not None:
+        return Resolution(from_launcher)
+    return _once_per_process(text, lambda: _create(new)) if reuse else _create(new)
 
 
 def forget(dataset: DatasetRef) -> None:
-    """A dataset got a new version here: what its moving selectors meant to this process is no answer any more.
+    """Clear resolutions of a dataset that got a new version here: its tags and `latest` may have moved.
 
-    What the launcher handed down stays: it is one answer for all its processes.
+    Resolutions of the launcher stay: they are the same for all its processes.
     """
     resolution_cache.invalidate(dataset)
     with _lock:
-        stale = [text for text in _told if parse_new(text) is None and parse(text).at(None) == dataset.at(None)]
+        stale = [
+            text for text in _resolutions if parse_new(text) is None and parse(text).at(None) == dataset.at(None)
+        ]
         for text in stale:
-            del _told[text]
+            del _resolutions[text]
         if stale:
-            _tell_children()
+            _hand_down()
 
 
-def ask_anew() -> None:
-    """What the process was told before is no answer any more."""
+def clear_resolutions() -> None:
+    """Clear cached resolutions."""
     with _lock:
-        if _told:
-            _told.clear()
-            _tell_children()
-        _failed.clear()
+        if _resolutions:
+            _resolutions.clear()
+            _hand_down()
+        _failures.clear()
 
 
 def _once_per_process(text: str, work: Callable[[], Resolution]) -> Resolution:
     with _lock:
-        if text in _told:
-            return _told[text]
-        when, error = _failed.get(text, (0.0, None))
+        if text in _resolutions:
+            return _resolutions[text]
+        when, error = _failures.get(text, (0.0, None))
         if error is not None and time.monotonic() - when < FAILED:
             raise error.with_traceback(None)  # else it would grow with each raise, and hold what the frames hold
         try:
             found = work()
         except DsverError as failure:
-            _failed[text] = (time.monotonic(), failure)
+            _failures[text] = (time.monotonic(), failure)
             raise
-        _told[text] = found
-        _tell_children()
+        _resolutions[text] = found
+        _hand_down()
         return found
 
 
-def _tell_children() -> None:
-    """Processes that this one starts get its answers, beside those that it got itself from the launcher."""
-    global _launchers
-    if _launchers is None:
-        _launchers = inputs.inherited_versions(), inputs.inherited_offline()
-    answers, offline = _launchers
-    ours = {text: told.version for text, told in _told.items()}
+def _hand_down() -> None:
+    """Hand this process's resolutions, and those it has from its launcher, down to the processes that it starts."""
+    global _from_launcher
+    if _from_launcher is None:
+        _from_launcher = inputs.inherited_versions(), inputs.inherited_offline()
+    inherited, offline = _from_launcher
+    ours = {text: resolution.version for text, resolution in _resolutions.items()}
     try:
         text = inputs.serialize_resolved(
-            {**answers, **ours}, [*offline, *(text for text, told in _told.items() if told.offline)]
+            {**inherited, **ours},
+            [*offline, *(text for text, resolution in _resolutions.items() if resolution.offline)],
         )
     except InvalidArgument as error:
         _logger.info("processes started from here resolve their inputs themselves: %s", error)
@@ -141,21 +148,21 @@ def _tell_children() -> None:
     settings.tell_children("RESOLVED", text)
 
 
-def _kept_or_asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
+def _cached_or_resolved(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
     keep = settings.seconds("CACHE_TTL", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
     kept = resolution_cache.cached_resolution(text, keep) if worth else None
-    return Resolution(kept.version) if kept is not None else _asked(text, policy, until)
+    return Resolution(kept.version) if kept is not None else _resolve(text, policy, until)
 
 
-def _made(new: NewVersion) -> Resolution:
+def _create(new: NewVersion) -> Resolution:
     version = create_once(new)
     forget(version.ref)
     return Resolution(version)
 
 
-def _asked(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
-    found = ask(text, offline=policy == "offline", until=until)
+def _resolve(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
+    found = query_provider(text, offline=policy == "offline", until=until)
     if found.since is not None:
         _logger.warning(
             "%s is taken as it was last known, on %s: %s", found.version.ref, found.since.date(), found.unreached
@@ -173,7 +180,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-# Asks a provider what a reference means, for a run or for the launcher of one: one question, one answer for a job
+# Queries of providers, for a run or for the launcher of one: one query for all ranks of a job
 
 
 UNREACHABLE = (ProviderUnavailable, RateLimited)
@@ -193,21 +200,23 @@ class Resolution:
     unreached: DsverError | None = None
 
 
-def time_for_asking() -> Deadline:
-    """A deadline for what a run asks providers before it starts, beginning now."""
+def provider_deadline() -> Deadline:
+    """A deadline, starting now, for all queries of providers before a run starts."""
     return Deadline(settings.provider_timeout())
 
 
-def ask(text: str, *, offline: bool, job: str = "", until: Deadline | None = None) -> Resolution:
+def query_provider(text: str, *, offline: bool, job: str = "", until: Deadline | None = None) -> Resolution:
     """What a reference means by its provider. offline: its last known answer will do when it cannot be reached.
 
     job: told apart from other questions of the same rank's job. until: shared by the questions of one run; None
     gives this one the whole time. Raises the provider's errors.
     """
-    ref, until = parse(text), until or time_for_asking()
+    ref, until = parse(text), until or provider_deadline()
     provider = get_provider(ref.provider)
     try:
-        version = ranks.once_per_job(text, lambda: in_time(provider, ref, provider.resolve, until), job, until.left())
+        version = ranks.once_per_job(
+            text, lambda: within_timeout(provider, ref, provider.resolve, until), job, until.left()
+        )
     except UNREACHABLE as error:
         last = resolution_cache.cached_resolution(text, None) if offline else None
         if last is None:
@@ -218,16 +227,16 @@ def ask(text: str, *, offline: bool, job: str = "", until: Deadline | None = Non
     return Resolution(version)
 
 
-def in_time(
-    provider: Provider, ref: DatasetRef, question: Callable[[DatasetRef], DatasetVersion], until: Deadline
+def within_timeout(
+    provider: Provider, ref: DatasetRef, query: Callable[[DatasetRef], DatasetVersion], until: Deadline
 ) -> DatasetVersion:
     """The provider's answer about a reference. Raises its errors, and ProviderUnavailable when none comes in time."""
     if not provider.remote:
-        return question(ref)
+        return query(ref)
 
     def work() -> DatasetVersion:
         with at_latest(until):
-            return question(ref)
+            return query(ref)
 
     try:
         return within(until, work)

@@ -1,7 +1,7 @@
-"""MLflow's side: the only part of the package that imports mlflow.
+"""MLflow's side: run start, asynchronous logging, the outbox and its sync, queries, the dataset source.
 
-MLflow is imported here, before any module of this folder: while it starts it loads our entry point
-(`tracking.source`) by name, and would find that module half made if importing that module were what started MLflow.
+MLflow is imported here, before any module of this folder: while `import mlflow` runs, MLflow loads our entry point
+(`tracking.source`) by name, and would find that module half imported if importing that module were what started it.
 """
 
 import mlflow  # noqa: F401

@@ -1,8 +1,8 @@
-"""The run that a script holds, and the ways to begin and to give one up with a server that may not answer.
+"""The run object of a training script and its datasets, and starting a run with a bounded wait for the server.
 
-MLflow's own start of a run belongs to the caller's thread, where nobody can stop it, and was measured to try a dead
-server for 246 seconds. So this one call gets short HTTP timeouts (`mlflow_private`), and is made again until the time
-is up that MLFLOW_DSVER_TRACKING_TIMEOUT gives. No request is made beside MLflow's own.
+MLflow starts a run in the caller's thread, where it cannot be stopped, and was measured to retry a dead server for
+246 seconds. So this one call gets short HTTP timeouts (`mlflow_private`) and is repeated until
+MLFLOW_DSVER_TRACKING_TIMEOUT is over. No request is made beside MLflow's own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
 from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private
-from mlflow_dsver.tracking.async_logging import SAYING, RecordedElsewhere, Recording
+from mlflow_dsver.tracking.async_logging import TAG_TIMEOUT, RecordedElsewhere, Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
 from mlflow_dsver.tracking.dataset import VersionedDataset
 from mlflow_dsver.tracking.mlflow_private import short_http_timeouts
@@ -101,7 +101,7 @@ class LinkedDataset:
         folder = path_of(self.version)
         autolog_patch.watch_ends()
         if self.version.content_digest is None and isinstance(self.recording, Recording):
-            self.recording.files_given(self.role, self.version)
+            self.recording.note_loaded_files(self.role, self.version)
         return folder
 
     def load(self) -> str:
@@ -199,5 +199,5 @@ def give_up_run(run_id: str) -> None:
     active = mlflow.active_run()
     if active is None or active.info.run_id != run_id:
         return
-    with short_http_timeouts(SAYING), suppress(MlflowException):
+    with short_http_timeouts(TAG_TIMEOUT), suppress(MlflowException):
         mlflow.end_run("FAILED")  # if the server is gone, the run is off the stack all the same

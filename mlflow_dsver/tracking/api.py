@@ -1,12 +1,12 @@
-"""Run start and linking: what a training script calls.
+"""Run start and linking: the functions that a training script calls.
 
-References are resolved before a run is created, so that a bad one leaves no run behind (`planning`); the run is found
-in the caller's thread and named by its id from there on, so that nothing is ever logged to another run; the record is
-written while training goes on (`recording`). What happens when a provider or the tracking server fails is one
-policy, `on_error`: `raise` (the default); `warn`, by which training goes on, a warning is logged and a tag of the run
-(`dsver.R.error`, or `dsver.error` for the whole) says what failed; `offline`, which is `warn` and takes the last
-known answer of a provider that cannot be reached. Malformed calls and conflicts with what the run has already are
-errors under all of them.
+References are resolved before a run is created, so that a bad one leaves no run behind (`resolved_inputs`). The run
+is found in the caller's thread and identified by its id from there on, so that nothing is logged to another run. The
+record is written while training goes on (`async_logging`). `on_error` decides what happens when a provider or the
+tracking server fails: `raise` (the default); `warn`: training goes on, a warning is logged and a tag of the run
+(`dsver.R.error`, or `dsver.error` for the whole record) has the error; `offline`: as `warn`, and the last known
+resolution is used where a provider is unreachable. Malformed calls, and conflicts with what is on the run, are errors
+under each policy.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ def start_run(
     Everything else goes to `mlflow.start_run`.
     Gives MLflow's own run, with `datasets` (role to LinkedDataset) added and `inputs` filled.
 
-    A child of a linked run means the same by the same words as its parent. A run that is resumed keeps what it
-    started with: a role asked for with the same words means the version on the record, even if `latest` or a tag has
-    moved since, which is logged. Other words that mean another version raise InputConflict before anything is
-    written. Other errors: those of the provider, LockConflict in frozen mode, and TrackingError, which a server that
-    does not answer is under all policies, since without it there is no run.
+    A child of a linked run reuses its parent's resolved versions for the same references. A run that is resumed keeps
+    what it started with: a role with the same reference has the recorded version, even if `latest` or a tag has moved
+    since, which is logged. A reference to another version raises InputConflict before anything is written. Other
+    errors: those of the provider, LockConflict in frozen mode, and TrackingError, which a server that does not answer
+    is under all policies, since without it there is no run.
 
     The record is written while training goes on, unless MLFLOW_DSVER_BACKGROUND=no. What fails then is a warning and
-    a tag of the run, and stays in the journal for `mlflow-dsver sync`.
+    a tag of the run, and stays in the outbox for `mlflow-dsver sync`.
     """
     policy, client = policy_of(on_error), clients.new_client()
     by_name = arguments_of(arguments, named)
     if inputs is None:
         inputs = {role: link.requested for role, link in parent_inputs.parent_links(client, by_name).items()}
-    plan = resolved_inputs.plan(client, inputs, policy, arguments=by_name)
+    resolved = resolved_inputs.resolve_inputs(client, inputs, policy, arguments=by_name)
     resumed = resolved_inputs.resumed(by_name)
     if resumed:
         by_name["run_id"] = resumed
@@ -73,16 +73,16 @@ def start_run(
 
     started = start_with_retry(client, start, clients.deadline())
     clients.remember(started.info.run_id, client)
-    if not plan.asked:
+    if not resolved.references:
         return LinkedRun(started, {})
     if not writes(resumed):
-        return LinkedRun(started, _datasets(plan, None))
+        return LinkedRun(started, _datasets(resolved, None))
     try:
-        recording = link_started(client, started.info, plan)
+        recording = link_started(client, started.info, resolved)
     except BaseException:
         give_up_run(started.info.run_id)
         raise
-    return LinkedRun(started, _datasets(plan, recording), recording)
+    return LinkedRun(started, _datasets(resolved, recording), recording)
 
 
 def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | None = None) -> LinkedDataset:
@@ -92,7 +92,7 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
     that, and the others have the same version. Raises InputConflict when the run has another version in that role,
     the provider's errors, LockConflict in frozen mode, and TrackingError.
     """
-    policy, asked = policy_of(on_error), resolved_inputs.roles({role: ref})
+    policy, references = policy_of(on_error), resolved_inputs.roles({role: ref})
     active = mlflow.active_run()
     client = clients.new_client() if active is None else clients.client_of(active.info.run_id)
     parents, own = (
@@ -100,15 +100,15 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
         if active is not None
         else ({}, {})
     )
-    plan = resolved_inputs.find(asked, policy, pinned=parents, own=own)
+    resolved = resolved_inputs.resolve_roles(references, policy, parent_links=parents, own=own)
     if active is None:
         active = start_with_retry(client, mlflow.start_run, clients.deadline())
         clients.remember(active.info.run_id, client)
     if not writes(active.info.run_id == RUN_TO_RESUME):
-        return _datasets(plan, None)[role]
+        return _datasets(resolved, None)[role]
     async_logging.settle(active.info.run_id)
-    made = link_started(client, active.info, plan, background=False)
-    return _datasets(plan, made)[role]
+    made = link_started(client, active.info, resolved, background=False)
+    return _datasets(resolved, made)[role]
 
 
 def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
@@ -118,39 +118,41 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     """
     if not isinstance(ref, DatasetVersion):
         parse(ref)  # a run that is there cannot have used a version that is made now
-    asked = resolved_inputs.roles({role: ref})
+    references = resolved_inputs.roles({role: ref})
     client = clients.new_client()
     known: Any = clients.read_run(client, clients.deadline(), run_id)
-    plan = resolved_inputs.find(asked, "raise", known=known, as_said=True)
-    have, found = reader.links_of(known).get(role), plan.wanted[role]
+    resolved = resolved_inputs.resolve_roles(references, "raise", known=known, unconditional=True)
+    have, found = reader.links_of(known).get(role), resolved.pending[role]
     grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
-    plan = replace(plan, wanted={role: replace(found, link=replace(found.link, grade=grade))})
-    return _datasets(plan, link_started(client, known.info, plan, background=False))[role]
+    resolved = replace(resolved, pending={role: replace(found, link=replace(found.link, grade=grade))})
+    return _datasets(resolved, link_started(client, known.info, resolved, background=False))[role]
 
 
 def link_started(
-    client: MlflowClient, info: Any, plan: ResolvedInputs, *, background: bool | None = None
+    client: MlflowClient, info: Any, resolved: ResolvedInputs, *, background: bool | None = None
 ) -> Recording:
-    """Put a plan on a run that has started. info: MLflow's RunInfo. background: None takes the setting.
+    """Write the record of a run that has started. info: MLflow's RunInfo. background: None takes the setting.
 
     Raises what keeps the record from being written, if that is waited for and the policy is `raise`; a conflict
     always.
     """
     if background is None:
         background = settings.switch("BACKGROUND", default=True)
-        plan = plan.with_changes(
-            dataset_changes.log_dataset_changes(client.tracking_uri, str(info.experiment_id), plan.wanted.values())
+        resolved = resolved.with_changes(
+            dataset_changes.log_dataset_changes(
+                client.tracking_uri, str(info.experiment_id), resolved.pending.values()
+            )
         )
     clients.remember(info.run_id, client)
-    parent_inputs.remember(info.run_id, plan.links)
-    made = async_logging.begin(client, info, plan, background=background)
+    parent_inputs.remember(info.run_id, resolved.links)
+    made = async_logging.begin(client, info, resolved, background=background)
     if background:
         return made
     try:
         made.result()
     except DsverError as error:
-        if plan.policy == "raise" or isinstance(error, InputConflict):
-            made.drop()
+        if resolved.policy == "raise" or isinstance(error, InputConflict):
+            made.discard()
             raise
     finally:
         made.settle()
@@ -163,13 +165,13 @@ def writes(resumed: object) -> bool:
     return rank is None or rank.number == 0
 
 
-def _datasets(plan: ResolvedInputs, recording: Recording | None) -> dict[str, LinkedDataset]:
-    wanted, failed = plan.wanted, plan.failed
+def _datasets(resolved: ResolvedInputs, recording: Recording | None) -> dict[str, LinkedDataset]:
+    pending, failed = resolved.pending, resolved.failed
     return {
-        role: LinkedDataset(role, as_written(ref), wanted[role].link, None, recording)
-        if role in wanted
+        role: LinkedDataset(role, as_written(ref), pending[role].link, None, recording)
+        if role in pending
         else LinkedDataset(role, as_written(ref), None, failed[role])
-        for role, ref in plan.asked.items()
+        for role, ref in resolved.references.items()
     }
 
 

@@ -1,10 +1,9 @@
-"""Links being put on a run behind training's back, and what becomes of them when that fails.
+"""Writes the record of a run in the background, and reports when that fails.
 
-Each recording is in the journal before its first request and out of it when the run has the whole of it, so that a
-kill loses nothing that `mlflow-dsver sync` cannot send. Whoever needs the record waits for it: the end of the run's
-`with` block, `run.inputs`, the end of the program; never longer than MLFLOW_DSVER_TRACKING_TIMEOUT after it began.
-What fails is logged and put on the run as a tag; it ends no training. A process that forks leaves its recordings to
-the parent.
+Each recording is in the outbox before its first request, and removed when the run has the whole record, so that a
+kill loses nothing that `mlflow-dsver sync` cannot send. Callers that need the record wait for it (the end of the
+`with` block, `run.inputs`, the end of the program), at most MLFLOW_DSVER_TRACKING_TIMEOUT after its start. A failure
+is logged and written to the run as a tag; it ends no training. A forked process leaves recordings to its parent.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ from mlflow_dsver.tracking.record_writer import LoggedRecord
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.run_hooks import check_overlaps, overlaps_are_refused
 
-SAYING = 5.0
-"""Seconds for writing a tag that tells of an error: the server has most likely just failed to answer."""
+TAG_TIMEOUT = 5.0
+"""Seconds for writing an error tag: the server has most likely just failed to answer."""
 
 HEAD_START = 0.001
-"""Seconds that the caller has to go on, before this thread wants the interpreter as well."""
+"""Seconds before this thread starts, so that the caller continues without competing for the interpreter."""
 
 _logger = logging.getLogger(__name__)
 _open: list[Recording] = []
-_guard = threading.Lock()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedElsewhere:
-    """What another process gets of a recording, which stays with the process that makes it.
+    """A recording as another process sees it; the record is written by the process that started it.
 
     inputs: role to the digest of its dataset input. failure: as far as it was known when this was handed over.
     """
@@ -75,37 +74,37 @@ class RecordedElsewhere:
 
 
 class Recording:
-    """One plan on its way to one run. Made by `begin`. A copy is the same; pickled, it is a RecordedElsewhere."""
+    """The record of one run while it is written; made by `begin`. Pickled, it becomes a RecordedElsewhere."""
 
-    def __init__(self, client: MlflowClient, info: Any, plan: ResolvedInputs, *, background: bool) -> None:
+    def __init__(self, client: MlflowClient, info: Any, resolved: ResolvedInputs, *, background: bool) -> None:
         self.run_id: str = info.run_id
         self._client = client
         self._info = info
-        self._plan = plan
+        self._resolved = resolved
         self._background = background
         self._process = os.getpid()
         self._until = clients.deadline()
-        self._ticket: outbox.OutboxEntry | None = None
+        self._outbox_entry: outbox.OutboxEntry | None = None
         self._failing = threading.Lock()
         self._failure: DsverError | None = None
-        self._unsaid: dict[str, str] = {}
-        self._given: dict[str, Manifest] = {}
-        self._errand: ServerTask[LoggedRecord | None] = ServerTask(client, f"link run {info.run_id}", self._work)
+        self._unwritten_tags: dict[str, str] = {}
+        self._loaded_manifests: dict[str, Manifest] = {}
+        self._task: ServerTask[LoggedRecord | None] = ServerTask(client, f"link run {info.run_id}", self._work)
 
     @property
     def failure(self) -> DsverError | None:
-        """Why the run has not the whole record; None when it has, or while that is not known yet."""
+        """Why the record is not complete; None when it is, or while that is not known yet."""
         return self._failure
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to wait for or to say."""
-        return self._errand.done and not self._unsaid and not self._given
+        """Whether nothing is left to wait for or to write."""
+        return self._task.done and not self._unwritten_tags and not self._loaded_manifests
 
-    def files_given(self, role: str, version: DatasetVersion) -> None:
-        """Note the files of a version whose content digest the record does not have; `settle` adds it.
+    def note_loaded_files(self, role: str, version: DatasetVersion) -> None:
+        """Keep the manifest of a version whose content digest is not in the record; `settle` adds it.
 
-        Nothing is noted in a forked child, or where the files are not known one by one. Raises nothing.
+        Nothing is kept in a forked child, or where the files are not known one by one. Raises nothing.
         """
         if os.getpid() != self._process:
             return
@@ -115,8 +114,8 @@ class Recording:
             _logger.info("run %s, %s: no digest of its files: %s", self.run_id, role, one_line(error))
             return
         if manifest is not None:
-            self._given[role] = manifest
-            with _guard:
+            self._loaded_manifests[role] = manifest
+            with _lock:
                 if self not in _open:
                     _open.append(self)
 
@@ -129,20 +128,20 @@ class Recording:
         if os.getpid() != self._process:
             return None
         try:
-            return self._errand.result(self._until)
+            return self._task.result(self._until)
         except DsverError as error:
             self._fail(error)
             raise
 
     def digests(self) -> Mapping[str, str]:
         """Role to the digest of its dataset input, when the record stands on the run. Raises as `result` does."""
-        written = self.result()
-        return self._planned_digests() if written is None else written.digests
+        logged = self.result()
+        return self._planned_digests() if logged is None else logged.digests
 
     def _planned_digests(self) -> Mapping[str, str]:
-        known = self._plan.known
+        known = self._resolved.known
         present = schema.inputs_present(known) if known is not None else []
-        return schema.plan_digests(list(self._plan.links.values()), present)
+        return schema.plan_digests(list(self._resolved.links.values()), present)
 
     def __copy__(self) -> Recording:
         return self
@@ -152,86 +151,91 @@ class Recording:
 
     def __reduce__(self) -> tuple[object, ...]:
         digests = self._planned_digests()
-        if self._errand.done:
+        if self._task.done:
             with suppress(DsverError):
                 digests = self.digests()
         return RecordedElsewhere, (self.run_id, dict(digests), self._failure)
 
     def settle(self) -> None:
-        """Wait until nothing more can be done; what failed is on the run if the server takes it. Raises nothing."""
+        """Wait for the record, then write what is left: digests, error tags. Raises nothing."""
         with suppress(DsverError):
             if self.result() is not None:
                 self._add_digests()
-        self._given.clear()
-        self._say()
-        with _guard:
+        self._loaded_manifests.clear()
+        self._write_error_tags()
+        with _lock:
             if self in _open:
                 _open.remove(self)
 
     def _add_digests(self) -> None:
-        """Put on the run what the files were that it was given, within a few seconds. Raises nothing."""
-        given = dict(self._given)
-        if not given:
+        """Add the digests of loaded files to the run, within TAG_TIMEOUT. Raises nothing."""
+        loaded = dict(self._loaded_manifests)
+        if not loaded:
             return
         what = f"add the digests of its files to run {self.run_id}"
         try:
             clients.within(
-                self._client, Deadline(SAYING), what, lambda: add_loaded_digests(self._client, self.run_id, given)
+                self._client,
+                Deadline(TAG_TIMEOUT),
+                what,
+                lambda: add_loaded_digests(self._client, self.run_id, loaded),
             )
         except DsverError as error:
             _logger.warning("run %s: the digests of its files are not on it: %s", self.run_id, one_line(error))
 
-    def drop(self) -> None:
-        """Whoever wanted the record was told that it failed: nobody shall send it later."""
-        if self._ticket is not None:
-            self._ticket.done()
+    def discard(self) -> None:
+        """Discard the outbox entry: the caller has seen the error."""
+        if self._outbox_entry is not None:
+            self._outbox_entry.done()
 
     def _work(self) -> LoggedRecord | None:
         if self._background:
             time.sleep(HEAD_START)
         try:
-            written = self._write()
+            logged = self._write()
         except Exception as error:
             if isinstance(error, DsverError):
                 self._fail(error)
-                self._say()
+                self._write_error_tags()
             raise
-        if self._failure is not None and written is not None and written.no_inputs is None:
-            self._take_back()
-        self._say_unresolved()
-        return written
+        if self._failure is not None and logged is not None and logged.no_inputs is None:
+            self._withdraw_failure()
+        self._write_unresolved()
+        return logged
 
-    def _take_back(self) -> None:
-        """Nobody waited any more, and now it is there whole: that it failed is not true any longer."""
+    def _withdraw_failure(self) -> None:
+        """The record was completed after its time was over: withdraw the failure."""
         self._failure = None
-        self._unsaid.pop(schema.ERROR_TAG, None)
+        self._unwritten_tags.pop(schema.ERROR_TAG, None)
         with suppress(MlflowException):
             self._client.delete_tag(self.run_id, schema.ERROR_TAG)
 
     def _write(self) -> LoggedRecord | None:
-        if not self._plan.wanted:
+        if not self._resolved.pending:
             return None
-        self._ticket = outbox.put(_entry(self._client, self._info, self._plan))
-        before = _told(self._plan)
-        plan = self._plan = self._plan.with_files()
-        _warn(self.run_id, {key: text for key, text in _told(plan).items() if key not in before})
+        self._outbox_entry = outbox.put(_pending_record(self._client, self._info, self._resolved))
+        before = _error_tags(self._resolved)
+        resolved = self._resolved = self._resolved.with_files()
+        _warn(self.run_id, {key: text for key, text in _error_tags(resolved).items() if key not in before})
         if not overlaps_are_refused():  # else they were looked for before the run started
-            check_overlaps(plan.wanted)
-        wanted = list(plan.wanted.values())
-        written = record_writer.write(self._client, self._info, plan.known, wanted, self._until, parent=plan.parent)
-        if self._ticket is not None:
-            if plan.offline:
-                self._ticket.release()  # `sync` will ask the provider
+            check_overlaps(resolved.pending)
+        pending = list(resolved.pending.values())
+        logged = record_writer.write(
+            self._client, self._info, resolved.known, pending, self._until, parent=resolved.parent
+        )
+        if self._outbox_entry is not None:
+            if resolved.offline:
+                self._outbox_entry.release()  # `sync` will ask the provider
             else:
-                self._ticket.done()
-        return written
+                self._outbox_entry.done()
+        return logged
 
-    def _say_unresolved(self) -> None:
-        self._unsaid |= _told(self._plan)
-        self._say()
+    def _write_unresolved(self) -> None:
+        self._unwritten_tags |= _error_tags(self._resolved)
+        self._write_error_tags()
 
     def _fail(self, error: DsverError) -> None:
-        """Note it, once."""
+        """Keep the first failure, log it and put it into the outbox entry."""
         with self._failing:
             if self._failure is not None:
                 return
@@ -239,45 +243,48 @@ class Recording:
         if isinstance(error, InputConflict) and not self._background:
             return  # the caller is told, and the run is as it was
         text = schema.error_text(error)
-        self._unsaid |= {**_told(self._plan), schema.ERROR_TAG: text}
+        self._unwritten_tags |= {**_error_tags(self._resolved), schema.ERROR_TAG: text}
         _warn(self.run_id, {schema.ERROR_TAG: text})
-        if self._ticket is not None:
-            self._ticket.fail(text)
+        if self._outbox_entry is not None:
+            self._outbox_entry.fail(text)
 
-    def _say(self) -> None:
-        tags = dict(self._unsaid)
+    def _write_error_tags(self) -> None:
+        tags = dict(self._unwritten_tags)
         if not tags:
             return
         try:
-            say(self._client, self.run_id, tags)
+            write_tags(self._client, self.run_id, tags)
         except DsverError as error:
             _logger.info("run %s: its tags cannot be written now: %s", self.run_id, one_line(error))
             return
         for key in tags:
-            self._unsaid.pop(key, None)
+            self._unwritten_tags.pop(key, None)
 
 
-def begin(client: MlflowClient, info: Any, plan: ResolvedInputs, *, background: bool) -> Recording:
-    """Begin to put a plan on a run. info: MLflow's RunInfo. background: whether nobody waits for it now."""
-    _warn(info.run_id, _told(plan))
-    made = Recording(client, info, plan, background=background)
-    with _guard:
+def begin(client: MlflowClient, info: Any, resolved: ResolvedInputs, *, background: bool) -> Recording:
+    """Start to write the record of a run. info: MLflow's RunInfo. background: False if the caller waits for it."""
+    _warn(info.run_id, _error_tags(resolved))
+    made = Recording(client, info, resolved, background=background)
+    with _lock:
         _open[:] = [each for each in _open if not each.over] + [made]
     return made
 
 
 def settle(run_id: str | None = None) -> None:
     """Wait for the recordings of a run, or for all, within their bounds. Raises nothing."""
-    with _guard:
+    with _lock:
         waiting = [each for each in _open if run_id in (None, each.run_id)]
     for each in waiting:
         each.settle()
 
 
-def say(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+def write_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Put tags on a run, within a few seconds. Raises TrackingError."""
     clients.within(
-        client, Deadline(SAYING), f"put tags on run {run_id}", lambda: record_writer.put_tags(client, run_id, tags)
+        client,
+        Deadline(TAG_TIMEOUT),
+        f"put tags on run {run_id}",
+        lambda: record_writer.put_tags(client, run_id, tags),
     )
 
 
@@ -286,27 +293,27 @@ def _warn(run_id: str, tags: Mapping[str, str]) -> None:
         _logger.warning("run %s, %s: %s", run_id, key, text)
 
 
-def _told(plan: ResolvedInputs) -> dict[str, str]:
-    """The tags that tell what of a plan could not be resolved or listed."""
-    tags = {schema.key(role, "error"): schema.error_text(error) for role, error in plan.failed.items()}
-    return tags if plan.refused is None else tags | {schema.ERROR_TAG: schema.error_text(plan.refused)}
+def _error_tags(resolved: ResolvedInputs) -> dict[str, str]:
+    """Tags with the errors of inputs that could not be resolved, or whose files could not be listed."""
+    tags = {schema.key(role, "error"): schema.error_text(error) for role, error in resolved.failed.items()}
+    return tags if resolved.refused is None else tags | {schema.ERROR_TAG: schema.error_text(resolved.refused)}
 
 
-def _entry(client: MlflowClient, info: Any, plan: ResolvedInputs) -> outbox.Entry:
-    return outbox.Entry(
+def _pending_record(client: MlflowClient, info: Any, resolved: ResolvedInputs) -> outbox.PendingRecord:
+    return outbox.PendingRecord(
         run_id=info.run_id,
         experiment_id=str(info.experiment_id),
         tracking=client.tracking_uri,
-        links=tuple(plan.links.values()),
-        offline=plan.offline,
-        overridden={role: each.overridden for role, each in plan.wanted.items() if each.overridden is not None},
+        links=tuple(resolved.links.values()),
+        offline=resolved.offline,
+        overridden={role: each.overridden for role, each in resolved.pending.items() if each.overridden is not None},
     )
 
 
 def _in_child() -> None:
     """The parent's threads are not here: neither are its recordings."""
-    global _guard
-    _guard = threading.Lock()
+    global _lock
+    _lock = threading.Lock()
     _open.clear()
 
 

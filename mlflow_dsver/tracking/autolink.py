@@ -1,8 +1,8 @@
-"""Runs linked without a line in the script: by MLFLOW_DSVER_INPUTS, or by `autolink` once in the code.
+"""Links runs without a line in the script: MLFLOW_DSVER_INPUTS, or `autolink` called once.
 
-What `seam` calls when MLflow starts and ends a run. The policy is `warn` unless MLFLOW_DSVER_ON_ERROR says otherwise,
-since a variable must not be a new way for training to fail: what is wrong is a warning and a tag of the run. Only
-what the person was strict about stops a run before it starts: frozen mode, and the policy `raise`.
+`autolog_patch` calls this module when MLflow starts and ends a run. The policy is `warn` unless MLFLOW_DSVER_ON_ERROR
+is set, since a variable must not be a new way for training to fail: errors become a warning and a tag of the run.
+Only frozen mode and the policy `raise`, which a person chose, stop a run before it starts.
 """
 
 from __future__ import annotations
@@ -32,31 +32,33 @@ def autolink(inputs: Mapping[str, InputLike], *, on_error: settings.OnError | No
     """Link every run that MLflow starts in this process from now on, autologging's and implicit ones too.
 
     inputs: role to reference or version (or NewVersion, made at the first run), beside those of MLFLOW_DSVER_INPUTS;
-    {} takes back what was said before.
+    {} removes those of an earlier call.
     References are resolved at the first run, once for all runs until `autolink` is called again. on_error: `raise`,
     `warn` or `offline`; None takes the setting MLFLOW_DSVER_ON_ERROR, and `warn` without one.
     Raises InvalidReference.
     """
     global _on_error
-    asked = resolved_inputs.roles(inputs)
+    references = resolved_inputs.roles(inputs)
     policy = None if on_error is None else api.policy_of(on_error)
-    resolver.ask_anew()
+    resolver.clear_resolutions()
     _inputs.clear()
-    _inputs.update(asked)
+    _inputs.update(references)
     _on_error = policy
     autolog_patch.install()
 
 
-def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> ResolvedInputs | None:
-    """What the run that is about to start will be linked to; None for nothing. Raises only if a person is strict."""
+def resolve_for_run(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> ResolvedInputs | None:
+    """The resolved inputs of a run that is about to start; None for none. Raises if frozen, or under `raise`."""
     policy: settings.OnError = "warn"
     strict = False
     try:
         by_name = arguments_of(arguments, named)
         strict = settings.switch("FROZEN", default=False)
         policy = _policy()
-        plan = resolved_inputs.plan(clients.new_client(), _inputs, policy, arguments=by_name, reuse=True)
-        return plan if plan.asked and api.writes(resolved_inputs.resumed(by_name)) else None
+        resolved = resolved_inputs.resolve_inputs(
+            clients.new_client(), _inputs, policy, arguments=by_name, reuse=True
+        )
+        return resolved if resolved.references and api.writes(resolved_inputs.resumed(by_name)) else None
     except DsverError as error:
         if strict or policy == "raise":
             raise
@@ -68,14 +70,14 @@ def planned(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> ResolvedInp
         return None
 
 
-def started(run: Any, plan: ResolvedInputs | None) -> None:
-    """Put the plan on MLflow's run that has started. Raises only under the policy `raise`, when it is waited for."""
-    if plan is None:
+def started(run: Any, resolved: ResolvedInputs | None) -> None:
+    """Link MLflow's run that has started. Raises under the policy `raise` only, when the record is waited for."""
+    if resolved is None:
         return
     try:
-        api.link_started(clients.new_client(), run.info, plan)
+        api.link_started(clients.new_client(), run.info, resolved)
     except Exception as error:
-        if plan.policy == "raise":
+        if resolved.policy == "raise":
             raise
         _logger.warning("run %s is not linked: %s: %s", run.info.run_id, type(error).__name__, one_line(error))
 

@@ -1,13 +1,12 @@
-"""The one place where MLflow is changed: when a person asked for runs to be linked without a line, and, for the end
-of runs alone, when a process was given files that are looked at again then.
+"""Patches MLflow's `start_run` and `end_run`, only where that is needed.
 
-MLflow has no hook for the start of a run. So `start_run` and `end_run` of `mlflow.tracking.fluent` are wrapped: all
-ways to begin a run that go through MLflow's fluent functions call them by these names (`with mlflow.start_run()`, the
-runs that autologging begins, the implicit run of the first `log_…`, the resumed run of `mlflow run`). A run that is
-made by `MlflowClient.create_run` alone is not seen, and is linked by `attach`. If MLflow has changed so that this
-does not work any more, one warning says so, and everything goes on unlinked.
+Both when runs are to be linked without a line in the script; `end_run` alone when a process was given files that are
+checked at the end of its run.
 
-This module is loaded while MLflow is: it needs the standard library alone, and nothing here raises.
+MLflow has no hook for the start of a run; `mlflow_private.wrap_fluent` says what is wrapped and which runs it
+reaches. A run that `MlflowClient.create_run` makes is not reached; `attach` links it. If MLflow has changed, one
+warning is logged and runs are not linked. Imported while `import mlflow` is running: needs the standard library
+alone, and raises nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def suppress_autolink() -> Iterator[None]:
-    """Runs that start or end in this block are no business of the seam: whoever does it sees to them."""
+    """Disable autolinking in this block: the caller links the runs that start or end in it."""
     token = _busy.set(True)
     try:
         yield
@@ -66,9 +65,9 @@ def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
         if _busy.get():
             return original(*arguments, **named)
         autolink = _autolink()
-        plan = autolink.planned(arguments, named)
+        resolved = autolink.resolve_for_run(arguments, named)
         run = original(*arguments, **named)
-        autolink.started(run, plan)
+        autolink.started(run, resolved)
         return run
 
     return start_run

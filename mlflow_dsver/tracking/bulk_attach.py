@@ -1,9 +1,9 @@
-"""Links versions to many runs that are over, as a file of comma-separated values names them.
+"""Links versions to many ended runs, as a CSV file names them.
 
-All rows are read and checked before the first is attached; a row that fails then does not stop the rest. Doing it
-again goes on where it stopped: what is on a run is one read and no write. Each reference is resolved once, so that a
-tag that moves meanwhile cannot split the rows. A row is finished before an interrupt is heard; a kill leaves its link
-in the journal. Memory is bounded by the caps below.
+All rows are read and checked before the first is attached; a row that fails then does not stop the rest. A second
+call continues where the first stopped: a link that is on its run costs one read and no write. Each reference is
+resolved once, so that a tag that moves meanwhile cannot split the rows. A row is finished before an interrupt takes
+effect; a kill leaves its link in the outbox. Memory is bounded by the limits below.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
         if is_recorded(known, [link]):
             return Outcome(row, State.THERE, shown)
         wanted = {row.role: PendingLink(link)}
-        plan = ResolvedInputs("raise", {row.role: row.reference}, wanted, known=known)
-        api.link_started(client, known.info, plan, background=False)
+        resolved = ResolvedInputs("raise", {row.role: row.reference}, wanted, known=known)
+        api.link_started(client, known.info, resolved, background=False)
     except RunNotFound as error:
         return Outcome(row, State.NO_RUN, shown, one_line(error, 400))
     except InputConflict as error:

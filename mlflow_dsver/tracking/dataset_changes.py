@@ -1,8 +1,8 @@
-"""One line when a run starts: what its data is, if it is not what the last run in this experiment had.
+"""Logs one line when a run starts: how its data differs from that of the last run in the experiment.
 
-Which version that was is kept on this host, one small file for a role of a dataset in an experiment, so that no
-server is asked; the files are compared where both manifests are at hand and small enough to take no time. The line
-goes through MLflow's own logger, like MLflow's messages about a run; MLFLOW_DSVER_SHOW_CHANGES=no switches it off.
+The last version is kept on this host, one small file for a role of a dataset in an experiment, so no request is made;
+files are compared where both manifests are local and small. The line goes through MLflow's own logger, like MLflow's
+messages about a run; MLFLOW_DSVER_SHOW_CHANGES=no switches it off.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ MAX_FILES = 10_000
 _logger = logging.getLogger("mlflow.dsver")
 
 
-def log_dataset_changes(tracking_uri: str, experiment_id: str, wanted: Iterable[PendingLink]) -> dict[str, str]:
+def log_dataset_changes(tracking_uri: str, experiment_id: str, pending: Iterable[PendingLink]) -> dict[str, str]:
     """Say what changed since the last run in the experiment on this host, and remember this one. Raises nothing.
 
     Gives the changes by role, such as `120 added, 3 removed, +1.2 GiB since 3f9c2a7d11e05b64`.
     """
-    told: dict[str, str] = {}
+    changes_by_role: dict[str, str] = {}
     try:
         if settings.switch("SHOW_CHANGES", default=True):
-            for each in wanted:
-                changes = _tell(_file_name(tracking_uri, experiment_id, each), each)
+            for each in pending:
+                changes = _log_change(_file_name(tracking_uri, experiment_id, each), each)
                 if changes is not None:
-                    told[each.link.role] = changes
+                    changes_by_role[each.link.role] = changes
     except (DsverError, OSError, ValueError) as error:
         _logger.debug("what changed since the last run is not known: %s", error)
-    return told
+    return changes_by_role
 
 
-def _tell(name: str, now: PendingLink) -> str | None:
+def _log_change(name: str, now: PendingLink) -> str | None:
     cache = FileCache(settings.home() / "cache" / "since", max_files=MAX_FILES)
-    version, former, changes = now.link.version, _former(cache.get(name)), None
-    if former is not None and former.ref == version.ref:
+    version, previous, changes = now.link.version, _read_previous(cache.get(name)), None
+    if previous is not None and previous.ref == version.ref:
         return None
-    if former is not None:
-        changes = _changes(former, version)
+    if previous is not None:
+        changes = _changes(previous, version)
         _logger.info(
             "%s: %s is %s; since your last run in this experiment, with %s: %s",
             now.link.role,
             now.link.requested,
             version.id,
-            former.id,
+            previous.id,
             changes or "another version",
         )
     cache.put(name, json.dumps(replace(version, raw={}, metadata={}).to_json()).encode())
-    return f"{changes} since {former.id}" if changes and former is not None else None
+    return f"{changes} since {previous.id}" if changes and previous is not None else None
 
 
-def _former(content: bytes | None) -> DatasetVersion | None:
+def _read_previous(content: bytes | None) -> DatasetVersion | None:
     try:
         return DatasetVersion.from_json(json.loads(content or b""))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -84,10 +84,15 @@ def _changes(before: DatasetVersion, now: DatasetVersion) -> str | None:
         return None
     found = difference(old, new)
     counts = {"added": found.added, "removed": found.removed, "changed": found.changed, "renamed": found.renamed}
-    told = [f"{len(entries):,} {word}" for word, entries in counts.items() if entries]
-    return ", ".join([*told, f"{'-' if found.growth < 0 else '+'}{human_bytes(abs(found.growth))}"])
+    counted = [f"{len(entries):,} {word}" for word, entries in counts.items() if entries]
+    return ", ".join([*counted, f"{'-' if found.growth < 0 else '+'}{human_bytes(abs(found.growth))}"])
 
 
 def _file_name(tracking_uri: str, experiment_id: str, each: PendingLink) -> str:
-    told = [shown_address(tracking_uri), str(experiment_id), each.link.role, str(each.link.version.ref.at(None))]
-    return hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest() + ".json"
+    key = [
+        shown_address(tracking_uri),
+        str(experiment_id),
+        each.link.role,
+        str(each.link.version.ref.at(None)),
+    ]
+    return hashlib.blake2b("\n".join(key).encode(), digest_size=16).hexdigest() + ".json"

@@ -1,7 +1,7 @@
-"""On request: the inputs of a run as a block in its description, which MLflow shows with working links.
+"""Writes the inputs of a run into its description, on request; MLflow renders it with working links.
 
-The description belongs to people: only what stands between our two markers is ever written, and the rest stays as it
-is, byte for byte. The markers are Markdown comments, so nobody sees them.
+Only the text between our two markers is written; the rest of the description stays as it is, byte for byte. The
+markers are Markdown comments, so they are not shown.
 """
 
 from __future__ import annotations

@@ -169,12 +169,12 @@ def _as_recorded(target: DatasetRef, error: DsverError) -> str:
     )
 
 
-def _uses(runs: Iterable[Any], wanted: Callable[[Link], bool], role: str | None) -> Iterator[RunUse]:
+def _uses(runs: Iterable[Any], matches: Callable[[Link], bool], role: str | None) -> Iterator[RunUse]:
     """What the runs used of what is wanted: a search finds too much, as in a pattern `_` and `%` are anything."""
     for run in runs:
         started = run.info.start_time
         for used_as, link in reader.all_links_of(run).items():
-            if wanted(link) and (role is None or reader.is_role(used_as, role, run)):
+            if matches(link) and (role is None or reader.is_role(used_as, role, run)):
                 yield RunUse(
                     run_id=run.info.run_id,
                     run_name=run.info.run_name or "",

@@ -1,8 +1,8 @@
-"""Reads lineage out of a tracking store: runs as facts, in pages, with the models that they made.
+"""Reads lineage from a tracking store: runs as values, page by page, with the models that they made.
 
-A `Reader` is whatever has MLflow's search calls: `MlflowClient` for scripts and the command line, and on the server
-the visitor's own eyes (`app.visitor`), which see no more than MLflow would show that person. All questions are
-asked with MLflow's own search, a page at a time; nothing here reads a whole store.
+A `Reader` is anything with MLflow's search calls: `MlflowClient` for scripts and the command line, and on a server
+`server.rest_client.RestClient`, which sees what MLflow shows the visitor. Everything is a search of MLflow, a page at
+a time; nothing here reads a whole store.
 """
 
 from __future__ import annotations

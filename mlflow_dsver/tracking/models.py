@@ -1,8 +1,7 @@
-"""Models and the data they were made from: registered with the data's references as tags, and found by them.
+"""Models and the data they were made from: tags with the data's references, and the search for models of a version.
 
-MLflow has no hook on registering a model, so `register_model` does it in the place of MLflow's own, and `tag_model`
-afterwards. `models_using` finds both those and models that were registered or logged in any other way, through the
-run that made them.
+MLflow has no hook on registering a model, so `register_model` wraps MLflow's own, and `tag_model` tags a registered
+one. `models_using` finds those, and models registered or logged in any other way, through the run that made them.
 """
 
 from __future__ import annotations

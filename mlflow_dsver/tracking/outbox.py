@@ -1,11 +1,11 @@
-"""The journal: what is about to be recorded on runs, kept on this host until it stands there.
+"""The outbox: records that are to be written to runs, kept on this host until they are there.
 
-An entry is one JSON file in the home's folder `journal`, on the disk before the first request is made, and taken out
-when the record is whole. So a kill, a power cut or a dead server loses no link, and `sync` sends what is left.
-A process holds its entries by the kernel's lock on the file itself (locked before it gets its name, so there is no
-moment without), and death gives them free. Where a file system has no such locks, an entry counts as free: recording
-is safe to repeat. There is nothing secret in an entry: the tracking address is kept without user, password and query,
-and the files can be read by their owner only.
+An entry is one JSON file in the folder `journal` of the home directory. It is on disk before the first request is
+made and removed when the record is complete, so a kill, a power cut or a dead server loses no link; `sync` sends what
+is left. A process holds its entries by the kernel's lock on the file (locked before the file gets its name, so there
+is no moment without), and the kernel releases it when the process dies. Where a file system has no locks, an entry
+counts as free: writing a record twice is safe. An entry holds no secret: the tracking address is stored without user,
+password and query, and the file is readable by its owner only.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _warned = False
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Links that are to stand on a run.
+class PendingRecord:
+    """Links that are to be written to a run.
 
     tracking: address of the store that has the run, without user, password and query; `put` sees to that.
     offline: roles whose version is what this host knew last, since the provider did not answer.
@@ -79,7 +79,7 @@ class Entry:
         }
 
     @classmethod
-    def from_json(cls, data: object) -> Entry:
+    def from_json(cls, data: object) -> PendingRecord:
         """Read what `to_json` wrote; raises ValueError for anything else."""
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             schema = data.get("schema") if isinstance(data, dict) else None
@@ -111,9 +111,9 @@ def _text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 class OutboxEntry:
-    """An entry in this process's hands, until it is spent or nobody has the ticket. In a forked child: nothing."""
+    """An entry that this process holds, until it is released or garbage-collected; inert in a forked child."""
 
-    def __init__(self, path: Path, entry: Entry, descriptor: int) -> None:
+    def __init__(self, path: Path, entry: PendingRecord, descriptor: int) -> None:
         self.path = path
         self._entry = entry
         self._descriptor = descriptor
@@ -121,7 +121,7 @@ class OutboxEntry:
         self._spent = False
 
     def done(self) -> None:
-        """Take the entry out: all of it stands on the run. After `fail` or `release` too, if nobody else took it."""
+        """Remove the entry: the record is complete. Also after `fail` or `release`, unless another process has it."""
         if self._process != os.getpid():
             return
         try:
@@ -131,17 +131,17 @@ class OutboxEntry:
             self.path.unlink(missing_ok=True)
             _unlock(descriptor)
         except OSError as error:  # it stays, and `sync` will find it done
-            _logger.debug("journal: %s stays: %s", self.path, error)
+            _logger.debug("outbox: %s stays: %s", self.path, error)
         self._spent = True
 
     def fail(self, text: str) -> None:
-        """Keep the entry, say why in it, and leave it to `sync`."""
+        """Keep the entry with the reason in it, and leave it to `sync`."""
         if self._mine():
-            told = one_line(redacted(text), _ERROR_LIMIT)
+            reason = one_line(redacted(text), _ERROR_LIMIT)
             try:
-                _unlock(_write(self.path, replace(self._entry, error=told)))
+                _unlock(_write(self.path, replace(self._entry, error=reason)))
             except OSError as error:  # then without the reason
-                _logger.debug("journal: %s: %s", self.path, error)
+                _logger.debug("outbox: %s: %s", self.path, error)
             self.release()
 
     def release(self) -> None:
@@ -157,7 +157,7 @@ class OutboxEntry:
         return not self._spent and self._process == os.getpid()
 
 
-def put(entry: Entry) -> OutboxEntry | None:
+def put(entry: PendingRecord) -> OutboxEntry | None:
     """Keep an entry; it is on the disk when this returns. Costs two flushes: of the file and of its folder's names.
 
     None when the home cannot be written to, which is logged once a process: recording goes on without the journal.
@@ -175,18 +175,20 @@ def put(entry: Entry) -> OutboxEntry | None:
 
 def waiting(
     unreadable: Callable[[Path, str], None] | None = None,
-) -> Generator[tuple[Path, Entry, OutboxEntry], None, None]:
-    """The entries that no living process holds, oldest first, each in the caller's hands until the next is asked for.
+) -> Generator[tuple[Path, PendingRecord, OutboxEntry], None, None]:
+    """The entries that no living process holds, oldest first, each held by the caller until the next iteration.
 
-    unreadable: told of each file that is no entry this version can read, and why; None logs it. Such a file is kept.
+    unreadable: called with each file that this version cannot read, and why; None logs it. Such a file is kept.
     Raises OSError when the folder is there and cannot be listed.
     """
-    told = unreadable or (lambda path, why: _logger.warning("journal: %s is kept and not read: %s", path, why))
+    report_unreadable = unreadable or (
+        lambda path, why: _logger.warning("outbox: %s is kept and not read: %s", path, why)
+    )
     for path in _entries():
         try:
             descriptor = _take(path)
         except OSError as error:
-            told(path, error.strerror or type(error).__name__)
+            report_unreadable(path, error.strerror or type(error).__name__)
             continue
         if descriptor is None:
             continue
@@ -194,16 +196,16 @@ def waiting(
             entry = _read(descriptor)
         except (OSError, ValueError, RecursionError) as error:
             _unlock(descriptor)
-            told(path, one_line(error))
+            report_unreadable(path, one_line(error))
             continue
         except BaseException:
             _unlock(descriptor)
             raise
-        ticket = OutboxEntry(path, entry, descriptor)
+        held = OutboxEntry(path, entry, descriptor)
         try:
-            yield path, entry, ticket
+            yield path, entry, held
         finally:
-            ticket.release()
+            held.release()
 
 
 def of_run(run_id: str) -> dict[str, Link]:
@@ -215,7 +217,7 @@ def of_run(run_id: str) -> dict[str, Link]:
     for path in _entries():
         try:
             content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-            entry = Entry.from_json(json.loads(content)) if run_id.encode() in content else None
+            entry = PendingRecord.from_json(json.loads(content)) if run_id.encode() in content else None
         except (OSError, ValueError, RecursionError):  # taken out meanwhile, or not ours; `waiting` tells of those
             continue
         if entry is not None and entry.run_id == run_id:
@@ -251,7 +253,7 @@ def tidy() -> None:
             if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
                 leftover.unlink()
         except OSError as error:
-            _logger.debug("journal: %s stays: %s", leftover, error)
+            _logger.debug("outbox: %s stays: %s", leftover, error)
 
 
 def _folder() -> Path:
@@ -278,7 +280,7 @@ def _entries() -> list[Path]:
     return [_folder() / name for name in sorted(names)]
 
 
-def _write(path: Path, entry: Entry) -> int:
+def _write(path: Path, entry: PendingRecord) -> int:
     """Write an entry's file; gives a descriptor that holds its lock, which was there before the file's name."""
     content = json.dumps(entry.to_json(), default=str).encode("ascii")
     descriptor = None
@@ -326,7 +328,7 @@ def _lock(descriptor: int) -> bool:
     try:
         return try_lock(descriptor)
     except OSError as error:  # ENOLCK, EOPNOTSUPP: a network file system
-        _logger.debug("journal: no lock: %s", error)
+        _logger.debug("outbox: no lock: %s", error)
         return True
 
 
@@ -339,7 +341,7 @@ def _unlock(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _read(descriptor: int) -> Entry:
+def _read(descriptor: int) -> PendingRecord:
     status = os.fstat(descriptor)
     size = status.st_size
     if not stat.S_ISREG(status.st_mode):
@@ -347,7 +349,7 @@ def _read(descriptor: int) -> Entry:
     if size > MAX_BYTES:
         raise ValueError(f"{size:,} bytes; no entry is larger than {MAX_BYTES:,}")
     with os.fdopen(os.dup(descriptor), "rb") as stream:
-        return Entry.from_json(json.loads(stream.read(MAX_BYTES)))
+        return PendingRecord.from_json(json.loads(stream.read(MAX_BYTES)))
 
 
 def _warn_once(error: Exception) -> None:

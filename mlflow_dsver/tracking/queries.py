@@ -1,6 +1,6 @@
-"""What checks and pages ask MLflow for: runs as plain values, the files of a record, tags written after the fact.
+"""Queries of MLflow for checks and pages: runs as values, the files of a record, tags written to ended runs.
 
-Nothing here judges what it reads. Each question is bounded in time; MLflow's own retries cannot hold the caller.
+Nothing here judges what it reads. Each request is bounded in time; MLflow's own retries cannot hold the caller.
 """
 
 from __future__ import annotations
@@ -145,12 +145,12 @@ class Tracking:
 
     def write_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, ended or not, in one request. Raises TrackingError."""
-        told = {key: one_line(value, schema.VALUE_LIMIT) for key, value in tags.items()}
+        texts = {key: one_line(value, schema.VALUE_LIMIT) for key, value in tags.items()}
         within(
             self._client,
             deadline(),
             f"write tags to run {one_line(run_id, 60)}",
-            lambda: put_tags(self._client, run_id, told),
+            lambda: put_tags(self._client, run_id, texts),
         )
 
     def model_versions(self) -> Iterator[ModelVersion]:

@@ -1,8 +1,8 @@
-"""Whether a link that was made offline holds, now that the provider can be asked; decides, and writes nothing.
+"""Checks a link that was made offline, now that its provider can be reached; decides, and writes nothing.
 
-The version on the record is the one that the run used, whatever comes out here. Two things can be wrong with it: the
-provider does not have it, or has something else under its name (contradicted); or it is there and was not what the
-reference meant when the run began (moved before). What became of a tag later is no finding.
+The recorded version is the one that the run used, whatever is found here. Two things can be wrong with it: the
+provider does not have it, or has different content under its name (contradicted); or it exists and was not what the
+reference meant when the run started (moved before). Where a tag points later is not a finding.
 """
 
 from __future__ import annotations

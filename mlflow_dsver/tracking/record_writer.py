@@ -1,9 +1,9 @@
 """Writes the record of links to a run: one log_batch, one log_inputs, one read, then the artifacts.
 
-The read finds this run and the last linked one before it in one search, and shows what MLflow drops silently (a
-second role of a dataset, an input lost in a race). What is on the run already is neither written again nor changed,
-so that writing is safe to repeat. Everything here runs in the thread of an errand and asks the deadline between
-steps; a half-written record is the caller's to tell about.
+The read gets this run and the linked runs before it in one search, and shows what MLflow drops without an error: a
+second role of a dataset, or an input lost in a race. What is on the run already is neither written again nor changed,
+so writing twice is safe. Everything here runs in a bounded task and checks the deadline between steps; the caller
+reports a record that is written in part.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write(
     client: MlflowClient,
     info: Any,
     known: Any,
-    wanted: Sequence[PendingLink],
+    pending: Sequence[PendingLink],
     deadline: Deadline,
     *,
     parent: str | None = None,
@@ -85,28 +85,30 @@ def write(
     even if the run seems to have them. Raises InputConflict before anything is written, MlflowException and
     DeadlineExceeded at any point.
     """
-    pending = wanted if all_artifacts else _without_artifacts(known, wanted)
-    files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in pending}
-    before, known = known, _log_batch(client, info.run_id, known, wanted, deadline, files)
+    unwritten = pending if all_artifacts else _without_artifacts(known, pending)
+    files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in unwritten}
+    before, known = known, _log_batch(client, info.run_id, known, pending, deadline, files)
     if known is not before:
-        pending = _without_artifacts(known, pending)
-    no_inputs = _log_inputs(client, info.run_id, known, wanted, deadline)
+        unwritten = _without_artifacts(known, unwritten)
+    no_inputs = _log_inputs(client, info.run_id, known, pending, deadline)
     run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
-        run = _complete_inputs(client, run, wanted, deadline)
-    _check(run, wanted, inputs=no_inputs is None)
-    if pending:
-        company = _company(info, others, _links(wanted))
-        earlier = _earlier(others[0] if others else None, wanted) if parent is None else _parent(parent, wanted)
-        contents = {name: content for each in pending for name, content in files[each.link.role].items()}
+        run = _complete_inputs(client, run, pending, deadline)
+    _check(run, pending, inputs=no_inputs is None)
+    if unwritten:
+        related = _related_runs(info, others, _links(pending))
+        previous = (
+            _previous_run(others[0] if others else None, pending) if parent is None else _as_previous(parent, pending)
+        )
+        contents = {name: content for each in unwritten for name, content in files[each.link.role].items()}
         try:
-            _log_artifacts(client, info, pending, contents, run, earlier, no_inputs is not None, company, deadline)
+            _log_artifacts(client, info, unwritten, contents, run, previous, no_inputs is not None, related, deadline)
         except DeadlineExceeded:
             raise
         except Exception as error:
             raise incomplete(info.run_id, contents, error, inputs=no_inputs is None) from error
-    _clear_errors(client, run, wanted, no_inputs, deadline)
-    links = _links(wanted)
+    _clear_errors(client, run, pending, no_inputs, deadline)
+    links = _links(pending)
     return LoggedRecord(run, schema.plan_digests(links, schema.inputs_present(run)), no_inputs)
 
 
@@ -126,16 +128,16 @@ def incomplete(run_id: str, names: Iterable[str], error: Exception, *, inputs: b
 def refuse_conflicts(run: Any, links: Sequence[Link]) -> None:
     """Raise InputConflict when the run has another version in one of the roles."""
     for link in links:
-        have = reader.version_text(run, link.role)
-        if have is not None and have != str(link.version.ref):
+        recorded = reader.version_text(run, link.role)
+        if recorded is not None and recorded != str(link.version.ref):
             raise InputConflict(
                 f"run {run.info.run_id} has another version in the role {link.role!r} already",
                 reference=link.requested,
-                expected=have,
+                expected=recorded,
                 got=link.version.ref,
                 done="Nothing was written",
-                tip=f"{have} to go on with the same data, a new run, or another role",
-                details={schema.key(link.role, "version"): (have, str(link.version.ref))},
+                tip=f"{recorded} to go on with the same data, a new run, or another role",
+                details={schema.key(link.role, "version"): (recorded, str(link.version.ref))},
             )
 
 
@@ -160,7 +162,7 @@ def _log_batch(
     client: MlflowClient,
     run_id: str,
     known: Any,
-    wanted: Sequence[PendingLink],
+    pending: Sequence[PendingLink],
     deadline: Deadline,
     files: Mapping[str, Mapping[str, bytes]],
     limit: int = schema.VALUE_LIMIT,
@@ -171,13 +173,13 @@ def _log_batch(
     limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
     what was refused is written once more with short ones.
     """
-    links = _links(wanted)
+    links = _links(pending)
     if known is not None:
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
     have_tags = known.data.tags if known is not None else {}
     params = {k: v for link in links for k, v in schema.params(link, limit).items() if k not in have_params}
-    told = {k: v for each in wanted for k, v in schema.tags(each.link, each.overridden, limit).items()}
+    told = {k: v for each in pending for k, v in schema.tags(each.link, each.overridden, limit).items()}
     tags = {key: value for key, value in told.items() if key not in have_tags}
     for role in sorted(files):
         name = schema.key(role, "artifacts")
@@ -188,31 +190,31 @@ def _log_batch(
         return known
     deadline.check("log params and tags")
     try:
-        _again_after_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
+        _retry_lost_races(lambda: log_batch(client, run_id, params=params, tags=tags), deadline)
     except MlflowException as error:
         if not mlflow_private.is_refused_value(error):
             raise
         if known is None:
             current = client.get_run(run_id)
             if any(reader.version_text(current, link.role) for link in links):
-                pending = {each.link.role for each in _without_artifacts(current, wanted)}
-                files = {role: files[role] for role in files if role in pending}
-                return _log_batch(client, run_id, current, wanted, deadline, files)
+                unwritten = {each.link.role for each in _without_artifacts(current, pending)}
+                files = {role: files[role] for role in files if role in unwritten}
+                return _log_batch(client, run_id, current, pending, deadline, files)
         longest = max(map(len, [*params.values(), *tags.values()]))
         if min(longest, limit) <= schema.SHORT_LIMIT:
             raise
         _logger.info("run %s: labels are cut, since the server refuses long values: %s", run_id, one_line(error))
-        return _log_batch(client, run_id, known, wanted, deadline, files, schema.SHORT_LIMIT)
+        return _log_batch(client, run_id, known, pending, deadline, files, schema.SHORT_LIMIT)
     return known
 
 
 def _log_inputs(
-    client: MlflowClient, run_id: str, known: Any, wanted: Sequence[PendingLink], deadline: Deadline
+    client: MlflowClient, run_id: str, known: Any, pending: Sequence[PendingLink], deadline: Deadline
 ) -> str | None:
     """Write the dataset inputs that are not there; gives the reason when the server has no such thing."""
     deadline.check("log dataset inputs")
     present = schema.inputs_present(known) if known is not None else []
-    digests = schema.plan_digests(_links(wanted), present)
+    digests = schema.plan_digests(_links(pending), present)
     datasets = [
         dataset_input(
             each.link,
@@ -220,13 +222,13 @@ def _log_inputs(
             schema.file_count(each.link.version, each.manifest),
             each.changes,
         )
-        for each in wanted
+        for each in pending
         if (str(each.link.version.ref), digests[each.link.role], each.link.role) not in present
     ]
     if not datasets:
         return None
     try:
-        _again_after_races(lambda: client.log_inputs(run_id, datasets=datasets), deadline)
+        _retry_lost_races(lambda: client.log_inputs(run_id, datasets=datasets), deadline)
     except MlflowException as error:
         if not mlflow_private.is_missing_endpoint(error):
             raise
@@ -260,17 +262,17 @@ def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any
     return mine or client.get_run(info.run_id), others
 
 
-def _complete_inputs(client: MlflowClient, run: Any, wanted: Sequence[PendingLink], deadline: Deadline) -> Any:
+def _complete_inputs(client: MlflowClient, run: Any, pending: Sequence[PendingLink], deadline: Deadline) -> Any:
     """Write once more the inputs that are not on the run: MLflow dropped them, in a race or as a second role."""
-    if not completeness.missing_inputs(run, _links(wanted)):
+    if not completeness.missing_inputs(run, _links(pending)):
         return run
-    _log_inputs(client, run.info.run_id, run, wanted, deadline)
+    _log_inputs(client, run.info.run_id, run, pending, deadline)
     return _read(client, run.info, deadline)
 
 
-def _check(run: Any, wanted: Sequence[PendingLink], *, inputs: bool) -> None:
+def _check(run: Any, pending: Sequence[PendingLink], *, inputs: bool) -> None:
     """Raise TrackingError when MLflow took the record and does not have it."""
-    details = completeness.differences(run, _links(wanted), inputs=inputs)
+    details = completeness.differences(run, _links(pending), inputs=inputs)
     if details:
         raise TrackingError(
             f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
@@ -279,34 +281,34 @@ def _check(run: Any, wanted: Sequence[PendingLink], *, inputs: bool) -> None:
         )
 
 
-def _without_artifacts(run: Any, wanted: Sequence[PendingLink]) -> list[PendingLink]:
+def _without_artifacts(run: Any, pending: Sequence[PendingLink]) -> list[PendingLink]:
     """Those whose artifacts are to be written: the run does not have the whole record yet."""
-    return [each for each in wanted if not completeness.has_artifacts(run, each.link)]
+    return [each for each in pending if not completeness.has_artifacts(run, each.link)]
 
 
-def _links(wanted: Iterable[PendingLink]) -> list[Link]:
-    return [each.link for each in wanted]
+def _links(pending: Iterable[PendingLink]) -> list[Link]:
+    return [each.link for each in pending]
 
 
 def _log_artifacts(
     client: MlflowClient,
     info: Any,
-    wanted: Sequence[PendingLink],
+    pending: Sequence[PendingLink],
     contents: Mapping[str, bytes],
     run: Any,
-    earlier: card.PreviousRun | None,
-    fallen_back: bool,
-    company: card.RelatedRuns,
+    previous: card.PreviousRun | None,
+    without_inputs: bool,
+    related: card.RelatedRuns,
     deadline: Deadline,
 ) -> None:
-    links = {**reader.links_of(run), **{each.link.role: each.link for each in wanted}}
-    counts = {each.link.role: schema.file_count(each.link.version, each.manifest) for each in wanted}
+    links = {**reader.links_of(run), **{each.link.role: each.link for each in pending}}
+    counts = {each.link.role: schema.file_count(each.link.version, each.manifest) for each in pending}
     text = card.render(
         [links[role] for role in sorted(links)],
         {role: count for role, count in counts.items() if count is not None},
-        earlier,
-        fallen_back,
-        company,
+        previous,
+        without_inputs,
+        related,
         {role: run.data.tags[name] for role in links if (name := schema.key(role, "overridden")) in run.data.tags},
     )
     files = {**contents, schema.CARD_NAME: text.encode("utf-8", "backslashreplace")}
@@ -314,7 +316,7 @@ def _log_artifacts(
     clients.put_files(client, info.artifact_uri, schema.FOLDER, files)
 
 
-def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.RelatedRuns:
+def _related_runs(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.RelatedRuns:
     """Those of the other runs that have one of the same versions."""
     refs = {link.version.ref for link in links}
     told = [(run.info.run_id, run.info.run_name or "", reader.links_of(run)) for run in others]
@@ -322,16 +324,16 @@ def _company(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.Re
     return card.RelatedRuns(str(info.experiment_id), mine)
 
 
-def _parent(run_id: str, wanted: Sequence[PendingLink]) -> card.PreviousRun:
-    return card.PreviousRun(run_id, "its parent run", {each.link.role: each.link for each in wanted})
+def _as_previous(run_id: str, pending: Sequence[PendingLink]) -> card.PreviousRun:
+    return card.PreviousRun(run_id, "its parent run", {each.link.role: each.link for each in pending})
 
 
-def _earlier(run: Any, wanted: Sequence[PendingLink]) -> card.PreviousRun | None:
+def _previous_run(run: Any, pending: Sequence[PendingLink]) -> card.PreviousRun | None:
     if run is None:
         return None
     links = reader.links_of(run)
     files = {}
-    for each in wanted:
+    for each in pending:
         former = links.get(each.link.role)
         changed = _files_changed(former, each) if former is not None else None
         if changed is not None:
@@ -356,17 +358,17 @@ def _files_changed(former: Link, now: PendingLink) -> Difference | None:
 
 
 def _clear_errors(
-    client: MlflowClient, run: Any, wanted: Sequence[PendingLink], no_inputs: str | None, deadline: Deadline
+    client: MlflowClient, run: Any, pending: Sequence[PendingLink], no_inputs: str | None, deadline: Deadline
 ) -> None:
     """Take back what a failed attempt said, now that the record is whole."""
-    keys = {schema.key(each.link.role, "error") for each in wanted} | (set() if no_inputs else {schema.ERROR_TAG})
+    keys = {schema.key(each.link.role, "error") for each in pending} | (set() if no_inputs else {schema.ERROR_TAG})
     told = run.data.tags
     for key in (key for key in keys & set(told) if not told[key].startswith(schema.OFFLINE_FINDING)):
         deadline.check("take back an error")
         client.delete_tag(run.info.run_id, key)
 
 
-def _again_after_races(call: Callable[[], T], deadline: Deadline) -> T:
+def _retry_lost_races(call: Callable[[], T], deadline: Deadline) -> T:
     """Call again when MLflow lost a race on a dataset's first use, which it reports as a bad request."""
     for attempt in range(TRIES):
         try:

@@ -1,8 +1,8 @@
-"""What a run is to be linked to, found out before it starts: roles and versions, conflicts, the lock, overlaps.
+"""Resolves the inputs of a run before it starts: roles and versions, conflicts, the lock file, overlaps.
 
-Which reference a role has: MLFLOW_DSVER_OVERRIDE before what the script asks for, and that before
-MLFLOW_DSVER_INPUTS. What cannot be resolved is an error under the policy `raise`; under the others it is kept in the
-plan, and the run will say so.
+The reference of a role is that of MLFLOW_DSVER_OVERRIDE, else the script's, else that of MLFLOW_DSVER_INPUTS. What
+cannot be resolved is an error under the policy `raise`; under the others it is kept in `failed`, and becomes a tag of
+the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import reader
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution import lock_file, resolver
-from mlflow_dsver.resolution.resolver import Resolution, in_time, time_for_asking
+from mlflow_dsver.resolution.resolver import Resolution, provider_deadline, within_timeout
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written, manifest_of, parse_input
 from mlflow_dsver.tracking import clients, parent_inputs, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
@@ -35,9 +35,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ResolvedInputs:
-    """What is to be linked.
+    """The inputs of a run, resolved.
 
-    asked: role to reference. wanted: role to link and manifest. failed: role to why it
+    references: by role, as configured. pending: role to link and manifest. failed: role to why it
     could not be resolved, or its files not be listed.
     offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
     new one. refused: why nothing of it can be linked; None when something can. parent: the run whose versions these
@@ -45,8 +45,8 @@ class ResolvedInputs:
     """
 
     policy: settings.OnError
-    asked: Mapping[str, InputLike] = field(default_factory=dict)
-    wanted: Mapping[str, PendingLink] = field(default_factory=dict)
+    references: Mapping[str, InputLike] = field(default_factory=dict)
+    pending: Mapping[str, PendingLink] = field(default_factory=dict)
     failed: Mapping[str, DsverError] = field(default_factory=dict)
     offline: tuple[str, ...] = ()
     known: Any = None
@@ -56,33 +56,33 @@ class ResolvedInputs:
     @property
     def links(self) -> dict[str, Link]:
         """Role to link."""
-        return {role: each.link for role, each in self.wanted.items()}
+        return {role: each.link for role, each in self.pending.items()}
 
     def below(self, parent: str | None, links: Mapping[str, Link]) -> ResolvedInputs:
         """The same, with the parent run if all versions are the parent's in the same roles."""
         versions = {role: link.version.ref for role, link in links.items()}
-        ours = {role: each.link.version.ref for role, each in self.wanted.items()}
+        ours = {role: each.link.version.ref for role, each in self.pending.items()}
         return replace(self, parent=parent) if ours == versions else self
 
     def with_changes(self, changes: Mapping[str, str]) -> ResolvedInputs:
         """The same, with what changed in the files of these roles."""
-        wanted = {role: replace(each, changes=changes.get(role)) for role, each in self.wanted.items()}
-        return replace(self, wanted=wanted)
+        pending = {role: replace(each, changes=changes.get(role)) for role, each in self.pending.items()}
+        return replace(self, pending=pending)
 
     def with_files(self) -> ResolvedInputs:
         """The same with the manifests, which need not be known before training starts.
 
         A link can do without one: that it cannot be read is among the failures then, and the run will say so.
         """
-        wanted, failed = dict(self.wanted), dict(self.failed)
-        for role, each in self.wanted.items():
+        pending, failed = dict(self.pending), dict(self.failed)
+        for role, each in self.pending.items():
             if each.manifest is None:
                 try:
-                    wanted[role] = replace(each, manifest=manifest_of(each.link.version))
+                    pending[role] = replace(each, manifest=manifest_of(each.link.version))
                 except DsverError as error:
                     if role not in self.offline:
                         failed[role] = error
-        return replace(self, wanted=wanted, failed=failed)
+        return replace(self, pending=pending, failed=failed)
 
 
 def roles(script: Mapping[str, InputLike]) -> dict[str, InputLike]:
@@ -95,7 +95,7 @@ def resumed(arguments: Mapping[str, Any]) -> str | None:
     return arguments.get("run_id") or settings.text("MLFLOW_RUN_ID")
 
 
-def plan(
+def resolve_inputs(
     client: MlflowClient,
     script: Mapping[str, InputLike],
     policy: settings.OnError,
@@ -103,53 +103,53 @@ def plan(
     arguments: Mapping[str, Any],
     reuse: bool = False,
 ) -> ResolvedInputs:
-    """What a run that is about to start will be linked to. Raises as the policy says, and conflicts under all.
+    """Resolve the inputs of a run that is about to start. Raises as the policy says, and conflicts under each.
 
-    arguments: those of `mlflow.start_run`. reuse: answers given before will do; see `answers`.
+    arguments: those of `mlflow.start_run`. reuse: earlier resolutions of this process are used; see `resolver`.
     """
     run_id = resumed(arguments)
     reading = clients.reading(client, run_id) if run_id else None
     until = clients.deadline()
     parent = parent_inputs.parent_links(client, arguments)
-    asked = roles({**outside.configured_inputs(), **script})
+    references = roles({**outside.configured_inputs(), **script})
     known = reading.result(until) if reading is not None else None
-    found = find(asked, policy, known=known, pinned=parent, reuse=reuse)
+    found = resolve_roles(references, policy, known=known, parent_links=parent, reuse=reuse)
     return found if known is not None else found.below(parent_inputs.parent_of(arguments), parent)
 
 
-def find(
-    asked: Mapping[str, InputLike],
+def resolve_roles(
+    references: Mapping[str, InputLike],
     policy: settings.OnError,
     *,
     known: Any = None,
-    pinned: Mapping[str, Link] | None = None,
+    parent_links: Mapping[str, Link] | None = None,
     reuse: bool = False,
-    as_said: bool = False,
+    unconditional: bool = False,
     own: Mapping[str, Link] | None = None,
 ) -> ResolvedInputs:
-    """What these roles mean for a run. known: the run as it stands, None for unknown. pinned: its parent's links.
+    """Resolve the references of these roles for a run.
 
-    as_said: neither overrides nor the lock apply, as this is not about a run that is about to train. own: the run's
-    links as this process remembers them, where the run was not read. New versions are made last, when everything
-    else is known to be well.
+    known: the run as it is, None for unknown. parent_links: of its parent, by role. unconditional: neither overrides
+    nor the lock file apply, as no run is about to train. own: the run's links as this process remembers them, where
+    the run was not read. New versions are made last, when everything else has succeeded.
     """
-    frozen = not as_said and settings.switch("FROZEN", default=False)
-    overrides = {} if as_said else roles(outside.configured_overrides())
-    wanted, failed, offline = {}, {}, []
-    final = {role: overrides.get(role, original) for role, original in asked.items()}
+    frozen = not unconditional and settings.switch("FROZEN", default=False)
+    overrides = {} if unconditional else roles(outside.configured_overrides())
+    pending, failed, offline = {}, {}, []
+    final = {role: overrides.get(role, original) for role, original in references.items()}
     if frozen:
         _refuse_new(final)
-    until = time_for_asking()
+    until = provider_deadline()
     on_record = reader.links_of(known) if known is not None else own or {}
     for role in sorted(final, key=lambda each: isinstance(final[each], NewVersion)):
-        ref, original, have = final[role], asked[role], on_record.get(role)
+        ref, original, have = final[role], references[role], on_record.get(role)
         replaced = as_written(original) if as_written(ref) != as_written(original) else None
         try:
             if isinstance(ref, NewVersion):
-                found = _new(role, ref, have, pinned, reuse=reuse)
+                found = _new(role, ref, have, parent_links, reuse=reuse)
             else:
-                found = _found(ref, have, until, policy=policy, pinned=pinned, reuse=reuse)
-            wanted[role] = _wanted(role, ref, found, have if known is not None else None, replaced, until)
+                found = _found(ref, have, until, policy=policy, parent_links=parent_links, reuse=reuse)
+            pending[role] = _pending_link(role, ref, found, have if known is not None else None, replaced, until)
             if found.offline:
                 offline.append(role)
         except InvalidReference:
@@ -159,24 +159,24 @@ def find(
                 raise
             if have is not None and as_written(ref) in (have.requested, str(have.version.ref)):
                 _logger.warning("%s cannot be resolved now; the run goes on with %s: %s", ref, have.version, error)
-                wanted[role] = PendingLink(have)
+                pending[role] = PendingLink(have)
             else:
                 failed[role] = error
     if frozen:
         lock_file.refuse_moved(
             {role: as_written(ref) for role, ref in final.items()},
-            {role: each.link.version for role, each in wanted.items()},
+            {role: each.link.version for role, each in pending.items()},
         )
     if known is not None:
-        record_writer.refuse_conflicts(known, [each.link for each in wanted.values()])
-    wanted = {role: wanted[role] for role in final if role in wanted}
-    plan = ResolvedInputs(policy, final, wanted, failed, tuple(offline), known)
-    if len(wanted) > 1 and overlaps_are_refused():
-        plan = plan.with_files()
-        for role in plan.failed.keys() - failed.keys():
-            raise plan.failed[role]  # an answer that is not there is none
-        check_overlaps(plan.wanted)
-    return plan
+        record_writer.refuse_conflicts(known, [each.link for each in pending.values()])
+    pending = {role: pending[role] for role in final if role in pending}
+    resolved = ResolvedInputs(policy, final, pending, failed, tuple(offline), known)
+    if len(pending) > 1 and overlaps_are_refused():
+        resolved = resolved.with_files()
+        for role in resolved.failed.keys() - failed.keys():
+            raise resolved.failed[role]  # the policy is `raise`: overlaps cannot be ruled out
+        check_overlaps(resolved.pending)
+    return resolved
 
 
 def _refuse_new(final: Mapping[str, InputLike]) -> None:
@@ -191,11 +191,11 @@ def _refuse_new(final: Mapping[str, InputLike]) -> None:
 
 
 def _new(
-    role: str, new: NewVersion, have: Link | None, pinned: Mapping[str, Link] | None, *, reuse: bool
+    role: str, new: NewVersion, have: Link | None, parent_links: Mapping[str, Link] | None, *, reuse: bool
 ) -> Resolution:
     """The version that was made for this input before, else a new one. have: the run's link in the role."""
     if have is None:
-        return resolver.made(new, pinned=pinned, reuse=reuse)
+        return resolver.create_input(new, parent_links=parent_links, reuse=reuse)
     if have.version.ref.at(None) != new.dataset:
         raise InputConflict(
             f"the run has another version in the role {role!r} already",
@@ -208,13 +208,13 @@ def _new(
 
 
 def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Resolution:
-    """What a reference means for a run. have: the run's link in the role. how: as `answers.answer` takes it.
+    """What a reference means for a run. have: the run's link in the role. how: arguments of `resolver.resolve_input`.
 
     A tag may be deleted as it may be moved: a run that is resumed with the same words goes on with the version that
     it has. Raises NotFound when that version is gone.
     """
     try:
-        return resolver.answer(ref, until=until, **how)
+        return resolver.resolve_input(ref, until=until, **how)
     except NotFound as error:
         if have is None or as_written(ref) != have.requested or have.requested == str(have.version.ref):
             raise
@@ -224,16 +224,16 @@ def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Reso
 
 
 def _recorded_version(have: Link, until: Deadline) -> DatasetVersion:
-    """What the provider says now of the version that is on the record."""
+    """The recorded version, as its provider describes it now."""
     provider = get_provider(have.version.ref.provider)
 
     def get(ref: DatasetRef) -> DatasetVersion:
         return provider.get(ref.dataset, ref.selector or "")
 
-    return in_time(provider, have.version.ref, get, until)
+    return within_timeout(provider, have.version.ref, get, until)
 
 
-def _wanted(
+def _pending_link(
     role: str, ref: InputLike, found: Resolution, have: Link | None, replaced: str | None, until: Deadline
 ) -> PendingLink:
     requested, version = as_written(ref), found.version

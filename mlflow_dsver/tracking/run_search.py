@@ -1,16 +1,16 @@
-"""Which runs used a dataset version: the searches of MLflow that find all of them, whatever way they were linked.
+"""Searches for the runs that used a dataset version, however they were linked.
 
 Our own records name the dataset input after the version, so MLflow finds those by name. Two kinds need more:
 
 - A run linked in MLflow's own way (`mlflow.log_input` of a dataset whose source is a reference) has an input of any
-  name, and MLflow cannot search sources. So the names in use that are not ours are found out first: by one query
-  where the tracking store is a database that is opened directly, else by MLflow's dataset summaries, one request for
-  20 experiments. The runs with such an input are read, up to 1,000 a request. An experiment with more than 1,000
-  datasets, of which a server does not tell all names, has all its runs with an input read.
-- A run whose record is incomplete (a server without dataset inputs, a write that failed) says so in a tag.
+  name, and MLflow cannot filter by source. So the names in use that are not ours are found first: by one query where
+  the tracking store is a database that this process opens, else by MLflow's dataset summaries, one request for 20
+  experiments. The runs with such an input are read, up to 1,000 in a request. In an experiment with more than 1,000
+  datasets, of which a server does not list all names, every run with an input is read.
+- A run whose record is incomplete (a server without dataset inputs, a write that failed) has a tag that says so.
 
-What is found is a candidate: the caller reads the links of each run. Runs come newest first, pages as they are
-needed, each request within MLFLOW_DSVER_TRACKING_TIMEOUT.
+The result is candidates: the caller reads the links of each run. Runs come newest first, pages are fetched as needed,
+each request within MLFLOW_DSVER_TRACKING_TIMEOUT.
 """
 
 from __future__ import annotations

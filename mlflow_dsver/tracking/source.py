@@ -1,8 +1,8 @@
 """The dataset source that MLflow finds by entry point: a dataset version, and the way back to its files.
 
-MLflow loads this module whenever it is imported itself, and an exception here would break `import mlflow` for
-everybody on the machine. So the module needs the standard library and MLflow's base class alone; all else is
-imported by the methods that use it. Nothing here asks a provider anything before `_resolve` or `load`.
+MLflow imports this module whenever it is imported itself, and an exception here would break `import mlflow` for every
+user of the machine. So the module needs the standard library and MLflow's base class alone; everything else is
+imported by the methods that use it. No provider is queried before `_resolve` or `load`.
 """
 
 from __future__ import annotations

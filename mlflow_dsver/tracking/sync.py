@@ -1,9 +1,9 @@
-"""Sends what waits in the journal to the runs, once, and asks the providers about what was linked offline.
+"""Sends the outbox's entries to their runs, and checks versions that were linked offline with their providers.
 
-For each entry that no living process holds: the run is read, what it lacks is written, and when all of it stands
-there the entry is taken out. An entry may be sent again after a kill at any moment: what is on a run is not written
-twice. Every request is bounded; a store or provider that does not answer is asked once in a `sync`, and what needs it
-waits for the next. An entry that cannot be sent at all, or not whole, is kept and told of; only a person drops it.
+For each entry that no living process holds: the run is read, what is missing is written, and the entry is removed
+when the record is complete. An entry may be sent again after a kill at any moment: nothing is written twice. Each
+request is bounded in time; a store or provider that does not answer is tried once per `sync`, and its entries wait
+for the next. An entry that cannot be sent, or not completely, is kept and reported; only a person drops it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import clients, outbox, record_writer
 from mlflow_dsver.tracking.clients import address, local_store
 from mlflow_dsver.tracking.mlflow_private import artifact_repository
-from mlflow_dsver.tracking.outbox import Entry, OutboxEntry
+from mlflow_dsver.tracking.outbox import OutboxEntry, PendingRecord
 from mlflow_dsver.tracking.reconcile import confirm
 from mlflow_dsver.tracking.record_writer import PendingLink
 
@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """What became of an entry; the graver of two is the later one in this list."""
+    """The outcome of an entry, in order of severity."""
 
     WAITING = "waiting"
     THERE = "there already"
@@ -70,7 +70,7 @@ _GRAVITY = {state: number for number, state in enumerate(State)}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an entry of the journal.
+    """The outcome of an entry of the outbox.
 
     path: its file. entry: None when that cannot be read. kept: whether the file is still there. detail: one line.
     State INCOMPLETE: the run has the links in params, tags and dataset inputs, and not the files of the record.
@@ -78,7 +78,7 @@ class Outcome:
 
     state: State
     path: Path
-    entry: Entry | None
+    entry: PendingRecord | None
     detail: str = ""
     kept: bool = True
 
@@ -89,28 +89,28 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; run_id, tracking, created and inputs only where the entry could be read."""
-        told: dict[str, Any] = {"id": self.id, "outcome": str(self.state), "detail": self.detail}
-        told |= {"kept": self.kept, "file": str(self.path)}
+        fields: dict[str, Any] = {"id": self.id, "outcome": str(self.state), "detail": self.detail}
+        fields |= {"kept": self.kept, "file": str(self.path)}
         if self.entry is None:
-            return told
+            return fields
         inputs = [
             {"role": link.role, "reference": str(link.version.ref), "offline": link.role in self.entry.offline}
             for link in self.entry.links
         ]
         run = {"run_id": self.entry.run_id, "tracking": self.entry.tracking, "created": date_text(self.entry.created)}
-        return {**run, "inputs": inputs, **told}
+        return {**run, "inputs": inputs, **fields}
 
 
 @dataclass(slots=True)
-class _Silent:
-    """What gave no answer in this sync, and why: addresses of stores, names of providers."""
+class _Unreachable:
+    """Stores (by address) and providers (by name) that did not answer in this sync, with the error."""
 
     stores: dict[str, str] = field(default_factory=dict)
     providers: dict[str, ProviderUnavailable] = field(default_factory=dict)
 
 
 def waiting() -> Iterator[Outcome]:
-    """What waits, oldest first; asks nobody and writes nothing. Raises StoreError when it cannot be listed."""
+    """The waiting entries, oldest first, without a request or a write. Raises StoreError if they cannot be listed."""
     return (outcome for outcome, _ in _entries())
 
 
@@ -121,19 +121,19 @@ def sync(*, forget: bool = False) -> Iterator[Outcome]:
     Raises StoreError when the journal cannot be listed.
     """
     outbox.tidy()
-    silent = _Silent()
-    for outcome, ticket in _entries():
-        if outcome.entry is None or ticket is None:
+    unreachable = _Unreachable()
+    for outcome, held in _entries():
+        if outcome.entry is None or held is None:
             yield outcome
             continue
-        state, detail, whole = _settled(outcome.entry, silent)
+        state, detail, whole = _settled(outcome.entry, unreachable)
         hopeless = state in (State.NO_RUN, State.CONFLICT)
         if whole or (hopeless and forget):
-            ticket.done()
+            held.done()
         elif hopeless and detail != outcome.entry.error:
-            ticket.fail(detail)
+            held.fail(detail)
         state = State.FORGOTTEN if hopeless and forget else state
-        yield replace(outcome, state=state, detail=detail, kept=ticket.path.exists())
+        yield replace(outcome, state=state, detail=detail, kept=held.path.exists())
 
 
 def forget(names: Collection[str]) -> list[Outcome]:
@@ -175,7 +175,7 @@ def exit_code(states: Sequence[State]) -> int:
 
 
 def _entries() -> Iterator[tuple[Outcome, OutboxEntry | None]]:
-    """The journal's entries as they wait; last those that cannot be read, without a ticket."""
+    """The journal's entries as they wait; last those that cannot be read, which are not held."""
     unreadable: list[Outcome] = []
 
     def note(path: Path, why: str) -> None:
@@ -183,19 +183,19 @@ def _entries() -> Iterator[tuple[Outcome, OutboxEntry | None]]:
 
     try:
         with closing(outbox.waiting(note)) as found:
-            for path, entry, ticket in found:
-                yield Outcome(State.WAITING, path, entry, entry.error or ""), ticket
+            for path, entry, held in found:
+                yield Outcome(State.WAITING, path, entry, entry.error or ""), held
     except OSError as error:
         raise StoreError(f"the journal cannot be listed: {error.strerror or error}") from error
     yield from ((each, None) for each in unreadable)
 
 
-def _settled(entry: Entry, silent: _Silent) -> tuple[State, str, bool]:
+def _settled(entry: PendingRecord, unreachable: _Unreachable) -> tuple[State, str, bool]:
     """What became of an entry, a line about it, and whether nothing is left to do."""
     try:
-        client, known = _run(entry, silent)
-        sent = _send(client, entry, known, silent)
-        return _confirmed(client, entry, known, sent, silent)
+        client, known = _run(entry, unreachable)
+        sent = _send(client, entry, known, unreachable)
+        return _confirmed(client, entry, known, sent, unreachable)
     except RunNotFound as error:
         return State.NO_RUN, one_line(error, 500), False
     except InputConflict as error:
@@ -208,17 +208,17 @@ def _settled(entry: Entry, silent: _Silent) -> tuple[State, str, bool]:
         return State.UNREACHABLE, f"unexpected {error_line(error)}", False
 
 
-def _run(entry: Entry, silent: _Silent) -> tuple[MlflowClient, Any]:
+def _run(entry: PendingRecord, unreachable: _Unreachable) -> tuple[MlflowClient, Any]:
     """A client of the store that has the run, and the run. Raises TrackingError, RunNotFound."""
-    if entry.tracking in silent.stores:
-        raise TrackingError(f"not asked again: {silent.stores[entry.tracking]}")
+    if entry.tracking in unreachable.stores:
+        raise TrackingError(f"not asked again: {unreachable.stores[entry.tracking]}")
     try:
         client = _client(entry.tracking)
         known: Any = clients.read_run(client, clients.deadline(), entry.run_id)
     except RunNotFound:
         raise
     except TrackingError as error:
-        silent.stores[entry.tracking] = one_line(error, 400)
+        unreachable.stores[entry.tracking] = one_line(error, 400)
         raise
     if known.info.lifecycle_stage == "deleted":
         raise RunNotFound(f"run {one_line(entry.run_id, 60)} was deleted", tip="mlflow runs restore, and sync again")
@@ -232,11 +232,11 @@ def _client(kept: str) -> MlflowClient:
     place = local_store(uri)
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
-    asked = SimpleNamespace(tracking_uri=uri)
-    return clients.within(asked, clients.deadline(), "open the store", lambda: clients.new_client(uri))
+    target = SimpleNamespace(tracking_uri=uri)
+    return clients.within(target, clients.deadline(), "open the store", lambda: clients.new_client(uri))
 
 
-def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bool:
+def _send(client: MlflowClient, entry: PendingRecord, known: Any, unreachable: _Unreachable) -> bool:
     """Write what the run lacks; False when it lacks nothing. Raises InputConflict before anything is written."""
     record_writer.refuse_conflicts(known, entry.links)
     until = clients.deadline()
@@ -245,9 +245,11 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
     manifests = {link.role: schema.manifest_name(link.role) for link in entry.links}
     if names is not None and set(manifests.values()) <= names:
         return False
-    wanted = [PendingLink(link, _manifest(link, silent), entry.overridden.get(link.role)) for link in entry.links]
+    pending = [
+        PendingLink(link, _manifest(link, unreachable), entry.overridden.get(link.role)) for link in entry.links
+    ]
     lacking = [
-        each for each in wanted if each.manifest is not None and manifests[each.link.role] not in (names or ())
+        each for each in pending if each.manifest is not None and manifests[each.link.role] not in (names or ())
     ]
     if names is not None and not lacking:
         return False
@@ -256,12 +258,12 @@ def _send(client: MlflowClient, entry: Entry, known: Any, silent: _Silent) -> bo
         client,
         until,
         f"link run {entry.run_id}",
-        lambda: record_writer.write(client, known.info, known, wanted, until, all_artifacts=True),
+        lambda: record_writer.write(client, known.info, known, pending, until, all_artifacts=True),
     )
     return True
 
 
-def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
+def _names(client: MlflowClient, entry: PendingRecord, known: Any) -> set[str] | None:
     """The record's artifacts on the run, when all else of it is there and so are those that every record has."""
     if not is_recorded(known, entry.links, entry.overridden):
         return None
@@ -273,26 +275,26 @@ def _names(client: MlflowClient, entry: Entry, known: Any) -> set[str] | None:
     return names if has_all_links(names, entry.links) else None
 
 
-def _roles(entry: Entry) -> set[str]:
+def _roles(entry: PendingRecord) -> set[str]:
     return {link.role for link in entry.links}
 
 
-def _manifest(link: Link, silent: _Silent) -> Manifest | None:
+def _manifest(link: Link, unreachable: _Unreachable) -> Manifest | None:
     """The version's manifest, if its provider has it at hand; the record can do without."""
     name = link.version.ref.provider
-    if name in silent.providers:
+    if name in unreachable.providers:
         return None
     try:
         return get_provider(name).manifest(link.version)
     except ProviderUnavailable as error:
-        silent.providers[name] = error
+        unreachable.providers[name] = error
     except DsverError as error:
         _logger.debug("no manifest of %s: %s", link.version.ref, error)
     return None
 
 
 def _confirmed(
-    client: MlflowClient, entry: Entry, known: Any, sent: bool, silent: _Silent
+    client: MlflowClient, entry: PendingRecord, known: Any, sent: bool, unreachable: _Unreachable
 ) -> tuple[State, str, bool]:
     """Ask the providers about roles that were linked offline, and put on the run what they say."""
     have = {key: text for link in entry.links for key, text in schema.tags(link).items()} | known.data.tags
@@ -304,7 +306,7 @@ def _confirmed(
         if link.role not in entry.offline:
             continue
         try:
-            state, detail = _ask(client, entry.run_id, link, have, silent)
+            state, detail = _confirm_role(client, entry.run_id, link, have, unreachable)
         except DsverError as error:
             state, detail, whole = State.UNREACHABLE, one_line(error, 300), False
         states.append(state)
@@ -314,22 +316,24 @@ def _confirmed(
     return max(states, key=_GRAVITY.__getitem__), "; ".join(details), whole
 
 
-def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Silent) -> tuple[State, str]:
+def _confirm_role(
+    client: MlflowClient, run_id: str, link: Link, have: Any, unreachable: _Unreachable
+) -> tuple[State, str]:
     """Confirm or contradict one role on the run. have: the run's tags."""
     name = link.version.ref.provider
-    if name in silent.providers:
-        raise silent.providers[name]
+    if name in unreachable.providers:
+        raise unreachable.providers[name]
     grade_key, error_key = schema.key(link.role, "grade"), schema.key(link.role, "error")
     try:
-        judged = confirm(link, _grade(have.get(grade_key), link.grade))
+        confirmed = confirm(link, _grade(have.get(grade_key), link.grade))
     except ProviderUnavailable as error:
-        silent.providers[name] = error
+        unreachable.providers[name] = error
         raise
-    tags = {grade_key: str(judged.grade)}
-    if judged.error is not None:
-        tags[error_key] = one_line(judged.error, schema.ERROR_LIMIT)
+    tags = {grade_key: str(confirmed.grade)}
+    if confirmed.error is not None:
+        tags[error_key] = one_line(confirmed.error, schema.ERROR_LIMIT)
     changed = {key: text for key, text in tags.items() if have.get(key) != text}
-    obsolete = judged.error is None and have.get(error_key, "").startswith(schema.OFFLINE_FINDING)
+    obsolete = confirmed.error is None and have.get(error_key, "").startswith(schema.OFFLINE_FINDING)
 
     def work() -> None:
         if changed:
@@ -339,7 +343,7 @@ def _ask(client: MlflowClient, run_id: str, link: Link, have: Any, silent: _Sile
 
     if changed or obsolete:
         clients.within(client, clients.deadline(), f"put tags on run {run_id}", work)
-    return State(judged.state), judged.detail
+    return State(confirmed.state), confirmed.detail
 
 
 def _grade(text: str | None, otherwise: Grade) -> Grade:

@@ -25,7 +25,7 @@ def run_id(tracking) -> str:
 def put(run_id: str, reference: str) -> Path:
     version = get_provider("local").resolve(parse(reference))
     link = Link("training", reference, version, get_provider("local").grade(version), now())
-    ticket = outbox.put(outbox.Entry(run_id, "0", mlflow.get_tracking_uri(), (link,)))
+    ticket = outbox.put(outbox.PendingRecord(run_id, "0", mlflow.get_tracking_uri(), (link,)))
     ticket.release()
     return ticket.path
 

@@ -22,9 +22,9 @@ def test_the_card_names_recent_runs_with_the_same_version(tracking: Any, digits_
             dsver.use(version, role=role)
             ids.append(run.info.run_id)
     told = Path(MlflowClient().download_artifacts(ids[2], "dsver/card.md", str(tmp_path))).read_text()
-    _, _, company = told.partition("## Who else used these versions")
+    _, _, related = told.partition("## Who else used these versions")
     experiment = tracking.experiment_id
-    lines = company.strip().splitlines()
+    lines = related.strip().splitlines()
     assert lines[0] == "- dataset `local://digits`"
     assert lines[1] == f"    - version `{version}`"
     assert lines[2].startswith(
@@ -37,7 +37,7 @@ def test_the_card_names_recent_runs_with_the_same_version(tracking: Any, digits_
 def test_a_hostile_name_cannot_leave_its_link() -> None:
     link = Link("training", "local://d", DatasetVersion(parse("local://d@v1")), Grade("D"), now())
     name = "x](javascript:alert(1)) <img src=x>\n# heading"
-    told = render([link], {}, None, company=RelatedRuns("1", [("a" * 32, name, {"training": link})]))
+    told = render([link], {}, None, related=RelatedRuns("1", [("a" * 32, name, {"training": link})]))
     line = next(line for line in told.splitlines() if "javascript" in line)
     assert line.startswith("        - [x\\]\\(javascript\\:alert\\(1\\)\\) \\<img")
     assert line.endswith(f"](<#/experiments/1/runs/{'a' * 32}>): training")

@@ -13,7 +13,7 @@ from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.resolution import resolver
-from mlflow_dsver.resolution.resolver import ask, in_time
+from mlflow_dsver.resolution.resolver import query_provider, within_timeout
 
 OVER = Deadline(0.0)
 REF = parse("slow://cats@v1")
@@ -51,12 +51,12 @@ def test_a_provider_that_would_wait_longer_is_given_up_in_time(slow: Slow, monke
     with pytest.raises(
         ProviderUnavailable, match=r"slow://cats@v1: no answer within 0\.05 seconds.*PROVIDER_TIMEOUT"
     ):
-        ask("slow://cats@v1", offline=False)
+        query_provider("slow://cats@v1", offline=False)
 
 
 def test_a_provider_knows_how_long_it_may_wait(slow: Slow) -> None:
     slow.ready.set()
-    assert ask("slow://cats@v1", offline=False, until=Deadline(60)).version == VERSION
+    assert query_provider("slow://cats@v1", offline=False, until=Deadline(60)).version == VERSION
     assert all(0 < seconds <= 60 for seconds in slow.seconds)
     with at_latest(Deadline(9)):
         assert bounded(5).seconds == 5
@@ -72,7 +72,7 @@ def test_the_questions_of_one_run_share_one_bound_on_every_rank(
     for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ProviderUnavailable):
-        ask("slow://cats@v1", offline=False, until=OVER)
+        query_provider("slow://cats@v1", offline=False, until=OVER)
 
 
 def test_what_the_provider_raises_is_raised(slow: Slow) -> None:
@@ -80,4 +80,4 @@ def test_what_the_provider_raises_is_raised(slow: Slow) -> None:
         raise LookupError(str(ref))
 
     with pytest.raises(LookupError, match="slow://cats@v1"):
-        in_time(slow, REF, question, Deadline(60))
+        within_timeout(slow, REF, question, Deadline(60))

@@ -284,7 +284,7 @@ def unseamed(monkeypatch):
             monkeypatch.setattr(module, name, getattr(module, name))
     yield
     autolink.autolink({})
-    resolver.ask_anew()
+    resolver.clear_resolutions()
 
 
 def test_a_cell_that_is_run_again_asks_again(tracking, digits, tmp_path, unseamed):

@@ -25,7 +25,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.tracking import outbox
 from mlflow_dsver.tracking.clients import address, shown_address
-from mlflow_dsver.tracking.outbox import Entry, put, waiting
+from mlflow_dsver.tracking.outbox import PendingRecord, put, waiting
 
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
@@ -35,8 +35,8 @@ def link(role: str = "training", **fields: object) -> Link:
     return Link(role, "fake://cats@latest", replace(version, **fields), Grade("B", ("offline",)), WHEN)
 
 
-def entry(**fields: object) -> Entry:
-    return replace(Entry("f" * 32, "7", "http://127.0.0.1:5000", (link(),), created=WHEN), **fields)
+def entry(**fields: object) -> PendingRecord:
+    return replace(PendingRecord("f" * 32, "7", "http://127.0.0.1:5000", (link(),), created=WHEN), **fields)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ TEXT = some.text(max_size=20)
 
 @given(
     some.builds(
-        Entry,
+        PendingRecord,
         TEXT,
         TEXT,
         TEXT,
@@ -65,8 +65,8 @@ TEXT = some.text(max_size=20)
         some.none() | TEXT,
     )
 )
-def test_an_entry_reads_back_as_it_was_written(made: Entry) -> None:
-    assert Entry.from_json(json.loads(json.dumps(made.to_json()))) == made
+def test_an_entry_reads_back_as_it_was_written(made: PendingRecord) -> None:
+    assert PendingRecord.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
 JSON = some.recursive(
@@ -94,7 +94,7 @@ def test_an_entry_that_somebody_else_wrote_is_read_or_a_value_error(data):
         holder = holder[key]
     holder[last] = data.draw(JSON)
     try:
-        found = Entry.from_json(whole["entry"])
+        found = PendingRecord.from_json(whole["entry"])
     except ValueError:
         return
     assert json.dumps(found.to_json(), default=str)
@@ -103,7 +103,7 @@ def test_an_entry_that_somebody_else_wrote_is_read_or_a_value_error(data):
 @pytest.mark.parametrize("key", ["run_id", "experiment_id", "tracking", "error"])
 def test_no_text_of_an_entry_is_longer_than_we_write(key):
     with pytest.raises(ValueError, match="no text of at most"):
-        Entry.from_json(entry().to_json() | {key: "a" * 50_000})
+        PendingRecord.from_json(entry().to_json() | {key: "a" * 50_000})
 
 
 @given(some.text(some.sampled_from("a:/@?+.[]~ \n"), max_size=60) | some.text(max_size=60))

@@ -108,7 +108,7 @@ def test_sync_sends_to_the_server_of_the_entry(server, elsewhere, digits):
     with mlflow.start_run() as run:
         pass
     made = Link("training", "local://digits", digits, Grade("A"), now())
-    ticket = outbox.put(outbox.Entry(run.info.run_id, run.info.experiment_id, server.uri, (made,)))
+    ticket = outbox.put(outbox.PendingRecord(run.info.run_id, run.info.experiment_id, server.uri, (made,)))
     assert ticket is not None
     ticket.release()
     mlflow.set_tracking_uri(elsewhere.address)

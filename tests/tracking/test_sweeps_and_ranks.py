@@ -487,20 +487,20 @@ def test_a_sweep_of_1000_trials_resolves_once(tracking, fake, asked, monkeypatch
     if way == "variable":
         monkeypatch.setenv("MLFLOW_DSVER_INPUTS", f"training={CATS}")
         monkeypatch.setenv("MLFLOW_DSVER_RESOLVED", "")  # so that what is told to children is taken back
-        resolver.ask_anew()
-        plans = [resolved_inputs.plan(client, {}, "warn", arguments={}, reuse=True)]
+        resolver.clear_resolutions()
+        plans = [resolved_inputs.resolve_inputs(client, {}, "warn", arguments={}, reuse=True)]
     else:
         dsver.start_run(inputs={"training": CATS})
         plans = []
     fake.has(version(name="v2"))
     script = {"training": CATS} if way == "parent" else {}
     plans += [
-        resolved_inputs.plan(client, script, "warn", arguments={"nested": True}, reuse=way == "variable")
+        resolved_inputs.resolve_inputs(client, script, "warn", arguments={"nested": True}, reuse=way == "variable")
         for _ in range(1000 - len(plans))
     ]
     assert asked == [CATS]
     assert {str(plan.links["training"].version) for plan in plans} == {"fake://cats@v1"}
-    resolver.ask_anew()
+    resolver.clear_resolutions()
     assert str(dsver.get_provider("fake").resolve(dsver.parse(CATS))) == "fake://cats@v2"
 
 

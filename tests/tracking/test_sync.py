@@ -30,7 +30,7 @@ from mlflow_dsver.providers.paperspace.emulator import PaperspaceEmulator
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.testing import paperspace_emulator
 from mlflow_dsver.tracking import clients, outbox, record_writer
-from mlflow_dsver.tracking.outbox import Entry
+from mlflow_dsver.tracking.outbox import PendingRecord
 from mlflow_dsver.tracking.sync import Outcome, State, exit_code, forget, sync, waiting
 
 __all__ = ["paperspace_emulator"]
@@ -62,7 +62,7 @@ elif step == "before it was taken out":
 provider = get_provider("local")
 version = provider.resolve(parse("local://digits@clean"))
 link = Link("training", "local://digits@clean", version, provider.grade(version), now())
-ticket = outbox.put(outbox.Entry(run_id, experiment_id, mlflow.get_tracking_uri(), (link,)))
+ticket = outbox.put(outbox.PendingRecord(run_id, experiment_id, mlflow.get_tracking_uri(), (link,)))
 client = MlflowClient()
 wanted = [record_writer.PendingLink(link, provider.manifest(version))]
 record_writer.write(client, client.get_run(run_id).info, None, wanted, Deadline(60))
@@ -83,7 +83,7 @@ def offline_link(reference: str, **fields: Any) -> Link:
 
 def put(run_id: str, *links: Link, **fields: Any) -> Path:
     """As a process does that dies right after: nothing but the entry is there."""
-    ticket = outbox.put(Entry(run_id, "0", mlflow.get_tracking_uri(), links, **fields))
+    ticket = outbox.put(PendingRecord(run_id, "0", mlflow.get_tracking_uri(), links, **fields))
     ticket.release()
     return ticket.path
 
@@ -177,7 +177,7 @@ def test_two_syncs_at_once_send_an_entry_once(server, digits, prepared):
 
 def test_what_a_living_process_records_is_left_alone(tracking, digits):
     run_id = ended_run()
-    ticket = outbox.put(Entry(run_id, "0", tracking.uri, (link_to("local://digits"),)))
+    ticket = outbox.put(PendingRecord(run_id, "0", tracking.uri, (link_to("local://digits"),)))
     assert list(sync()) == list(waiting()) == []
     assert dsver_part(run_of(run_id).data.tags) == {}
     ticket.fail("the server did not answer")
@@ -269,7 +269,7 @@ def test_the_login_of_the_current_tracking_uri_is_used_and_is_not_in_the_journal
 
 def test_a_store_that_is_not_there_is_not_made(tracking, digits, tmp_path, monkeypatch):
     for address in (f"sqlite:///{tmp_path}/gone.db", str(tmp_path / "gone"), f"file://{tmp_path}/gone"):
-        outbox.put(Entry("f" * 32, "0", address, (link_to("local://digits"),))).release()
+        outbox.put(PendingRecord("f" * 32, "0", address, (link_to("local://digits"),))).release()
     found = list(sync())
     assert [outcome.state for outcome in found] == [State.UNREACHABLE] * 3
     assert "there is no tracking store at" in found[0].detail
@@ -372,7 +372,7 @@ def test_an_entry_that_no_version_of_ours_wrote_does_not_stop_the_rest(tracking,
         "relative/store",
     ]
     for text in addresses:
-        made = Entry("f" * 32, "0", "http://127.0.0.1", (link_to("local://digits"),))
+        made = PendingRecord("f" * 32, "0", "http://127.0.0.1", (link_to("local://digits"),))
         path = outbox.put(made).path
         path.write_text(json.dumps(made.to_json() | {"tracking": text}, default=str))
     put(ended_run(), link_to("local://digits"))
