@@ -1,8 +1,12 @@
-"""What a provider must be able to do, and what it gets for nothing.
+"""The interface of providers.
 
-Two methods are required, `get` and `versions`; `resolve` is written in terms of them and may be overridden where
-the provider knows a shorter way. Everything else is a capability: declared in `capabilities`, and Unsupported
-unless the provider overrides the method. Nobody asks for a provider by its name to find out what it can do.
+Two methods are required, `get` and `versions`; `resolve` is built on them and may be overridden where the provider
+has a shorter way. Everything else is a capability: declared in `capabilities`, and Unsupported unless the provider
+overrides the method. No other module asks for a provider by its name to find out what it can do.
+
+What must be known without importing the provider is in its `ProviderInfo`: settings, spellings of references,
+commands and the emulator. The resolution cache asks `cache_key` what answers depend on, `create` takes the options of
+a version that a run start makes, and the page of a version is its `web_url`.
 
 All methods raise errors of `mlflow_dsver.errors` only, and end within the provider's stated time.
 """
