@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
     from mlflow_dsver.providers.interface import Capability, Provider
     from mlflow_dsver.providers.registry import get_provider
-    from mlflow_dsver.resolution.api import create_version, resolve
+    from mlflow_dsver.resolution.resolver import create_version, resolve
     from mlflow_dsver.tracking.active_run import LinkedDataset
     from mlflow_dsver.tracking.api import attach, start_run, use
     from mlflow_dsver.tracking.autolink import autolink
@@ -75,7 +75,7 @@ _EXPORTS = {
     "mlflow_dsver.providers.registry": ["get_provider"],
     "mlflow_dsver.model.refs": ["DatasetRef", "parse"],
     "mlflow_dsver.tracking.autolink": ["autolink"],
-    "mlflow_dsver.resolution.api": ["create_version", "resolve"],
+    "mlflow_dsver.resolution.resolver": ["create_version", "resolve"],
     "mlflow_dsver.tracking.api": ["attach", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.lineage.api": ["export_run", "report_of"],

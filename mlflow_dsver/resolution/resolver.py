@@ -1,10 +1,12 @@
-"""What a reference means for a run: who is asked, and whose answer is good enough.
+"""Resolve references to versions, for the inputs of a run and for `dsver.resolve`.
 
-In this order: the parent run's answer to the same words; what `mlflow-dsver run` handed down; where runs are linked
-without a line in the script (`reuse`), the process's own answer before, or one kept on this host for a short time;
-the provider, whom of several ranks of a job only one asks. Under the policy `offline` a provider that cannot be
-reached is stood in for by its last known answer. An explicit call, such as `dsver.start_run(inputs=…)` outside of all
-this, always asks anew. Where an input asks for a version to be made, the same holds for making it.
+Sources of a resolution, in this order: the parent run's link of the same reference; the versions that `mlflow-dsver
+run` resolved; with `reuse` (autolinked runs) the process's own previous resolution, or a recent one in the host's
+cache; the provider, to which only one rank of a job sends the request. Under the policy `offline`, the last known
+resolution is used if the provider cannot be reached. Without `reuse`, such as in `dsver.start_run(inputs=…)`, the
+provider is always queried. New versions are created in the same order.
+
+`resolve` and `create_version` are `dsver.resolve` and `dsver.create_version`; they do not import MLflow.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, at_latest, within
@@ -26,15 +30,16 @@ from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution import inputs, ranks, resolution_cache
-from mlflow_dsver.resolution.creation import create_once
+from mlflow_dsver.resolution.creation import create, create_once
 from mlflow_dsver.resolution.version_files import RefLike, as_written
 
 KEEP = 60.0
-"""Seconds for which an answer kept on this host stands for runs that are linked without a line in the script."""
+"""Seconds for which autolinked runs use a resolution from the host's cache."""
 FAILED = 60.0
-"""Seconds for which a failure stands for such runs of a process: none of them waits for the same time-out again."""
+"""Seconds for which a failure is raised again for autolinked runs, so that each does not wait for the time-out."""
 
 OFFLINE = "offline"
+UNREACHABLE = (ProviderUnavailable, RateLimited)
 
 _lock = threading.RLock()
 _resolutions: dict[str, Resolution] = {}
@@ -180,12 +185,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-# Queries of providers, for a run or for the launcher of one: one query for all ranks of a job
-
-
-UNREACHABLE = (ProviderUnavailable, RateLimited)
-
-
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What a reference means.
@@ -249,3 +248,37 @@ def within_timeout(
             done="Gave up waiting",
             tip="again later, or MLFLOW_DSVER_PROVIDER_TIMEOUT to wait longer",
         ) from error
+
+
+def resolve(ref: RefLike) -> DatasetVersion:
+    """The version that a reference resolves to now; a version is returned unchanged. Nothing is linked to a run.
+
+    All processes started by `mlflow-dsver run`, and all ranks of a distributed job, get the same version for the same
+    reference. `get_provider(…).resolve(…)` always sends a request to the provider. Raises InvalidReference,
+    UnknownProvider, NotFound and the provider's other errors.
+    """
+    return resolve_input(ref).version
+
+
+def create_version(
+    ref: RefLike,
+    folder: str | Path | None = None,
+    *,
+    message: str | None = None,
+    tags: str | Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    reference: bool = False,
+    **options: str | int | bool,
+) -> DatasetVersion:
+    """Create a version of a folder's content, atomically.
+
+    ref: the dataset, without a selector. folder: None if the provider creates versions of data that it already has.
+    message, tags, metadata: stored with the version; tags as one text are separated by commas. reference: store only
+    the manifest and leave the files where they are; such a version proves less. options: further arguments of the
+    provider's `create`, such as `commit=False`. If the dataset already has this content, its version is returned.
+    Raises InvalidReference, InvalidArgument, ContentError, and the provider's errors.
+    """
+    dataset = ref.ref.at(None) if isinstance(ref, DatasetVersion) else parse(ref)
+    version = create(NewVersion(dataset, folder, message, tags, metadata, reference, options))
+    forget(version.ref)
+    return version
