@@ -130,13 +130,13 @@ def measure(uri: str, runs: int, versions: int) -> None:
 
     from mlflow_dsver.model.refs import parse
     from mlflow_dsver.model.versions import DatasetVersion
-    from mlflow_dsver.server.routes import register
+    from mlflow_dsver.server.routes import register_routes
     from mlflow_dsver.tracking.history import runs_using
 
     mlflow.set_tracking_uri(uri)
     handlers._tracking_store = handlers._model_registry_store = None
     if not any(rule.rule == "/dsver" for rule in app.url_map.iter_rules()):
-        register(app)
+        register_routes(app)
     client = app.test_client()
 
     def page(path: str) -> Callable[[], None]:
