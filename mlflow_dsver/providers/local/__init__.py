@@ -1,9 +1,9 @@
-"""The embedded provider: versions kept in a folder of this machine, with no account and no network.
+"""The embedded provider: versions in a folder of this machine, without account or network.
 
-`store` is the layout and the locks, `log` the operations on a dataset and its manifests (`log_schema`: what an
-entry may be), `objects` how bytes are stored and read, `verified` which objects need not be read again,
-`shared_views` and `views` how files are given out, `maintenance` checks and garbage collection, `provider` the
-implementation of the interface. Linux and macOS only: the locks are those of `flock`.
+`store` has the layout and the locks, `log` the operations on a dataset and its manifests (`log_schema`: validation of
+entries), `objects` how bytes are stored and read, `verified` which objects need not be read again, `shared_views` and
+`views` how files are checked out, `maintenance` integrity checks and garbage collection, `provider` the
+implementation of the interface. Linux and macOS only, because the locks use `flock`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LocalProvider", "Store"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when used: `info` is read without the provider."""
+    """Lazy import: `info` is read without the provider."""
     homes = {"LocalProvider": "provider", "Store": "store"}
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

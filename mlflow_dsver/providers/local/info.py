@@ -1,4 +1,4 @@
-"""What is known of the local provider without importing it."""
+"""The description of the local provider, available without importing the provider."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What happened to a dataset: an append-only log, and the state that it adds up to.
+"""The log of a dataset: an append-only file of operations, and the state that results from replaying it.
 
-Each line is one whole operation (versions made with their tags, changed, deleted), so an operation happened or it
-did not. A line reads `<length> <check> <sum> <JSON>`: the sum covers the JSON and the line before, the check covers
-length and sum, all in hex. So a line that was cut off while it was written (killed, power cut, full disk) is told
-from one that was damaged later: the first is passed over by readers and cut by the next writer, the second is
-CorruptObject, and nothing is guessed. The log is the tags' history as well.
+Each line is one complete operation (create versions with their tags, change, delete), so operations are atomic. A
+line reads `<length> <check> <sum> <JSON>`: the sum covers the JSON and the sum of the previous line, the check covers
+length and sum, all in hex. This distinguishes a line truncated during the write (process killed, power cut, full
+disk) from one damaged later: readers skip the first and the next writer truncates it; the second raises CorruptObject
+and is never guessed at. The log is also the history of the tags.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from mlflow_dsver.providers.local.log_schema import read_operation
 from mlflow_dsver.providers.local.store import Store, locked, meanings
 
 MAX_LINE = 256 * 1024
-"""Bytes of one operation at most."""
+"""Maximum bytes of one operation."""
 
 MAX_LOG = 1 << 30
-"""Bytes of a log at most: some million operations."""
+"""Maximum bytes of a log: some million operations."""
 
 UNKNOWN = "it says what this version does not understand"
 
@@ -44,9 +44,9 @@ Operation = dict[str, Any]
 class Record:
     """A version as the log describes it.
 
-    kept: its bytes are in the store; otherwise only its manifest is, and the bytes lie in the folder `source`.
-    manifest: sum of the manifest's file. rules: the patterns that the folder `source` was walked by; None where the
-    bytes are kept, and for records older than this field.
+    kept: the store holds its bytes; otherwise the store holds only the manifest, and the bytes are in the folder
+    `source`. manifest: sum of the manifest's file. rules: the patterns that the folder `source` was walked with; None
+    where the bytes are kept, and for records older than this field.
     """
 
     id: str
@@ -66,12 +66,11 @@ class Record:
 
 @dataclass(slots=True)
 class State:
-    """What a log adds up to.
+    """The state that results from replaying a log.
 
-    versions: living ones by id, the one created last at the end. tags: tag to version id, and `tagged` the other way;
-    changed by `tag` and `untag` alone. ids: every id ever given
-    out, with its content digest. size: bytes of whole lines; torn: bytes of a cut line behind them. sum: of the
-    last line. lines: how many there are.
+    versions: existing ones by id, the most recently created last. tags: tag to version id, and `tagged` the reverse;
+    changed only by `tag` and `untag`. ids: every id ever assigned, with its content digest. size: bytes of complete
+    lines; torn: bytes of a truncated line after them. sum: of the last line. lines: their number.
     """
 
     dataset: str
@@ -89,13 +88,13 @@ class State:
         return tuple(sorted(self.tagged.get(version, ())))
 
     def tag(self, version: str, tag: str) -> None:
-        """Give a tag to a version, and take it from another that has it."""
+        """Assign a tag to a version, and remove it from the version that has it now."""
         self.untag(self.tags.get(tag, ""), tag)
         self.tags[tag] = version
         self.tagged.setdefault(version, set()).add(tag)
 
     def untag(self, version: str, tag: str) -> None:
-        """Take a tag from a version, if it has it."""
+        """Remove a tag from a version, if it has it."""
         if tag in self.tagged.get(version, ()):
             del self.tags[tag]
             self.tagged[version].remove(tag)
@@ -108,7 +107,7 @@ def read_state(store: Store, dataset: str) -> State | None:
         with meanings(f"the log of dataset {dataset!r} cannot be read"):
             try:
                 return parse(read_log(path), dataset) if store.exists() else None
-            except CorruptObject:  # perhaps read while a writer cut a torn line and wrote its own
+            except CorruptObject:  # the read may have raced a writer that replaced a torn line
                 with locked(path, exclusive=False):
                     return parse(read_log(path), dataset)
     except OSError as error:
@@ -118,9 +117,10 @@ def read_state(store: Store, dataset: str) -> State | None:
 
 
 def append(store: Store, dataset: str, decide: Callable[[State], Operation | None]) -> State:
-    """Add the operation that `decide` makes of the present state, durably, and give the new state; None adds nothing.
+    """Append the operation that `decide` returns for the current state, durably; return the new state.
 
-    Nobody else writes to the dataset meanwhile. Raises StoreError, and whatever `decide` raises.
+    None appends nothing. The dataset's log is locked exclusively meanwhile.
+    Raises StoreError, and whatever `decide` raises.
     """
     path = store.log(dataset)
     with meanings(f"the log of dataset {dataset!r} cannot be written"):
@@ -143,7 +143,7 @@ def append(store: Store, dataset: str, decide: Callable[[State], Operation | Non
 
 
 def line_of(operation: Operation, before: str) -> tuple[bytes, str]:
-    """The line of an operation behind one with the sum `before` (empty for the first), and its own sum."""
+    """The line of an operation that follows a line with the sum `before` (empty for the first), and its own sum."""
     body = json.dumps(operation, separators=(",", ":"), allow_nan=False).encode()
     total = _hash(before.encode() + body)[:32]
     length = f"{len(body):08x}"
@@ -151,7 +151,7 @@ def line_of(operation: Operation, before: str) -> tuple[bytes, str]:
 
 
 def parse(text: bytes, dataset: str | None) -> State | None:
-    """Add up a log; None for an empty one. dataset: whose log it must be; None takes what it says.
+    """Replay a log; None for an empty one. dataset: the expected dataset; None takes the name from the first line.
 
     Raises CorruptObject, naming dataset and line.
     """
@@ -178,7 +178,7 @@ def parse(text: bytes, dataset: str | None) -> State | None:
 
 
 def apply(state: State, operation: Operation) -> None:
-    """Change the state as the operation says."""
+    """Apply an operation to the state."""
     version = operation["version"]
     if operation["op"] == "delete":
         del state.versions[version]
@@ -226,13 +226,13 @@ def _changed(record: Record, operation: Operation) -> Record:
 
 
 def _without_zeros(text: bytes) -> bytes:
-    """The log without the zeros that a cut write may leave where bytes should have come."""
+    """The log without trailing zeros: file systems may leave them in place of the bytes of an interrupted write."""
     stripped = text.rstrip(b"\0")
     return stripped if len(stripped) < len(text) - 8 else text
 
 
 def _line_at(text: bytes, state: State) -> tuple[bytes | None, str, int]:
-    """Body, sum and length of the line at `state.size`; the body is None for a line that was cut off."""
+    """Body, sum and length of the line at `state.size`; the body is None for a truncated line."""
     start = state.size
     if len(text) - start < _HEADER_BYTES:
         return None, "", 0
@@ -251,12 +251,12 @@ def _line_at(text: bytes, state: State) -> tuple[bytes | None, str, int]:
 
 
 def _write(descriptor: int, line: bytes, state: State) -> None:
-    """Append a line where the whole ones end; when that fails nothing of it stays."""
+    """Append a line after the complete ones; when the write fails, it is undone."""
     if state.torn:
         os.ftruncate(descriptor, state.size)
     try:
         written = 0
-        while written < len(line):  # a short write is followed by an error that tells why
+        while written < len(line):  # after a short write, the next write raises the reason
             written += os.write(descriptor, line[written:])
         flush(descriptor)
     except BaseException:
@@ -266,7 +266,7 @@ def _write(descriptor: int, line: bytes, state: State) -> None:
 
 
 def read_log(path: Path) -> bytes:
-    """All bytes of a log. Raises CorruptObject for what is no file or larger than MAX_LOG; OSError passes."""
+    """All bytes of a log. Raises CorruptObject for no regular file or more than MAX_LOG bytes; OSError propagates."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return _read_all(descriptor)
@@ -312,18 +312,18 @@ def _hash(content: bytes) -> str:
     return digest
 
 
-# Manifests in the store: written once for a content digest, checked when they are read
+# Manifests in the store: written once per content digest, checked when they are read
 
 
 def keep_manifest(store: Store, manifest: Manifest, known: str | None) -> str:
-    """Write the manifest, unless it is there and right; the sum of its file. known: the sum that it should have."""
+    """Write the manifest, unless an intact one exists; return the sum of its file. known: the expected sum."""
     path = store.manifest(manifest.digest)
     with meanings("the manifest cannot be kept"):
         try:
             if known is not None and path.is_file() and file_sum(path) == known:
                 return known
             manifest_of(store, manifest.digest, "")
-            sync_folder(path.parent)  # another process may have put it there just now
+            sync_folder(path.parent)  # another process may have created it just now, without syncing the folder yet
             return file_sum(path)
         except CorruptObject:
             with atomic_write(path, mode=0o444) as stream:
@@ -340,7 +340,7 @@ def file_sum(path: Path) -> str:
 
 
 def manifest_of(store: Store, digest: str, version: str) -> Manifest:
-    """The manifest of that content digest. Raises CorruptObject, naming version and file."""
+    """The manifest of a content digest. Raises CorruptObject, naming version and file."""
     path = store.manifest(digest)
     got = None
     try:
@@ -364,14 +364,14 @@ def manifest_of(store: Store, digest: str, version: str) -> Manifest:
 
 
 def rules_of(manifest: Manifest) -> Rules:
-    """The patterns that a manifest says it was made by; all files where it does not say."""
+    """The patterns that a manifest was created with; all files where the manifest names none."""
     return Rules.from_made(manifest.made) or EVERYTHING
 
 
 def recorded_rules(store: Store, record: Record) -> Rules | None:
-    """The patterns that a version's folder was walked by, from where a checksum covers them; None for unknown.
+    """The patterns that a version's folder was walked with, from a source that a checksum covers; None when unknown.
 
-    Older records name them in the manifest's header alone, and the log has the sum of the manifest's file.
+    Older records have them in the manifest's header only; the log holds the sum of that file.
     """
     if record.rules is not None:
         return Rules.from_made(record.rules)

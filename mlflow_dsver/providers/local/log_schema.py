@@ -1,7 +1,7 @@
-"""What an entry of a dataset's log may be: checked before anything is made of it.
+"""Validation of a dataset's log entries, before they are applied.
 
-A right checksum says that the bytes are those that were written, not that they mean something: a bug, another program
-or an attacker may have written them. (A table, because pydantic would cost every start a tenth of a second.)
+A correct checksum proves that the bytes are those that were written, not that they are valid: a bug, another program
+or an attacker may have written them. (A table of checks, because importing pydantic would add 0.1 s to every start.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlflow_dsver.model.versions import date_text, date_value
 from mlflow_dsver.os_names import encodable, text_of
 
 MAX_DEPTH = 200
-"""Objects and lists inside each other, at most."""
+"""Maximum depth of nested objects and lists."""
 
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}\Z")
 _VERSION = re.compile(r"[0-9a-f]{6,64}\Z")
@@ -28,7 +28,7 @@ _MAX = 1 << 63
 
 
 def read_operation(body: bytes) -> dict[str, Any]:
-    """An entry's JSON, checked. Raises ValueError, with what is wrong in words, for everything else."""
+    """Parse and validate an entry's JSON. Raises ValueError, with the reason, for an invalid one."""
     try:
         operation = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -36,7 +36,7 @@ def read_operation(body: bytes) -> dict[str, Any]:
     if not isinstance(operation, dict):
         raise ValueError("it is not an object")
     if b"\\ud" in body.lower():
-        json.dumps(operation, ensure_ascii=False).encode()  # UnicodeEncodeError for half a character
+        json.dumps(operation, ensure_ascii=False).encode()  # raises UnicodeEncodeError for a lone surrogate
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_depth(operation)
     kind = operation.get("op")
@@ -66,7 +66,7 @@ def _number(value: object) -> bool:
 
 
 def _date(value: object) -> bool:
-    """Whether a value is a date, one that can be told in UTC."""
+    """Whether a value is a date that can be converted to UTC."""
     if not isinstance(value, str) or not value or len(value) > 64:
         return False
     try:
@@ -132,15 +132,15 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number in JSON")
 
 
-# Message, tags and metadata from users, checked before anything is read or written
+# Message, tags and metadata from users, validated before anything is read or written
 
 
 MAX_METADATA = 64 * 1024
-"""Bytes of a version's metadata as JSON at most; of its message as well."""
+"""Maximum bytes of a version's metadata as JSON, and of its message."""
 
 
 def words_of(message: str | None, tags: str | Iterable[str], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What people say of a version, checked; tags as for `tag_list`. Raises InvalidArgument, InvalidReference."""
+    """Message, tags and metadata, validated; tags as for `tag_list`. Raises InvalidArgument, InvalidReference."""
     if message is not None and (not isinstance(message, str) or len(utf8(message)) > MAX_METADATA):
         raise InvalidArgument("not a message", expected=f"text of at most {MAX_METADATA} bytes")
     return {
@@ -151,7 +151,7 @@ def words_of(message: str | None, tags: str | Iterable[str], metadata: Mapping[s
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as it will be read back. Raises InvalidArgument for what JSON cannot say."""
+    """The metadata as it will be read back. Raises InvalidArgument for values that JSON cannot represent."""
     expected = "a mapping from text to text, finite numbers, true, false, null, lists and such mappings"
     if not isinstance(metadata, Mapping):
         raise InvalidArgument("metadata is not a mapping", expected=expected, got=type(metadata).__name__)
@@ -167,7 +167,7 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(value: object, depth: int) -> None:
-    """Raise TypeError for keys that are no text (JSON would make text of them), ValueError for more levels."""
+    """Raise TypeError for keys that are not strings (JSON would convert them), ValueError for too many levels."""
     if depth <= 0:
         raise ValueError("it is nested too deep")
     if isinstance(value, Mapping):
@@ -180,7 +180,7 @@ def _check_keys(value: object, depth: int) -> None:
 
 
 def utf8(text: str) -> bytes:
-    """The text in UTF-8; raises InvalidArgument for one that has half a character in it."""
+    """The text in UTF-8; raises InvalidArgument for a lone surrogate."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -188,7 +188,7 @@ def utf8(text: str) -> bytes:
 
 
 def creator() -> str:
-    """user@host, as far as this machine knows."""
+    """The creator as user@host, as far as the operating system reports them."""
     try:
         user = text_of(getpass.getuser())
     except (OSError, KeyError, ImportError):

@@ -1,9 +1,9 @@
-"""Checking a whole store, and collecting what no version needs any more.
+"""Integrity check and garbage collection of a whole store.
 
 `check` hashes everything now and trusts no date, mode or cache; it takes no lock, writes nothing and works on a
-read-only disk. `collect` holds the store alone. It removes names before what they name (views, manifests, then
-objects), so that being killed leaves nothing that points nowhere; and it keeps what is young, in case that a writer
-on another machine shares the store through a file system whose locks do not reach us.
+read-only disk. `collect` locks the store exclusively. It removes references before their targets (views, manifests,
+then objects), so that an interrupted collection leaves no dangling reference; and it keeps recent files, because a
+writer on another machine may share the store through a file system whose locks do not reach this one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, 
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 
 MIN_AGE = 3600.0
-"""Seconds that a thing which nobody names must be old before it is collected."""
+"""Minimum age in seconds of unreferenced files that are collected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is damaged or missing.
+    """One damaged or missing file.
 
-    kind: `format`, `id`, `log`, `manifest`, `object` or `view` (a copy that was given out; it can be made again).
-    file: relative to the store. problem: what was found. versions: references that need it, the first ten.
+    kind: `format`, `id`, `log`, `manifest`, `object` or `view` (a checked-out copy, which can be recreated). file:
+    relative to the store. problem: the reason. versions: references that need it, the first ten.
     """
 
     kind: str
@@ -46,11 +46,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check of the store found; true when all is well.
+    """The result of a store check; truthy when nothing is damaged.
 
-    datasets, versions, objects, views: how many were checked; bytes: of all objects, needed or not.
-    references: versions that only refer to a folder, whose bytes were not looked at.
-    interrupted: logs that end with a line that was cut off while it was written; harmless.
+    datasets, versions, objects, views: how many were checked; bytes: of all objects, referenced or not. references:
+    versions that only refer to a folder, whose bytes were not read. interrupted: logs that end with a truncated line;
+    harmless.
     """
 
     store: str
@@ -73,7 +73,7 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a collection removed, or would remove when dry; bytes: freed on the disk, as sizes of files."""
+    """What a collection removed, or would remove in a dry run; bytes: freed on the disk, as sizes of files."""
 
     store: str
     dry_run: bool
@@ -91,7 +91,7 @@ class Collection:
 
 @dataclass(slots=True)
 class _Needs:
-    """What the logs name: content digest to references, and to the sums that its manifest may have.
+    """What the logs refer to: content digest to references, and to the accepted sums of its manifest.
 
     kept: content digests of versions whose bytes are in the store.
     """
@@ -110,7 +110,7 @@ class _Needs:
 
 
 def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
-    """Read and hash everything that a version needs. Raises StoreError only when the store cannot be read at all."""
+    """Read and hash all that versions refer to. Raises StoreError only when the store cannot be read at all."""
     findings: list[Finding] = []
     try:
         if not store.exists():
@@ -155,10 +155,11 @@ def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
 def collect(
     store: Store, *, dry_run: bool = True, min_age: float = MIN_AGE, progress: Progress = SILENT
 ) -> Collection:
-    """Remove what no version needs: manifests, objects, views, and leftovers of killed processes.
+    """Remove what no version refers to: manifests, objects, views, and leftovers of killed processes.
 
-    min_age: seconds; what changed later stays. Raises CorruptObject, and removes nothing, when a log or a manifest
-    is damaged: what it names cannot be known then. Raises StoreError when the store is busy or cannot be written.
+    min_age: seconds; files changed more recently are kept. Raises CorruptObject, and removes nothing, when a log or a
+    manifest is damaged, because its references are unknown then. Raises StoreError when the store is locked or cannot
+    be written.
     """
     if not store.exists():
         return Collection(str(store.root), dry_run)
@@ -188,7 +189,7 @@ def collect(
 
 
 class _Sweep:
-    """Removes what is not needed and not young, and counts it; when dry it only counts."""
+    """Removes and counts files that are unreferenced and old enough; in a dry run it only counts."""
 
     def __init__(self, store: Store, dry_run: bool, before: float, progress: Progress) -> None:
         self._store = store
@@ -200,7 +201,7 @@ class _Sweep:
         self.young = 0
 
     def files(self, paths: Iterator[Path], needed: set[str]) -> int:
-        """Remove files whose names are not needed; how many there were."""
+        """Remove files whose names are not in `needed`; return how many files there were."""
         count = 0
         for path in paths:
             if path.name in needed or not self._old(path):
@@ -213,7 +214,7 @@ class _Sweep:
         return count
 
     def views(self, needed: set[str]) -> None:
-        """Remove the views of contents that are not needed, and spare ones; those that somebody uses stay."""
+        """Remove views of unreferenced contents, and spare views; views in use are kept."""
         for folder in _children(self._store.root / "views"):
             views = views_in(folder)
             left = len(views)
@@ -229,7 +230,7 @@ class _Sweep:
                 remove_tree(folder)
 
     def trees(self, folder: str, needed: set[str]) -> None:
-        """Remove folders and files of the store's folder whose names are not needed."""
+        """Remove folders and files of a folder of the store whose names are not in `needed`."""
         for path in _children(self._store.root / folder):
             if path.name in needed or not self._old(path):
                 continue
@@ -255,7 +256,7 @@ class _Sweep:
 
 
 def _needed(store: Store) -> tuple[set[str], set[str]]:
-    """Hex digits of the content digests and of the objects that living versions need; raises for any damage."""
+    """Hex digits of the content digests and objects that existing versions refer to; raises for any damage."""
     findings: list[Finding] = []
     needs = _Needs()
     for _, state in _states(store, findings):
@@ -272,13 +273,13 @@ def _needed(store: Store) -> tuple[set[str], set[str]]:
 
 
 def _states(store: Store, findings: list[Finding]) -> Iterator[tuple[Path, State]]:
-    """Each dataset's log and state; what is damaged goes to the findings."""
+    """Each dataset's log and state; damage is added to the findings."""
     for folder in _children(store.root / "datasets"):
         log = folder / "log"
         try:
             state = parse(read_log(log), None)
         except FileNotFoundError:
-            continue  # made by a process that was killed before it had anything to say
+            continue  # created by a process that was killed before its first write
         except CorruptObject:
             state = _read_again(log, store, findings)
         except OSError as error:
@@ -292,7 +293,7 @@ def _states(store: Store, findings: list[Finding]) -> Iterator[tuple[Path, State
 
 
 def _read_again(log: Path, store: Store, findings: list[Finding]) -> State | None:
-    """Read a log that looked damaged while nobody writes to it."""
+    """Read a log that looked damaged again, under a lock, so that no write is in progress."""
     try:
         with locked(log, exclusive=False):
             return parse(read_log(log), None)
@@ -302,7 +303,7 @@ def _read_again(log: Path, store: Store, findings: list[Finding]) -> State | Non
 
 
 def _manifests(store: Store, needs: _Needs, findings: list[Finding]) -> dict[str, tuple[FileEntry, str]]:
-    """Objects that kept versions need, by digest, each with a content digest that needs it."""
+    """Objects that kept versions refer to, by digest, each with one content digest that refers to it."""
     objects: dict[str, tuple[FileEntry, str]] = {}
     for digest in sorted(needs.versions):
         try:
@@ -321,7 +322,7 @@ def _manifests(store: Store, needs: _Needs, findings: list[Finding]) -> dict[str
 
 
 def _add_unneeded(store: Store, objects: dict[str, tuple[FileEntry, str]]) -> None:
-    """Add objects that no version needs: a later version may come to need them, so they must be right as well."""
+    """Add unreferenced objects: a later version may reuse them, so they must be intact as well."""
     for prefix in _children(store.root / "objects"):
         for path in _children(prefix):
             if path.name not in objects:
@@ -329,7 +330,7 @@ def _add_unneeded(store: Store, objects: dict[str, tuple[FileEntry, str]]) -> No
 
 
 def _check_views(store: Store, needs: _Needs, findings: list[Finding]) -> int:
-    """Hash all views that versions name; how many there are."""
+    """Hash all views of existing versions; return their number."""
     count = 0
     for digest in sorted(needs.kept):
         for view in views_in(store.view(digest)):

@@ -1,12 +1,12 @@
-"""How bytes come into the store, each content once, and how they are read back.
+"""How content is added to the store, once per digest, and how it is read back.
 
-Coming in, a file is read a single time: hashed and written in the same pass, to a scratch folder of the creating
-process. Nothing of it counts before `publish`, which makes all of it durable, renames it to its names, and makes
-these durable: for many objects with one flush of the file system, because a flush for each of 50,000 small files
-takes minutes. An object that the store has already is believed when it is untouched since it was hashed (see
-`verified`), else read; a damaged one is replaced by the bytes that come. Going out, bytes are hashed while they are
-copied, and a copy that is not what its name promises is never handed on. Holes of sparse files stay holes. Where the
-file system shares blocks between files (reflink), copies of large files cost nothing.
+Adding: a file is read once, hashed and written in the same pass to a scratch folder of the creating process. Nothing
+is visible before `publish`, which flushes all of it to disk, renames it, and flushes the renames: for many objects
+with one flush of the file system, because a flush for each of 50,000 small files takes minutes. An existing object is
+trusted when its stat is unchanged since it was hashed (see `verified`), otherwise it is read; a damaged one is
+replaced by the new bytes. Reading: bytes are hashed while they are copied, and a copy that does not match its digest
+is never returned. Holes of sparse files are preserved. Where the file system shares blocks between files (reflink),
+copies of large files need no space.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from mlflow_dsver.providers.local.store import Store, meaning, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock, read_if_right
 
 SMALL = 1 << 20
-"""Bytes up to which a file is read whole, so that nothing is written when the store has its content already."""
+"""Maximum bytes of a file that is read into memory, so that nothing is written when the store has its content."""
 
 BLOCK = 256 << 10
-"""Bytes read, hashed and written at a time beyond that; written in pieces of 1 MiB, ext4 takes thrice the time."""
+"""Bytes read, hashed and written at a time for larger files; with pieces of 1 MiB, ext4 takes three times as long."""
 
 LARGE = 64 << 20
-"""Bytes from which on a file is flushed as soon as it was copied, while others are still read."""
+"""Minimum bytes of a file that is flushed right after its copy, while others are still read."""
 
 FEW = 32
-"""Up to so many objects are flushed one by one; more, with all else that was written to the file system."""
+"""Up to this number, objects are flushed one by one; more are flushed with the whole file system."""
 
 NO_LINKS: Mapping[str, Path] = {}
 
@@ -49,9 +49,10 @@ _WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Ingest:
-    """Content on its way into the store, from one folder, under the lock of `Store.writing`.
+    """Content being added to the store from one folder, under the lock of `Store.writing`.
 
-    `take` is for `hash_folder`; `complete` fetches what was not read there; `publish` makes it all count.
+    `take` is the callback for `hash_folder`; `complete` adds the files that were not read there; `publish` makes them
+    visible.
     """
 
     def __init__(self, store: Store, scratch: Path) -> None:
@@ -59,16 +60,16 @@ class Ingest:
         self._scratch = str(scratch)
         self._numbers = itertools.count()
         self._pending: dict[str, int] = {}  # digest to the number of its file in the scratch folder
-        self._found: set[str] = set()  # folders with objects that others brought, perhaps just now
-        self._sound: set[str] = set()  # objects of the store that were looked at
+        self._found: set[str] = set()  # folders with existing objects of other processes, perhaps not flushed yet
+        self._sound: set[str] = set()  # existing objects that were checked
         self._verified = VerifiedObjects(store)
-        self._read: list[tuple[str, os.stat_result]] = []  # objects that had to be read, and are right
+        self._read: list[tuple[str, os.stat_result]] = []  # objects that were read and are intact
         with meanings("the store cannot be written"):
             self._clock = file_system_clock(scratch)
         self._reflink = True
 
     def take(self, descriptor: int, status: os.stat_result, path: str) -> str:
-        """Hash an open file and keep its content; threads may call it. Raises ContentError, StoreError."""
+        """Hash an open file and keep its content; thread-safe. Raises ContentError, StoreError."""
         from blake3 import blake3
 
         if status.st_size > SMALL:
@@ -89,9 +90,9 @@ class Ingest:
         return digest
 
     def complete(self, folder: Path, manifest: Manifest) -> None:
-        """Fetch from the folder what the store has not yet, or not any more.
+        """Add from the folder what the store does not have, or lost meanwhile.
 
-        Raises ContentError when a file is not what it was.
+        Raises ContentError when a file changed since it was hashed.
         """
         wanted = {entry.digest for entry in manifest.entries} - self._pending.keys() - self._sound
         self._sound |= self._verified.untouched(wanted)
@@ -111,7 +112,7 @@ class Ingest:
                 raise _changed(entry.path)
 
     def publish(self) -> None:
-        """Make all content durable, then name it, then make the names durable."""
+        """Flush all content to disk, then rename it into place, then flush the renames."""
         with meanings("objects cannot be kept"):
             many = len(self._pending) > FEW
             self._flush_content(many)
@@ -124,7 +125,7 @@ class Ingest:
         self._pending.clear()
 
     def _stream(self, descriptor: int, status: os.stat_result, path: str) -> str:
-        """Clone or copy a large file into the scratch folder, hashing what arrived."""
+        """Clone or copy a large file into the scratch folder, hashing the copy."""
         number = next(self._numbers)
         try:
             target = os.open(self._file(number), _WRITE, 0o444)
@@ -141,14 +142,14 @@ class Ingest:
                     flush(target)
         finally:
             os.close(target)
-        if self._known(digest, read=False):  # to keep the copy costs less than to read the object
+        if self._known(digest, read=False):  # keeping the copy is cheaper than reading the object
             os.unlink(self._file(number))  # noqa: PTH108
         else:
             self._keep(digest, number)
         return digest
 
     def _known(self, digest: str, *, read: bool = True) -> bool:
-        """Whether the store has this content. read: an object that was touched since it was hashed is read."""
+        """Whether the store has this content. read: hash an object again whose stat changed since it was hashed."""
         if digest in self._pending or digest in self._sound:
             return True
         try:
@@ -165,7 +166,7 @@ class Ingest:
         return True
 
     def _remember(self) -> None:
-        """Note that the objects hold the right bytes, so that they need not be read until they are touched."""
+        """Record the stat of intact objects, so that they need not be read until they change."""
         self._verified.remember(self._read, self._clock)
         self._read.clear()
         if not self._pending:
@@ -175,7 +176,7 @@ class Ingest:
         self._verified.remember(((digest, os.lstat(self._store.object(digest))) for digest in self._pending), clock)
 
     def _keep(self, digest: str, number: int) -> None:
-        if self._pending.setdefault(digest, number) != number:  # another thread had the same content meanwhile
+        if self._pending.setdefault(digest, number) != number:  # another thread added the same content meanwhile
             os.unlink(self._file(number))  # noqa: PTH108
 
     def _flush_content(self, many: bool) -> None:
@@ -218,7 +219,7 @@ def give_out(
 ) -> None:
     """Copy objects to their paths below an empty folder, each checked. Raises CorruptObject, StoreError.
 
-    links: files, by path, that were just seen to hold those bytes; a hard link to them is made where that can be.
+    links: files, by path, that were just found to hold those bytes; they are hard-linked where possible.
     """
     folders = {""}
     for entry in entries:
@@ -239,24 +240,24 @@ def give_out(
 
 
 def _linked(known: Path, entry: FileEntry, target: Path, folders: set[str]) -> bool:
-    """Whether a hard link to a read-only file could be made."""
+    """Hard-link a read-only file; whether that succeeded."""
     try:
         status = known.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o222 or status.st_size != entry.bytes:
             return False
         _make_parents(target, entry.path.rpartition("/")[0], folders)
         os.link(known, safe_join(target, entry.path), follow_symlinks=False)
-    except OSError:  # too many links, another user's file, no links here; or a name that exists, which a copy reports
+    except OSError:  # too many links, no permission, no hard links here; a name that exists is reported by the copy
         return False
     return True
 
 
 class Mismatch(Exception):
-    """What was found instead of the promised bytes."""
+    """The content that was found in place of the expected one."""
 
 
 def place(source: int, entry: FileEntry, target: Path, folders: set[str], *, read_only: bool) -> None:
-    """Copy an open file to its path below target, hashing what arrives; `folders` below it are those made here."""
+    """Copy an open file to its path below target, hashing the bytes; `folders`: those below target created so far."""
     path = safe_join(target, entry.path)
     with meanings(f"{entry.path} cannot be written"):
         try:
@@ -281,7 +282,7 @@ def place(source: int, entry: FileEntry, target: Path, folders: set[str], *, rea
 
 
 def _make_parents(target: Path, folder: str, folders: set[str]) -> None:
-    """Make a folder below target and its parents, unless they were made here before."""
+    """Create a folder below target and its parents, unless they are in `folders`."""
     if folder not in folders:
         _make_parents(target, folder.rpartition("/")[0], folders)
         (target / os_text(folder)).mkdir()
@@ -289,7 +290,7 @@ def _make_parents(target: Path, folder: str, folders: set[str]) -> None:
 
 
 def copy_hashed(source: int, target: int | None, path: str) -> tuple[str, int]:
-    """Read a file to its end and write it to target, if any; BLAKE3 and size of what was read.
+    """Copy a file to target, if given; return BLAKE3 and size of the bytes read.
 
     Raises ContentError when it cannot be read, StoreError when it cannot be written.
     """
@@ -297,7 +298,7 @@ def copy_hashed(source: int, target: int | None, path: str) -> tuple[str, int]:
 
     status = os.fstat(source)
     writer = None if target is None else HoleWriter(target, fine=is_sparse(status))
-    hasher = blake3()  # one thread hashes faster than files can be copied; more would take turns on the processors
+    hasher = blake3()  # one thread hashes faster than files can be copied; more would compete for the processors
     buffer = memoryview(bytearray(min(status.st_size + 1, BLOCK)))
     size = 0
     while True:
@@ -317,7 +318,7 @@ def copy_hashed(source: int, target: int | None, path: str) -> tuple[str, int]:
 
 
 def object_state(store: Store, entry: FileEntry) -> str | None:
-    """What is wrong with an object when all of it is read; None for nothing."""
+    """The damage of an object, found by reading all of it; None when it is intact."""
     try:
         source = _open_object(store, entry)
     except StoreError as error:
@@ -332,7 +333,7 @@ def object_state(store: Store, entry: FileEntry) -> str | None:
 
 
 def corrupt(store: Store, entry: FileEntry, got: str) -> CorruptObject:
-    """The error for an object that is not what its name promises."""
+    """The error for an object that does not match its digest."""
     return CorruptObject(
         f"the content of {entry.path} is damaged in the store ({store.object(entry.digest)})",
         expected=f"blake3:{entry.digest} of {entry.bytes} bytes",
@@ -343,7 +344,7 @@ def corrupt(store: Store, entry: FileEntry, got: str) -> CorruptObject:
 
 
 def reflink(source: int, target: int) -> bool:
-    """Share the blocks of an open file with an empty one; False where the file system cannot."""
+    """Share the blocks of an open file with an empty one; False where the file system does not support that."""
     if sys.platform != "linux":
         return False
     import fcntl

@@ -1,9 +1,9 @@
-"""The local provider: the store in the words of the provider interface.
+"""The local provider: implements the provider interface on the store.
 
-A version's id is the beginning of its content digest, so the same bytes have the same canonical reference on every
-machine. Creating content that the dataset has already gives that version back, with tags added and message or
-metadata replaced where given, and makes it what `latest` means. Versions of which the bytes are kept vouch for
-them (grade A); those that only refer to a folder are as good as sizes and dates of its files (grade C).
+A version's id is a prefix of its content digest, so identical bytes have the same canonical reference on every
+machine. Creating content that the dataset already has returns the existing version, with tags added and message or
+metadata replaced where given, and makes it `latest`. Versions whose bytes are kept have grade A; those that only
+refer to a folder are identified by sizes and dates of its files (grade C).
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ ID_DIGITS = 16
 """Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""
 
 MIN_PREFIX = 6
-"""Hex digits from which on the beginning of an id stands for the id, where only one begins so."""
+"""Minimum hex digits of an id prefix that `resolve` accepts when only one id begins with it."""
 
 
 class LocalProvider(Provider):
     """Versions in a folder of this machine.
 
-    store: the store's folder; None for the user's, which `MLFLOW_DSVER_HOME` moves. progress: told of long work.
+    store: the store's folder; None for the user's default store, or `MLFLOW_DSVER_HOME` where set. progress: receives
+    the progress of long operations.
     """
 
     name = "local"
@@ -65,11 +66,13 @@ class LocalProvider(Provider):
         self.progress = progress
 
     def cache_key(self) -> Mapping[str, object]:
-        """Nothing: the store's folder is told apart anyway, and LOCAL_RANK and its kin are others' variables."""
+        """Empty: the cache keeps stores apart already, and `settings_prefixes` would match unrelated variables
+        (LOCAL_RANK).
+        """
         return {}
 
     def get(self, dataset: str, version: str) -> DatasetVersion:
-        """The version of that id; tags and beginnings of ids are for `resolve`."""
+        """The version of that id; tags and id prefixes are resolved by `resolve` only."""
         state = self._state(dataset)
         record = state.versions.get(version)
         if record is None:
@@ -77,7 +80,7 @@ class LocalProvider(Provider):
         return _version(state, record, self.store.id())
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
-        """All versions, the one created last first."""
+        """All versions, the most recently created first."""
         state, store = self._state(dataset), self.store.id()
         return (
             _version(state, record, store)
@@ -86,7 +89,7 @@ class LocalProvider(Provider):
         )
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
-        """A version id, else a tag, else the beginning of an id (6 digits or more) that only one version has."""
+        """A version id, else a tag, else an unambiguous prefix of an id (6 digits or more)."""
         state = self._state(ref.dataset)
         selector = ref.selector
         if selector in (None, LATEST):
@@ -105,15 +108,15 @@ class LocalProvider(Provider):
         return _version(state, record, self.store.id())
 
     def grade(self, version: DatasetVersion) -> Grade:
-        """A for kept bytes, which were hashed when they came; C for a folder that is only referred to."""
+        """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to."""
         return Grade("A" if version.raw.get("kept") is True else "C")
 
     def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
-        """An id is the beginning of the content digest."""
+        """Whether the id is a prefix of the content digest."""
         return hex_of(content_digest).startswith(version.selector or "")
 
     def datasets(self) -> Iterator[str]:
-        """Names of all datasets, sorted; those whose versions were all deleted included."""
+        """Names of all datasets, sorted, including those whose versions were all deleted."""
         return iter(sorted(self._names()))
 
     def create(
@@ -126,7 +129,7 @@ class LocalProvider(Provider):
         metadata: Mapping[str, Any] | None = None,
         reference: bool = False,
     ) -> DatasetVersion:
-        """Make a version of a folder; when this returns, a power cut does not lose it."""
+        """Create a version of a folder; it is on disk, and survives a power cut, when this returns."""
         DatasetRef(self.name, dataset)
         words = words_of(message, tags, metadata)
         if folder is None:
@@ -165,7 +168,7 @@ class LocalProvider(Provider):
         remove_tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
-        """Change message (empty text for none), tags and metadata of a version."""
+        """Change message (empty string removes it), tags and metadata of a version."""
         words = words_of(message, add_tags, metadata)
         words["remove_tags"] = list(tag_list(remove_tags))
         self._record(version)
@@ -181,7 +184,7 @@ class LocalProvider(Provider):
         return _version(state, state.versions[version.id], self.store.id())
 
     def delete(self, version: DatasetVersion) -> None:
-        """Delete a version and its tags; its bytes stay until garbage is collected."""
+        """Delete a version and its tags; its bytes remain until garbage collection."""
         self._record(version)
 
         def decide(state: State) -> Operation | None:
@@ -193,7 +196,10 @@ class LocalProvider(Provider):
             append(self.store, version.ref.dataset, decide)
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
-        """Another store may have it, unless the record names this one; or, where it names none, this one knew it."""
+        """Why the version may be in another store, as text; None when it would have to be in this one.
+
+        It would where the record names this store, or names none and this store has a log of the dataset.
+        """
         here = self.store.id()
         advice = "set MLFLOW_DSVER_HOME to the folder that has it, or check on the machine that does"
         if version.store is not None and version.store != here:
@@ -207,7 +213,7 @@ class LocalProvider(Provider):
         return manifest_of(self.store, self._record(version).digest, str(version))
 
     def local_copy(self, version: DatasetVersion) -> LocalCopy:
-        """The store's objects for kept bytes, else the folder that the version refers to; nothing is checked."""
+        """The store's objects for kept bytes, else the folder that the version refers to; unchecked."""
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if record.kept:
@@ -221,7 +227,7 @@ class LocalProvider(Provider):
     def path(self, version: DatasetVersion) -> Path:
         """A read-only folder with the version's files; for a version that refers to a folder, that folder.
 
-        Where that folder has files that the version does not have, a folder of links to the version's files.
+        Where that folder has additional files, a folder of symbolic links to the version's files.
         """
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
@@ -232,14 +238,14 @@ class LocalProvider(Provider):
         return folder_of(self.store, source, manifest, rules, str(version), self.progress)
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Copy the version's files into a new or empty folder, each checked on its way."""
+        """Copy the version's files into a new or empty folder, checking each during the copy."""
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
         source = None if record.kept else Path(os_text(record.source or ""))
         materialise_at(self.store, manifest, source, Path(folder), self.progress)
 
     def health(self) -> Health:
-        """Where the store is and whether it can be read."""
+        """Where the store is, and whether it is readable."""
         try:
             where = "not set" if settings.setting("HOME") is None else "environment"
             if where == "environment" and settings.text(settings.PREFIX + "HOME") is None:
@@ -252,7 +258,7 @@ class LocalProvider(Provider):
             return Health(False, str(error), {})
 
     def _names(self, *, damaged: bool = False) -> list[str]:
-        """Names of all datasets; damaged: pass over those whose log is damaged, instead of raising CorruptObject."""
+        """Names of all datasets; damaged: skip datasets whose log is damaged, instead of raising CorruptObject."""
         if not self.store.exists():
             return []
         names = []
@@ -299,7 +305,7 @@ class LocalProvider(Provider):
         return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
 
     def _known(self, dataset: str, manifest: Manifest, reference: bool) -> Record | None:
-        """The dataset's version of this content, if its bytes were kept, or need not be."""
+        """The dataset's existing version of this content, if its bytes are kept or `reference` is set."""
         state = read_state(self.store, dataset)
         record = state.versions.get(_id_of(state, manifest.digest)) if state else None
         return record if record and (record.kept or reference) else None
@@ -335,7 +341,7 @@ def _version(state: State, record: Record, store: str | None) -> DatasetVersion:
 
 
 def _creation(state: State, facts: Operation, words: Operation) -> Operation | None:
-    """The operation that makes a version the last created one; None when it is that already and nothing is new."""
+    """The operation that makes a version the most recently created one; None when that would change nothing."""
     version = _id_of(state, facts["digest"])
     _check_free(state, words["add_tags"], version)
     known = state.versions.get(version)
@@ -343,7 +349,7 @@ def _creation(state: State, facts: Operation, words: Operation) -> Operation | N
         new_facts = (
             (facts["kept"] and not known.kept)
             or any(facts.get(key) not in (None, getattr(known, key)) for key in ("source", "rules"))
-            or facts["manifest"] != known.manifest  # it was lost and is written anew
+            or facts["manifest"] != known.manifest  # the manifest was lost and is written again
         )
         new_tags = any(state.tags.get(tag) != version for tag in words["add_tags"])
         new_words = any(words[key] is not None for key in ("message", "metadata"))

@@ -1,13 +1,15 @@
-"""The folders that `path` gives out for kept versions: exactly the version's files, never taken from a running job.
+"""The read-only folders that `path` returns for kept versions: exactly the version's files, stable while a job uses
+them.
 
-    views/<digest>/files, files-2, …     folders with the same content, and beside each its `.lock`
+views/<digest>/files, files-2, …     folders with the same content, and beside each its `.lock`
 
-A process that was given a view holds its lock, shared, until it ends; so do the processes that it forks. A view that
-somebody wrote to (as root, modes stop nobody) is not given out again as it is. While anybody uses it, it stays as it
-is, and others get another view, of hard links to its sound files, so that only names take room. When nobody uses it
-any more it is put right in place: what does not belong there is removed, what was changed comes from the objects.
+A process that was given a view holds a shared lock on it until the process ends; so do its forked children. A view
+that was written to (root ignores file modes) is not returned again unrepaired. While a process uses it, it is left as
+it is, and other processes get a new view, of hard links to its intact files, so that only names take space. When no
+process uses it any more, it is repaired in place: additional files are removed, changed ones are restored from the
+objects.
 
-Views are copies that share nothing with the objects, so whoever writes to one cannot damage the store.
+Views are copies that share nothing with the objects, so writing to a view cannot damage the store.
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ except ImportError:  # Windows: `Store.writing` says so
 
 FIRST = "files"
 SPARE_AGE = 3600.0
-"""Seconds after which a view beside the first that nobody uses is removed."""
+"""Seconds after which an unused additional view is removed."""
 
 _held: dict[Path, int] = {}  # view to the descriptor with this process's lock; forked processes share it
-_latest: dict[Path, Path] = {}  # folder of a content's views to the one that was given out last
+_latest: dict[Path, Path] = {}  # folder of a content's views to the view that `path` returned last
 
 
 def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
-    """The read-only folder with a kept version's files, this process's until it ends.
+    """The read-only folder with a kept version's files, locked by this process until it ends.
 
     Raises CorruptObject, StoreError.
     """
@@ -55,7 +57,7 @@ def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
             mutex = store.root / "tmp" / f"view-{hex_of(manifest.digest)}.lock"
             with locked(mutex, exclusive=True, create=True), meanings(f"a view in {folder} cannot be made"):
                 view = (
-                    _intact(folder, manifest, progress)  # another process may have made it meanwhile
+                    _intact(folder, manifest, progress)  # another process may have created it meanwhile
                     or _mended(store, folder, manifest, scratch, progress)
                     or _made(store, folder, manifest, scratch, progress)
                 )
@@ -65,7 +67,7 @@ def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
 
 
 def given_view(store: Store, content_digest: str) -> Path | None:
-    """The view that this process was given last, else the first one; None where there is none."""
+    """The view that this process was given last, else the first one; None when there is none."""
     folder = store.view(content_digest)
     view = _latest.get(folder, folder / FIRST)
     return view if view.is_dir() else None
@@ -82,7 +84,7 @@ def views_in(folder: Path) -> list[Path]:
 
 
 def is_intact(view: Path, digest: str, *, cache: StatCache | None, progress: Progress = SILENT) -> bool:
-    """Whether a view holds the content of that digest and nothing else; cache: None reads all of it."""
+    """Whether a view holds exactly the content of that digest; cache: None reads all files."""
     if not view.is_dir() or view.is_symlink() or os.path.lexists(view / IGNORE_FILE):
         return False
     try:
@@ -92,7 +94,7 @@ def is_intact(view: Path, digest: str, *, cache: StatCache | None, progress: Pro
 
 
 def release_views() -> None:
-    """Note that this process uses none of the views any more that it was given."""
+    """Release all views that this process was given."""
     for view in list(_held):
         _unmark(view)
     _latest.clear()
@@ -100,9 +102,9 @@ def release_views() -> None:
 
 @contextmanager
 def _unused(view: Path, *, look_only: bool = False) -> Iterator[bool]:
-    """Whether nobody uses a view, this process included; while the block runs nobody can begin to.
+    """Whether no process uses a view, this one included; the block holds a lock that keeps others from using it.
 
-    look_only: nothing is written, not even a lock file that is missing, which nobody can hold.
+    look_only: write nothing, not even a missing lock file, which no process can hold.
     """
     if view in _held:
         yield False
@@ -119,7 +121,7 @@ def _unused(view: Path, *, look_only: bool = False) -> Iterator[bool]:
 
 
 def _intact(folder: Path, manifest: Manifest, progress: Progress) -> Path | None:
-    """A view that may be given out as it is, marked as used by this process."""
+    """An intact view, locked by this process; None when there is none."""
     for view in views_in(folder):
         new = view not in _held
         if _mark(view):
@@ -131,9 +133,9 @@ def _intact(folder: Path, manifest: Manifest, progress: Progress) -> Path | None
 
 
 def _mended(store: Store, folder: Path, manifest: Manifest, scratch: Path, progress: Progress) -> Path | None:
-    """A view that nobody uses, put right."""
+    """An unused view, repaired; None when there is none."""
     for view in views_in(folder):
-        with _unused(view) as free, suppress(PermissionError):  # another user's view is left to that user
+        with _unused(view) as free, suppress(PermissionError):  # another user's view cannot be repaired
             if not free:
                 continue
             _remove_foreign(view, manifest)
@@ -154,7 +156,7 @@ def _mended(store: Store, folder: Path, manifest: Manifest, scratch: Path, progr
 
 
 def _made(store: Store, folder: Path, manifest: Manifest, scratch: Path, progress: Progress) -> Path:
-    """A new view; of links to the sound files of one that is in use, and of copies of the objects."""
+    """A new view, of links to the intact files of a view in use, and of copies of the objects."""
     present = views_in(folder)
     sound = _sound_files(present[0], progress) if present else {}
     links = {
@@ -166,7 +168,7 @@ def _made(store: Store, folder: Path, manifest: Manifest, scratch: Path, progres
     files.mkdir()
     progress.total(len(manifest), manifest.total_bytes)
     give_out(store, manifest.entries, files, read_only=True, progress=progress, links=links)
-    files.chmod(0o755)  # a folder that is moved to another must be writable
+    files.chmod(0o755)  # renaming a folder into another one requires write permission on it
     folder.mkdir(parents=True, exist_ok=True)
     taken = {view.name for view in present}
     view = next(folder / name for name in _names() if name not in taken and not os.path.lexists(folder / name))
@@ -185,13 +187,13 @@ def _names() -> Iterator[str]:
 
 
 def _remove_spares(folder: Path) -> None:
-    """Remove views beside the first that nobody used for a while."""
+    """Remove additional views that were unused for SPARE_AGE."""
     for view in views_in(folder)[1:]:
         remove_spare(view, time.time() - SPARE_AGE)
 
 
 def remove_spare(view: Path, before: float, *, dry_run: bool = False) -> bool:
-    """Remove a view that nobody uses and that was given out before that time; whether it was, or would be."""
+    """Remove an unused view that was last returned before that time; whether it was, or would be, removed."""
     lock = _lock_file(view)
     with suppress(OSError):
         given_out = (lock if lock.exists() else view).lstat()
@@ -206,7 +208,7 @@ def remove_spare(view: Path, before: float, *, dry_run: bool = False) -> bool:
 
 
 def _sound_files(view: Path, progress: Progress) -> dict[str, str]:
-    """Path to digest of the files of a view; none when it cannot be hashed."""
+    """Path to digest of the files of a view; empty when it cannot be hashed."""
     try:
         found = hash_folder(view, rules=EVERYTHING, cache=default_cache(), progress=progress)
     except ContentError:
@@ -215,7 +217,9 @@ def _sound_files(view: Path, progress: Progress) -> dict[str, str]:
 
 
 def _remove_foreign(view: Path, manifest: Manifest) -> None:
-    """Remove whatever is not a file at a path of the manifest, and make the folders writable. OSError passes."""
+    """Remove everything that is not a file at a path of the manifest, and make the folders writable. OSError
+    propagates.
+    """
     paths = {entry.path.encode() for entry in manifest.entries}
     folders: set[bytes] = set()
     for path in paths:
@@ -251,7 +255,7 @@ def _make_read_only(view: Path) -> None:
     for parent, _, names in os.walk(view):
         for name in names:
             child = Path(parent, name)
-            if child.stat().st_mode & 0o222:  # else left alone: the ctime of a file that others use stays
+            if child.stat().st_mode & 0o222:  # a chmod would change the ctime of a file that other views share
                 child.chmod(0o444)
         Path(parent).chmod(0o555)
 
@@ -264,7 +268,7 @@ def _lock_file(view: Path) -> Path:
 
 
 def _open_lock(view: Path) -> int | None:
-    """The lock file of a view, made if need be; None where it can be neither read nor made."""
+    """The lock file of a view, created if missing; None where it can neither be read nor created."""
     for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
         with suppress(OSError):
             return os.open(_lock_file(view), flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
@@ -272,7 +276,7 @@ def _open_lock(view: Path) -> int | None:
 
 
 def _lock(descriptor: int, *, exclusive: bool) -> bool | None:
-    """Whether the lock could be had at once; None where the file system has no locks."""
+    """Try to lock, without waiting; whether that succeeded; None where the file system has no locks."""
     try:
         return try_lock(descriptor, exclusive=exclusive)
     except OSError:
@@ -280,9 +284,9 @@ def _lock(descriptor: int, *, exclusive: bool) -> bool | None:
 
 
 def _mark(view: Path) -> bool:
-    """Note that this process uses a view; False while somebody puts it right, and when it is gone.
+    """Mark a view as used by this process; False while another process repairs it, and when it was removed.
 
-    Where no lock can be had, as on a read-only disk, nobody can change the view either.
+    Where no lock is available, as on a read-only disk, no process can change the view either.
     """
     if view in _held:
         return view.is_dir()
@@ -301,7 +305,7 @@ def _mark(view: Path) -> bool:
 
 
 def _is_current(descriptor: int, view: Path) -> bool:
-    """Whether view and lock file are still there: they may have been removed before the lock was had."""
+    """Whether view and lock file still exist: they may have been removed before the lock was acquired."""
     try:
         return os.path.samestat(os.fstat(descriptor), _lock_file(view).stat()) and view.is_dir()
     except OSError:

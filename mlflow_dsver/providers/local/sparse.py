@@ -1,7 +1,8 @@
-"""Copies keep the holes of sparse files, in which databases and simulations leave gigabytes that take no space.
+"""Copies that preserve the holes of sparse files: databases and simulations leave gigabytes of zeros that take no
+space.
 
-Zeros are not written but passed over, which leaves a hole: a large piece of zeros in any file, and in a file that is
-sparse already every block of the file system. What is read from the copy, and its digest, is the same.
+Zeros are skipped with a seek, which leaves a hole: large blocks of zeros in any file, and in a sparse source every
+block of the file system. The content of the copy, and its digest, is the same.
 """
 
 from __future__ import annotations
@@ -9,24 +10,25 @@ from __future__ import annotations
 import os
 
 GRAIN = 4096
-"""Bytes of a hole at least, where the source is sparse: the block of most file systems."""
+"""Minimum bytes of a hole where the source is sparse: the block size of most file systems."""
 
 
 def is_sparse(status: os.stat_result) -> bool:
-    """Whether a file takes less space than it has bytes (or is compressed by its file system)."""
+    """Whether a file takes less space than its size (it is sparse, or compressed by its file system)."""
     return getattr(status, "st_blocks", status.st_size) * 512 < status.st_size
 
 
 class HoleWriter:
-    """Writes to an empty file from its beginning, and leaves holes for zeros. OSError passes.
+    """Writes to an empty file from its beginning, and leaves holes for zeros. OSError propagates.
 
-    fine: look for zeros in each block, for a sparse source; otherwise only what is given at once is looked at.
+    fine: look for zeros in each block, for a sparse source; otherwise only a `write` of nothing but zeros leaves a
+    hole.
     """
 
     def __init__(self, descriptor: int, *, fine: bool) -> None:
         self._descriptor = descriptor
         self._fine = fine
-        self._hole = False  # whether the file ends with one that was only passed over
+        self._hole = False  # whether the file ends with a hole
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the next bytes."""
@@ -38,7 +40,7 @@ class HoleWriter:
             self._piece(whole[start : start + GRAIN])
 
     def finish(self) -> None:
-        """Give the file its length."""
+        """Set the file's length, which a hole at the end does not."""
         if self._hole:
             os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR))
 
@@ -51,7 +53,7 @@ class HoleWriter:
 
 
 def write_all(descriptor: int, content: memoryview) -> None:
-    """Write all of it; OSError passes."""
+    """Write all of the content, after short writes too; OSError propagates."""
     written = os.write(descriptor, content)
     while written < len(content):
         written += os.write(descriptor, content[written:])

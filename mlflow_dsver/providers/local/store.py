@@ -1,17 +1,17 @@
-"""The store's layout on disk, its locks, and what the operating system's errors mean there.
+"""The store's layout on disk, its locks, and the mapping of operating system errors.
 
-    id                          32 hex digits and their checksum: which store this is, wherever it is moved or copied
-    format                      which layout this is; written last when a store is made
-    lock                        shared by everyone who writes, exclusive for the garbage collector
-    objects/ab/<digest>         each content once, read-only, named by its BLAKE3
-    manifests/<digest>.jsonl.gz named by the content digest
-    datasets/<hash>/log         what happened to a dataset, one line an operation; see `log`
-    views/<digest>/files        folders given out by `path`, copies that can be made again
-    verified/ab                 stat of objects right after they were hashed; for speed, see `verified`
-    tmp/                        unfinished work of living or killed processes
+id                          32 hex digits and their checksum: identifies the store wherever it is moved or copied
+format                      version of this layout; written last when a store is created
+lock                        shared by all writers, exclusive for the garbage collector
+objects/ab/<digest>         each content once, read-only, named by its BLAKE3
+manifests/<digest>.jsonl.gz named by the content digest
+datasets/<hash>/log         the operations on a dataset, one per line; see `log`
+views/<digest>/files        folders that `path` returns, copies that can be recreated
+verified/ab                 stat of objects right after they were hashed; a cache, see `verified`
+tmp/                        unfinished work of running or killed processes
 
-A store that does not exist yet is an empty one for all who read. Locks are the kernel's: they end with the process
-that holds them, however it ends. They need `flock`, so Linux or macOS, and a file system that has locks.
+Readers treat a missing store as an empty one. Locks are the kernel's: they end with the process that holds them, even
+when it is killed. They need `flock`, so Linux or macOS, and a file system that supports locks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ except ImportError:  # Windows: `locked` says so
 
 FORMAT = b"mlflow-dsver local store, layout 1\n"
 LOCK_SECONDS = 600.0
-"""How long to wait for others: a garbage collection may be reading it all, a creation copying much."""
+"""How long to wait for a lock: a garbage collection may read the whole store, a creation may copy much data."""
 
 _FOLDERS = ("objects", "manifests", "datasets", "views", "tmp")
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
@@ -51,35 +51,35 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store in the folder `root`, which need not exist yet."""
+    """A store in the folder `root`, which may not exist yet."""
 
     root: Path
 
     @classmethod
     def default(cls) -> Store:
-        """The store of this user, or the one that `MLFLOW_DSVER_HOME` names."""
+        """The user's default store, or the one in `MLFLOW_DSVER_HOME`."""
         return cls(settings.home() / "store")
 
     def object(self, digest: str) -> str:
-        """Where the content of that digest (64 hex digits) is."""
+        """The path of the content with that digest (64 hex digits)."""
         return f"{self.root}/objects/{digest[:2]}/{digest}"
 
     def manifest(self, content_digest: str) -> Path:
-        """Where the manifest of that content digest is."""
+        """The path of the manifest of that content digest."""
         return self.root / "manifests" / f"{hex_of(content_digest)}.jsonl.gz"
 
     def log(self, dataset: str) -> Path:
-        """Where the log of a dataset is; the folder is named by a hash, so no name can lead elsewhere."""
+        """The path of a dataset's log; the folder is named by a hash, so no dataset name can escape the store."""
         from blake3 import blake3
 
         return self.root / "datasets" / blake3(dataset.encode()).hexdigest()[:32] / "log"
 
     def view(self, content_digest: str) -> Path:
-        """The folder that holds a view of that content; its files are below `files`."""
+        """The folder of a content's view; its files are below `files`."""
         return self.root / "views" / hex_of(content_digest)
 
     def exists(self) -> bool:
-        """Whether there is a store; raises StoreError for a layout that this version does not know."""
+        """Whether the store exists; raises StoreError for a layout that this package version does not know."""
         try:
             found = (self.root / "format").read_bytes()[:200]
         except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +104,7 @@ class Store:
         return True
 
     def id(self) -> str | None:
-        """Which store this is, 32 hex digits; None for one that has no id yet or whose id cannot be read."""
+        """The store's id, 32 hex digits; None when it has none yet or it cannot be read."""
         try:
             with (self.root / "id").open("rb") as stream:
                 found = _ID.match(stream.read(100))
@@ -113,7 +113,7 @@ class Store:
         return found[1].decode() if found and _check_of(found[1]) == found[2] else None
 
     def make(self) -> None:
-        """Make the store if there is none, and give it an id if it has none. Raises StoreError."""
+        """Create the store, and its id, where missing. Raises StoreError."""
         self._make_folders()
         if not (self.root / "id").exists():
             lock = self.root / "tmp" / "id.lock"
@@ -125,7 +125,7 @@ class Store:
                     new = secrets.token_hex(16).encode()
                     with atomic_write(self.root / "id") as stream:
                         stream.write(new + b" " + _check_of(new) + b"\n")
-                lock.unlink(missing_ok=True)  # who waits for it finds the id
+                lock.unlink(missing_ok=True)  # a process that waits for this lock finds the id afterwards
 
     def _make_folders(self) -> None:
         if self.exists():
@@ -139,14 +139,14 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the store open for additions: nothing is collected meanwhile. Makes the store if there is none."""
+        """Hold the store's shared lock for writing, which blocks garbage collection. Creates the store if missing."""
         self.make()
         with locked(self.root / "lock", exclusive=False):
             yield
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder of one's own for unfinished work, in the file system of the store; gone at the end."""
+        """A private folder for unfinished work, on the store's file system; removed at the end."""
         folder = self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"
         with meanings(f"the store {self.root} cannot be written"):
             folder.mkdir(mode=0o700)
@@ -173,16 +173,17 @@ def hex_of(content_digest: str) -> str:
 
 @contextmanager
 def locked(path: Path, *, exclusive: bool, seconds: float | None = None, create: bool = False) -> Iterator[int]:
-    """Hold a lock on a file and give its descriptor, open for reading and, where exclusive, for appending.
+    """Hold a lock on a file and yield its descriptor, open for reading and, where exclusive, for appending.
 
-    seconds: to wait for others at most; None for LOCK_SECONDS. Raises StoreError when it cannot be had then, or ever.
+    seconds: maximum wait for other holders; None for LOCK_SECONDS. Raises StoreError on time-out, and where the file
+    cannot be locked.
     """
     if not has_locks():
         raise StoreError("the local store needs the file locks of Linux or macOS", got=f"the system {os.name!r}")
     flags = (os.O_RDWR | os.O_APPEND if exclusive else os.O_RDONLY) | (os.O_CREAT if create else 0)
     seconds = LOCK_SECONDS if seconds is None else seconds
     with meanings(f"the lock {path} cannot be had"):
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)  # a pipe would block
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)  # NONBLOCK: a pipe would block
     try:
         with meanings(f"the lock {path} cannot be had"):
             if not wait_for_lock(descriptor, seconds, exclusive=exclusive):
@@ -201,7 +202,7 @@ def locked(path: Path, *, exclusive: bool, seconds: float | None = None, create:
 
 @contextmanager
 def meanings(what: str) -> Iterator[None]:
-    """Turn an OSError of the block into a StoreError that begins with `what`; errors of our own pass through."""
+    """Map an OSError of the block to a StoreError that begins with `what`; this package's errors propagate."""
     try:
         yield
     except StoreError:
@@ -213,7 +214,7 @@ def meanings(what: str) -> Iterator[None]:
 
 
 def meaning(error: OSError, what: str) -> StoreError:
-    """The StoreError for what the operating system said."""
+    """The StoreError for an operating system error."""
     got = error.strerror or type(error).__name__
     if error.filename is not None:
         got += f" ({error.filename})"
@@ -228,7 +229,7 @@ def meaning(error: OSError, what: str) -> StoreError:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder of this store, read-only folders in it included; nothing when it is gone. OSError passes."""
+    """Remove a folder of this store, also with read-only folders; a missing one is ignored. OSError propagates."""
     for parent, names, _ in os.walk(folder):
         for name in names:
             child = Path(parent, name)

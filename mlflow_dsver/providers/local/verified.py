@@ -1,14 +1,14 @@
-"""Which objects held the right bytes, and what their stat was then, so that an untouched object need not be read.
+"""A cache of verified objects with their stat, so that an unchanged object need not be read again.
 
-An object is believed without being read when inode, size, mtime and ctime are those that it had right after its bytes
-were hashed here and flushed. Nothing depends on a clock being right: a stat is compared for equality, and a ctime
-cannot be set. An object that was edited, replaced, linked or put back from elsewhere has another stat, and is read.
+An object is trusted without being read when inode, size, mtime and ctime equal those recorded right after its bytes
+were hashed and flushed. No clock needs to be correct: a stat is compared for equality, and a ctime cannot be set. An
+object that was edited, replaced, linked or restored from elsewhere has another stat, and is read.
 
-A stat is remembered only where a later change must move it: on the file systems of `content.dirty_pages` (or where
-the user trusts dates), and not before the clock of the file system itself has gone past the object's ctime.
+A stat is recorded only where a later change must alter it: on the file systems of `content.dirty_pages` (or where the
+user chose to trust dates), and only after the file system's own clock has passed the object's ctime.
 
-One file a fan-out folder, `verified/ab`, in blocks with a checksum each, appended. It is for speed alone: what is
-missing, damaged or of another layout means that objects are read.
+One file per fan-out folder, `verified/ab`, appended in blocks with a checksum each. It only saves time: where an
+entry is missing, damaged or of another layout, the objects are read.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from mlflow_dsver.errors import DsverError
 from mlflow_dsver.providers.local.store import Store
 
 MAX_FILE = 256 << 20
-"""Bytes of one file that are read at most: four million objects in one fan-out folder."""
+"""Maximum bytes that are read of one file: four million objects in one fan-out folder."""
 
 SETTLE = 0.05
-"""Seconds that are waited at most for the clock of the file system to go on; most go on within 0.01."""
+"""Maximum seconds to wait until the file system's clock advances; most advance within 0.01."""
 
 _MAGIC = b"dsv1"
 _HEAD = struct.Struct("<4sI16s")  # magic, rows, checksum
@@ -48,7 +48,7 @@ Known = dict[bytes, bytes]
 
 
 class VerifiedObjects:
-    """The objects of a store whose bytes were once hashed to their name. Its own state makes no method raise."""
+    """The objects of a store whose bytes were verified. Damage to the cache files raises nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -56,12 +56,14 @@ class VerifiedObjects:
         self._known: dict[str, Known] = {}
 
     def unchanged(self, address: str, status: os.stat_result) -> bool:
-        """Whether the object at `ab/<digest>`, with that stat (not of what a link points to), is as it was hashed."""
+        """Whether the object at `ab/<digest>`, with that stat (of a link itself, not of its target), is as it was
+        hashed.
+        """
         digest = address[3:]
         return self._of(digest[:2]).get(bytes.fromhex(digest)) == _stamp(status)
 
     def untouched(self, digests: Iterable[str]) -> set[str]:
-        """Those of many objects that `unchanged` says so of; in a third of the time that it takes to ask for each."""
+        """The digests for which `unchanged` is true, in a third of the time of separate calls."""
         found: set[str] = set()
         for prefix, group in groupby(sorted(digests), itemgetter(slice(0, 2))):
             try:
@@ -83,12 +85,12 @@ class VerifiedObjects:
                     if known.get(from_hex(digest)) == _stamp(status):
                         found.add(digest)
             except OSError:
-                continue  # with the next one
+                continue  # with the next digest: the iterator keeps its position
             else:
                 return
 
     def remember(self, objects: Iterable[tuple[str, os.stat_result]], clock: int) -> None:
-        """Note the stat of objects (by digest) whose bytes were just hashed and are on the disk.
+        """Record the stat of objects (by digest) whose bytes were just hashed and flushed.
 
         clock: time of the file system, in nanoseconds, from before the stat was taken; see `file_system_clock`.
         Objects that are not older than that are left out.
@@ -108,7 +110,7 @@ class VerifiedObjects:
             _log.info("the list of verified objects %s is not written: %s", self._folder, error)
 
     def forget(self, prefix: str, kept: set[str]) -> None:
-        """Forget the objects of a fan-out folder that are not among the kept digests. OSError passes."""
+        """Remove the objects of a fan-out folder that are not in `kept`. OSError propagates."""
         known = self._of(prefix)
         left = {digest: found for digest, found in known.items() if digest.hex() in kept}
         if len(left) < len(known):
@@ -120,7 +122,7 @@ class VerifiedObjects:
         return self._known[prefix]
 
     def _read(self, prefix: str) -> tuple[Known, bool, int]:
-        """What is known of a fan-out folder, whether the file is sound to its end, and how many rows it has."""
+        """The entries of a fan-out folder, whether the file is intact to its end, and its number of rows."""
         known: Known = {}
         rows = 0
         try:
@@ -150,7 +152,7 @@ class VerifiedObjects:
             return
         descriptor = os.open(self._folder / prefix, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            os.write(descriptor, _encoded(fresh))  # a short write fails its checksum
+            os.write(descriptor, _encoded(fresh))  # a short write fails its checksum and is ignored by readers
         finally:
             os.close(descriptor)
 
@@ -161,9 +163,9 @@ class VerifiedObjects:
 
 
 def file_system_clock(folder: Path, after: int = 0) -> int:
-    """What time it is to the file system of a folder that may be written to, in nanoseconds.
+    """The current time of the file system of a writable folder, in nanoseconds.
 
-    after: a time that it should be past; that is waited for, for SETTLE seconds at most. OSError passes.
+    after: wait, for SETTLE seconds at most, until the clock is past this time. OSError propagates.
     """
     probe = folder / "clock"
     probe.touch()
@@ -181,7 +183,7 @@ def _dates_prove(folder: Path) -> bool:
 
 
 def read_if_right(path: str, digest: str) -> os.stat_result | None:
-    """Read an object now: its stat if it has the right bytes, all of them on the disk; None for any other."""
+    """Read an object now: its stat if its bytes match the digest and are on the disk; None otherwise."""
     from blake3 import blake3
 
     try:
@@ -190,7 +192,7 @@ def read_if_right(path: str, digest: str) -> os.stat_result | None:
         return None
     try:
         DirtyPages().wait_for_writer(descriptor, os.fstat(descriptor).st_dev)
-        flush(descriptor)  # a page that somebody mapped and wrote to could change again without a trace
+        flush(descriptor)  # else a page written through a memory map could change without a new mtime
         before = os.fstat(descriptor)
         hasher = blake3()
         while stat.S_ISREG(before.st_mode) and (part := os.read(descriptor, _BLOCK)):
@@ -209,7 +211,7 @@ def _touched(probe: Path) -> int:
 
 
 def _stamp(status: os.stat_result) -> bytes:
-    """Inode, size, mtime and ctime; no device, since the number of one differs between machines that share a disk."""
+    """Inode, size, mtime and ctime; not the device, whose number differs between machines that share a disk."""
     return _pack(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -225,7 +227,7 @@ def _encoded(known: Known) -> bytes:
 
 
 def _block(content: bytes, start: int) -> bytes | None:
-    """The rows of the block at `start`; None when it is cut off or damaged."""
+    """The rows of the block at `start`; None when it is truncated or damaged."""
     from blake3 import blake3
 
     with suppress(struct.error):

@@ -1,7 +1,7 @@
-"""How a version's files get to folders outside the store: any folder of the caller's, filled whole or not at all.
+"""Checking out a version's files into any folder of the caller's, completely or not at all.
 
-A version that is only referred to is handed out where it lies, if it still is what was recorded. (The read-only
-folders inside the store that `path` gives out are the business of `shared_views`.)
+A version that only refers to a folder is returned in place, if the folder still has the recorded content.
+(`shared_views` has the read-only folders inside the store that `path` returns.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mlflow_dsver.providers.local.store import Store, meaning, meanings
 
 
 def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
-    """The folder that a version refers to, without links in its path, if it still is that version.
+    """The folder that a version refers to, with symbolic links resolved, if it still has that content.
 
-    Where it has other files, which patterns leave out: a folder of links to the version's files alone. rules: by
-    which the version was made. Raises CorruptObject, StoreError.
+    Where it has other files, which patterns exclude: a folder of symbolic links to the version's files only. rules:
+    the patterns that the version was created with. Raises CorruptObject, StoreError.
     """
     left_out: list[str] = []
-    folder = Path(os.path.realpath(source))  # where a link leads now, and goes on leading for whoever gets the path
+    folder = Path(os.path.realpath(source))  # so that a link that is changed later does not redirect the path
     try:
         found = hash_folder(
             folder, rules=rules, cache=default_cache(), progress=progress, on_excluded=left_out.append
@@ -57,10 +57,10 @@ def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, vers
 
 
 def materialise_at(store: Store, manifest: Manifest, source: Path | None, folder: Path, progress: Progress) -> None:
-    """Put files into a new or empty folder, whole or not at all; from the store, or from `source` where given.
+    """Copy files into a new or empty folder, completely or not at all; from the store, or from `source` where given.
 
-    Raises InvalidArgument for another folder. Nothing is flushed to the disk: that would cost a quarter more (5,000
-    small files in 0.20 s, the flush 0.05 s, ext4), and what a power cut takes can be given out again.
+    Raises InvalidArgument for another folder. Nothing is flushed to the disk: that would take a quarter longer (5,000
+    small files in 0.20 s, the flush 0.05 s, ext4), and files lost in a power cut can be checked out again.
     """
     folder = folder.absolute()
     with meanings(f"{folder} cannot be read"):
@@ -96,7 +96,7 @@ def _copy_folder(source: Path, entries: Iterable[FileEntry], target: Path, *, pr
 
 
 def _first(expected: Manifest, found: Manifest, limit: int = 3) -> str:
-    """The first differences, in words."""
+    """The first differences, as text."""
     changes = difference(expected, found)
     words = [f"{entry.path} is gone" for entry in changes.removed]
     words += [f"{entry.path} is new" for entry in changes.added]
@@ -106,11 +106,11 @@ def _first(expected: Manifest, found: Manifest, limit: int = 3) -> str:
     return ", ".join(words[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-# For a version by reference, when its folder has further files: a folder of links to the version's files
+# For versions by reference whose folder has additional files: a folder of symbolic links to the version's files
 
 
 def linked_view(store: Store, source: Path, manifest: Manifest) -> Path:
-    """A folder of links to the manifest's files in a folder, and nothing else. Raises StoreError."""
+    """A folder of symbolic links to the manifest's files in a folder, and nothing else. Raises StoreError."""
     from blake3 import blake3
 
     name = f"links-{blake3(os.fsencode(source)).hexdigest()[:16]}"
@@ -134,7 +134,7 @@ def _make(store: Store, view: Path, wanted: dict[str, str]) -> None:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(target)
         for parent, _, _ in os.walk(folder, topdown=False):
-            if parent != str(folder):  # a folder without permission to write cannot be renamed
+            if parent != str(folder):  # a folder without write permission cannot be renamed
                 Path(parent).chmod(0o555)
         view.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -147,7 +147,7 @@ def _make(store: Store, view: Path, wanted: dict[str, str]) -> None:
 
 
 def _links(view: Path) -> dict[str, str]:
-    """Path below the view to what the link there leads to; an empty text for what is no link."""
+    """Path below the view to the target of the symbolic link there; an empty string for anything but a link."""
     found = {}
     for parent, folders, files in os.walk(view):
         below = Path(parent).relative_to(view)
