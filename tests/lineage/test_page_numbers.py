@@ -266,7 +266,7 @@ def test_a_model_whose_run_is_gone_is_listed_with_its_dataset(eyes: Eyes) -> Non
     page = pages.version(eyes, NEW, Filter(), None)
     assert [(row.model.key, row.run) for row in page.models] == [("models:/clf/2", None), ("models:/clf/1", None)]
     assert page.totals[Kind.MODEL] == 2
-    assert "run that is gone" in shown(page)
+    assert "a run that was deleted" in shown(page)
 
 
 def test_a_run_page_says_how_many_other_runs_used_its_versions(eyes: Eyes) -> None:

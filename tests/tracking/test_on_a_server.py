@@ -226,7 +226,7 @@ def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digit
     """Under `raise`, not in the background: the start fails; nothing waits for MLflow's minutes of retries."""
     monkeypatch.setenv("MLFLOW_DSVER_BACKGROUND", "no")
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(async_logging, "SAYING", 1.0)
+    monkeypatch.setattr(async_logging, "TAG_TIMEOUT", 1.0)
     proxy.dead_from = step
     begun = time.monotonic()
     with pytest.raises(TrackingError, match="did not answer in time"):
@@ -238,7 +238,7 @@ def test_a_server_that_dies_in_between_is_an_error_within_the_bound(proxy, digit
 def test_a_server_that_comes_back_is_told_what_failed(proxy, digits, monkeypatch):
     """Under `warn` training goes on, and the run says what is missing as soon as the server hears it again."""
     monkeypatch.setenv("MLFLOW_DSVER_TRACKING_TIMEOUT", "2")
-    monkeypatch.setattr(async_logging, "SAYING", 1.0)
+    monkeypatch.setattr(async_logging, "TAG_TIMEOUT", 1.0)
     proxy.dead_from = "runs/log-inputs"
     with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
         assert run.datasets["training"].path().is_dir()
@@ -253,7 +253,7 @@ def test_a_record_that_comes_late_takes_back_that_it_failed(proxy, digits):
     with dsver.start_run(inputs={"training": "local://digits"}, on_error="warn") as run:
         (made,) = [each for each in async_logging._open if each.run_id == run.info.run_id]
         made._fail(TrackingError("did not answer in time"))
-        made._say()
+        made._write_error_tags()
         assert made.result() is not None
         made.settle()
     assert made.failure is None

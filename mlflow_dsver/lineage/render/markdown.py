@@ -23,7 +23,7 @@ def render(report: Report, mlflow: MLflow) -> str:
     lines += ["## Lineage", "", *_lineage(report), "", "## Datasets and their versions", "", *_versions(report)]
     lines += ["", "## Runs", "", *_runs(report, mlflow)]
     if report.orphans:
-        lines += ["", "## Models whose run is gone", "", *_orphans(report)]
+        lines += ["", "## Models whose run was deleted", "", *_orphans(report)]
     return "\n".join(lines) + "\n"
 
 
