@@ -1,9 +1,9 @@
 """The records of a version as files: exported by Clarifai, downloaded, unpacked and kept on this machine.
 
 An export holds the records of the inputs (ids, annotations, addresses of media); the media themselves are not in it.
-It comes as protobuf, JSON or COCO. Each content that a version's export ever had here leaves its manifest behind,
-with the digest of the archive: an export that later has other bytes is kept beside the former one and reported, and
-is never taken for the same data. The unpacked folder may be deleted; the manifests are what remembers.
+It comes as protobuf, JSON or COCO. For each content that a version's export ever had here, the manifest is kept, with
+the digest of the archive: an export that later has other bytes is kept beside the former one and reported, and is
+never treated as the same data. The unpacked folder may be deleted; the manifests remain.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ from mlflow_dsver.secrets import Secret
 log = logging.getLogger(__name__)
 
 MAX_ARCHIVE = 8 << 30
-"""Bytes of an archive at most: records without media stay far below."""
+"""Maximum bytes of an archive: records without media are far smaller."""
 MANIFEST = ".manifest.gz"
 GOING_ON = (ExportStatus.PENDING, ExportStatus.IN_PROGRESS)
 FAILED = (ExportStatus.FAILED, ExportStatus.UNEXPECTED_ERROR)
 STALE = 86_400.0
-"""Seconds after which what a killed download left behind is removed."""
+"""Seconds after which leftovers of a killed download are removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which export is wanted, and how it may be had.
+    """The requested export, and the account and limits for getting it.
 
-    ref: of the version. seconds: for the export to be made, and again for it to be fetched; None takes the setting.
+    ref: of the version. seconds: time-out for the export, and again for its download; None takes the setting.
     """
 
     account: Account
@@ -79,19 +79,21 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A content that the export of a version had. folder: where its files are, or were; manifest: which files."""
+    """One content that the export of a version had. folder: path of its files, which may be deleted; manifest: their
+    manifest.
+    """
 
     folder: Path
     manifest: Manifest
 
     @property
     def date(self) -> str:
-        """When it was taken, ISO 8601."""
+        """The time of the download, ISO 8601."""
         return str(self.manifest.made.get("taken", ""))
 
 
 def folder_of(ref: DatasetRef) -> Path:
-    """Where the exports of a version are kept, named after a hash, as ids may be anything."""
+    """The folder of a version's exports, named by a hash, as an id may have any characters."""
     return settings.home() / "clarifai" / hashlib.sha256(str(ref).encode()).hexdigest()[:32]
 
 
@@ -116,15 +118,15 @@ def manifest_file(folder: Path) -> Path:
 
 
 def present(ref: DatasetRef, format_: Format) -> Taken | None:
-    """The content that is on this machine, unchecked; the one taken last when there are several."""
+    """The content that is on this machine, unchecked; the most recent one when there are several."""
     return next((each for each in reversed(taken(ref, format_)) if each.folder.is_dir()), None)
 
 
 def files(wanted: Wanted) -> Taken:
-    """The version's export on this machine, checked; exported and downloaded first when it is not there.
+    """The version's export on this machine, checked; exported and downloaded first when it is missing.
 
-    Raises CorruptObject when the kept files are not those that were taken, UnexpectedResponse for an archive that is
-    refused, and what the service's failures mean. A content that differs from a former one is told by a warning.
+    Raises CorruptObject when the kept files changed, UnexpectedResponse for an archive that is refused, and the
+    errors of the service. Warns when the content differs from that of an earlier download.
     """
     ref = wanted.ref
     former = taken(ref, wanted.format)
@@ -186,7 +188,9 @@ def _take(wanted: Wanted, former: list[Taken]) -> Taken:
 
 
 def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken]) -> Taken:
-    """Put unpacked files to their place, remember their manifest, and tell when they are not what they were."""
+    """Move unpacked files to their folder, keep their manifest, and warn when the content differs from earlier
+    ones.
+    """
     ref, home = wanted.ref, folder_of(wanted.ref)
     name = f"{wanted.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)
@@ -213,7 +217,7 @@ def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken
 
 
 def ready_export(wanted: Wanted) -> Export:
-    """The version's export, made if need be. Its address is perishable and never kept."""
+    """The version's export, created if needed. Its address expires and is never kept."""
     ref, place, format_ = wanted.ref, wanted.place, wanted.format
     version = ref.selector or ""
     with Client(wanted.account, place.user, place.app, reference=ref) as client:
@@ -257,10 +261,10 @@ def _download(wanted: Wanted, export: Export, archive: Path, deadline: Deadline)
 
 
 def signing(account: Account) -> Signing:
-    """Which key goes to which host: that of the API, and its data host, `data.` where the API is `api.`.
+    """Which key is sent to which host: that of the API, and its data host, `data.` where the API is `api.`.
 
-    Only at the first asking: a redirect never takes the key along. Other hosts are storage with signed addresses,
-    which a key breaks.
+    Only to the first address: the key is not sent after a redirect. Other hosts are storage with presigned addresses,
+    which reject an `Authorization` header.
     """
     host_of_api = urlsplit(account.base).netloc.lower()
     domain = host_of_api.removeprefix("api.")
@@ -275,7 +279,7 @@ def signing(account: Account) -> Signing:
 
 
 class _Counted:
-    """A stream that tells a progress what was written to it."""
+    """A stream that reports the written bytes as progress."""
 
     def __init__(self, stream: IO[bytes], progress: Progress) -> None:
         self._stream, self._progress = stream, progress
@@ -287,7 +291,7 @@ class _Counted:
 
 @contextmanager
 def _scratch(home: Path, ref: DatasetRef) -> Iterator[Path]:
-    """A folder that is gone afterwards; those of killed processes go after a day."""
+    """A folder that is removed at the end; those of killed processes are removed after a day."""
     scratch = home / f".taking-{secrets.token_hex(6)}"
     try:
         make_folder(home)
@@ -316,14 +320,14 @@ MIMETYPE = "mimetype"
 JSON_TYPE = "application/x.clarifai-data+json"
 PROTOBUF_TYPE = "application/x.clarifai-data+protobuf"
 MAX_BATCH = 512 << 20
-"""Bytes of one file of an export at most: it is read whole."""
+"""Maximum bytes of one file of an export: it is read into memory."""
 
 
 def inputs(folder: str | os.PathLike[str]) -> Iterator[Mapping[str, Any]]:
-    """Every input in an unpacked export, batch after batch in order of their names, with the field names of the API.
+    """Every input in an unpacked export, batch by batch in the order of their names, with the field names of the API.
 
     Raises Unsupported for COCO and for protobuf without the library that reads it, UnexpectedResponse for a file that
-    is not what the export says it is.
+    is not in the export's format.
     """
     root = Path(folder)
     kind = _kind(root)

@@ -1,9 +1,9 @@
-"""The Clarifai provider: `clarifai://user/app/dataset@version`, in the words of the provider interface.
+"""The Clarifai provider, `clarifai://user/app/dataset@version`: implements the provider interface.
 
-A version there is a snapshot of a dataset, made on request from what the dataset holds at that moment, and fixed once
-it is ready; so links to it have grade B. `latest` is the newest ready version that a person asked for. Clarifai says
-no size in bytes: `usage_bytes` is None, and its own numbers stand in `counts`. Its bytes are the records of an
-export, without the media that they name.
+A Clarifai version is a snapshot of a dataset, created on request from the dataset's current content, and immutable
+once it is ready; so links to it have grade B. `latest` is the newest ready version that a person requested. Clarifai
+reports no size in bytes: `usage_bytes` is None, and its own numbers are in `counts`. The files of a version are the
+records of an export, without the media that they refer to.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class ClarifaiProvider(Provider):
     """Dataset versions at Clarifai.
 
     account: key, user, app and address; None reads the settings at each call. all_origins: whether versions that
-    training and evaluation made by themselves are listed and may be `latest`; None takes the setting
-    `MLFLOW_DSVER_CLARIFAI_ORIGINS` (`person`, the default, or `all`). export_format: of the files that `path` gives:
-    `json` (everybody can read it), `protobuf` or `coco`; None takes `MLFLOW_DSVER_CLARIFAI_FORMAT`, else JSON.
-    wait_seconds: for a version to be made by `create`, or an export; None takes `MLFLOW_DSVER_CLARIFAI_WAIT` (600).
+    Clarifai's training and evaluation created are listed and may be `latest`; None takes the setting
+    `MLFLOW_DSVER_CLARIFAI_ORIGINS` (`person`, the default, or `all`). export_format: format of the files that `path`
+    returns: `json` (needs no extra library), `protobuf` or `coco`; None takes `MLFLOW_DSVER_CLARIFAI_FORMAT`, else
+    JSON. wait_seconds: time-out for `create` or an export; None takes `MLFLOW_DSVER_CLARIFAI_WAIT` (600).
     """
 
     name = "clarifai"
@@ -73,15 +73,15 @@ class ClarifaiProvider(Provider):
         self._wait_seconds = wait_seconds
 
     def get(self, dataset: str, version: str) -> DatasetVersion:
-        """The version of that id, whatever its state and whoever made it."""
+        """The version of that id, in any state and of any origin."""
         signed, place = self._place(dataset)
         with self._client(signed, place, DatasetRef(self.name, dataset, version)) as client:
             return convert.version(signed, place, client.get_dataset_version(place.dataset, version))
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
-        """All versions, newest first, also such as are not ready yet.
+        """All versions, newest first, including those that are not ready yet.
 
-        Those that a person asked for, unless told otherwise at the making; with a tag, whoever made them.
+        Only versions that a person requested, unless all_origins is set; with a tag, versions of every origin.
         """
         signed, place = self._place(dataset)
         with self._client(signed, place, DatasetRef(self.name, dataset)) as client:
@@ -90,9 +90,9 @@ class ClarifaiProvider(Provider):
                     yield convert.version(signed, place, found)
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
-        """A version id, else a tag, else `latest`; waits for a version that is still being made.
+        """A version id, else a tag, else `latest`; waits for a version that is still being created.
 
-        All of it ends within `MLFLOW_DSVER_PROVIDER_TIMEOUT`. Raises ProviderError for a version that failed, and
+        Ends within `MLFLOW_DSVER_PROVIDER_TIMEOUT`. Raises ProviderError for a version that failed, and
         ProviderUnavailable for one that does not become ready in that time.
         """
         deadline = bounded(settings.provider_timeout())
@@ -100,7 +100,7 @@ class ClarifaiProvider(Provider):
         return self._ready(signed, place, found, deadline)
 
     def find(self, ref: DatasetRef) -> DatasetVersion:
-        """The version that a reference names, also one that is not ready or failed; without waiting for it."""
+        """The version that a reference names, including one that is not ready or failed; does not wait."""
         signed, place, found = self._lookup(ref, bounded(settings.provider_timeout()))
         return convert.version(signed, place, found)
 
@@ -135,14 +135,14 @@ class ClarifaiProvider(Provider):
         version_id: str | None = None,
         visibility: str | None = None,
     ) -> DatasetVersion:
-        """Make a version of what the dataset holds now, and wait until it is ready.
+        """Create a version of the dataset's current content, and wait until it is ready.
 
-        annotation_filter: id of the filter that says which annotations go in; None takes the dataset's own.
-        ignore_empty_inputs: leave out inputs without annotations. version_id: the id that the version gets; None
-        takes a random one. visibility: `private`, `org` or `public`; None takes Clarifai's default.
-        Raises Unsupported when a folder is given: versions are made of inputs that Clarifai has; InvalidArgument for
-        values that cannot be sent; ProviderError when there is a version of that id. A create whose answer was lost
-        is looked for by its id, and not repeated.
+        annotation_filter: id of the filter that selects annotations; None takes the dataset's own.
+        ignore_empty_inputs: leave out inputs without annotations. version_id: the id of the new version; None takes a
+        random one. visibility: `private`, `org` or `public`; None takes Clarifai's default. Raises Unsupported when a
+        folder is given: versions are created from inputs that Clarifai has; InvalidArgument for values that cannot be
+        sent; ProviderError when a version of that id exists. When the response is lost, the version is looked up by
+        its id, and not created again.
         """
         if folder is not None or reference:
             raise Unsupported(
@@ -174,9 +174,10 @@ class ClarifaiProvider(Provider):
         remove_tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
-        """Change message, tags and metadata; a tag that moves is first given to this version, then taken from others.
+        """Change message, tags and metadata; a tag that moves is first added to this version, then removed from
+        others.
 
-        What is not changed is sent again, since an overwrite may clear what it does not get.
+        Unchanged values are sent again, since an overwrite may clear fields that it does not receive.
         """
         signed, place = self._place(version.ref.dataset)
         added, removed = set(tag_list(add_tags)), set(tag_list(remove_tags))
@@ -190,14 +191,14 @@ class ClarifaiProvider(Provider):
         return convert.version(signed, place, changed)
 
     def delete(self, version: DatasetVersion) -> None:
-        """Delete a version. Raises NotFound when it is gone already, ProviderError when it is in use."""
+        """Delete a version. Raises NotFound when it does not exist, ProviderError when it is in use."""
         signed, place = self._place(version.ref.dataset)
         with self._client(signed, place, version.ref) as client:
-            client.get_dataset_version(place.dataset, version.id)  # whether an unknown id is refused is unknown
+            client.get_dataset_version(place.dataset, version.id)  # deleting an unknown id may succeed
             client.delete_dataset_versions(place.dataset, [version.id])
 
     def manifest(self, version: DatasetVersion) -> Manifest | None:
-        """The manifest of the version's export, if it was loaded on this machine; None before, as nothing is known.
+        """The manifest of the version's export, if it was downloaded to this machine; None before, as it is unknown.
 
         It lists the files of the export, which are records; media are not among them.
         """
@@ -205,7 +206,7 @@ class ClarifaiProvider(Provider):
         return None if kept is None else kept.manifest
 
     def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
-        """The folder of the version's export, if it was loaded on this machine; nothing is checked."""
+        """The folder of the version's export, if it was downloaded to this machine; unchecked."""
         kept = exports.present(version.ref, self._export_format())
         return None if kept is None else LocalCopy(kept.folder, manifest=exports.manifest_file(kept.folder))
 
@@ -214,7 +215,7 @@ class ClarifaiProvider(Provider):
         return self._files(version).folder
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Copy the version's export into a new or empty folder, each file checked on its way."""
+        """Copy the version's export into a new or empty folder, checking each file during the copy."""
         kept = self._files(version)
 
         def check(copied: Manifest) -> None:
@@ -230,11 +231,11 @@ class ClarifaiProvider(Provider):
         copy_folder(kept.folder, folder, check, self.progress)
 
     def export(self, version: DatasetVersion, format_: Format) -> Export:
-        """Have the version exported, and wait for it: its size in bytes and its address, which is perishable."""
+        """Export the version, and wait for it: the result has its size in bytes and its address, which expires."""
         return exports.ready_export(self._wanted(version, format_))
 
     def metrics(self, version: DatasetVersion) -> Iterator[MetricsGroup]:
-        """Counts by part of the version; none while Clarifai is still computing them."""
+        """Counts by part of the version; empty while Clarifai is still computing them."""
         signed, place = self._place(version.ref.dataset)
         with self._client(signed, place, version.ref) as client:
             yield from client.dataset_version_metrics_groups(place.dataset, version.id)
@@ -348,5 +349,5 @@ class ClarifaiProvider(Provider):
 
 
 def _preference(found: WireVersion) -> tuple[bool, Any]:
-    """Of two versions with one tag, which happens while a tag moves, a ready one counts, and then the newer one."""
+    """Sort key for versions with the same tag (possible while a tag moves): ready wins, then the newer one."""
     return convert.is_ready(found), convert.age(found)

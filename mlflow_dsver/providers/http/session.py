@@ -45,11 +45,11 @@ log = logging.getLogger(__name__)
 USER_AGENT = f"mlflow-dsver/{__version__}"
 """Our own, because some vendors' front servers turn away the default names of libraries."""
 CONNECT_TIMEOUT = 5.0
-"""Seconds to connect: a healthy host answers in a fraction of one."""
+"""Seconds to connect."""
 READ_TIMEOUT = 20.0
-"""Seconds without a single byte: a slow listing takes some seconds at most."""
+"""Seconds without receiving a byte: a slow listing takes some seconds at most."""
 MAX_BODY = 16 << 20
-"""Bytes of an answer, unpacked; a full page of versions with much metadata stays below a tenth of it."""
+"""Maximum bytes of a response, decompressed; a full page of versions with much metadata stays below a tenth of it."""
 _CHUNK = 1 << 16
 Result = TypeVar("Result")
 
@@ -64,7 +64,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """An answer as it came: the body unpacked, secrets taken out."""
+    """A response as received: the body decompressed, secrets removed."""
 
     status: int
     text: str
@@ -124,12 +124,12 @@ class Session:
         confidential: bool = False,
         seconds: float | None = None,
     ) -> Any:
-        """The parsed JSON of the answer to one request, after retries where the verb allows them.
+        """The parsed JSON of the response to one request, after retries where the verb allows them.
 
-        path: segments below the base; each is quoted, and refused when it would leave its place. query: entries with
-        None are left out. body: sent as JSON; None sends none. confidential: the answer holds others' secrets, and no
-        error quotes it. seconds: a bound for this call, beside that of the session. Raises a ProviderError for every
-        kind of failure.
+        path: segments below the base; each is quoted, and refused when it would escape the base address. query:
+        entries with None are left out. body: sent as JSON; None sends none. confidential: the response holds secrets
+        of others, and no error quotes it. seconds: a time-out for this call, in addition to that of the session.
+        Raises a ProviderError for every kind of failure.
         """
         parts: dict[str, Any] = {"provider": self.profile.provider, "operation": operation, "reference": reference}
         if self._key is None:
@@ -174,7 +174,7 @@ class Session:
             raise _Failed(failure, passing=isinstance(error, wire.TruncatedResponse)) from None
         except NoAnswer as error:
             if deadline.left() <= 0:
-                self._http = _open(local=self._local)  # the thread left behind may still use the other
+                self._http = _open(local=self._local)  # the abandoned thread may still use the old connection
             raise _Failed(
                 self._unreachable(str(error), deadline, parts), ConnectionError(str(error)), error
             ) from None
@@ -192,7 +192,7 @@ class Session:
         return ProviderUnavailable(what, got=words, tip="again later; is the address right?", **parts)
 
     def _judged(self, raw: _Raw, parts: Mapping[str, Any]) -> Any:
-        """The value of a good answer; raises _Failed for any other."""
+        """The value of a successful response; raises _Failed for any other."""
         try:
             value = wire.read_json(raw.text)
         except wire.MalformedResponse as fault:
@@ -231,7 +231,7 @@ class Session:
         return _Failed(error, asked=raw.retry_after, passing=status in wire.RETRIED_STATUSES)
 
 
-class _Failed(Exception):  # carries a failure to the one place that decides on another try
+class _Failed(Exception):  # carries a failure to the one place that decides on a retry
     def __init__(
         self,
         error: ProviderError,
@@ -245,12 +245,12 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
         self.passing = passing or (why is not None and why.passing)
 
     def hide(self) -> None:
-        """Keep nothing of the answer but that it failed."""
+        """Drop the details of the response, which may be confidential."""
         self.error.got = HIDDEN
         self.error.payload = self.error.details = None
 
     def tell_wait(self, deadline: Deadline) -> None:
-        """Say how long the service asked to wait, where that is why it was not tried again."""
+        """Add how long the service asked to wait, where that is why there was no retry."""
         if self.asked is not None and self.error.done is None and self.asked > 0:
             bound = min(wire.RETRY_AFTER_LIMIT, deadline.left())
             if self.asked >= bound:
@@ -260,8 +260,8 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of `fetch`: the media type in lower case without parameters; for another status than 200 the address
-    of a redirect, if that is what it is, or the first words instead of data.
+    """The result of `fetch`: the media type in lower case without parameters; for a status other than 200 the address
+    of a redirect, if it is one, or the beginning of the body.
     """
 
     status: int
@@ -273,10 +273,11 @@ class Fetched:
 def fetch(
     address: str, target: IO[bytes], pair: tuple[str, Secret] | None, *, max_bytes: int, deadline: Deadline
 ) -> Fetched:
-    """One GET whose data goes into `target`; pair: scheme and key to sign with, None for no key; no redirects.
+    """One GET that writes the body to `target`; pair: scheme and key, None for no key; follows no redirects.
 
-    Goes to this machine where the address says so, else to public numbers only, those that were judged. Raises
-    NoAnswer for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic; judges no status.
+    Connects to this machine where the address says so, else to public IP addresses only, those that were checked.
+    Raises NoAnswer for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic; raises
+    nothing for a status.
     """
     scheme, key = pair or ("", None)
 
@@ -300,7 +301,7 @@ def fetch(
 
 
 class _Authorization(requests.auth.AuthBase):
-    """Puts a key into its header and, by being there, keeps requests from looking into a .netrc; None: no key."""
+    """Sets the key's header; None sends no key. Without an `auth` object, requests would read .netrc."""
 
     def __init__(self, scheme: str, key: Secret | None) -> None:
         self._scheme, self._key = scheme, key
@@ -315,14 +316,14 @@ class _Authorization(requests.auth.AuthBase):
 
 
 class _Http(requests.Session):
-    """Follows no redirect, and does not look at where one leads, for which it would read the whole body."""
+    """Follows no redirect: to find its target, requests would read the whole body."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: nothing is a redirect."""
+        """None: no response is treated as a redirect."""
 
 
 def _open(*, local: bool) -> requests.Session:
-    """A requests session without retries of its own. local: proxies of the environment are not for this machine."""
+    """A requests session without retries of its own. local: ignore the environment's proxies for this machine."""
     http = _Http()
     http.trust_env = not local
     http.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"})
@@ -337,9 +338,9 @@ def _exchange(
     *,
     secrets: list[Secret | None],
 ) -> Result:
-    """Send a request, follow no redirect, and give what `take` makes of the answer, all before the deadline.
+    """Send a request, follow no redirect, and return `take(response)`, all before the deadline.
 
-    Raises NoAnswer for every failure of the network below, its words free of secrets; what `take` raises passes.
+    Raises NoAnswer for every network failure, without secrets in the message; errors of `take` propagate.
     """
     prepared = http.prepare_request(request)
     environment = http.merge_environment_settings(prepared.url or "", {}, True, None, None)
@@ -359,11 +360,11 @@ def _exchange(
         raise
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         words, late = redact(_words(error), secrets), isinstance(error, DeadlineExceeded)
-    raise NoAnswer(words, passing=not late)  # outside the block: the libraries' errors hold the request and its key
+    raise NoAnswer(words, passing=not late)  # outside `except`: the library's exception holds the key
 
 
 def _read(answer: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
-    """The body as it is on the wire, into target or given back; looks at the clock at every arrival of bytes."""
+    """The body as received, written to target or returned; the deadline is checked after each chunk."""
     pieces: list[bytes] = []
     total = 0
     while piece := answer.raw.read1(_CHUNK, decode_content=False):
@@ -387,9 +388,9 @@ def _sent(body: object) -> bytes:
 
 
 def _words(error: Exception) -> str:
-    """What an exception of the libraries below says, short, without addresses of objects."""
+    """The message of a library's exception, short, without memory addresses."""
     reason: BaseException = error
-    for _ in range(6):  # the reason is wrapped several times
+    for _ in range(6):  # the libraries wrap the cause several times
         wrapped = (getattr(reason, "reason", None), *reason.args)
         inner = next((each for each in wrapped if isinstance(each, Exception)), None)
         if inner is None:

@@ -1,7 +1,7 @@
-"""Rules for REST APIs that need no network: the error that a status means, retries, JSON parsing, addresses, paging.
+"""Rules for REST APIs that need no network: mapping of statuses to errors, retries, JSON parsing, addresses, paging.
 
-Responses are untrusted: JSON is bounded in depth and in the length of its numbers, double keys and NaN are refused,
-and a listing cannot loop for ever. `session` applies these rules.
+Responses are untrusted: JSON is bounded in depth and in the length of its numbers, duplicate keys and NaN are
+refused, and a listing cannot loop for ever. `session` applies these rules.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ ERRORS: Mapping[int, type[ProviderError]] = {
     410: NotFound,
     429: RateLimited,
 }
-"""What a status means; any other from 400 on is a ProviderError, from 500 on ProviderUnavailable."""
+"""The error for each status; any other from 400 on is a ProviderError, from 500 on ProviderUnavailable."""
 
 RETRIED_VERBS = frozenset({"GET", "HEAD"})
-"""Only what changes nothing is sent twice: a create whose answer was lost may well have happened."""
+"""Only idempotent reads are retried: a create whose response was lost may have succeeded."""
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TRIES = 4
 BACKOFF = (0.5, 1.0, 2.0)
-"""Seconds before each further try, each time between half and the whole of it, so that clients spread out."""
+"""Seconds before each retry, each randomised between half and the whole of it, so that clients spread out."""
 RETRY_AFTER_LIMIT = 60.0
-"""Seconds that an answer may ask to wait; whoever asks for more gets an error at once instead."""
+"""Maximum `Retry-After` in seconds; a longer one raises the error at once instead."""
 
 MAX_DEPTH = 64
 MAX_NUMBER = 400
-"""Characters of a number in JSON; more than any size, date or measure needs."""
+"""Maximum characters of a number in JSON; more than any size, date or measure needs."""
 MAX_PAGES = 10_000
 
 
@@ -71,9 +71,9 @@ class TruncatedResponse(MalformedResponse):
 class ApiError:
     """The error that a response body describes.
 
-    status: the HTTP status that this means, where the vendor puts failures into a 200; None for the answer's own.
-    details: further text, such as which fields were refused; empty for none. raw_details: the same as it came, for
-    programs; None for none.
+    status: the HTTP status that this means, where the vendor returns failures with status 200; None for the
+    response's own. details: further text, such as which fields were refused; empty for none. raw_details: the same as
+    received, for programs; None for none.
     """
 
     message: str
@@ -87,9 +87,9 @@ class ApiError:
 class ApiProfile:
     """How a service authenticates requests and describes errors.
 
-    provider: the provider's name. scheme: the word before the key in `Authorization`.
-    key_name: what people call the key, for tips, such as the variable that holds it.
-    read_error: from an answer's status and parsed body to the error that it describes; None when it describes none.
+    provider: the provider's name. scheme: the word before the key in `Authorization`. key_name: the key's name in
+    tips, such as its environment variable. read_error: from a response's status and parsed body to the error that it
+    describes; None when it describes none.
     """
 
     provider: str
@@ -99,16 +99,16 @@ class ApiProfile:
 
 
 def error_for(status: int, api_error: ApiError | None) -> type[ProviderError]:
-    """The class of error for a status; api_error: None when the body is not the service's own."""
+    """The error class for a status; api_error: None when the body is not in the service's own error format."""
     if status < 400:
         return UnexpectedResponse
     if api_error is None and ERRORS.get(status) is NotFound:
-        return UnexpectedResponse  # a web server's or a proxy's page, which knows nothing about datasets
+        return UnexpectedResponse  # a page of a web server or proxy, whose 404 says nothing about the dataset
     return ERRORS.get(status, ProviderUnavailable if status >= 500 else ProviderError)
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` asks for, as a number or as a date; None when missing or malformed."""
+    """Seconds in a `Retry-After` header, given as a number or as a date; None when missing or malformed."""
     if header is None:
         return None
     text = header.strip()
@@ -123,9 +123,9 @@ def retry_after(header: str | None) -> float | None:
 
 
 def wait_before(attempt: int, asked: float | None) -> float | None:
-    """Seconds to wait before try number `attempt` (the first retry is 1); None when it is not worth it.
+    """Seconds to wait before retry number `attempt` (from 1); None when there should be no retry.
 
-    asked: what `Retry-After` asked for, None for nothing.
+    asked: the seconds of `Retry-After`, None where it is missing.
     """
     if attempt >= TRIES or (asked is not None and asked > RETRY_AFTER_LIMIT):
         return None
@@ -135,9 +135,9 @@ def wait_before(attempt: int, asked: float | None) -> float | None:
 
 
 def read_json(text: str) -> Any:
-    """Parse JSON. Raises MalformedResponse, also for NaN, infinity, double keys, deep nesting and long numbers.
+    """Parse JSON. Raises MalformedResponse, also for NaN, infinity, duplicate keys, deep nesting and long numbers.
 
-    Halves of surrogate pairs, which no file or database takes, become U+FFFD.
+    Lone surrogates, which files and databases reject, become U+FFFD.
     """
     try:
         value = json.loads(
@@ -174,9 +174,9 @@ def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:
 
 
 def check_base(address: str, name: str) -> str:
-    """Hand back a base address without a trailing slash, or raise SettingsError, which names the setting.
+    """Return a base address without a trailing slash, or raise SettingsError, which names the setting.
 
-    https only, but http on this very machine: a key does not travel in the clear.
+    https only, except http on this machine: a key is never sent unencrypted over a network.
     """
     try:
         parts = urlsplit(address)
@@ -199,7 +199,7 @@ def check_base(address: str, name: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or number is this very machine."""
+    """Whether a host name or IP address is this machine's loopback."""
     if host == "localhost":
         return True
     try:
@@ -209,18 +209,18 @@ def is_loopback(host: str) -> bool:
 
 
 def segment(identifier: str) -> str:
-    """An id as one segment of an address; raises InvalidReference for one that would climb out of its place."""
+    """An id as one quoted segment of an address; raises InvalidReference for one that would escape its path."""
     return quote(check_name(identifier, "an id"), safe="")
 
 
 def walk_pages(
     fetch: Callable[[str | None], tuple[list[Item], str | None]], what: str, provider: str
 ) -> Iterator[Item]:
-    """All items of a listing, page after page, each fetched when it is needed.
+    """All items of a listing, page by page, each fetched when it is needed.
 
-    fetch: takes the mark of a page, None for the first, and gives its items and the mark of the next page, None
-    for none. Ends with an empty page or without a mark. Raises UnexpectedResponse for a mark that comes again and
-    after 10,000 pages, because what was listed is not the whole then.
+    fetch: takes the token of a page, None for the first, and returns its items and the token of the next page, None
+    for none. Ends with an empty page or without a token. Raises UnexpectedResponse for a repeated token and after
+    10,000 pages, because the listing is incomplete then.
     """
     mark: str | None = None
     seen: set[str] = set()
@@ -236,7 +236,7 @@ def walk_pages(
 
 
 def excerpt(text: str, limit: int = 160) -> str:
-    """The first words of an answer that is no JSON, without markup, on one line."""
+    """The beginning of a response that is not JSON, without markup, on one line."""
     bare = re.sub(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)", " ", text[:20_000])
     bare = " ".join(re.sub(r"<[^<>]*>", " ", bare).split())
     return one_line(bare or text.strip(), limit)
@@ -267,7 +267,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """The value with its texts made encodable; refuses depth."""
+    """The value with its strings made encodable; raises for too much depth."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict | list):

@@ -1,8 +1,8 @@
-"""From what a person wrote to one version at Paperspace, with as few requests as that takes.
+"""Resolves a reference to one Paperspace version with as few requests as possible.
 
-The service has no lookup by name, tag or `latest`, and what it answers for something that does not exist (404, 403,
-or either for a bad key) is not documented. So a refusal is looked into before it is passed on: first the key, then
-the list of datasets, then the dataset's versions.
+The service has no lookup by name, tag or `latest`, and its response for something that does not exist (404, 403, or
+either for a bad key) is not documented. So the cause of a refusal is determined before it is raised: first the key is
+checked, then the list of datasets, then the dataset's versions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from mlflow_dsver.text import one_line
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"ds[a-z0-9]{13}\Z")
-"""What ids have looked like so far; used to spare a request, never to refuse."""
+"""Format of all ids seen so far; used to save a request, never to refuse an id."""
 NAME_SECONDS = 5.0
-"""How long a dataset's name is worth waiting for, which nothing depends on."""
+"""Seconds to wait for a dataset's name, which is optional."""
 Refusal = (NotFound, PermissionDenied)
 OWN_NAMESPACES = ("paperspace", "gradient")
-"""What the vendor's notebooks and workflows write in a namespace's place, also for the team's own datasets."""
+"""Namespaces that the vendor's notebooks and workflows write, also for the team's own datasets."""
 
 
 def dataset_id(client: PaperspaceClient, dataset: str) -> str:
@@ -37,7 +37,7 @@ def dataset_id(client: PaperspaceClient, dataset: str) -> str:
 
 
 def dataset_name(client: PaperspaceClient, dataset: str) -> str | None:
-    """The name of the dataset with that id; None where the service does not say, which is no reason to fail."""
+    """The name of the dataset with that id; None where the service does not return it, which is not an error."""
     try:
         return client.dataset(dataset, seconds=NAME_SECONDS).name
     except ProviderError as error:
@@ -46,10 +46,10 @@ def dataset_name(client: PaperspaceClient, dataset: str) -> str | None:
 
 
 def dataset_place(client: PaperspaceClient, dataset: str) -> tuple[str, str | None]:
-    """The id, and the name where it is known without a request, of a dataset that is given by its id or its name.
+    """The id of a dataset that is given by id or name, and its name where it is known without a request.
 
-    A namespace may stand before it. Raises NotFound with near names, and for a namespace that is not that of the
-    key's team; ProviderError when several datasets have the name.
+    A namespace may precede it. Raises NotFound with near names, and for a namespace other than that of the key's
+    team; ProviderError when several datasets have the name.
     """
     *namespace, name = dataset.split("/")
     if len(namespace) > 1:
@@ -74,7 +74,7 @@ def dataset_place(client: PaperspaceClient, dataset: str) -> tuple[str, str | No
 
 
 def _check_namespace(client: PaperspaceClient, namespace: str, dataset: str) -> None:
-    """A key sees its own team alone, so what is said to be another's is never answered with one's own."""
+    """Refuse another team's namespace: a key reads its own team only, so that name would be another dataset."""
     team = client.session().team
     if namespace not in (team.namespace, team.id):
         raise _not_found(
@@ -87,7 +87,7 @@ def _check_namespace(client: PaperspaceClient, namespace: str, dataset: str) -> 
 
 
 def newest(client: PaperspaceClient, dataset: str, ref: DatasetRef, *, uncommitted: bool) -> Version:
-    """The newest committed version; where none is and `uncommitted` ones will do, the newest of those."""
+    """The newest committed version; where there is none and `uncommitted` is set, the newest uncommitted one."""
     first: Version | None = None
     unknown: list[str] = []
     for version in listed(client, dataset):
@@ -111,7 +111,7 @@ def newest(client: PaperspaceClient, dataset: str, ref: DatasetRef, *, uncommitt
 
 
 def selected(client: PaperspaceClient, dataset: str, ref: DatasetRef) -> Version:
-    """The version whose id the selector is, else the newest committed one that has it as its tag."""
+    """The version with the selector as its id, else the newest committed one with the selector as a tag."""
     assert ref.selector is not None
     try:
         found = client.version(dataset, ref.selector, reference=ref)
@@ -131,7 +131,7 @@ def selected(client: PaperspaceClient, dataset: str, ref: DatasetRef) -> Version
 
 
 def version_of_id(client: PaperspaceClient, dataset: str, version: str, ref: DatasetRef) -> Version:
-    """The version of that very id. Raises NotFound with near ids."""
+    """The version with exactly that id. Raises NotFound with near ids."""
     if version != LATEST:
         try:
             found = client.version(dataset, version, reference=ref)
@@ -144,7 +144,7 @@ def version_of_id(client: PaperspaceClient, dataset: str, version: str, ref: Dat
 
 
 def listed(client: PaperspaceClient, dataset: str, tag: str | None = None) -> Iterator[Version]:
-    """A dataset's versions, newest first, only those with the tag if one is given; the filter is applied here too."""
+    """A dataset's versions, newest first, optionally only those with the tag; the filter is applied here too."""
     versions = client.versions(dataset, tags=() if tag is None else (tag,), order_by="dtCreated", order="desc")
     try:
         first = next(versions, None)
@@ -164,8 +164,8 @@ def _chain(first: Version, rest: Iterator[Version]) -> Iterator[Version]:
 def _tagged(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: ProviderError) -> Version:
     """The newest committed version with that tag, else an uncommitted one; otherwise NotFound with near names.
 
-    Asks by the service's filter first, then looks at the newest versions itself: what the filter does with blanks
-    around a tag is not documented.
+    Queries with the service's filter first, then filters the newest versions here: how the service's filter treats
+    blanks around a tag is not documented.
     """
     assert ref.selector is not None
     found = [] if "," in ref.selector else list(listed(client, dataset, ref.selector))
@@ -184,13 +184,13 @@ def _tagged(client: PaperspaceClient, dataset: str, ref: DatasetRef, refusal: Pr
 def _no_version(
     some: list[Version], ref: DatasetRef, refusal: ProviderError, *, by_id: bool = False
 ) -> ProviderError:
-    """The error for a version that is not among some of its dataset's; the refusal itself where it is.
+    """The error for a version that is not in the listing; the refusal itself where the listing has it.
 
-    by_id: a tag would not do, so a version that has it is told by its id.
+    by_id: tags are not accepted, so a version that has the selector as a tag is suggested by its id.
     """
     assert ref.selector is not None
     if any(version.version == ref.selector for version in some):
-        return refusal  # it is there, and this key may not have it
+        return refusal  # it exists, and the key may not read it
     if by_id:
         tagged = [version.version for version in some if ref.selector in tags_of(version)]
         near = tagged or nearest(ref.selector, [version.version for version in some])
@@ -203,7 +203,7 @@ def _no_version(
 
 
 def _raise_refused(client: PaperspaceClient, dataset: str, refusal: ProviderError) -> NoReturn:
-    """Say what a refusal for a whole dataset means: a bad key, a dataset that is not there, or no permission."""
+    """Raise the cause of a refusal for a whole dataset: a bad key, a missing dataset, or no permission."""
     client.session()
     known = {each.id: each.name for each in client.datasets()}
     if dataset in known:

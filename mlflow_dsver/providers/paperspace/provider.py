@@ -1,11 +1,11 @@
-"""Paperspace in the words of the provider interface.
+"""Paperspace: implements the provider interface.
 
-A committed version is immutable by the vendor's word (grade B; A where its bytes were hashed here); an uncommitted
-one may still change and is refused as an input unless that is asked for (grade D). The API has no files: a version's
-bytes come from a mount, a folder that is named, or the team's own bucket, and `create` records a version without
-moving any. Looking up an id or a version costs at most two requests, `latest` of an id one, and the dataset's name
-one more; where the dataset is given by its name, a listing of the team's datasets instead. A selector that is a
-version's id and another's tag means the id.
+The vendor states that a committed version is immutable (grade B; A where its bytes were hashed here); an uncommitted
+version may still change and is refused as an input unless allowed (grade D). The API has no files: a version's bytes
+come from a mount, a configured folder, or the team's own bucket, and `create` records a version without uploading
+any. Resolving an id or a version costs at most two requests, `latest` of an id one, and the dataset's name one more;
+a dataset given by its name costs a listing of the team's datasets instead. A selector that is both a version's id and
+another version's tag means the id.
 """
 
 from __future__ import annotations
@@ -37,20 +37,22 @@ from mlflow_dsver.secrets import Secret
 log = logging.getLogger(__name__)
 
 _known_folders: dict[str, Path] = {}
-"""Canonical reference to the folder that `identify` was given in this process, for providers made later."""
+"""Canonical reference to the folder that was passed to `identify` in this process, shared by all instances."""
 _created_from: dict[str, Path] = {}
-"""Canonical reference to the folder that `create` was given in this process; used while its content is the same."""
+"""Canonical reference to the folder that was passed to `create` in this process; used while its content is the
+same.
+"""
 _known_folders_lock = threading.Lock()
 
 
 class PaperspaceProvider(Provider):
     """Versions at Paperspace. Arguments win over settings; None takes the setting.
 
-    key, base: PAPERSPACE_API_KEY and PAPERSPACE_API_URL. timeout: seconds for a whole operation.
-    allow_uncommitted: resolve uncommitted versions too, with grade D and a warning (setting
-    MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED=link). hash_files: hash a version's mount when it is resolved (setting
-    MLFLOW_DSVER_PAPERSPACE_HASH=yes). paths: a dataset's id to a folder with some version of it, or `dataset@version`
-    to the folder of that very version. roots: where mounts are.
+    key, base: PAPERSPACE_API_KEY and PAPERSPACE_API_URL. timeout: seconds for a whole operation. allow_uncommitted:
+    resolve uncommitted versions too, with grade D and a warning (setting MLFLOW_DSVER_PAPERSPACE_UNCOMMITTED=link).
+    hash_files: hash a version's mount when it is resolved (setting MLFLOW_DSVER_PAPERSPACE_HASH=yes). paths: a
+    dataset's id to a folder with any version of it, or `dataset@version` to the folder of exactly that version.
+    roots: folders that contain mounts.
     """
 
     name = "paperspace"
@@ -87,9 +89,9 @@ class PaperspaceProvider(Provider):
             return models.to_version(dataset, lookup.version_of_id(client, dataset, version, ref), name)
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
-        """All versions that the service lists, newest first, uncommitted ones (immutable False) among them.
+        """All versions that the service lists, newest first, including uncommitted ones (immutable False).
 
-        Each page has the whole time-out for itself, because the caller's own work goes on between pages.
+        Each page has the whole time-out, because the caller's own work runs between pages.
         """
         with connect(self.account) as client:
             found, name = lookup.dataset_place(client, dataset)
@@ -114,7 +116,7 @@ class PaperspaceProvider(Provider):
         return self._with_bytes(version) if self._hash_files else version
 
     def find(self, ref: DatasetRef) -> DatasetVersion:
-        """The version that a reference names, committed or not; its files are not looked at."""
+        """The version that a reference names, committed or not; its files are not read."""
         if ref.selector in (None, LATEST):
             return self.resolve(ref)
         with self._connected() as client:
@@ -161,14 +163,14 @@ class PaperspaceProvider(Provider):
         reference: bool = False,
         commit: bool = False,
     ) -> DatasetVersion:
-        """Make a version without files: the console or a workflow puts them in, and then it is committed.
+        """Create a version without files: the console or a workflow adds them, and then it is committed.
 
         folder, with reference=True: its content digest is recorded in the metadata, so that a mount can be compared
-        with it later, and `path` gives this folder in this process while its content is the same. Without
-        reference=True a folder is refused, because the API takes no files. commit: commit the version at once, after
-        which no files can be put into it; one that is left uncommitted can be linked by handing it over, with grade
-        D. When the answer is lost, the version is recognised by a token instead of being asked for again; when only
-        the commit fails, the error names the version that was made.
+        with it later, and `path` returns this folder in this process while its content is unchanged. Without
+        reference=True a folder is refused, because the API accepts no files. commit: commit the version at once,
+        after which no files can be added; an uncommitted version can be linked by passing it explicitly, with grade
+        D. When the response is lost, the version is found by a token instead of being created again; when only the
+        commit fails, the error names the version that was created.
         """
         if folder is not None and not reference:
             raise Unsupported(
@@ -201,7 +203,7 @@ class PaperspaceProvider(Provider):
         remove_tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
-        """Change message, tags and metadata; what came back is compared with what was wanted."""
+        """Change message, tags and metadata; the response is compared with the requested values."""
         with self._connected() as client:
             current = lookup.version_of_id(client, version.ref.dataset, version.id, version.ref)
             changes = writing.Changes(message, add_tags, remove_tags, metadata)
@@ -210,7 +212,7 @@ class PaperspaceProvider(Provider):
             )
 
     def commit(self, version: DatasetVersion, *, committed: bool = True) -> DatasetVersion:
-        """Commit a version, after which its files cannot change; or take that back, where the service lets you."""
+        """Commit a version, after which its files cannot change; or undo that, where the service allows it."""
         with self._connected() as client:
             return models.to_version(
                 version.ref.dataset, writing.set_committed(client, version.ref, committed), version.dataset_name
@@ -226,8 +228,8 @@ class PaperspaceProvider(Provider):
     def identify(self, version: DatasetVersion, path: Path | None = None) -> DatasetVersion:
         """The version with the content digest of its bytes, hashed here, which makes its grade A.
 
-        path: a folder with the files, remembered for this process; None takes what `path` finds. Raises
-        CorruptObject when the files are known to be others, Unsupported when there are none.
+        path: a folder with the files, remembered for this process; None takes the folder that `path` finds. Raises
+        CorruptObject when the files are known to be different ones, Unsupported when there are none.
         """
         found = Found(Path(path)) if path is not None else self._found(version) or Found(self.path(version))
         identified = local_files.identified(version, found, local_files.hashed(found, self.progress))
@@ -237,7 +239,7 @@ class PaperspaceProvider(Provider):
         return identified
 
     def manifest(self, version: DatasetVersion) -> Manifest | None:
-        """The manifest of a version whose bytes were hashed here and are still there; None otherwise."""
+        """The manifest of a version whose bytes were hashed here and still exist; None otherwise."""
         if version.content_digest is None or version.digest_is_claimed:
             return None
         found = self._found(version)
@@ -245,14 +247,15 @@ class PaperspaceProvider(Provider):
         return manifest if manifest is not None and manifest.digest == version.content_digest else None
 
     def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
-        """The folder that is named or mounted; None when there is none."""
+        """The configured or mounted folder; None when there is none."""
         found = self._found(version)
         return LocalCopy(found.folder) if found else None
 
     def path(self, version: DatasetVersion) -> Path:
-        """The folder that is named or mounted, else a copy from the team's bucket; hashed and compared each time.
+        """The configured or mounted folder, else a copy from the team's bucket; hashed and compared on each call.
 
-        Raises CorruptObject for files that are known to be others, and Unsupported, which says what to do, for none.
+        Raises CorruptObject for files that are known to be different ones, and Unsupported, with advice, when there
+        are none.
         """
         found = self._found(version)
         if found is not None:
@@ -265,16 +268,16 @@ class PaperspaceProvider(Provider):
         return fetched
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Copy the version's files into a new or empty folder, compared on their way."""
+        """Copy the version's files into a new or empty folder, comparing them during the copy."""
         found = self._found(version) or Found(self.path(version))
         copy_folder(
             found.folder, Path(folder), lambda manifest: local_files.check(version, found, manifest), self.progress
         )
 
     def _with_bytes(self, version: DatasetVersion) -> DatasetVersion:
-        """The version identified by files that are here; with a note for its grade where they are another's.
+        """The version identified by local files; with a note for its grade where they are those of another version.
 
-        As it is where there are none, or the copy of them is damaged; why is logged.
+        Unchanged where there are no files, or the copy of them is damaged; the reason is logged.
         """
         try:
             found = self._found(version) or Found(self.path(version))
@@ -298,7 +301,7 @@ class PaperspaceProvider(Provider):
         return Found(mount.folder, mount) if mount else None
 
     def _mount_by_name(self, version: DatasetVersion) -> local_files.Mount | None:
-        """A mount that is called like the dataset; the name is asked for only where there are mounts at all."""
+        """A mount that is named like the dataset; the name is requested only where any mount exists."""
         if not any(root.is_dir() for root in self._roots.mounted):
             return None
         name = version.dataset_name
@@ -322,7 +325,7 @@ class PaperspaceProvider(Provider):
     # The rest
 
     def health(self) -> Health:
-        """Whether the key is accepted, and of which team it is."""
+        """Whether the key is accepted, and which team it belongs to."""
         origins = {
             **self.account.origins,
             **{each.variable: settings.origin(each.name) for each in info.INFO.settings},
@@ -335,5 +338,5 @@ class PaperspaceProvider(Provider):
         return Health(True, f"{self.account.base} accepts the key of team {namespace}", origins)
 
     def _connected(self, seconds: float | None = None) -> AbstractContextManager[PaperspaceClient]:
-        """A conversation that is over within the time-out, all requests together."""
+        """A client whose requests together end within the time-out."""
         return connect(self.account, deadline=Deadline(seconds or self.account.timeout))
