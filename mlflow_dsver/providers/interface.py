@@ -38,11 +38,11 @@ from mlflow_dsver.settings import Setting
 __all__ = ["SUGGESTION_LIMIT", "Capability", "Health", "LocalCopy", "Provider", "ProviderInfo", "Setting"]
 
 SUGGESTION_LIMIT = 200
-"""How many names or versions are looked through at most to suggest one that is near."""
+"""Maximum names or versions that are searched for a suggestion."""
 
 
 class Capability(StrEnum):
-    """What a provider may be able to do beyond resolving and listing."""
+    """Optional capabilities of a provider, beyond resolving and listing."""
 
     DATASETS = "datasets"
     """Lists the datasets that it has."""
@@ -60,10 +60,10 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `mlflow-dsver doctor` says of a provider: `ok`, and one line with the reason or the address reached.
+    """A provider's state for `mlflow-dsver doctor`: `ok`, and one line with the reason or the address reached.
 
-    settings: each setting that the provider reads, and where its value comes from ("environment", a file's path,
-    "not set"); never the value of a secret.
+    settings: each setting that the provider reads, and where its value comes from ("environment", a file's path, "not
+    set"); never the value of a secret.
     """
 
     ok: bool
@@ -73,14 +73,14 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class LocalCopy:
-    """Where the bytes of a version lie now, for whoever compares them with a record; nothing of it was checked.
+    """The current location of a version's bytes, for comparison with a record; unchecked.
 
     folder: holds the files under their paths; or, where `by_digest`, each content once, as `ab/<64 hex digits>`.
-    unchanged: says of a file's address below `folder` and its stat (that of a link itself, not of what it points to)
-    whether nothing can have changed the file since its bytes were hashed; None when that is unknown of all files.
-    manifest: the provider's own copy of the manifest; None when it keeps none.
-    given: the folder that `path` gave out, where that is another one; None when it did not, or not lately.
-    rules: the patterns that the version was made by, as the provider recorded them; None where it did not.
+    unchanged: from a file's address below `folder` and its stat (of a link itself, not of its target) to whether the
+    file cannot have changed since its bytes were hashed; None when that is unknown for all files. manifest: the
+    provider's own copy of the manifest; None when it keeps none. given: the folder that `path` returned, where that
+    is another one; None when there is none, or not recently. rules: the patterns that the version was created with,
+    as the provider recorded them; None where it did not.
     """
 
     folder: Path
@@ -92,19 +92,21 @@ class LocalCopy:
 
 
 class Provider(ABC):
-    """Base of all providers. Instances are cheap to make, hold no connection open, and may be used by threads."""
+    """Base class of all providers. Instances are cheap to create, hold no connection open, and are thread-safe."""
 
     name: ClassVar[str]
     """The part of a reference before `://`."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     remote: ClassVar[bool] = True
-    """Whether an answer costs a request over a network, so that one may be kept for a short time."""
+    """Whether resolving costs a network request, so that the resolution is cached for a short time."""
     settings_prefixes: ClassVar[tuple[str, ...]] = ()
-    """How environment variables begin that it reads beside those that begin with its name, such as `AWS_`."""
+    """Prefixes of environment variables that it reads, in addition to those that begin with its name, such as
+    `AWS_`.
+    """
     settings_files: ClassVar[tuple[Path, ...]] = ()
     """Files that it reads an address, an account or a key from; `~` is the home folder."""
     progress: Progress = SILENT
-    """Told of long work (hashing, copying, fetching); whoever wants to see it sets another on the instance."""
+    """Receives the progress of long operations (hashing, copying, fetching); set it on the instance to display it."""
 
     @abstractmethod
     def get(self, dataset: str, version: str) -> DatasetVersion:
@@ -144,10 +146,10 @@ class Provider(ABC):
         )
 
     def find(self, ref: DatasetRef) -> DatasetVersion:
-        """The version that a reference names, whatever its state, for whoever shows, changes or deletes it.
+        """The version that a reference names, in any state, for commands that show, change or delete it.
 
-        Unlike `resolve` it neither waits for a version nor refuses one that no run should use. `latest` means what
-        it means to `resolve`. Raises NotFound with near names.
+        Unlike `resolve` it neither waits for a version nor refuses one that runs should not use. `latest` means the
+        same as in `resolve`. Raises NotFound with near names.
         """
         if ref.selector not in (None, LATEST):
             assert ref.selector is not None
@@ -156,11 +158,11 @@ class Provider(ABC):
         return self.resolve(ref)
 
     def grade(self, version: DatasetVersion) -> Grade:
-        """What the provider alone can vouch for; whoever hashes the bytes raises it to A."""
+        """The grade that the provider alone guarantees; it is raised to A when the bytes are hashed."""
         return Grade("B" if version.immutable else "D")
 
     def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
-        """Whether a version of that id may have that content digest, as far as the id alone tells; asks nobody."""
+        """Whether a version of that id may have that content digest, judging by the id only; makes no request."""
         return True
 
     def datasets(self) -> Iterator[str]:
@@ -177,10 +179,10 @@ class Provider(ABC):
         metadata: Mapping[str, Any] | None = None,
         reference: bool = False,
     ) -> DatasetVersion:
-        """Make a version, whole or not at all. Capability CREATE.
+        """Create a version, completely or not at all. Capability CREATE.
 
-        folder: whose bytes it has; None where the provider makes versions of what it holds already.
-        reference: record the manifest only and leave the bytes where they are.
+        folder: its files; None where the provider creates versions of data that it holds already. reference: record
+        the manifest only and leave the bytes where they are.
         """
         raise self._unsupported("create versions")
 
@@ -193,20 +195,21 @@ class Provider(ABC):
         remove_tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
-        """Change what can be changed; None leaves a thing as it is; metadata replaces the whole. Capability UPDATE.
+        """Change the given values; None leaves a value unchanged; metadata replaces the whole. Capability UPDATE.
 
         A tag that another version of the dataset has moves to this one.
         """
         raise self._unsupported("update versions")
 
     def delete(self, version: DatasetVersion) -> None:
-        """Delete a version. Raises NotFound when it is gone already. Capability DELETE."""
+        """Delete a version. Raises NotFound when it does not exist. Capability DELETE."""
         raise self._unsupported("delete versions")
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
-        """Why a recorded version that this provider does not find may exist all the same, in words.
+        """Why a recorded version that this provider does not find may still exist elsewhere, as text.
 
-        None when what does not exist here is gone. Says nothing of what is here, since anybody may come to read it.
+        None when a version that is not found here was deleted. Must not describe what is here, since anybody may read
+        it.
         """
         return None
 
@@ -215,7 +218,7 @@ class Provider(ABC):
         return None
 
     def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
-        """Where the version's bytes are on this machine, unchecked; None when they would have to be fetched.
+        """The location of the version's bytes on this machine, unchecked; None when they would have to be fetched.
 
         For checks, which must see the files as they are, damaged or not. Capability BYTES.
         """
@@ -225,28 +228,28 @@ class Provider(ABC):
         """Former name of `local_copy`."""
         warnings.warn("at_hand is now local_copy", DeprecationWarning, stacklevel=2)
         if type(self).at_hand is not Provider.at_hand:
-            return None  # called by an override, which `local_copy` is made of
+            return None  # called through `super()` by an override that `local_copy` calls
         return self.local_copy(version)
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """A provider that still overrides `at_hand` is warned, and keeps working."""
+        """Warn about a provider that still overrides `at_hand`, and keep it working."""
         super().__init_subclass__(**named)
         if "at_hand" in vars(cls) and "local_copy" not in vars(cls):
             warnings.warn(f"{cls.__qualname__}.at_hand: call the method local_copy", DeprecationWarning, stacklevel=2)
             cls.local_copy = cls.at_hand  # type: ignore[method-assign]
 
     def path(self, version: DatasetVersion) -> Path:
-        """A folder that holds exactly the version's files, checked against its manifest; not to be written to.
+        """A folder that holds exactly the version's files, checked against its manifest; treat it as read-only.
 
-        Capability BYTES. Raises CorruptObject, and serves nothing, when the bytes are not those of the version.
+        Capability BYTES. Raises CorruptObject, and returns no folder, when the bytes are not those of the version.
         """
         raise self._unsupported("say where the bytes are")
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Put the version's files into a new or empty folder, checked, whole or not at all. Capability BYTES.
+        """Copy the version's files into a new or empty folder, checked, completely or not at all. Capability BYTES.
 
-        Raises InvalidArgument for a folder with something in it. Does not wait until the disk has it all: after a
-        power cut it may have to be done again.
+        Raises InvalidArgument for a folder that is not empty. Does not flush to disk: after a power cut it may have
+        to be repeated.
         """
         raise self._unsupported("give out files")
 
@@ -255,12 +258,12 @@ class Provider(ABC):
         return Health(True, "ready", {})
 
     def cache_key(self) -> Mapping[str, object] | None:
-        """What its answers depend on beside the reference: address, account, key, options, as JSON values.
+        """Everything beside the reference that resolutions depend on: address, account, key, options, as JSON values.
 
-        An answer kept on this host is taken only where all of this is the same, so that two servers never share one.
-        It is hashed, and never written or shown. None: answers are not kept. By default it is the variables and
+        A cached resolution is used only where all of this is equal, so that two servers never share one. It is
+        hashed, and never written or shown. None: resolutions are not cached. By default it is the variables and
         settings of the provider's name and of `settings_prefixes`, the content of `settings_files`, and the plain
-        values that the instance holds; override it where answers depend on anything else.
+        values of the instance's attributes; override it where resolutions depend on anything else.
         """
         files = {str(path): settings.user_file(path) for path in self.settings_files}
         plain = str, int, float, Path

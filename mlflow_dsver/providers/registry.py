@@ -28,7 +28,7 @@ def get_provider(name: str) -> Provider:
     """
     found = _entry_points().get(name)
     if found is None:
-        plugins.refresh()  # it may have been installed since the first look
+        plugins.refresh()  # the package may have been installed since the entry points were last read
         found = _entry_points().get(name)
     if found is None:
         known = names()

@@ -47,7 +47,7 @@ Bodies = Sequence[Mapping[str, Any]]
 
 
 def read_error(status: int, body: Any) -> ApiError | None:
-    """What an answer complains of; None for success, which is status 10000 within a 2xx answer."""
+    """The error that a response body describes; None for success, which is status 10000 within a 2xx response."""
     found = body.get("status") if isinstance(body, dict) else None
     if not isinstance(found, dict):
         return ApiError("an answer without a status") if status < 400 else None
@@ -150,7 +150,7 @@ class Client:
     def dataset_versions_page(
         self, dataset: str, page: int = 1, per_page: int = 128, request_origins: Sequence[str] = ()
     ) -> list[DatasetVersion]:
-        """One page of a dataset's versions; page from 1 on, per_page from 1 to 1000. Empty behind the last page.
+        """One page of a dataset's versions; page from 1, per_page from 1 to 1000. Empty after the last page.
 
         Raises InvalidArgument for other numbers.
         """
@@ -186,7 +186,7 @@ class Client:
     def put_dataset_version_exports(
         self, dataset: str, version: str, formats: Sequence[models.Format]
     ) -> list[Export]:
-        """Have exports made, or be told of those that are there; the same call again makes none twice."""
+        """Create exports, or return the existing ones; repeating the call creates none twice."""
         path = ("datasets", dataset, "versions", version, "exports")
         body = {"exports": [{"format": format_.value.upper()} for format_ in formats]}
         return self._batch("PUT", path, "exports", Export, body)
@@ -320,7 +320,7 @@ def today(version: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _failed_items(body: Mapping[str, Any]) -> Iterator[tuple[str, Status]]:
-    """Id and status of each item that failed by itself, at most 10; for answers of mixed success."""
+    """Id and status of each failed item, at most 10; for responses of mixed success."""
     found = 0
     for value in body.values():
         for item in value if isinstance(value, list) else ():

@@ -79,9 +79,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One content that the export of a version had. folder: path of its files, which may be deleted; manifest: their
-    manifest.
-    """
+    """One content that the export had. folder: path of its files, which may be deleted; manifest: of these files."""
 
     folder: Path
     manifest: Manifest
@@ -188,9 +186,7 @@ def _take(wanted: Wanted, former: list[Taken]) -> Taken:
 
 
 def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken]) -> Taken:
-    """Move unpacked files to their folder, keep their manifest, and warn when the content differs from earlier
-    ones.
-    """
+    """Move unpacked files to their folder, keep their manifest, and warn when the content is a new one."""
     ref, home = wanted.ref, folder_of(wanted.ref)
     name = f"{wanted.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)

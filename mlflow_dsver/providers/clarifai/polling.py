@@ -33,19 +33,19 @@ from mlflow_dsver.text import one_line
 log = logging.getLogger(__name__)
 
 PER_PAGE = 500
-"""Items asked for in a page of a whole listing; the documents allow up to 1,000."""
+"""Items per page of a whole listing; the documents allow up to 1,000."""
 MAX_PER_PAGE = 1000
 MAX_ID = 200
-"""Characters of an id at most; a longer one fits into no reference."""
+"""Maximum characters of an id; a longer one does not fit into a reference."""
 TRIES = 3
-"""How often a listing is walked that moves meanwhile, where only its result is wanted."""
+"""How often a listing that changes meanwhile is read, where only its result is needed."""
 
 Item = TypeVar("Item", bound=Listed)
 Result = TypeVar("Result")
 
 
 class ListingChanged(ProviderUnavailable):
-    """A listing moved while it was read, so that entries may have been left out."""
+    """A listing changed while it was read, so that entries may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Listing(Generic[Item]):
 
 
 def settled(work: Callable[[], Result]) -> Result:
-    """What the work gives that reads a whole listing; done again when the listing changed meanwhile.
+    """The result of `work`, which reads a whole listing; repeated when the listing changed meanwhile.
 
     Raises ListingChanged when it changed each time.
     """
@@ -155,9 +155,9 @@ def _identity(item: Any) -> str | None:
 
 
 FIRST_PAUSE, LAST_PAUSE = 0.25, 5.0
-"""Seconds between two questions: soon at first, then less and less often; 15 requests a second are allowed."""
+"""Seconds between two status requests, first and longest; the service allows 15 requests a second."""
 SHORTEST_PAUSE = 0.02
-"""Seconds; when less is left, no further question is asked."""
+"""Seconds; when less is left, no further request is sent."""
 
 Thing = TypeVar("Thing")
 
@@ -169,7 +169,7 @@ def bound(seconds: float | None = None) -> Deadline:
 
 @contextmanager
 def visible(progress: Progress, label: str) -> Iterator[Progress]:
-    """The progress of whoever looks already, else a bar of our own on a terminal."""
+    """The caller's progress where it is displayed, else a progress bar of its own on a terminal."""
     if progress is not SILENT:
         yield progress
         return

@@ -174,8 +174,7 @@ class ClarifaiProvider(Provider):
         remove_tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
-        """Change message, tags and metadata; a tag that moves is first added to this version, then removed from
-        others.
+        """Change message, tags and metadata; a moved tag is first added to this version, then removed from others.
 
         Unchanged values are sent again, since an overwrite may clear fields that it does not receive.
         """

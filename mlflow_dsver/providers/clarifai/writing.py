@@ -131,7 +131,7 @@ def _refuse_existing(client: Client, place: DatasetPlace, version: str) -> None:
 
 
 def _recognised(client: Client, place: DatasetPlace, version: str, lost: ProviderError) -> WireVersion:
-    """The version that was made although no good answer came; raises the former error with what is known."""
+    """The version that was created although no valid response came; raises the original error, with what is known."""
     try:
         found = client.get_dataset_version(place.dataset, version)
     except NotFound:
@@ -179,7 +179,7 @@ def overwrite(
 
 
 def take_tags_from_others(client: Client, place: DatasetPlace, holder: str, tags: set[str]) -> None:
-    """Take tags off every version of the dataset but one."""
+    """Remove tags from every version of the dataset but one."""
 
     def look() -> list[WireVersion]:
         listing = client.dataset_versions(place.dataset)

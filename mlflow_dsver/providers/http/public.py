@@ -1,7 +1,7 @@
-"""Connections to public addresses only, for addresses that a service's answer names.
+"""Connections to public addresses only, for addresses that a service's response contains.
 
-A host name is looked up once, all of its IP addresses are checked, and the connection goes to one of these: a name
-server that gives another address the second time changes nothing.
+A host name is resolved once, all of its IP addresses are checked, and the connection uses one of these: a name server
+that returns another address the second time (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import urllib3
 
 
 class PublicOnly(requests.adapters.HTTPAdapter):
-    """Connects to public numbers only; the host's name stays in the certificate's check, in SNI and in `Host`.
+    """Connects to public IP addresses only; the certificate check, SNI and `Host` keep the host name.
 
-    Behind a proxy it is the proxy that looks names up and connects, so there a name that is private here is refused
-    before the proxy hears of it, and the rest is up to the proxy.
+    Behind a proxy, the proxy resolves names and connects. A name that resolves to a private address here is refused
+    before it is sent to the proxy; the rest is up to the proxy.
     """
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
-        """As of requests, with connections of ours for https."""
+        """As in requests, with checked connections for https."""
         super().init_poolmanager(*arguments, **named)
         self.poolmanager.pool_classes_by_scheme = {"https": _PublicPool}
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
-        """As of requests; raises NotPublic."""
+        """As in requests; raises NotPublic."""
         proxies = named.get("proxies") or {}
         if requests.utils.select_proxy(request.url or "", proxies):
             parts = urlsplit(request.url or "")
             try:
                 public_numbers(parts.hostname or "", parts.port or 443)
             except (OSError, UnicodeError):
-                pass  # a name that only the proxy can look up
+                pass  # only the proxy can resolve this name
         return super().send(request, *arguments, **named)
 
 
 class _PublicConnection(urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        """A connection to one of the host's numbers, looked up once and judged."""
+        """A connection to one of the host's IP addresses, resolved once and checked."""
         failure: OSError = OSError("the host has no number")
         for number in _numbers(self):
             try:
@@ -72,18 +72,18 @@ class _PublicPool(urllib3.connectionpool.HTTPSConnectionPool):
 
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")
-"""Where IPv6 networks put the IPv4 internet (NAT64, RFC 6052)."""
+"""The prefix under which IPv6 networks map the IPv4 internet (NAT64, RFC 6052)."""
 _COMPATIBLE = IPv6Network("::/96")
 
 
 class NotPublic(ValueError):
-    """A host is not one of the public internet."""
+    """A host is not on the public internet."""
 
 
 def public_numbers(host: str, port: int) -> list[str]:
-    """The numbers of a host, in the order in which they should be tried. Raises NotPublic, OSError, UnicodeError.
+    """The IP addresses of a host, in the order to try them. Raises NotPublic, OSError, UnicodeError.
 
-    One private number is enough to refuse them all.
+    One private address is enough to refuse them all.
     """
     found = [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not all(map(is_public, found)):
@@ -92,14 +92,14 @@ def public_numbers(host: str, port: int) -> list[str]:
 
 
 def is_public(number: str) -> bool:
-    """Whether a number belongs to one host of the public internet; numbers inside numbers count too."""
+    """Whether an address is of a single host on the public internet; embedded IPv4 addresses are checked too."""
     found = ip_address(number.partition("%")[0])
     found = getattr(found, "ipv4_mapped", None) or found
     return all(each.is_global and not each.is_multicast for each in (found, *_inside(found)))
 
 
 def _inside(number: IPv4Address | IPv6Address) -> list[IPv4Address]:
-    """IPv4 numbers that an IPv6 number leads to."""
+    """IPv4 addresses that an IPv6 address embeds."""
     if isinstance(number, IPv4Address):
         return []
     teredo = number.teredo

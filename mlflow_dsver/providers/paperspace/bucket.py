@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 TIP = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the team's own bucket with pip install 'mlflow-dsver[s3]'"
 DATA = "data"
 PART = 8 << 20
-"""Bytes fetched with one request; it fails when they take longer than 30 seconds."""
+"""Bytes per request, which times out after 30 seconds."""
 AT_ONCE = 8
 _FILES, _MANIFEST = "files", "manifest.jsonl.gz"
 
@@ -48,7 +48,7 @@ _FILES, _MANIFEST = "files", "manifest.jsonl.gz"
 def path(version: DatasetVersion, progress: Progress) -> Path | None:
     """A folder with the version's files; None where there are no keys, or the version has no `s3://` address.
 
-    Raises CorruptObject for files that are not those that were fetched or that the metadata claims.
+    Raises CorruptObject when the files differ from those fetched before or from the metadata's digest.
     """
     place = _cached(version)
     if not (place / _MANIFEST).is_file():
@@ -148,7 +148,7 @@ def _store(version: DatasetVersion, keys: dict[str, Any]) -> S3Store:
 
 
 def _fetch(version: DatasetVersion, place: Path, store: S3Store, progress: Progress) -> None:
-    """Fetch all objects into a folder beside, hash it, and give it its place with its manifest."""
+    """Fetch all objects into a temporary folder, hash it, and rename it into place with its manifest."""
     objects = list(_objects(store))
     if not objects:
         raise CorruptObject(
@@ -171,7 +171,7 @@ def _objects(store: S3Store) -> Iterator[tuple[str, int]]:
 
 
 def _fetch_one(store: S3Store, entry: tuple[str, int], folder: Path, version: DatasetVersion) -> int:
-    """Fetch an object part by part, since a time-out holds for a whole request; gives its bytes."""
+    """Fetch an object part by part, since a time-out applies to a whole request; return its size in bytes."""
     key, size = entry
     try:
         target = safe_join(folder, key)

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 PAGE = 120
 """Entries a page: the most that the service gives."""
 RESTARTS = 3
-"""How often a listing that changes while it is read begins again."""
+"""How often a listing that changes while it is read is restarted."""
 _MARK_REFUSED = frozenset({400, 404, 410})
 
 
@@ -72,7 +72,7 @@ class Listing(Iterator[Item]):
         page: Page[Item] = Page([], False, None)
         for page in self.pages(limit):
             items += page.items
-        if limit is not None and len(items) > limit:  # the service gave more than was asked for
+        if limit is not None and len(items) > limit:  # the service returned more than requested
             return Page(items[:limit], True, None)
         return Page(items, page.has_more, page.next_page if page.has_more else None)
 

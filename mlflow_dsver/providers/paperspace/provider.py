@@ -39,9 +39,7 @@ log = logging.getLogger(__name__)
 _known_folders: dict[str, Path] = {}
 """Canonical reference to the folder that was passed to `identify` in this process, shared by all instances."""
 _created_from: dict[str, Path] = {}
-"""Canonical reference to the folder that was passed to `create` in this process; used while its content is the
-same.
-"""
+"""Canonical reference to the folder that was passed to `create` in this process; used while that is unchanged."""
 _known_folders_lock = threading.Lock()
 
 

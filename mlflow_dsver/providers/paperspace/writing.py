@@ -22,7 +22,7 @@ from mlflow_dsver.providers.paperspace.paging import PAGE
 from mlflow_dsver.text import one_line
 
 ASKING_SHARE = 0.6
-"""Part of the time-out that a create may take; the rest is for looking whether it happened when no answer came."""
+"""Share of the time-out for a create; the rest is for checking whether it succeeded when no response came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _committed(client: PaperspaceClient, ref: DatasetRef) -> Version:
 
 
 def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes: Changes) -> Version:
-    """Change what is to be changed, in one request where one will do; gives the version as it is then."""
+    """Apply the changes, in one request where possible; return the version as it is then."""
     tags = _wanted_tags(current, changes)
     new_tags = None if set(tags) == set(models.tags_of(current)) else tags
     metadata = (
@@ -109,7 +109,7 @@ def update(client: PaperspaceClient, ref: DatasetRef, current: Version, changes:
 
 
 def set_committed(client: PaperspaceClient, ref: DatasetRef, committed: bool) -> Version:
-    """Set whether a version is committed, and see that it is."""
+    """Set whether a version is committed, and check the result."""
     after = client.update_version(ref.dataset, ref.selector or "", is_committed=committed, reference=ref)
     _check(
         ref,
@@ -129,7 +129,7 @@ def delete(client: PaperspaceClient, ref: DatasetRef) -> None:
 
 
 def _recognised(account: Account, ref: DatasetRef, token: str, lost: ProviderError) -> Version:
-    """The version that was made although no good answer came; raises the former error with what is known."""
+    """The version that was created although no valid response came; raises the original error, with what is known."""
     try:
         with connect(account, deadline=Deadline(account.timeout * (1 - ASKING_SHARE))) as client:
             for version in islice(client.versions(ref.dataset, order_by="dtCreated", order="desc"), PAGE):
@@ -159,7 +159,7 @@ def _wanted_tags(current: Version, changes: Changes) -> list[str]:
 def _without_leftovers(
     client: PaperspaceClient, ref: DatasetRef, after: Version, wanted: Mapping[str, Any]
 ) -> Version:
-    """Where the service merged the metadata, put null for the keys that should be gone."""
+    """Where the service merged the metadata, set removed keys to null."""
     leftovers = models.peoples_metadata(after).keys() - wanted.keys()
     if not leftovers:
         return after
@@ -168,7 +168,7 @@ def _without_leftovers(
 
 
 def _take_over(client: PaperspaceClient, ref: DatasetRef, holder: Version, tags: tuple[str, ...]) -> None:
-    """Take tags away from the other versions that have them, where the service has not done so by itself."""
+    """Remove tags from the other versions that have them, where the service did not move them."""
     for tag in tags:
         for other in list(lookup.listed(client, ref.dataset, tag)):
             if other.version != holder.version:
@@ -181,7 +181,7 @@ def _take_over(client: PaperspaceClient, ref: DatasetRef, holder: Version, tags:
 
 
 def _check(ref: DatasetRef, operation: str, **pairs: tuple[object, object]) -> None:
-    """Raise UnexpectedResponse when the service said yes and did something else."""
+    """Raise UnexpectedResponse when the service reported success but stored other values."""
     for key, (wanted, kept) in pairs.items():
         if wanted != kept:
             raise UnexpectedResponse(
