@@ -373,9 +373,9 @@ def yaml_file(path: Path) -> Any:
 
 
 def _secret_values() -> list[str]:
-    """Values of the variables whose names say that they are secret, of whatever program they are."""
+    """Values of all environment variables whose names mark them as secret, of any program."""
     global _secrets
-    environment = getattr(os.environ, "_data", None)  # compared as it is: every error asks, and decoding takes longer
+    environment = getattr(os.environ, "_data", None)  # the raw mapping: decoding it would slow every error
     if environment is None or environment != _secrets[0]:
         found = [value for name, value in os.environ.items() if _is_secret(name.upper(), value)]
         _secrets = (dict(environment or {}), found)

@@ -1,4 +1,4 @@
-"""`mlflow-dsver verify`, `seal`, `reproduce`: can a result's data still be had, and is it the same?"""
+"""`mlflow-dsver verify`, `seal`, `reproduce`: is a run's data still available, and is it unchanged?"""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]
-    """A date in ISO 8601 (UTC unless it says otherwise), or how long ago: 30m, 12h, 7d, 2w."""
+    """A date in ISO 8601 (UTC by default), or an age: 30m, 12h, 7d, 2w."""
 
     name = "date or age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment; fails with a sentence that says what is allowed."""
+        """The date and time; fails with a message that lists the accepted forms."""
         if isinstance(value, datetime):
             return value
         if ago := _AGO.match(value):
@@ -107,7 +107,7 @@ def verify(
 
 
 def _refuse_contradictions(runs: tuple[str, ...], chosen: object, signature: Path | None, key: Path | None) -> None:
-    """Raise UsageError for options of `verify` that do not go together. chosen: runs are chosen by options."""
+    """Raise UsageError for options of `verify` that exclude each other. chosen: runs are selected by options."""
     if runs and chosen:
         raise click.UsageError("Name runs, or choose them by --experiment, --filter and --since; not both.")
     if not (runs or chosen):
@@ -117,7 +117,7 @@ def _refuse_contradictions(runs: tuple[str, ...], chosen: object, signature: Pat
 
 
 def _verified(options: dict[str, Any], signature: Path | None, key: Path | None) -> Report:
-    """The report on the runs, and on the signature of the one run where there is one."""
+    """The report on the runs, and on the signature of a single run where there is one."""
     from mlflow_dsver.checks.reports import with_signature
     from mlflow_dsver.checks.verify import verify_runs
     from mlflow_dsver.lineage.api import signature_of
@@ -129,7 +129,7 @@ def _verified(options: dict[str, Any], signature: Path | None, key: Path | None)
 
 
 def _shown(report: Report, *, tag: bool, as_json: bool) -> int:
-    """Write the report to standard output, and to the runs as a tag if asked to; gives the exit code."""
+    """Write the report to standard output, and to the runs as a tag if requested; return the exit code."""
     from mlflow_dsver.checks.render.as_json import report_json
     from mlflow_dsver.checks.render.text import report_lines
     from mlflow_dsver.checks.verify import tag as tag_run

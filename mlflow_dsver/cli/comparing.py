@@ -1,4 +1,4 @@
-"""`mlflow-dsver diff`, `compare`, `overlap`, `contains`, `bisect`: versions, runs and files side by side."""
+"""`mlflow-dsver diff`, `compare`, `overlap`, `contains`, `bisect`: comparison of versions, runs and files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""From an exception to one line on standard error and an exit code, for every command.
+"""Converts an exception to one line on standard error and an exit code, for every command.
 
-Exceptions of Python, MLflow and databases that ordinary circumstances cause say what to do; what is not listed here
-is reported as a mistake of this package.
+Exceptions of Python, MLflow and databases with known causes are explained, with advice; any other exception is
+reported as a bug of this package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlflow_dsver.text import error_line, one_line
 
 COULD_NOT = 3
 STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -52,11 +52,11 @@ _PACKAGES = {
     "obstore": "'mlflow-dsver[s3]'",
     "cryptography": "'mlflow-dsver[sign]'",
 }
-"""Modules that are not always there, and what to install for them."""
+"""Optional modules, and what to install for them."""
 
 
 def explained(error: BaseException) -> str | None:
-    """What happened and what to try, on one line and without secrets; None for what is no ordinary circumstance."""
+    """Cause and advice, on one line and without secrets; None for an exception without a known cause."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         return f"the Python package {package} is not installed. Try: pip install {_PACKAGES.get(package, package)}"
@@ -81,13 +81,13 @@ def _of_the_system(error: OSError) -> str | None:
 
 
 def _raised_by(error: BaseException) -> str | None:
-    """The library whose own kind of exception this is; nothing is imported to find out."""
+    """The library that defines this exception's class; imports nothing."""
     modules = {kind.__module__ for kind in type(error).__mro__}
     return "mlflow" if "mlflow.exceptions" in modules else "sqlalchemy" if "sqlalchemy.exc" in modules else None
 
 
 def guarded(work: Callable[[], object]) -> int:
-    """Do the work and give the exit code: the work's own when it gives a number, else by how it ended."""
+    """Run `work` and return the exit code: the number it returns, else one derived from its exception."""
     debug = settings.text(settings.PREFIX + "DEBUG") is not None
     prepare(debug)
     try:
@@ -122,13 +122,13 @@ def guarded(work: Callable[[], object]) -> int:
 
 
 def _show_trace(debug: bool) -> None:
-    """Where the exception that is being handled came from, when that was asked for; without secrets it may quote."""
+    """Write the traceback of the current exception if requested; secrets in it are removed."""
     if debug:
         print(redacted(traceback.format_exc()), file=sys.stderr)
 
 
 def prepare(debug: bool) -> None:
-    """Output that cannot fail on a character, and none of other libraries' notices unless they are wanted."""
+    """Make output escape characters that the encoding lacks, and silence other libraries' warnings unless `debug`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

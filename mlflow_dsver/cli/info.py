@@ -1,4 +1,4 @@
-"""`mlflow-dsver providers` and `doctor`: what is installed, what is set, and what can be reached."""
+"""`mlflow-dsver providers` and `doctor`: installed providers, settings, and connections."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from mlflow_dsver.text import error_line, one_line
 SOURCE_GROUP, SOURCE_NAME = "mlflow.dataset_source", "dataset_version"
 NOT_SET = "not set"
 REACH_SECONDS = 10.0
-"""How long `doctor` waits for the tracking server at most."""
+"""Maximum seconds that `doctor` waits for the tracking server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, whether that is well (None: it only tells), and what was seen."""
+    """One check: its subject, whether it passed (None: informational only), and the result."""
 
     check: str
     ok: bool | None
@@ -81,7 +81,7 @@ COMMANDS = (providers, doctor)
 
 
 def _described(name: str) -> dict[str, object]:
-    """A provider's name, abilities, the object it comes from, and why it cannot be used if so."""
+    """A provider's name, capabilities, entry point, and the reason if it cannot be used."""
     point = next(iter(entry_points(group=GROUP, name=name)))
     described: dict[str, object] = {"name": name, "object": point.value, "capabilities": [], "error": None}
     try:
@@ -114,7 +114,7 @@ def _settings() -> Iterator[Check]:
 
 
 def _store() -> tuple[bool, str]:
-    """Whether versions can be made: the store's folder, or the nearest above it that exists, can be written."""
+    """Whether versions can be created: the store's folder, or its nearest existing parent, is writable."""
     root = settings.home()
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
@@ -128,7 +128,7 @@ def _providers() -> Iterator[Check]:
 
 
 def _health(name: str) -> tuple[bool | None, str]:
-    """What a provider says of itself; one that cannot be used and has no setting at all is just not set up.
+    """A provider's health; one that cannot be used and has no setting at all is reported as not set up.
 
     Settings that have lines of their own are left out.
     """
@@ -155,7 +155,7 @@ def _tracking() -> Check:
 
 
 def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
-    """The check with what `look` saw; a failure of looking is a problem told in one line."""
+    """The check with the result of `look`; its exception is a problem reported in one line."""
     try:
         ok, seen = look()
     except DsverError as error:
@@ -166,7 +166,7 @@ def _checked(name: str, look: Callable[[], tuple[bool | None, str]]) -> Check:
 
 
 def _provider_setting(each: settings.Setting[Any]) -> tuple[None, str]:
-    """As `_setting`. Raises SettingsError for a value that the provider will refuse."""
+    """As `_setting`. Raises SettingsError for a value that the provider would refuse."""
     each.get()
     return _setting(each.name, each.meaning)
 

@@ -1,4 +1,4 @@
-"""`mlflow-dsver lineage`, `open`, `export` and `statement`: what was made from which data, shown and written."""
+"""`mlflow-dsver lineage`, `open`, `export` and `statement`: show and export the lineage of data, runs and models."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole, or print it when it is named -."""
+    """Write a file atomically, or print the text when the path is -."""
     from mlflow_dsver.content.atomic_files import atomic_write
 
     if path == _STDOUT:

@@ -78,7 +78,7 @@ def lock(
 
 
 def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
-    """Role to words: of the options; without any, and where nothing is moved or removed, of the setting INPUTS."""
+    """Role to reference: from the options; without any, and with nothing to move or remove, from INPUTS."""
     from mlflow_dsver.resolution.inputs import configured_inputs, parse_inputs
 
     if not given:
@@ -116,7 +116,7 @@ def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
 
 
 def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
-    """Ask what the words mean, plan, write. Whatever fails on the way leaves the file as it was."""
+    """Resolve the references, plan the changes, write the file. On any error the file is unchanged."""
     from mlflow_dsver.checks.lock_check import cached_resolver, plan
     from mlflow_dsver.model.refs import parse
     from mlflow_dsver.resolution.lock_file import path_exists, read_lock
@@ -175,7 +175,7 @@ def _change_line(change: Change) -> str:
 
 
 def _report_lines(report: LockReport) -> Iterator[str]:
-    """One line an input, each with the file's name in front, as checkers have it; then what to do, or the sum."""
+    """One line per input, prefixed with the file's name as linters do; then advice, or the totals."""
     from mlflow_dsver.checks.lock_check import State
     from mlflow_dsver.resolution.lock_file import command
 
@@ -193,7 +193,7 @@ def _report_lines(report: LockReport) -> Iterator[str]:
 
 
 def _short(path: Path) -> str:
-    """The path from the working folder where it lies below it."""
+    """The path relative to the working folder where it is below it."""
     here = Path.cwd()
     return one_line(path.relative_to(here) if path.is_relative_to(here) else path, 300)
 

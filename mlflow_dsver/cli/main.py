@@ -1,8 +1,8 @@
-"""The command `mlflow-dsver`: its families, and what it does with errors.
+"""The command `mlflow-dsver`: its command groups and its error handling.
 
-A command's function parses, calls the library and shows the answer; it returns the exit code, None for 0. What
-goes wrong is turned into one line on standard error and an exit code here and nowhere else: 0 all well, 1 there
-are findings, 2 wrong usage, 3 could not be done or checked. Nothing heavy is imported before a command needs it.
+A command's function parses, calls the library and writes the result; it returns the exit code, None for 0. Errors are
+converted to one line on standard error and an exit code here only: 0 success, 1 findings, 2 wrong usage, 3 could not
+be done or checked. Slow imports are deferred until a command needs them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from mlflow_dsver.terminal.services import Services
 
 
 class _Commands(click.Group):
-    """Our commands, and those of installed providers, which are imported when they are named or listed."""
+    """The package's commands, and those of installed providers, which are imported when they are named or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, sorted."""
@@ -59,7 +59,7 @@ def _provider_commands() -> dict[str, str]:
 
 
 def _imported(name: str, target: str) -> click.Command:
-    """A provider's command; where it cannot be imported, one whose help says so and that fails with the reason."""
+    """A provider's command; where it cannot be imported, a placeholder whose help and error state the reason."""
     try:
         command = plugins.load(target)
         if not isinstance(command, click.Command):
@@ -121,7 +121,7 @@ for each in (
 
 
 class _Text(click.types.StringParamType):
-    """A text, which is UTF-8 whatever the locale; paths and the words of commands to run stay as they came."""
+    """A string, decoded as UTF-8 in any locale; paths and commands to run keep their original bytes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value as text."""
@@ -129,7 +129,7 @@ class _Text(click.types.StringParamType):
 
 
 def _read_as_utf8(command: click.Command) -> None:
-    """Let a command and those below it take texts as UTF-8, for locales that are not."""
+    """Make a command and its subcommands decode strings as UTF-8, in locales that use another encoding."""
     for parameter in command.params:
         if parameter.type is click.STRING:
             parameter.type = _Text()
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code. arguments: None for those of this process."""
+    """Run the command line; return the exit code. arguments: None for those of this process."""
     return guarded(
         lambda: cli.main(
             arguments, PROGRAM, standalone_mode=False, obj=Services(forget=_forget, users=versions.users_of)

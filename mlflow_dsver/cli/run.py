@@ -1,8 +1,9 @@
-"""`mlflow-dsver run`: starts a command whose processes all have the same answer to which version a role means.
+"""`mlflow-dsver run`: starts a command whose processes all use the same resolved versions.
 
-References are resolved once, here; the processes below read the answer from their environment instead of asking a
-provider. The command takes this process's place where the system can do that, so that its input, output, exit code,
-signals and job control are its own; on Windows it is waited for, and its exit code given.
+References are resolved once, here; the child processes read the resolutions from their environment instead of
+querying a provider. The command replaces this process (`exec`) where the system supports that, so that input, output,
+exit code, signals and job control are the command's own; on Windows this process waits for it and returns its exit
+code.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mlflow_dsver.terminal.output import complain
 from mlflow_dsver.text import one_line
 
 CANNOT_RUN, NOT_THERE = 126, 127
-"""Exit codes for a command that cannot be started, as shells have them."""
+"""Exit codes for a command that cannot be started, by the convention of shells."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -96,7 +97,7 @@ def run(
 
 
 def _wanted(options: Sequence[str], frozen: bool) -> dict[str, str]:
-    """Role to reference: those of the setting, over them the options; without any, those of the lock file."""
+    """Role to reference: from the setting, overridden by the options; without any, from the lock file."""
     wanted = outside.configured_inputs() | _parsed(options, "--input")
     if wanted:
         return wanted
@@ -111,7 +112,7 @@ def _parsed(options: Sequence[str], name: str) -> dict[str, str]:
 
 
 def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """What is wanted, with a new version in place of the dataset that `--create ROLE=FOLDER` names."""
+    """The references, with a new version in place of the dataset that `--create ROLE=FOLDER` names."""
     given: dict[str, str] = {}
     for option in options:
         role, equals, folder = option.partition("=")
@@ -130,15 +131,15 @@ def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: 
 
 
 def _answers_from_above() -> dict[str, Resolution]:
-    """By the words that asked, what a launcher above this one hands down."""
+    """Resolutions inherited from a parent launcher, by the text of the reference."""
     offline = outside.inherited_offline()
     return {text: Resolution(version, text in offline) for text, version in outside.inherited_versions().items()}
 
 
 def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: settings.OnError) -> None:
-    """Add the answers that are missing; under another policy than `raise`, as far as there are any, and say so.
+    """Add the missing resolutions; under a policy other than `raise`, skip those that fail, with a warning.
 
-    New versions are made first: what else is asked for of their datasets means them.
+    New versions are created first, so that other references to their datasets resolve to them.
     """
     for role, text in sorted(asked.items(), key=lambda each: parse_new(each[1]) is None):
         have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
@@ -157,7 +158,7 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: s
 
 
 def _answer(text: str, policy: settings.OnError) -> Resolution:
-    """What the provider says now; under the policy `offline` what it said last, if it cannot be reached."""
+    """The provider's resolution; under the policy `offline` the last known one, if the provider cannot be reached."""
     new = parse_new(text)
     if new is not None:
         return Resolution(create_once(new))
@@ -170,7 +171,7 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
 def _variables(
     wanted: Mapping[str, str], found: Mapping[str, Resolution], answers: Mapping[str, Resolution]
 ) -> dict[str, str]:
-    """The settings for the command, by their names without the prefix. A role without an answer is left out."""
+    """The settings for the command, by name without the prefix. A role without a resolution is left out."""
     told = {}
     if wanted:
         told["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
@@ -183,7 +184,7 @@ def _variables(
 
 
 def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
-    """The settings that keep the processes below to the lock file. Raises LockConflict when something has moved."""
+    """The settings that make child processes use the lock file. Raises LockConflict when a version differs."""
     from mlflow_dsver.resolution.lock_file import find_lock, refuse_moved
 
     path = find_lock()
@@ -204,17 +205,17 @@ def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
 
 
 def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:
-    """Let the command take the place of this process. Ends with 127 or 126 when it cannot be started."""
+    """Replace this process by the command. Exits with 127 or 126 when it cannot be started."""
     environment = settings.whole_environment(variables)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, AttributeError):  # closed by whoever started us, which is the command's business
+        with suppress(OSError, AttributeError):  # the parent process closed the stream; the command handles that
             stream.flush()
     try:
         if not command[0]:
             raise FileNotFoundError(errno.ENOENT, "no name")
         if sys.platform == "win32":
             raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
-        for name in ("SIGPIPE", "SIGXFSZ"):  # which Python ignores, and a process would inherit that
+        for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores these signals, and a child process would inherit that
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.execvpe(command[0], command, environment)  # noqa: S606  (it is the user's own)
     except OSError as error:

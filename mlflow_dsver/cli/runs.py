@@ -129,7 +129,7 @@ def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
 
 
 def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iterator[str]:
-    """One line a row while it is done, then how many there were of each outcome."""
+    """One line per row as it is processed, then the number of each outcome."""
     for each in outcomes:
         row = each.row
         words = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)

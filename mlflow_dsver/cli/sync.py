@@ -1,4 +1,4 @@
-"""`mlflow-dsver sync`: sends what a kill or a dead server kept from being recorded."""
+"""`mlflow-dsver sync`: sends records that were not logged because a process was killed or the server was down."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def sync(only_list: bool, forget: tuple[str, ...], as_json: bool) -> int:
 
 
 def outcomes(found: Iterable[Outcome]) -> render.Table:
-    """What became of each entry, one a line."""
+    """The outcome of each entry, one per line."""
     rows = (
         (
             each.id,

@@ -1,4 +1,4 @@
-"""Tables of what this package records and keeps: links, runs, the local store's state."""
+"""Tables of links, runs and the local store's state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def links(found: Iterable[Link]) -> Table:
-    """What a run used, one role a line."""
+    """The versions that a run used, one role per line."""
     return table(
         "ROLE VERSION GRADE REQUESTED SIZE TAGS",
         (
@@ -55,7 +55,7 @@ def runs(found: Iterable[RunUse]) -> Table:
 
 
 def store_check(report: CheckReport) -> tuple[Block, ...]:
-    """What a check of the store looked at, then each finding."""
+    """What a check of the store covered, then each finding."""
     looked = fields(
         store=report.store,
         checked=", ".join(
@@ -76,7 +76,7 @@ def store_check(report: CheckReport) -> tuple[Block, ...]:
 
 
 def collection(done: Collection) -> tuple[Block, ...]:
-    """What was or would be freed, and how to do it."""
+    """What was or would be freed, and how to free it."""
     what = {"object": done.objects, "manifest": done.manifests, "view": done.views, "leftover": done.leftovers}
     counts = ", ".join(human_count(count, name) for name, count in what.items())
     verb = "would be deleted" if done.dry_run else "deleted"

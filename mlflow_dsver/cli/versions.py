@@ -1,4 +1,4 @@
-"""`mlflow-dsver versions …`: make, look at, change and give out versions of datasets."""
+"""`mlflow-dsver versions …`: create, show, change and check out versions of datasets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlflow_dsver.text import error_line, one_line
 
 LOCAL = "local"
 REACH_SECONDS = 10.0
-"""How long the tracking server may take to answer before a deletion."""
+"""Seconds to wait for the tracking server before a deletion."""
 
 
 @click.group()
@@ -233,7 +233,7 @@ COMMANDS = (versions,)
 
 
 def users_of(ref: DatasetRef) -> Users:
-    """Runs that use a version, or any version of a dataset, as far as MLflow can tell."""
+    """Runs that use a version, or any version of a dataset, as far as MLflow reports them."""
     try:
         from mlflow_dsver.tracking.clients import exists, health
         from mlflow_dsver.tracking.history import recorded_uses
@@ -273,14 +273,14 @@ def _dataset(reference: str) -> tuple[Provider, DatasetRef]:
 
 
 def _found(reference: str) -> tuple[Provider, DatasetVersion]:
-    """The version that the reference names, whatever its state."""
+    """The version that the reference names, in any state."""
     ref = parse(reference)
     provider = get_provider(ref.provider)
     return provider, provider.find(ref)
 
 
 def _resolve(reference: str) -> tuple[Provider, DatasetVersion]:
-    """The version that the reference means to a run, ready to be used."""
+    """The version that the reference resolves to for a run, ready to use."""
     ref = parse(reference)
     provider = get_provider(ref.provider)
     return provider, provider.resolve(ref)

@@ -84,11 +84,11 @@ class Fault:
 
     @property
     def works(self) -> bool:
-        """Whether the emulator does what was asked."""
+        """Whether the emulator still processes the request."""
         return self.kind in _WORKS
 
     def fits(self, verb: str, path: str) -> bool:
-        """Whether this fault is still there for such a request."""
+        """Whether this fault still applies to such a request."""
         return self.times != 0 and self.verb in (None, verb) and self.on in path
 
     def use(self) -> None:

@@ -156,7 +156,7 @@ class Emulator(ABC):
 
     @abstractmethod
     def error_reply(self, status: int) -> Reply:
-        """The vendor's own error body for a fault's status; 200 for a failure that says it is none."""
+        """The vendor's own error body for a fault's status; 200 for a failure that the vendor reports so."""
 
     @abstractmethod
     def snapshot(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Emulator(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Further lines for whoever starts the emulator in a terminal."""
+        """Additional lines to print when the emulator is started in a terminal."""
         return ()
 
     @property
@@ -395,5 +395,5 @@ def _read_chunks(stream: BufferedIOBase) -> bytes | None:
             return None
         pieces.append(piece)
     while stream.readline(1000).strip():
-        pass  # trailers say nothing here
+        pass  # trailers are ignored
     return b"".join(pieces)

@@ -33,7 +33,7 @@ def json_option(command: Command) -> Command:
 
 
 def read_metadata(text: str | None) -> dict[str, Any] | None:
-    """What the option `--metadata` says; None without it. Raises UsageError for anything but a JSON object."""
+    """The value of the option `--metadata`; None without it. Raises UsageError for anything but a JSON object."""
     if text is None:
         return None
     try:
@@ -46,11 +46,11 @@ def read_metadata(text: str | None) -> dict[str, Any] | None:
 
 
 def emit(as_json: bool, data: object, *blocks: Block) -> None:
-    """Write the data as JSON, or the blocks for people."""
+    """Write the data as JSON, or the blocks as text."""
     try:
         if as_json:
             sys.stdout.write(json.dumps(data, indent=2))
-            sys.stdout.write("\n")  # apart: an unbuffered stream tells only now that the reader went away
+            sys.stdout.write("\n")  # a separate write: an unbuffered stream raises only now when its reader has gone
         else:
             for block in blocks:
                 _write(block)
@@ -60,8 +60,8 @@ def emit(as_json: bool, data: object, *blocks: Block) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error; when nobody can read that either, the exit code has to do."""
-    if not sys.stderr:  # closed; `print` would take standard output instead
+    """Write one line to standard error; if that fails too, only the exit code reports the error."""
+    if not sys.stderr:  # closed; `print` would write to standard output instead
         return
     try:
         print(f"{PROGRAM}: {one_line(text, 2000)}", file=sys.stderr)

@@ -25,7 +25,7 @@ from mlflow_dsver.text import human_count
 
 SHOWN = 5
 COUNTED = 100
-"""Runs that are counted at most; with more, it is said that there are more."""
+"""Maximum runs that are counted; for more, the output says that there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Services:
     users: Callable[[DatasetRef], Users] = field(default=_nobody_asked)
 
     def confirm_deletion(self, ref: DatasetRef, what: str, *, yes: bool) -> Users:
-        """Say which runs use what will be deleted, and ask on a terminal unless `yes`; what: more words about it.
+        """Show which runs use what will be deleted, and ask on a terminal unless `yes`; what: its description.
 
-        Raises UsageError when the answer is no, and without a terminal.
+        Raises UsageError when the user declines, and without a terminal.
         """
         users = self.users(ref)
         _say(ref, users)

@@ -58,7 +58,7 @@ class Comparison:
 
 
 def hashed(found: Found, progress: Progress) -> Manifest:
-    """The manifest of a folder; files that were hashed before and are untouched are not read again."""
+    """The manifest of a folder; unchanged files that were hashed before are not read again."""
     return hash_folder(found.folder, cache=default_cache(), progress=progress)
 
 
@@ -71,7 +71,7 @@ def is_unchanged(version: DatasetVersion, folder: Path, progress: Progress) -> b
 
 
 def compare(version: DatasetVersion, found: Found, manifest: Manifest) -> Comparison:
-    """Whether these are the version's bytes, as far as it can be known: by digest, by size, by who says so."""
+    """Whether these are the version's bytes, as far as known: by digest, by size, by where the folder came from."""
     where = one_line(found.folder)
     if version.content_digest is not None:
         if version.content_digest == manifest.digest:
@@ -106,7 +106,7 @@ def identified(version: DatasetVersion, found: Found, manifest: Manifest) -> Dat
 
 
 def identified_or_noted(version: DatasetVersion, found: Found, manifest: Manifest) -> DatasetVersion:
-    """As `identified`, and where the bytes are others, the version with a note for its grade that says so."""
+    """As `identified`, but where the bytes differ, the version with a note for its grade that says so."""
     comparison = compare(version, found, manifest)
     if comparison.same is False:
         log.warning("%s: %s; no grade rests on these files", version.ref, comparison.reason)
@@ -154,7 +154,7 @@ _MOUNTED = re.compile(r"(?:[^/:@\s]+/)?([^/:@\s]+)(?::([^/:@\s]+))?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders that are looked into; others in tests.
+    """Folders that are searched for mounts; tests use others.
 
     mounted: folders whose subfolders are mounts. workspaces: folders that may have a `.gradient/settings.yaml`.
     """
@@ -163,7 +163,7 @@ class Roots:
     workspaces: tuple[Path, ...] = (Path("/notebooks"),)
 
     def settings_files(self) -> Iterator[Path]:
-        """The files there might be, those of the working folder and its parents first."""
+        """Possible settings files, those of the working folder and its parents first."""
         here = Path.cwd()
         for folder in dict.fromkeys((here, *here.parents, *self.workspaces)):
             yield folder / ".gradient" / "settings.yaml"
@@ -181,7 +181,7 @@ class Mount:
     said_by: str
 
     def contradicts(self, version: str, tags: tuple[str, ...]) -> bool:
-        """Whether it is known to be another version than this one."""
+        """Whether it is known to hold another version than this one."""
         return self.pinned is not None and self.pinned != version and self.pinned not in tags
 
 

@@ -68,14 +68,14 @@ Tags = Annotated[
 
 
 class Model(BaseModel):
-    """Base of all models; `read` makes one of an answer, or raises UnexpectedResponse.
+    """Base class of all models; `read` parses a response, or raises UnexpectedResponse.
 
-    Fields without a default are those that an answer must have.
+    Fields without a default are required in a response.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     CONFIDENTIAL: ClassVar[bool] = False
-    """Whether answers hold secrets, which no error may quote."""
+    """Whether responses hold secrets, which no error may quote."""
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -122,7 +122,7 @@ class Model(BaseModel):
 
     @property
     def key(self) -> str:
-        """What tells this from others of its kind."""
+        """What identifies this among others of its kind."""
         return str(getattr(self, "id", ""))
 
     @classmethod
@@ -132,7 +132,7 @@ class Model(BaseModel):
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The answer as it came."""
+        """The response as received."""
         return self._raw
 
 
