@@ -1,12 +1,12 @@
-"""What installed packages add to this one: found by entry points, imported only when it is needed.
+"""Extensions by other packages: found by entry points, imported only when needed.
 
-A package that brings a provider registers it in the entry point group `mlflow_dsver.providers`: the name is the
-scheme of its references, the object is called without arguments and gives a `Provider`. Under the same name it may
-register a `ProviderInfo` in the group `mlflow_dsver.provider_info`: what must be known of the provider without
-importing it, such as its settings, the spellings of references that it accepts, and its commands.
+A package that adds a provider registers it in the entry point group `mlflow_dsver.providers`: the name is the scheme
+of its references, the object is called without arguments and returns a `Provider`. Under the same name it may
+register a `ProviderInfo` in the group `mlflow_dsver.provider_info`: what is needed without importing the provider,
+such as its settings, the spellings of references that it accepts, and its commands.
 
 This module and the modules that hold a `ProviderInfo` import only the standard library and this package's base
-modules, since a reference is parsed by them. The modules that are named in a `ProviderInfo` may import anything.
+modules, since parsing a reference imports them. The modules that are named in a `ProviderInfo` may import anything.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def load(target: str) -> Any:
 
 
 def refresh() -> None:
-    """Forget what is installed: the next call looks again."""
+    """Clear the cached entry points: the next call reads them again."""
     _installed.cache_clear()
     _loaded.cache_clear()
 

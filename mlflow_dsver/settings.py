@@ -46,25 +46,25 @@ KNOWN = {
     "PROGRESS": "no: never draw a progress bar",
     "DEBUG": "set to anything: the command line shows where an error came from, and all warnings",
 }
-"""Our own settings by their name without the prefix, and what each is for; `mlflow-dsver doctor` lists them."""
+"""This package's settings by name without the prefix, and their meaning; `mlflow-dsver doctor` lists them."""
 FORMER = {"SHOW_CHANGES": "SINCE", "CACHE_TTL": "KEEP", "AUTH_APP": "APP_WITH"}
 """Former names of settings. They are still read, with a DeprecationWarning, where the new one is not set."""
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MAX_FILE = 1 << 20
 MAX_SETTINGS = 64 << 10
-"""Bytes of a file of settings at most: parsers of TOML and YAML take minutes for a megabyte of the right kind."""
+"""Maximum bytes of a settings file: TOML and YAML parsers take minutes for a malicious megabyte."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PAT", "CREDENTIAL", "CREDENTIALS")
 _SECRET_ENDINGS = tuple(f"_{word}" for word in (*_SECRET_WORDS, "KEY_ID"))
 _LEAST_SECRET = 8
-"""Characters from which on the value of such a variable is taken for a secret, and not for a word like `none`."""
+"""Minimum length of the value of such a variable to be treated as a secret, and not as a word like `none`."""
 _PART = r"""(?:[A-Za-z0-9_-]{1,300}|"[^"\n]{0,300}"|'[^'\n]{0,300}')"""
 _DEEP_KEY = re.compile(rf"(?m)(?:^|[\[{{,])[ \t]{{0,9}}(?:{_PART}[ \t]{{0,9}}\.[ \t]{{0,9}}){{40}}")
 """A key of more than 40 parts, with a dot behind each."""
 _BRACKETS = 1000
-"""Opening brackets of a YAML file at most; nesting takes seconds before it fails."""
+"""Maximum opening brackets of a YAML file; deep nesting takes seconds before it fails."""
 _YOUNG = 2.0
-"""Seconds in which a file may be written twice without its times telling."""
+"""Seconds in which a file may be written twice without a change of its timestamps."""
 OnError = Literal["raise", "warn", "offline"]
 Value = TypeVar("Value")
 
@@ -118,7 +118,7 @@ def seconds_setting(name: str, meaning: str, default: float) -> Setting[float]:
 
 
 _read: dict[Path, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
-"""Settings files that were read, by what their stat was then."""
+"""Parsed settings files, with the stat at the time of reading."""
 
 
 def text(variable: str) -> str | None:
@@ -165,9 +165,9 @@ def _found(name: str) -> tuple[str | None, str, str]:
 
 
 def home() -> Path:
-    """Where the local store and the caches are; by platform convention unless `MLFLOW_DSVER_HOME` names it.
+    """The folder of the local store and the caches; by platform convention unless `MLFLOW_DSVER_HOME` is set.
 
-    Raises SettingsError when nothing says where: no HOME, and a user whom the system does not know, as in containers.
+    Raises SettingsError when there is no home folder: no HOME, and a user id without an account, as in containers.
     """
     chosen = setting("HOME")
     if chosen is not None:
@@ -215,13 +215,13 @@ def _conventional(find: Callable[[], Path]) -> Path | None:
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """The environment for a process of its own world: ours without any setting of MLFLOW_…, and the variables."""
+    """The environment for an isolated process: without any setting MLFLOW_…, plus the given variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
     return kept | {name: os_text(value) for name, value in variables.items()}
 
 
 def whole_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a process of our own world: ours with these variables added."""
+    """The environment of this process plus the given variables."""
     return dict(os.environ) | {name: os_text(value) for name, value in variables.items()}
 
 
@@ -242,7 +242,7 @@ def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]
 
 
 def tell_children(name: str, value: str) -> None:
-    """Set a setting for this process and those that it starts."""
+    """Set a setting for this process and its child processes."""
     os.environ[PREFIX + name] = os_text(value)
 
 
@@ -303,7 +303,7 @@ def user_file(path: Path, limit: int = MAX_FILE) -> bytes | None:
     try:
         with path.expanduser().open("rb") as stream:
             content = stream.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # the last: `~`, and no home folder
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: `~` without a home folder
         return None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
@@ -322,7 +322,7 @@ def toml_file(path: Path) -> Mapping[str, Any] | None:
     try:
         status = path.stat()
     except OSError:
-        status = None  # reading tells what is wrong with it
+        status = None  # reading the file raises the reason
     seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
     known = _read.get(path)
     if known is not None and known[0] == seen:
@@ -388,7 +388,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 _secrets: tuple[dict[Any, Any], list[str]] = ({}, [])
-"""The environment as it was last looked at, and the secrets in it."""
+"""The environment at the last call, and the secrets in it."""
 add_source(_secret_values)
 
 

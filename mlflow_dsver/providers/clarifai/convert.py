@@ -77,10 +77,7 @@ def web_url(account: Account, ref: DatasetRef) -> str | None:
 
 
 def by_a_person(found: WireVersion) -> bool:
-    """Whether somebody asked for the version; training and evaluation make versions by themselves.
-
-    One that does not say is a person's; an origin that is unknown here is not.
-    """
+    """Whether a person requested the version; training and evaluation create versions too."""
     return found.request_origin in (None, Origin.NOT_SET, Origin.MANUAL)
 
 

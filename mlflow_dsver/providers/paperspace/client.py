@@ -1,12 +1,12 @@
-"""Paperspace's v1 endpoints for datasets, their versions, storage providers and the session, each with all that it
-takes; addresses, parameters and answers, and nothing of our own words.
+"""Paperspace's v1 endpoints for datasets, their versions, storage providers and the session, with all their
+parameters, under the vendor's names.
 
     with connect(Account.from_settings()) as client:
         for version in client.versions("dst364npcw6ccok", tags=["clean"]): ...
 
-Listings are iterators over pages of 120; `client.versions(…).page(5)` gives some entries at once, with the mark of
-those that follow. Only what reads is sent again after a failure. A request that changes something is read back from
-its answer, because a misspelt or dropped field does not fail there.
+Listings are iterators over pages of 120; `client.versions(…).page(5)` returns some entries, with the token of the
+next page. Only reads are retried. The response to a change is compared with the request, because the service ignores
+a misspelt field without an error.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ KEEP: Final = _Keep()
 
 
 def read_error(status: int, body: Any) -> ApiError | None:
-    """What an answer complains of, also one of status 200: an object with `message` and `code` and little else."""
+    """The error that a response body describes, also with status 200: `message`, `code` and few other keys."""
     if (
         not isinstance(body, dict)
         or not isinstance(body.get("message"), str)
@@ -92,7 +92,7 @@ API_PROFILE = ApiProfile("paperspace", "Bearer", KEY_NAME, read_error)
 
 @contextmanager
 def connect(account: Account, *, deadline: Deadline | None = None) -> Iterator[PaperspaceClient]:
-    """A client for one conversation. deadline: over all its requests; None gives each the account's time-out."""
+    """A client for one operation. deadline: over all its requests; None gives each request the account's time-out."""
     session = Session(
         account.base, API_PROFILE, account.key, base_name=BASE_NAME, timeout=account.timeout, deadline=deadline
     )
@@ -107,7 +107,7 @@ class PaperspaceClient:
         self._session = session
 
     def session(self) -> SessionInfo:
-        """Who the key belongs to; raises AuthenticationFailed for a key that is no good.
+        """The owner of the key; raises AuthenticationFailed for an invalid key.
 
         The service answers such a key with 200 and null.
         """
@@ -172,7 +172,7 @@ class PaperspaceClient:
         return found
 
     def delete_dataset(self, dataset: str) -> DeletedDataset:
-        """Delete a dataset; whether its versions go with it is the service's choice. Gives what it answers."""
+        """Delete a dataset; whether its versions are deleted too is up to the service. Returns its response."""
         answer = self._call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
         return DeletedDataset.read(answer, "delete the dataset", dataset)
 
@@ -207,14 +207,14 @@ class PaperspaceClient:
         metadata: Mapping[str, Any] | None = None,
         reference: object = None,
     ) -> Version:
-        """Make a version, which is not committed yet. Never sent twice."""
+        """Create a version, which is not committed yet. Never retried."""
         body = _given(message=message, tags=joined(tags) or None, metadata=checked_metadata(metadata))
         return self._version(
             "POST", ("datasets", dataset, "versions"), "create a version", reference or dataset, body
         )
 
     def version(self, dataset: str, version: str, *, reference: object = None) -> Version:
-        """One version, by its id. Whether the service takes a tag here is not documented: look at what came."""
+        """One version, by its id. Whether the service accepts a tag here is not documented: check the result."""
         path = ("datasets", dataset, "versions", version)
         return self._version("GET", path, "get the version", reference or f"{dataset}:{version}")
 
@@ -229,9 +229,9 @@ class PaperspaceClient:
         is_committed: bool | None = None,
         reference: object = None,
     ) -> Version:
-        """Change what is given; None leaves a thing as it is. tags: all that the version shall have.
+        """Change the given values; None leaves a value unchanged. tags: the complete new set.
 
-        Whether metadata is replaced or merged is not documented: look at what comes back.
+        Whether metadata is replaced or merged is not documented: check the result.
         """
         body = _given(
             message=message,
@@ -243,7 +243,7 @@ class PaperspaceClient:
         return self._version("PUT", path, "update the version", reference or f"{dataset}:{version}", body)
 
     def delete_version(self, dataset: str, version: str, *, reference: object = None) -> DeletedVersion:
-        """Delete a version; gives what the service answers."""
+        """Delete a version; returns the service's response."""
         path, said = ("datasets", dataset, "versions", version), reference or f"{dataset}:{version}"
         answer = self._call("DELETE", path, "delete the version", reference=said)
         return DeletedVersion.read(answer, "delete the version", said)
@@ -251,7 +251,7 @@ class PaperspaceClient:
     # Storage
 
     def storage_providers(self, *, after: str | None = None, limit: int | None = None) -> Listing[StorageProvider]:
-        """Where the team's datasets lie; the keys in these answers are dropped unread."""
+        """The team's storage providers; the keys in these responses are dropped unread."""
         path = ("storage-providers",)
         return self._listing(StorageProvider, path, "list storage providers", {}, (after, limit))
 
@@ -348,12 +348,12 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | Non
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """Without those that are None: the service takes no null in their place."""
+    """Only values that are not None: the service rejects null in their place."""
     return {key: value for key, value in values.items() if value is not None}
 
 
 def _check_kept(operation: str, reference: object, **pairs: tuple[object, object]) -> None:
-    """Raise UnexpectedResponse when something that was wanted is not what came back."""
+    """Raise UnexpectedResponse when the response has another value than the request."""
     for key, (wanted, kept) in pairs.items():
         if wanted != kept:
             raise UnexpectedResponse(
