@@ -1,4 +1,4 @@
-"""What can go wrong on purpose with a request to an emulator, and how it is written on a command line.
+"""Deliberate failures of an emulator's requests, and their notation on a command line.
 
 A fault is text: its kind, then options after colons, such as `429:retry-after=2:times=3` or `hang:on=/versions`.
 """
@@ -38,10 +38,10 @@ _PAGE = b"""<!DOCTYPE html><html><head><title>Access denied</title><style>body{c
 
 @dataclass(slots=True)
 class Fault:
-    """Something that goes wrong. times: requests it is left for; None for all.
+    """A deliberate failure. times: number of requests it still applies to; None for all.
 
     on: part of the path that a request must have. seconds: for kinds that take time. works: whether the request is
-    carried out although its answer does not arrive well. retry_after: that header, seconds or a date.
+    processed although its response is not delivered intact. retry_after: that header, seconds or a date.
     """
 
     kind: str
@@ -92,12 +92,12 @@ class Fault:
         return self.times != 0 and self.verb in (None, verb) and self.on in path
 
     def use(self) -> None:
-        """One request less."""
+        """Count one request."""
         if self.times is not None:
             self.times -= 1
 
     def instead(self) -> tuple[int, bytes | None, str, Mapping[str, str]]:
-        """Status, body (None: the vendor's error body), media type and headers of what is answered instead."""
+        """Status, body (None: the vendor's error body), media type and headers of the replacement response."""
         headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
         if self.kind.isdecimal():
             return int(self.kind), None, "", headers

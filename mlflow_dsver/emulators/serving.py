@@ -1,8 +1,8 @@
-"""What emulators share: a small HTTP server on loopback, switches, faults, a log of requests, the file of the state.
+"""The base of all emulators: a small HTTP server on loopback, switches, faults, a log of requests, the state file.
 
-An emulator answers `Request`s with `Reply`s; everything about sockets is here. A `Switch` is a question that the
-vendor's published documents leave open, with the answers that are possible; a `Fault` is something that goes wrong
-with requests on purpose. For tests, notebooks, demos and users' own continuous integration; never for a network.
+An emulator answers `Request`s with `Reply`s; all socket handling is here. A `Switch` is a question that the vendor's
+published documents leave open, with its possible answers; a `Fault` is a deliberate failure. For tests, notebooks,
+demos and users' continuous integration; do not expose it to a network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 MAX_BODY = 8 << 20
 REMEMBERED = 20_000
-"""Requests that `Emulator.requests` keeps, the oldest forgotten first."""
+"""Maximum requests that `Emulator.requests` keeps; the oldest are dropped first."""
 NOT_COMPARED = "It follows published documents and was not compared with the live service."
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, with 0 seconds."""
@@ -48,10 +48,10 @@ class Switch:
     question: str
     settings: tuple[str, ...]
     numbers: tuple[int, int] | None = None
-    """Where any whole number from a first to a last is allowed as well."""
+    """Minimum and maximum of additional whole-number settings."""
 
     def check(self, value: str) -> str:
-        """Hand back a setting, or raise SettingsError."""
+        """Return a setting, or raise SettingsError."""
         fits = self.numbers and value.isdecimal() and self.numbers[0] <= int(value) <= self.numbers[1]
         if value not in self.settings and not fits:
             known = ", ".join(self.settings) + (f", {self.numbers[0]} to {self.numbers[1]}" if self.numbers else "")
@@ -61,16 +61,16 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A further argument of an emulator, a whole number, as `mlflow-dsver emulator` takes it; None when not given."""
+    """An additional whole-number argument of an emulator, for `mlflow-dsver emulator`; None when not given."""
 
     help: str
     numbers: tuple[int, int]
-    """The least and the greatest."""
+    """Minimum and maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent. path: decoded segments. headers: names in lower case, without `authorization`.
+    """A received request. path: decoded segments. headers: names in lower case, without `authorization`.
 
     authorization: that header, kept out of the repr.
     """
@@ -97,7 +97,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered. body: bytes as they are, anything else as JSON."""
+    """A response. body: bytes are sent unchanged, anything else as JSON."""
 
     status: int = 200
     body: object = None
@@ -112,9 +112,10 @@ class Reply:
 class Emulator(ABC):
     """A vendor's service on loopback. Use it in a `with` block, or `start` and `stop` it.
 
-    key: the only good key; None takes any. switches: by name, the rest have their default. faults: see
+    key: the only valid key; None accepts any. switches: by name, the rest have their default. faults: see
     `faults.parse`. state: a JSON file that is read at the start and written after each change; None keeps the state
-    in memory. port: 0 takes a free one. requests: what came in, oldest first, also what a fault answered.
+    in memory. port: 0 takes a free one. requests: all received ones, oldest first, including those that a fault
+    answered.
     """
 
     name: ClassVar[str]
@@ -164,7 +165,7 @@ class Emulator(ABC):
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
 
     @property
     @abstractmethod
@@ -184,7 +185,7 @@ class Emulator(ABC):
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     def switch(self, name: str, value: str) -> None:
-        """Give a switch another setting; raises SettingsError for an unknown name or setting."""
+        """Change a switch; raises SettingsError for an unknown name or setting."""
         known = {switch.name: switch for switch in self.SWITCHES}
         if name not in known:
             raise SettingsError(f"no switch is called {one_line(name, 40)}", expected=", ".join(known))
@@ -207,7 +208,7 @@ class Emulator(ABC):
         return self
 
     def stop(self) -> None:
-        """Stop serving; answers that hang are let go."""
+        """Stop serving; hanging responses are released."""
         self.stopping.set()
         if self._server is not None:
             self._server.shutdown()
@@ -223,7 +224,7 @@ class Emulator(ABC):
         self.stop()
 
     def take(self, request: Request) -> tuple[Reply, Fault | None]:
-        """The reply to a request, and what goes wrong with it."""
+        """The reply to a request, and the fault that applies to it."""
         with self.lock:
             self.requests.append(request)
             fault = next((fault for fault in self.faults if fault.fits(request.verb, str(request))), None)
@@ -235,7 +236,7 @@ class Emulator(ABC):
                     return Reply(reply.status, reply.body, reply.media_type, headers), fault
             try:
                 reply = self.answer(request)
-            except Exception:  # a defect of the emulator is an answer as well, and not a connection that is cut
+            except Exception:  # an error in the emulator is returned as a response, instead of closing the connection
                 log.exception("%s emulator: %s", self.name, request)
                 reply = self.error_reply(500)
             if request.verb != "GET" and reply.status < 300:
@@ -258,7 +259,7 @@ class _Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET:
-            self.close_request(request)  # without a shutdown before it, so that the other side sees a reset
+            self.close_request(request)  # without a shutdown before, so that the client receives a reset
         else:
             super().shutdown_request(request)
 
@@ -270,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "mlflow-dsver-emulator"
     sys_version = ""
-    disable_nagle_algorithm = True  # 44 ms a request otherwise
+    disable_nagle_algorithm = True  # Nagle's algorithm would delay each request by 44 ms
     timeout = 60
     server: _Server
 
@@ -291,15 +292,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._wrongly(reply, fault)
 
     def __getattr__(self, name: str) -> Any:
-        """Every method is the vendor's to answer, unknown ones too; the base class looks for `do_` and its name."""
+        """The vendor's code handles every method, unknown ones too; the base class looks up `do_<METHOD>`."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What is no request of HTTP is answered with the vendor's error body instead of a page."""
+        """Answer malformed HTTP with the vendor's error body instead of an HTML page."""
         self.close_connection = True
-        self.request_version = self.protocol_version  # without a version in the request, headers would be left out
+        self.request_version = self.protocol_version  # else a request without a version gets no headers
         self._send(self.server.emulator.error_reply(code))
 
     def _request(self) -> Request | None:
@@ -327,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(length))
 
     def _send(self, reply: Reply, *, length: int | None = None, encoding: str | None = None) -> bytes:
-        """Send status, headers and, unless another length is claimed, the body; gives the body."""
+        """Send status, headers and, unless another length is claimed, the body; return the body."""
         body = reply.encoded()
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.media_type)

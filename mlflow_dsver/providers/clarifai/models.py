@@ -52,7 +52,7 @@ class ExportStatus(IntEnum):
 
 
 class Origin(IntEnum):
-    """What asked for a version. Training and evaluation make versions by themselves."""
+    """What requested a version. Training and evaluation create versions too."""
 
     NOT_SET = 0
     MANUAL = 1
@@ -114,7 +114,7 @@ HTTP_OF = {
     11103: 405,
     64030: 409,
 }
-"""The HTTP status that a code means, whatever status it travelled under."""
+"""The HTTP status that a code means, whatever the response's HTTP status."""
 
 
 def number(value: object, names: Mapping[str, int]) -> int | str | None:
@@ -187,7 +187,7 @@ class Model(BaseModel):
 
     @property
     def raw(self) -> Mapping[str, Any]:
-        """The JSON object as it came."""
+        """The JSON object as received."""
         return self._raw
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 USER, APP = "demo-user", "demo-app"
 TOKEN = "any-token-will-do"  # noqa: S105 (of nobody)
-"""A personal access token, where any is good."""
+"""A personal access token; the emulator accepts any unless `key` is set."""
 HTTP_OF = {200: 10000, 401: 11009, 403: 11007, 404: 11101, 405: 11103, 429: 11005}
 
 
@@ -87,17 +87,17 @@ class ClarifaiEmulator(Emulator):
         }
 
     def add_app(self, app: str, user: str | None = None) -> None:
-        """Make another app, of the same user unless told otherwise; an app that was not made does not exist."""
+        """Add an app, of the same user by default; requests for an app that was not added fail."""
         with self.lock:
             self.state.app(user or self.user, app)
 
     def add_dataset(self, dataset: str) -> None:
-        """Put a dataset into the app without a request."""
+        """Add a dataset to the app without a request."""
         with self.lock:
             self.state.new_dataset(self._home(), {"id": dataset})
 
     def add_inputs(self, dataset: str, inputs: Iterable[Mapping[str, Any]]) -> None:
-        """Put inputs into a dataset: objects with `id` and `data`, as the API has them."""
+        """Add inputs to a dataset: objects with `id` and `data`, as in the API."""
         with self.lock:
             self._home()["datasets"][dataset]["inputs"] += [dict(each) for each in inputs]
 
@@ -110,7 +110,7 @@ class ClarifaiEmulator(Emulator):
         outcome: str | None = None,
         **body: Any,
     ) -> str:
-        """Put a version of what the dataset holds there without a request; gives its id.
+        """Add a version of the dataset's current content without a request; return its id.
 
         ready: at once, whatever the switches say. outcome: instead, a setting of the switch `outcome`, at once.
         """
@@ -121,7 +121,7 @@ class ClarifaiEmulator(Emulator):
             return str(record["id"])
 
     def seed(self) -> None:
-        """Two datasets and three versions: one with a tag, one that training made by itself."""
+        """Two datasets and three versions: one with a tag, one that training created."""
         for dataset, concepts in (("cats", ("tabby", "siamese")), ("digits", ("7", "1"))):
             self.add_dataset(dataset)
             self.add_inputs(dataset, demo_inputs(dataset, concepts))
@@ -135,11 +135,11 @@ class ClarifaiEmulator(Emulator):
         return self.state.records
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.state = State(dict(state))
 
     def error_reply(self, status: int) -> Reply:
-        """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
+        """The vendor's error body for a fault; 200 is an error body with the status of a success."""
         code = 99009 if status == 200 or status >= 500 else HTTP_OF.get(status, 11102)
         return Reply(
             status, {"status": {"code": code, "description": f"HTTP {status}", "req_id": secrets.token_hex(16)}}
@@ -230,7 +230,7 @@ class ClarifaiEmulator(Emulator):
         return self.state.app(self.user, self.app)
 
     def _data(self, request: Request) -> Reply:
-        """The data host: nothing without a key, 401 for a bad one; or storage that a key breaks."""
+        """The data host: 404 without a key, 401 for a bad one; or storage that rejects a key."""
         place, token = request.path[0], request.path[-1]
         key = request.key("Key")
         if place == "signed" and request.authorization is not None:

@@ -1,7 +1,7 @@
-"""What the emulator holds: apps of users, their datasets, inputs, filters and versions, as JSON, and how it prints.
+"""The emulator's state: apps of users, their datasets, inputs, filters, versions as JSON, and their response form.
 
-Records keep what was sent and what was made; `printed_version` is the object that an answer shows. Nothing here knows
-of addresses, keys or HTTP.
+Records keep what was sent and what was created; `printed_version` is the object in a response. This module is
+independent of addresses, keys and HTTP.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ EXPORT_OUTCOMES = {
 
 
 class State:
-    """All that the emulator holds: `records` is JSON."""
+    """The emulator's whole state: `records` is JSON."""
 
     def __init__(self, records: Record | None = None) -> None:
         self.records: Record = records if records is not None else {"apps": {}, "moment": 0}
 
     def app(self, user: str, app: str) -> Record:
-        """An app, which is made when it is not there."""
+        """An app, created when it does not exist."""
         empty = {"user": user, "app": app, "datasets": {}, "filters": {}, "inputs": {}}
         found: Record = self.records["apps"].setdefault(f"{user}/{app}", empty)
         return found
@@ -220,7 +220,7 @@ def counted(inputs: list[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def status(code: int, switches: Switches, **parts: Any) -> Record:
-    """A status; the words of the descriptions are ours."""
+    """A status; the descriptions are the emulator's own wording."""
     names: dict[int, str] = {each.value: f"DATASET_VERSION_{each.name}" for each in VersionStatus}
     names |= {each.value: f"DATASET_VERSION_EXPORT_{each.name}" for each in ExportStatus}
     name = names.get(code, "UNKNOWN")

@@ -60,7 +60,7 @@ class PaperspaceEmulator(Emulator):
         return {"PAPERSPACE_API_URL": self.base, "PAPERSPACE_API_KEY": self.good_key or "any-key-will-do"}
 
     def add_dataset(self, name: str, *, dataset_id: str | None = None, public: bool = False) -> str:
-        """Put a dataset there without a request; gives its id."""
+        """Add a dataset without a request; return its id."""
         with self.lock:
             return str(self._new_dataset({"name": name, "isPublic": public}, dataset_id)["id"])
 
@@ -75,7 +75,7 @@ class PaperspaceEmulator(Emulator):
         size: int = 0,
         committed: bool = True,
     ) -> str:
-        """Put a version there without a request; gives its id."""
+        """Add a version without a request; return its id."""
         with self.lock:
             body = {"tags": tags, "message": message, "metadata": dict(metadata or {}) or None}
             made = self._new_version(dataset, body, version)
@@ -84,7 +84,7 @@ class PaperspaceEmulator(Emulator):
             return str(made["version"])
 
     def fill(self, dataset: str, version: str, size: int) -> None:
-        """Stand for the console or a workflow that put files of so many bytes into an uncommitted version."""
+        """Simulate the console or a workflow: add files of this total size to an uncommitted version."""
         with self.lock:
             found = self.versions[dataset].get(version)
             if found is None or found["isCommitted"]:
@@ -116,11 +116,11 @@ class PaperspaceEmulator(Emulator):
         return {"datasets": self.datasets, "versions": self.versions, "sizes": self.sizes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.datasets, self.versions, self.sizes = state["datasets"], state["versions"], state["sizes"]
 
     def error_reply(self, status: int) -> Reply:
-        """The vendor's error body for a fault; 200 is a failure in a success's clothes."""
+        """The vendor's error body for a fault; 200 is an error body with the status of a success."""
         code = bodies.CODES.get(status if status != 200 else 500, "INTERNAL_SERVER_ERROR")
         return Reply(status, {"message": f"injected fault {status}", "code": code})
 
@@ -337,7 +337,7 @@ class PaperspaceEmulator(Emulator):
     # Forms of bodies
 
     def _shown(self, dataset: str, version: Mapping[str, Any]) -> dict[str, Any]:
-        """A version as it is answered."""
+        """A version as in a response."""
         sized = version["isCommitted"] and self.switches["usage-bytes"] == "on-commit"
         shown = {
             **version,
@@ -350,7 +350,7 @@ class PaperspaceEmulator(Emulator):
         return shown
 
     def _now(self) -> str:
-        """The time in milliseconds, never the same twice."""
+        """The time in milliseconds, always later than the previous one."""
         now = max(datetime.now(UTC), self._clock + timedelta(milliseconds=1))
         self._clock = now.replace(microsecond=now.microsecond // 1000 * 1000)
         return self._clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")
