@@ -1,6 +1,6 @@
-"""From Clarifai's answers to `DatasetVersion`: references, pages, order, and tags.
+"""Converts Clarifai's responses to `DatasetVersion`: references, pages, order, and tags.
 
-Clarifai has no tags; they are kept in `metadata.tags`, a list of texts.
+Clarifai has no tags; they are kept in `metadata.tags`, a list of strings.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from mlflow_dsver.text import one_line
 PORTAL = "https://clarifai.com"
 UI = "CLARIFAI_UI"
 ME = "me"
-"""The API's word for the user whose token it is; answers name that user."""
+"""The API's alias for the token's user; responses have that user's name."""
 COUNT_PARAMS = ("inputs_count",)
 """The counts that a run's params show; the others are in the link's artifact."""
 REMEMBERED = 2 * PER_PAGE
-"""Ids that a listing is compared with to find those that come twice."""
+"""Number of recent ids that are compared to find duplicates in a listing."""
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def version(account: Account, place: DatasetPlace, found: WireVersion) -> DatasetVersion:
-    """A version in our words. Raises UnexpectedResponse when the answer is about another dataset than was asked for.
+    """Convert to a DatasetVersion. Raises UnexpectedResponse when the response is about another dataset.
 
-    A version is immutable once it is ready: it is a snapshot, and nothing can be put into it.
+    A version is immutable once it is ready: it is a snapshot, and nothing can be added to it.
     """
     ref = _reference(place, found)
     return DatasetVersion(
@@ -43,7 +43,7 @@ def version(account: Account, place: DatasetPlace, found: WireVersion) -> Datase
         tags=tags_of(found.metadata),
         message=found.description or None,
         metadata=without_tags(found.metadata),
-        usage_bytes=None,  # Clarifai says it nowhere; the size of an export is another thing
+        usage_bytes=None,  # Clarifai does not report it; the size of an export is not the size of the data
         created=found.created_at,
         modified=found.modified_at,
         immutable=None if found.code is None else found.code == VersionStatus.READY,
@@ -87,7 +87,7 @@ def is_ready(found: WireVersion) -> bool:
 
 
 def age(found: WireVersion) -> tuple[datetime, str]:
-    """What versions are ordered by: when they were made; by id among those of one moment."""
+    """Sort key of versions: date of creation, then id."""
     return found.created_at or _LONG_AGO, found.id
 
 
@@ -153,7 +153,7 @@ REMOVED = "dsver_removed"
 
 
 def tags_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tags in a version's metadata, sorted; entries that can be no tag are passed over."""
+    """The tags in a version's metadata, sorted; invalid entries are skipped."""
     return tuple(sorted({tag for tag in metadata[KEY] if _is_tag(tag)})) if _is_ours(metadata) else ()
 
 
@@ -169,7 +169,7 @@ def without_tags(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_given(metadata: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument when metadata that somebody gives has entries that would read as ours."""
+    """Raise InvalidArgument when a user's metadata has entries that are reserved for this package."""
     if REMOVED in metadata or _is_ours(metadata):
         raise InvalidArgument(
             f"metadata has an entry {KEY!r} or {REMOVED!r}, which has a meaning of ours at Clarifai",
@@ -194,10 +194,10 @@ def with_tags(metadata: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any
 
 
 def cleared(found: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What to send again when a service has merged metadata into the former instead of replacing it; None otherwise.
+    """The metadata to send again when the service merged it with the former instead of replacing it; None otherwise.
 
-    Nothing can be taken out by merging, so entries that should be gone become null, and `dsver_removed` says which:
-    a null without that is somebody's own.
+    Merging cannot remove entries, so removed ones become null, and `dsver_removed` lists them: a null that is not
+    listed is the user's own.
     """
     if without_tags(found).keys() == without_tags(sent).keys():
         return None

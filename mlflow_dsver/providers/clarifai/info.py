@@ -1,4 +1,4 @@
-"""What is known of Clarifai without importing its provider: settings, spellings of references, keys and addresses.
+"""Settings, reference spellings, keys and addresses of Clarifai, available without importing its provider.
 
 An explicit argument wins over the environment, which wins over the vendor's file. The vendor's command line keeps
 contexts in `~/.config/clarifai/config` (YAML): the current one is used, and a value `ENVVAR` in it means the
@@ -71,7 +71,7 @@ _FORM = "clarifai://user/app/dataset@version, or clarifai://dataset@version with
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlace:
-    """A dataset in an app of a user. user and app are None where an app's key alone says whose it is."""
+    """A dataset in an app of a user. user and app are None where an app's key determines them."""
 
     user: str | None
     app: str | None
@@ -83,7 +83,7 @@ class DatasetPlace:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How to reach the API. user and app: what references without them mean; None for not set.
+    """How to reach the API. user and app: defaults for references without them; None when unset.
 
     sources: where each setting came from, by variable; never a value.
     """

@@ -1,4 +1,4 @@
-"""What is known of Paperspace without importing its provider: settings, spellings of references, key and address.
+"""Settings, reference spellings, key and address of Paperspace, available without importing its provider.
 
 `PAPERSPACE_API_KEY` and `PAPERSPACE_API_URL` are the names that the vendor's tools use. Of its files, pspace's
 `~/.paperspace/credentials.toml` has one key for each team (the current team is in `config.toml` beside it), and the
@@ -64,7 +64,7 @@ def spelling(text: str) -> tuple[str, str | None] | None:
 
 
 def recorded_spelling(text: str) -> tuple[str, str | None] | None:
-    """A dataset's id that stands alone."""
+    """A dataset's id without scheme or version."""
     return (text, None) if _ID.match(text) else None
 
 
@@ -90,7 +90,7 @@ KEY_FILES = tuple(FOLDER / name for name in ("credentials.toml", "config.toml", 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An address, a key (None when there is none, which the first request complains of), a time-out in seconds.
+    """An address, a key (None when unset; the first request raises then), a time-out in seconds.
 
     origins: where base and key come from; never a value.
     """

@@ -113,7 +113,7 @@ class Model(BaseModel):
 
     @classmethod
     def read_listed(cls, value: object, operation: str, reference: object = None) -> Self | None:
-        """As `read`; None, with a warning, for an entry of a listing that is none."""
+        """As `read`; None, with a warning, for a malformed entry of a listing."""
         try:
             return cls.read(value, operation, reference)
         except UnexpectedResponse as error:
@@ -127,7 +127,7 @@ class Model(BaseModel):
 
     @classmethod
     def kept(cls, value: Mapping[str, Any]) -> dict[str, Any]:
-        """What may be kept of an answer; all of it, unless a model holds secrets."""
+        """The part of a response that may be kept; all of it, unless a model holds secrets."""
         return dict(value)
 
     @property
@@ -153,10 +153,9 @@ class Dataset(Model):
 
 
 class Version(Model):
-    """A version of a dataset. usageBytes: in bytes, None when the service does not say.
+    """A version of a dataset. usageBytes: in bytes, None when the service does not report it.
 
-    datasetId is not always the `ds…` handle that the version was asked for by. isCommitted, tags: None when the
-    service does not say so in a form that is understood.
+    datasetId may differ from the `ds…` handle that was requested. isCommitted, tags: None when missing or malformed.
     """
 
     version: Annotated[str, AfterValidator(lambda value: check_name(value, "a version's id"))]
@@ -188,7 +187,7 @@ class S3Config(Model):
 
 
 class StorageProvider(Model):
-    """Where datasets lie. The answer holds keys of a bucket: they are dropped before anything is kept."""
+    """Where datasets are stored. The response holds keys of a bucket: they are dropped before anything is kept."""
 
     CONFIDENTIAL: ClassVar[bool] = True
 
@@ -265,10 +264,10 @@ _STATES = {True: "committed", False: "uncommitted", None: "unknown"}
 
 
 def to_version(dataset: str, version: Version, name: str | None = None) -> DatasetVersion:
-    """A version in our words.
+    """Convert to a DatasetVersion.
 
-    dataset: the id that was asked for, since the answer's may be another kind of id. name: the dataset's, None where
-    it is not known.
+    dataset: the requested id, since the response may have another kind of id. name: the dataset's, None where
+    unknown.
     """
     try:
         ref = DatasetRef("paperspace", dataset, version.version)
@@ -298,8 +297,8 @@ def to_version(dataset: str, version: Version, name: str | None = None) -> Datas
 
 
 def tags_of(version: Version) -> list[str]:
-    """A version's tags, without blanks around them and doubles, which other programs may have written; [] where it is
-    not known which it has.
+    """A version's tags, without surrounding blanks and duplicates, which other programs may have written; [] when
+    unknown.
     """
     return list(dict.fromkeys(tag.strip() for tag in version.tags or () if tag.strip()))
 
@@ -311,7 +310,7 @@ def own_section(version: Version) -> dict[str, Any]:
 
 
 def peoples_metadata(version: Version) -> dict[str, Any]:
-    """Metadata without our section, and without keys that were removed where the service keeps them as null."""
+    """Users' metadata: without our section, and without removed keys that the service keeps as null."""
     removed = own_section(version).get("removed")
     gone = set(removed) if isinstance(removed, list) and all(isinstance(key, str) for key in removed) else set()
     metadata = version.metadata or {}
@@ -323,7 +322,7 @@ def full_metadata(
     own: Mapping[str, Any],
     removed: Set[str] = frozenset(),
 ) -> dict[str, Any]:
-    """What is sent: people's metadata, keys to be removed as null, and our section that says which these are."""
+    """The metadata to send: users' metadata, removed keys as null, and our section, which lists the removed keys."""
     wanted = dict(metadata or {})
     if OWN in wanted:
         raise InvalidArgument(f"metadata has the key {OWN}, which is ours", tip="another key")
@@ -342,7 +341,7 @@ def described(token: str, manifest: Manifest | None) -> dict[str, Any]:
 
 
 def page_of(dataset: str, version: str) -> str | None:
-    """The address of a version's page by the template that is set; None without one, since none is documented."""
+    """The address of a version's page by the configured template; None without one, since none is documented."""
     template = PAGE.get()
     if template is None:
         return None

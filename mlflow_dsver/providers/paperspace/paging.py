@@ -1,9 +1,9 @@
-"""Pages of Paperspace's listings: what one says, and how all of them are walked so that nothing is missed unnoticed.
+"""Pagination of Paperspace's listings, with restarts so that no entry is missed silently.
 
-A page says whether there is more and gives a mark (`nextPage`) that the next request hands back (`after`). What the
-service does with the mark of an entry that was deleted meanwhile is not documented: it may refuse it, answer with an
-empty page, or begin again. So an empty page after one that said that there is more is not believed: the listing
-begins again, and entries that were given before are passed over.
+A page has a flag for further pages and a cursor (`nextPage`) that the next request sends back (`after`). The
+service's behaviour for the cursor of an entry that was deleted meanwhile is not documented: it may refuse it, return
+an empty page, or begin again. So an empty page after one that announced more is not taken as the end: the listing is
+restarted, and entries that were already returned are skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlflow_dsver.providers.http.wire import MAX_PAGES
 
 Item = TypeVar("Item")
 PAGE = 120
-"""Entries a page: the most that the service gives."""
+"""Entries per page: the maximum of the service."""
 RESTARTS = 3
 """How often a listing that changes while it is read is restarted."""
 _MARK_REFUSED = frozenset({400, 404, 410})
@@ -37,11 +37,11 @@ class Page(Generic[Item]):
 
 
 class Listing(Iterator[Item]):
-    """All entries, none twice, each page fetched when it is needed; or some of them at once, by `page`.
+    """All entries, without duplicates, each page fetched when it is needed; or some of them at once, by `page`.
 
-    fetch: takes a mark (None for the first page) and how many entries are wanted. key: what tells entries apart.
-    what, reference: the operation and what it is about, for errors. after: the mark to begin after. page_size:
-    entries a page; None takes the most. Raises InvalidArgument for a size that the service does not take.
+    fetch: takes a cursor (None for the first page) and a number of entries. key: identifies an entry. what,
+    reference: the operation and its subject, for errors. after: the cursor to begin after. page_size: entries per
+    page; None takes the maximum. Raises InvalidArgument for a size that the service does not accept.
     """
 
     def __init__(
@@ -77,12 +77,11 @@ class Listing(Iterator[Item]):
         return Page(items, page.has_more, page.next_page if page.has_more else None)
 
     def pages(self, limit: int | None = None) -> Iterator[Page[Item]]:
-        """The pages, without entries that were given before.
+        """The pages, without entries that were already returned.
 
-        limit: how many entries are wanted; the last page is asked for so that its mark is where they end. Raises
-        UnexpectedResponse, after what was read, when the service says that there is more and not where, when a mark
-        comes again, when no entry can be read, and when the listing does not come to an end however often it begins
-        again.
+        limit: number of entries; the last page is requested with a size that makes its cursor end there. Raises
+        UnexpectedResponse, after what was read, when the service announces more without a cursor, when a cursor is
+        repeated, when no entry can be read, and when the listing does not end after RESTARTS restarts.
         """
         seen, marks, restarts, unreadable, mark = set[str](), set[str](), 0, 0, self._after
         for _ in range(MAX_PAGES):
@@ -110,7 +109,7 @@ class Listing(Iterator[Item]):
         raise self._wrong(f"more than {MAX_PAGES} pages")
 
     def _page(self, mark: str | None, size: int) -> Page[Item] | ProviderError:
-        """The page after a mark, or why the listing has to begin again."""
+        """The page after a cursor, or the reason for a restart."""
         try:
             page = self._fetch(mark, size)
         except ProviderError as error:
@@ -133,7 +132,7 @@ class Listing(Iterator[Item]):
 
 
 def _checked_size(size: int | None) -> int:
-    """Entries a page, or InvalidArgument; None takes the most."""
+    """Entries per page, or InvalidArgument; None takes the maximum."""
     if size is None:
         return PAGE
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 120:
@@ -144,9 +143,9 @@ def _checked_size(size: int | None) -> int:
 def read_page(
     answer: Any, read: Callable[[Any], Item | None], what: str, reference: object, *, confidential: bool
 ) -> Page[Item]:
-    """A page as the service sent it. read: makes an entry, None for one that cannot be told apart from others.
+    """A page as received. read: parses an entry, None for one without an id.
 
-    Where `hasMore` is missing, a mark says that there is more. Raises UnexpectedResponse for what is no page.
+    Where `hasMore` is missing, a cursor means that there is more. Raises UnexpectedResponse for a malformed page.
     """
     parts: dict[str, Any] = {"provider": "paperspace", "operation": what, "reference": reference}
     payload = None if confidential else answer
