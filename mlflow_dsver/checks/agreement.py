@@ -1,4 +1,4 @@
-"""Whether all places where a run says what it used in a role say the same. Pure.
+"""Checks that all parts of a run's record of a role agree. Pure.
 
 Params, tags, the dataset input, the link's artifact and the manifest's repeat each other. Whoever changes one of them
 leaves the others behind: a disagreement is a finding (CHANGED), whichever of them is right. So is a value that one
@@ -69,7 +69,7 @@ class Agreement:
     notes: list[Note] = field(default_factory=list)
 
     def same(self, what: str, told: Mapping[str, Any]) -> Any:
-        """The first value that is told; a finding when another one differs. None means that a part does not tell."""
+        """The first value that is not None; a finding when another differs. None: a part without the value."""
         known = {where: value for where, value in told.items() if value is not None}
         if len(set(known.values())) > 1:
             (first, expected), *others = known.items()
@@ -152,7 +152,7 @@ class Agreement:
                 if found is not None and found != expected:
                     self.disagree(name, f"dataset input's name: {expected}", f"its source: {found}")
             if not each.profile:
-                continue  # somebody logged it without this package, under a digest of another kind
+                continue  # logged without this package, under a digest of another kind
             for name in ("provider", "version"):
                 found, expected = each.profile.get(name), one_line(fields[name], schema.PROFILE_LINE)
                 if found is not None and found != expected:
@@ -190,7 +190,7 @@ class Agreement:
         return worst
 
     def changed_while_used(self) -> None:
-        """What the look at the end of the run found."""
+        """The result of the check at the end of the run."""
         text, grade = self.parts.tags.get("sealed", ""), _grade(self.parts.tags.get("grade"))
         seen = re.match(r"\S+ changed: ", text)
         if seen or (grade is not None and schema.CHANGED_NOTE in grade.notes):

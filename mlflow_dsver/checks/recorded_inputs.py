@@ -1,4 +1,4 @@
-"""What a run says that it used, put together from every place where it says so.
+"""The inputs that a run recorded, assembled from every place where they are recorded.
 
 A link is written in params, tags, the dataset input, the link's artifact and the manifest's; `agreement` compares
 them. Artifacts are compared with the sums that the run's tags have of them as well. What is gone is noted, as the
@@ -34,7 +34,7 @@ class RecordLimits:
 
 
 COMMAND_LINE = RecordLimits()
-"""For whoever waits at a terminal; a page wants less."""
+"""The limits at a terminal; server pages use lower ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def unreadable_roles(run: Run) -> list[str]:
 
 
 class _Gathered:
-    """Everything that one run says about one role."""
+    """Everything that one run recorded about one role."""
 
     def __init__(self, run: Run, role: str, files: Mapping[str, bytes] | None, limits: RecordLimits) -> None:
         self.run, self.role, self.files, self.limits = run, role, files, limits
@@ -98,7 +98,7 @@ class _Gathered:
         self.ref = self._reference()
 
     def told_by_the_artifact_alone(self) -> None:
-        """No param, tag or input of the run tells of this role."""
+        """Only the artifact records this role: no param, tag or input does."""
         what = f"only the artifact dsver/{written.json_name(self.role)} says that the run used this"
         self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what))
 
@@ -225,7 +225,7 @@ class _Gathered:
         return self.params.get("requested") or (self.link.requested if self.link else None)
 
     def _manifest(self, digest: str | None) -> bytes | None:
-        """The manifest, if it is the one that was recorded, or nothing speaks of another one."""
+        """The manifest, if it is the recorded one, or no other part names a different one."""
         if self.files is None:
             return None
         name = written.manifest_name(self.role)

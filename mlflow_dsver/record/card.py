@@ -61,8 +61,8 @@ def render(
     """The card. links: all inputs of the run. files: role to number of files, where known.
 
     previous: None when no earlier run of the experiment is linked. without_inputs: the tracking server took no
-    dataset inputs, so the link is in params and tags alone. related: who else used these versions; None when unknown.
-    overridden: role to what the script asked for, where a person put another version in its place.
+    dataset inputs, so the link is in params and tags alone. related: other runs of these versions; None: unknown.
+    overridden: role to the reference that the script requested, where a person overrode it.
     """
     lines = ["# Datasets of this run", ""]
     lines += [

@@ -17,7 +17,7 @@ from mlflow_dsver.record import schema
 def is_recorded(run: Any, links: Sequence[Link], overridden: Mapping[str, str] | None = None) -> bool:
     """Whether all params, tags and dataset inputs of the links are on the run, and no tag says that something failed.
 
-    overridden: role to what the script asked for, where another version was put in its place.
+    overridden: role to the requested reference, where another version replaced it.
     """
     tags = run.data.tags
     if not all(tags.get(key, schema.OFFLINE_FINDING).startswith(schema.OFFLINE_FINDING) for key in error_keys(links)):
@@ -68,5 +68,5 @@ def has_all_links(names: Collection[str], links: Iterable[Link]) -> bool:
 
 
 def error_keys(links: Iterable[Link]) -> set[str]:
-    """The tags that tell of errors in recording these links."""
+    """The error tags of these links."""
     return {schema.ERROR_TAG, *(schema.key(link.role, "error") for link in links)}

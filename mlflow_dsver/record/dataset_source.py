@@ -100,7 +100,7 @@ class VersionSource:
 
     @classmethod
     def from_dict(cls, source_dict: Mapping[Any, Any]) -> Self:
-        """Read what this or a later version wrote: unknown keys are passed over, values that no version wrote too.
+        """Read what this or a later version wrote: unknown keys and invalid values are ignored.
 
         A text that is not a reference is noticed by `load`, so that a record can be shown whatever it holds.
         """
@@ -125,7 +125,7 @@ def short_web_address(text: str | None) -> str | None:
 
 
 def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields, below MAX_JSON bytes: what people can do without goes first."""
+    """The fields, below MAX_JSON bytes: optional fields are dropped first."""
     for least in ("dataset_name", "url"):
         if len(json.dumps(fields)) > MAX_JSON:
             fields.pop(least, None)

@@ -1,7 +1,7 @@
-"""What a run tells of its data, as values: the rows from which every graph, page and export is made.
+"""A run's data as values: the rows from which every graph, page and export is made.
 
-Nothing here talks to MLflow or to a provider. All texts are as they were recorded and therefore hostile; whoever
-renders them escapes them.
+Nothing here makes a request to MLflow or a provider. All texts are as recorded and untrusted; renderers
+must escape them.
 """
 
 from __future__ import annotations

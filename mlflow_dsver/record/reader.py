@@ -1,7 +1,7 @@
 """The links of a run, read from its params, tags and dataset inputs, as `record` writes them. Pure.
 
-The run may have been written by anybody: what is no link is passed over with a warning, and no value is trusted
-further than its type. A version that is read this way has what the run says of it and nothing else; the artifact
+The run may have been written by anybody: anything that is not a link is ignored with a warning, and values are
+validated by type only. A version that is read this way has what the run says of it and nothing else; the artifact
 `dsver/R.json` has the rest.
 """
 
@@ -89,7 +89,7 @@ def _uses(run: Any) -> tuple[Use, ...]:
 def links_of(run: Any) -> dict[str, Link]:
     """Role to link of MLflow's run entity, sorted by role: what was declared in a role, one version each.
 
-    Parents, resumed runs and new records go by these. `all_links_of` has further inputs besides.
+    Parent runs, resumed runs and new records use these. `all_links_of` adds further inputs.
     """
     declared = _declared(run)
     return {role: link for role, link in all_links_of(run).items() if role in declared}
@@ -116,8 +116,8 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
 
     The role is MLflow's context. `mlflow.log_input` asks for none and takes any text, and several inputs in one: an
     input without a context has the role `unknown`; what cannot stand in a role's name becomes `-`; and a further
-    version in a role that is taken stands as `training-2`. An input that repeats a version which the run has
-    already in that role (without a context: in any) is told once.
+    version in a role that is taken is listed as `training-2`. An input that repeats a version which the run has
+    already in that role (without a context: in any) is listed once.
     """
     found: dict[str, Mapping[str, Any]] = {}
     further: list[tuple[str | None, Mapping[str, Any]]] = []
@@ -141,7 +141,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def dataset_inputs_of(run: Any) -> tuple[InputFacts, ...]:
-    """The run's dataset inputs that are dataset versions and have a context, unjudged."""
+    """The run's dataset inputs that are dataset versions and have a context, not validated further."""
     found = []
     for each in run.inputs.dataset_inputs if run.inputs else []:
         role, data = schema.context_of(each), each.dataset
@@ -179,7 +179,7 @@ def _stands_for(key: str, role: str) -> bool:
 
 
 def _free(role: str, taken: Mapping[str, object], run: Any) -> str:
-    """The role itself, or the next number of it that nothing on the run has."""
+    """The role itself if free, else the role with the next free number."""
     if role not in taken:
         return role
     numbered = (f"{role[:ROLE_LENGTH]}-{number}" for number in count(2))

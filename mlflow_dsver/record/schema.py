@@ -1,4 +1,4 @@
-"""What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts. Pure; `recorded` reads it back.
+"""What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts. Pure; `reader` reads it back.
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
 `.content_digest`, and counts that the provider names for it, such as `.inputs_count`; the tags `dsver.R.version`,
@@ -9,7 +9,7 @@ its context; and the artifacts
 `dsver/R.json`, `dsver/R.manifest.jsonl.gz` and `dsver/card.md`. All of it can be read without this package. It is a
 promise to users: what it says changes only together with the schema number.
 
-MLflow cuts long values without a word, so they are cut here first, with a mark that can be seen.
+MLflow truncates long values silently, so they are cut here first, with a mark that can be seen.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
 def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) -> dict[str, str]:
     """The tags of a link, the one with the schema's number included.
 
-    overridden: what the script had asked for, when a person put another version in its place.
+    overridden: what the script requested, when a person overrode it with another version.
     """
     told = {
         SCHEMA_TAG: SCHEMA,
@@ -144,7 +144,7 @@ def digest(version: DatasetVersion, role: str | None = None) -> str:
     """The dataset's digest for MLflow: 16 hex digits of the canonical reference and the content digest, if known.
 
     role: given when the run has the version in another role already. MLflow knows a dataset by experiment, name and
-    digest, keeps one input of each on a run, and drops a second role without a word.
+    digest, keeps one input of each on a run, and drops a second role silently.
     """
     told = [str(version.ref), version.content_digest or ""]
     if role is not None:
@@ -204,14 +204,14 @@ def profile(
 
 
 def file_count(version: DatasetVersion, manifest: Manifest | None = None) -> int | None:
-    """How many files a version has: by its manifest, else as its provider counts them; None when nobody knows."""
+    """How many files a version has: by its manifest, else as its provider counts them; None when unknown."""
     return len(manifest) if manifest is not None else version.counts.get("files")
 
 
 def link_json(link: Link, manifest: bytes | None = None) -> bytes:
     """The artifact `dsver/R.json`: the whole link, with the provider's untouched answer.
 
-    manifest: the artifact with the manifest, whose sum is told as `manifest_sha256`; None where there is none.
+    manifest: the artifact with the manifest, whose SHA-256 is stored as `manifest_sha256`; None where there is none.
     """
     told = link.to_json()
     if manifest is not None:

@@ -1,7 +1,7 @@
 """The lineage pages as a part of an MLflow server: `mlflow server --app-name dsver`.
 
-The pages call MLflow's own REST interface inside the process with the visitor's request headers, so they show nobody
-what MLflow would hide, and nothing without a login where there is one. Pages are read with GET and change nothing;
+The pages call MLflow's own REST interface inside the process with the user's request headers, so they show nothing
+that MLflow would hide, and nothing without a login where there is one. Pages are read with GET and change nothing;
 the one action, a check, is a POST below MLflow's protected prefix `/ajax-api`.
 """
 

@@ -1,8 +1,8 @@
 """The button that checks a run's data: reads it now, within a short time, and shows what was found.
 
-The record is read with the visitor's eyes; the data with the server's own keys and folders. So the visitor sees the
+The record is read with the user's permissions, the data with the server's own keys and folders. So the user sees the
 verdict and how the record's own claims fared (see `disclosed`); reasons stay in the server's log. The verdict is
-written to the run in the visitor's name, so only where MLflow lets that visitor change the run. One check runs at a
+written to the run with the user's login, so only where MLflow lets that user change the run. One check runs at a
 time in a process, it stops reading when its time is over, and what takes too long is left to the command line: not
 checked is never shown as checked.
 """
@@ -95,17 +95,17 @@ def _checked(visitor: RestClient, facts: Run) -> RunReport:
 
 
 class _UntilLate:
-    """A `Progress` that ends the reading of files when nobody waits for it any more."""
+    """A `Progress` that stops reading files once the page's time is over."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
 
     def total(self, files: int | None, bytes: int | None) -> None:  # noqa: A002
-        """Look at the clock."""
+        """Check the deadline."""
         self._deadline.check("the check")
 
     def advance(self, files: int, bytes: int) -> None:  # noqa: A002
-        """Look at the clock."""
+        """Check the deadline."""
         self._deadline.check("the check")
 
 
@@ -135,7 +135,7 @@ def _files(visitor: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes
     return found
 
 
-# What a visitor may see of a report. The check queries providers and reads folders with the server's keys, for a
+# What a user may see of a report. The check queries providers and reads folders with the server's keys, for a
 # record that anybody who may edit one run can make up; a report names versions, digests, sizes, paths and similar
 # dataset names. So the report is rebuilt from the verdict, the proof, what was recorded, and which recorded claim did
 # not hold. Texts that come from a provider, a folder or an error stay in the server's log.
@@ -166,7 +166,7 @@ _BYTES = {
 def disclosed(report: RunReport, records: Iterable[Record]) -> RunReport:
     """The report with everything left out that does not stand on the run itself.
 
-    records: the run's record, put together without asking anybody; its findings and notes are shown as they are.
+    records: the run's record, assembled without any request; its findings and notes are shown as they are.
     """
     own = {record.role: record for record in records}
     return replace(report, inputs=tuple(_input(each, own.get(each.role)) for each in report.inputs), notes=())

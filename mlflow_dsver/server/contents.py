@@ -1,6 +1,6 @@
 """The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
 
-A manifest is taken from a run that the visitor may read, through MLflow, and believed only when its digest is the
+A manifest is read from a run that the user may read, through MLflow, and believed only when its digest is the
 one that was recorded. What was read once is kept on the server's disk, up to `MAX_KEPT`, under the experiment that it
 came from and the digest that a run there recorded: it is shown to those who may read that experiment, and knowing a
 digest gives nobody anything. How much is read is bounded (see `bounds`), since manifests are what people upload.
@@ -141,7 +141,7 @@ def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
 
 
 def _kept(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
-    """The manifest that was read before for a run of that experiment, which the visitor may read."""
+    """The manifest that was read before for a run of that experiment, which the user may read."""
     if experiment_id not in visitor.experiments:
         return None
     return _cache().get(_file_name(visitor, experiment_id, digest), mark_used=True)

@@ -1,8 +1,8 @@
 """Which datasets and versions there are, and which runs used them: what MLflow's search cannot answer in one go.
 
-Asked of the tracking database directly, read-only, and only for experiments that the visitor may read. A record of
+Asked of the tracking database directly, read-only, and only for experiments that the user may read. A record of
 ours names its dataset after the version; an input that was logged in MLflow's own way has any name, so its source is
-read; and a run whose record is incomplete has tags. What a visitor sees of a run itself comes from MLflow's own
+read; and a run whose record is incomplete has tags. What a user sees of a run itself comes from MLflow's own
 search, by the ids that are found here. A tracking store without a database gives nothing here.
 """
 
@@ -46,7 +46,7 @@ class UseRow:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of a dataset or version and its uses.
+    """A dataset or version with its uses.
 
     uses: of active runs, as far as a filter leaves them. run_ids: their runs, newest first, each once.
     rows: each version with what was recorded of it, the newest (by first use) first. deleted: runs that are deleted.
@@ -159,7 +159,7 @@ def _seconds(when: datetime | None) -> float:
 class DatasetIndex:
     """The datasets of one tracking store, as far as these experiments go.
 
-    engine: SQLAlchemy's, of the tracking database. readable: ids of the experiments that the visitor may read.
+    engine: SQLAlchemy's, of the tracking database. readable: ids of the experiments that the user may read.
     """
 
     def __init__(self, engine: Any, readable: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
-"""The registered models that were made from a dataset or a version, as a visitor of the pages may see them.
+"""The registered models that were made from a dataset or a version, as far as the user may see them.
 
 The registry's database tells which runs made models, and which models have a version in their tags; the models
-themselves are asked of MLflow in the visitor's name, so nobody learns of one that is hidden.
+themselves are requested from MLflow with the user's login, so hidden ones are not disclosed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Registry:
         return [(each.run_id or "", each) for each in found.values()]
 
     def aliases(self, found: Iterable[tuple[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Name and version of a model to its aliases: MLflow's search does not tell them."""
+        """Name and version of a model to its aliases: MLflow's search does not return them."""
         told: dict[tuple[str, str], list[str]] = {}
         for name in list(dict.fromkeys(version.name for _, version in found))[:MOST_NAMES]:
             try:
@@ -93,7 +93,7 @@ class Registry:
 
 
 def runs_by_id(visitor: RestClient, run_ids: Sequence[str]) -> dict[str, Run]:
-    """Run id to its facts, of the active runs that the visitor may read, in the order of the ids."""
+    """Run id to its facts, of the active runs that the user may read, in the order of the ids."""
     found: dict[str, Run] = {}
     for quoted in _quoted([each for each in run_ids if each.isalnum()]):
         condition = f"attributes.run_id IN ({quoted})"

@@ -1,4 +1,4 @@
-"""What each page shows, read with the visitor's eyes: from a request's values to a view."""
+"""Builds the view of each page from a request's values, with the user's permissions."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{1,60})\Z")
 
 
 class BadMark(Exception):
-    """An address asks for a page of a list by a mark that no page gave."""
+    """The page token in an address is invalid."""
 
 
 class NotThere(LookupError):
-    """What was asked for does not exist, or is not the visitor's to see: the same answer for both."""
+    """The requested item does not exist, or the user may not read it: the same response for both."""
 
 
 def index(visitor: RestClient, wanted: str, after: str | None) -> IndexPage:
@@ -149,7 +149,7 @@ def run(visitor: RestClient, run_id: str, report: object | None = None, note: st
 
 
 def run_of(visitor: RestClient, run_id: str) -> Run:
-    """A run that the visitor may read, with its models. Raises NotThere."""
+    """A run that the user may read, with its models. Raises NotThere."""
     return with_models(visitor, [_entity(visitor, run_id)], list(visitor.experiments))[0]
 
 
@@ -201,7 +201,7 @@ class _Shown:
 
 
 def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Filter, offset: int) -> _Shown:
-    """Raises NotThere when there is nothing of the reference that the visitor may read."""
+    """Raises NotThere when the user may read nothing of the reference."""
     visitor.check_may_read_runs()
     history = known.history(ref, wanted)
     if not history.exists:
@@ -250,7 +250,7 @@ def _nothing_of(ref: DatasetRef) -> NotThere:
 
 
 def _offset(token: str | None) -> int:
-    """Where a page of runs begins. Raises BadMark for a mark that no page gave: it is not the first page."""
+    """Where a page of runs begins. Raises BadMark for an invalid token, rather than showing the first page."""
     if token is None:
         return 0
     if not (token.isascii() and token.isdigit() and len(token) < 9):

@@ -1,4 +1,4 @@
-"""MLflow as the visitor of a page sees it: its REST interface, called inside the process with the visitor's headers.
+"""A client of MLflow's REST interface that calls it inside the process with the headers of the user's request.
 
 Logins, permissions and workspaces in front of MLflow's routes apply to these requests too, on every version of
 MLflow, so no access rule is repeated here. An instance lives as long as one request. How much of a run's artifacts a
@@ -44,7 +44,7 @@ def limits_until(limits: ManifestLimits, deadline: Deadline) -> ManifestLimits:
 
 
 def fits(content: bytes, limits: ManifestLimits) -> bool:
-    """Whether a manifest stays within the limits; a damaged one does: whoever reads it further says what is wrong."""
+    """Whether a manifest stays within the limits; True for a damaged one: the later reader reports what is wrong."""
     try:
         for _ in ManifestStream(BytesIO(content), limits):
             pass
@@ -56,7 +56,7 @@ def fits(content: bytes, limits: ManifestLimits) -> bool:
 
 
 class RestClient:
-    """A `lineage_queries.Reader` for one visitor of MLflow's Flask application."""
+    """A `lineage_queries.Reader` for one user of MLflow's Flask application."""
 
     def __init__(self, app: Any, request: Any) -> None:
         self._client = app.test_client(use_cookies=False)
@@ -146,7 +146,7 @@ class RestClient:
     def artifact(self, run_id: str, path: str, limit: int) -> bytes | None:
         """An artifact of a run; None when it is not there. Raises TooLarge for more than `limit` bytes.
 
-        The caller has found the run with this visitor's eyes: MLflow 2.22 hands out artifacts of any run.
+        The caller must have read the run with this client: MLflow 2.22 serves artifacts of any run.
         """
         answer = self._send("GET", private.ARTIFACT_PATH, {"path": path, "run_uuid": run_id})
         try:
@@ -162,7 +162,7 @@ class RestClient:
             answer.close()
 
     def set_tag(self, run_id: str, key: str, value: str) -> bool:
-        """Set a tag on a run in the visitor's name; False when the visitor may not."""
+        """Set a tag on a run with the user's login; False without permission."""
         body = {"run_id": run_id, "key": key, "value": value}
         return bool(self._send("POST", f"{private.ACTIONS_PREFIX}/mlflow/runs/set-tag", body).status_code == 200)
 

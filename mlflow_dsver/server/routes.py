@@ -166,7 +166,7 @@ def _respond(app: Any, answer: Answer) -> Any:
 
 
 def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
-    """The page and its status; whatever goes wrong becomes a page."""
+    """The page and its status; any exception becomes an error page."""
     if request.method == "POST" and not _from_here(request):
         return 403, MessagePage("Not from here", "This was asked for by another site, and nothing was done.")
     fields = request.form if request.method == "POST" else request.args

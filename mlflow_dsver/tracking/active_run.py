@@ -38,7 +38,7 @@ PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LinkedDataset:
-    """A dataset version in a role of a run; prints as its canonical reference, and is a path where one is wanted.
+    """A dataset version in a role of a run; prints as its canonical reference, and is is path-like (`os.PathLike`).
 
     role: what the run uses it for. requested: the reference as written.
     made: the link; None when the reference could not be resolved and the policy was to go on.
@@ -118,7 +118,7 @@ class LinkedDataset:
 class LinkedRun(ActiveRun):  # type: ignore[misc]
     """MLflow's active run, with `datasets`: role to what is linked. Works in `with` and without, as MLflow's does.
 
-    The links are put on the run behind training's back; `inputs` and `data` wait until they are there, and so does
+    The links are written in the background; `inputs` and `data` wait until they are there, and so does
     the end of the `with` block, each within MLFLOW_DSVER_TRACKING_TIMEOUT seconds of the start.
     """
 
@@ -146,7 +146,7 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         return super().data if shown is self else shown.data
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: the run as it stands on the server, as far as that is known without waiting."""
+        """For another process: the run as on the server, as far as known without waiting."""
         known = self._recorded() if self._recording is None or self._recording.over else self
         return mlflow_private.state_of(self, known)
 

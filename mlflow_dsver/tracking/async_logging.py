@@ -120,7 +120,7 @@ class Recording:
                     _open.append(self)
 
     def result(self) -> LoggedRecord | None:
-        """What stands on the run, when it stands there; None when nothing was to be recorded.
+        """The record on the run, once it is written; None when nothing was to be recorded.
 
         Raises TrackingError when it was not recorded in time, and what else kept it from being so; in a forked child
         at once.
@@ -217,7 +217,7 @@ class Recording:
         before = _error_tags(self._resolved)
         resolved = self._resolved = self._resolved.with_files()
         _warn(self.run_id, {key: text for key, text in _error_tags(resolved).items() if key not in before})
-        if not overlaps_are_refused():  # else they were looked for before the run started
+        if not overlaps_are_refused():  # otherwise overlaps were checked before the run started
             check_overlaps(resolved.pending)
         pending = list(resolved.pending.values())
         logged = record_writer.write(
@@ -241,7 +241,7 @@ class Recording:
                 return
             self._failure = error
         if isinstance(error, InputConflict) and not self._background:
-            return  # the caller is told, and the run is as it was
+            return  # the caller gets the error, and the run is unchanged
         text = schema.error_text(error)
         self._unwritten_tags |= {**_error_tags(self._resolved), schema.ERROR_TAG: text}
         _warn(self.run_id, {schema.ERROR_TAG: text})

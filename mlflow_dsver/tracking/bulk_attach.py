@@ -44,9 +44,9 @@ MAX_LINE = 65_536
 MAX_BAD = 10_000
 """Bad rows at which reading ends."""
 SHOWN = 10
-"""Bad rows that an error tells of; it counts the others."""
+"""Bad rows listed in an error message; the rest are only counted."""
 PATIENCE = 3
-"""Rows in a row that a tracking server may leave unanswered; the rest fail at once, and wait for another attempt."""
+"""Consecutive rows that may time out; after that, all remaining rows fail without a request. Call again later."""
 
 _COLUMNS = ("run_id", "reference", "role")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -54,7 +54,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a line of the file asks for. line: its number, from 1 on."""
+    """One row of the file. line: its line number, from 1 on."""
 
     line: int
     run_id: str
@@ -63,7 +63,7 @@ class Row:
 
 
 class State(StrEnum):
-    """What became of a row."""
+    """The outcome of a row."""
 
     ATTACHED = "attached"
     THERE = "already there"
@@ -74,7 +74,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row. version: its canonical reference; None when it could not be resolved."""
+    """The outcome of a row. version: its canonical reference; None when it could not be resolved."""
 
     row: Row
     state: State
@@ -179,7 +179,7 @@ def _row(line: int, header: list[str], cells: list[str], role: str, known: list[
 
 
 def attach_all(rows: Iterable[Row]) -> Iterator[Outcome]:
-    """Attach the rows one by one, each when its outcome is asked for; the grades say `attached later`."""
+    """Attach the rows lazily, one for each outcome consumed; the grades say `attached later`."""
     client, versions = clients.new_client(), _Versions()
     unanswered, last = 0, ""
     for row in rows:
@@ -229,14 +229,14 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
 
 
 class _Versions:
-    """What references mean, asked once; a provider that does not answer is asked once as well."""
+    """Resolves each reference once; a failure is cached too, so an unavailable provider is called once."""
 
     def __init__(self) -> None:
         self._found: dict[str, DatasetVersion | DsverError] = {}
         self._silent: dict[str, ProviderUnavailable] = {}
 
     def version(self, reference: str) -> DatasetVersion:
-        """Raises what the provider raised, also the next time."""
+        """Resolve a reference. Raises the provider's error, again on each later call."""
         if reference not in self._found:
             self._found[reference] = self._resolved(reference)
         found = self._found[reference]

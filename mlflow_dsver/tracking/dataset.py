@@ -17,7 +17,7 @@ from mlflow_dsver.tracking.source import DatasetVersionSource
 class VersionedDataset(Dataset):  # type: ignore[misc]
     """A dataset version: its canonical reference is the name, its source leads back to the files.
 
-    requested: the reference as it was asked for. grade: how much the link proves, None when there is no link.
+    requested: the reference as written. grade: how much the link proves, None when there is no link.
     files: how many there are, None when that is unknown. changes: since which version, None when that is unknown.
     digest: None computes the one of a first role.
     """

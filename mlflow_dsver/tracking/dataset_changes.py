@@ -76,7 +76,7 @@ def _read_previous(content: bytes | None) -> DatasetVersion | None:
 
 
 def _changes(before: DatasetVersion, now: DatasetVersion) -> str | None:
-    """Such as `120 added, 3 removed, 7 changed, +1.2 GiB`; None when the files are not at hand, or too many."""
+    """Such as `120 added, 3 removed, 7 changed, +1.2 GiB`; None without local manifests, or for too many files."""
     if any((schema.file_count(version) or FILES + 1) > FILES for version in (before, now)):
         return None
     old, new = manifest_of(before), manifest_of(now)

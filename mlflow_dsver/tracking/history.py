@@ -27,7 +27,7 @@ from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_a
 from mlflow_dsver.tracking.run_search import RunSearch
 
 MAX_LINK_JSON = 32 << 20
-"""Bytes of `dsver/R.json` from which on it is not read."""
+"""A `dsver/R.json` of this many bytes or more is not read."""
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 class RunUse:
     """A run that used a version in a role.
 
-    run_name: may be empty. status: MLflow's word, such as FINISHED. started: None when MLflow does not know.
+    run_name: may be empty. status: MLflow's run status, such as FINISHED. started: None when MLflow does not know.
     dataset_name: the dataset's name as recorded, where the reference has an id; None elsewhere.
     """
 
@@ -76,7 +76,7 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
-    """The links of a run that was read already; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
+    """The links of a run entity already read; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
     links, until = reader.all_links_of(run), clients.deadline()
     if not links:
         return []
@@ -87,7 +87,7 @@ def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
 
 
 class RunsFound(Iterator[RunUse]):
-    """Uses of a version, newest run first, fetched while they are asked for.
+    """Uses of a version, newest run first; an iterator that fetches pages as needed.
 
     note: how they were found where that is not by the version itself, in one sentence; None otherwise.
     """
@@ -106,7 +106,7 @@ def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
     ref: with a version id, a tag or `latest`, that version; without a selector, every version of the dataset.
     role: only runs that used it in that role. What MLflow has under these very words needs no provider. Else the
     provider says what they mean; where it cannot, the runs count whose record says that they asked for the same
-    words, or that the dataset has that name, and `note` says so. What it costs is told in `tracking.run_search`.
+    words, or that the dataset has that name, and `note` says so. For the cost, see `tracking.run_search`.
     Raises the provider's errors when there is no such run either, and TrackingError.
     """
     if role is not None:
@@ -136,9 +136,9 @@ def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
 
 
 def recorded_uses(ref: DatasetRef) -> Iterator[RunUse]:
-    """What MLflow alone has of a version, or without a selector of all versions of a dataset; newest run first.
+    """Uses of a version, or without a selector of all versions of a dataset, from MLflow alone; newest run first.
 
-    The provider is not asked, so the reference is canonical. Raises TrackingError.
+    No provider is queried, so the reference must be canonical. Raises TrackingError.
     """
     return _uses(RunSearch(clients.new_client()).using(ref), partial(_is_of, ref), None)
 
@@ -149,7 +149,7 @@ def _is_of(target: DatasetRef, link: Link) -> bool:
 
 
 def _says(target: DatasetRef, link: Link) -> bool:
-    """Whether a record asked for these words, or has the dataset under this name."""
+    """Whether a record has this requested reference, or this dataset name."""
     named = link.version.dataset_name is not None and link.version.dataset_name == target.dataset
     if named and link.version.ref.provider == target.provider and target.selector in (None, link.version.id):
         return True
@@ -215,7 +215,7 @@ def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str
 
 
 def _agreed(run: Any, link: Link, whole: Link | None) -> Link:
-    """The whole link, if it is about what params, tags and inputs say; they are harder to change than a file."""
+    """The link from the artifact, if it agrees with params, tags and inputs: they are harder to change."""
     if whole is None:
         return link
     same = whole.role == link.role and whole.version.ref == link.version.ref

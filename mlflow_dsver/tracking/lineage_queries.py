@@ -1,7 +1,7 @@
 """Reads lineage from a tracking store: runs as values, page by page, with the models that they made.
 
 A `Reader` is anything with MLflow's search calls: `MlflowClient` for scripts and the command line, and on a server
-`server.rest_client.RestClient`, which sees what MLflow shows the visitor. Everything is a search of MLflow, a page at
+`server.rest_client.RestClient`, which sees what MLflow shows the user. Everything is a search of MLflow, a page at
 a time; nothing here reads a whole store.
 """
 
@@ -26,9 +26,9 @@ from mlflow_dsver.tracking.queries import Tracking, origins
 from mlflow_dsver.tracking.run_search import RunSearch, each_page
 
 PAGE = 50
-"""Runs on a page of ours."""
+"""Runs on one of our pages."""
 MOST_PAGES = 8
-"""Pages that are asked of MLflow at most to fill one of ours, where a filter leaves out what MLflow found."""
+"""Pages requested from MLflow at most to fill one of ours, when our filter drops results."""
 
 _LOGGED_SOURCE = re.compile(r"models:/(m-[0-9a-f]+)\Z")
 _logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Reader(Protocol):
 
 
 def every(search: Callable[..., Any], *what: Any) -> Iterator[Any]:
-    """All that a search of a reader finds, page after page. Raises MlflowException."""
+    """All results of a search, page by page. Raises MlflowException."""
     return chain.from_iterable(each_page(partial(search, *what)))
 
 
@@ -139,7 +139,7 @@ def runs_of_version(
 
 
 def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Iterable[Run]) -> Iterator[ModelOrigin]:
-    """Registered models of which it is known what they were made from, and whose run is not there.
+    """Registered models whose data is known and whose run is deleted or missing.
 
     names: all experiments. runs: some that are there. Raises TrackingError.
     """
@@ -210,7 +210,7 @@ def _is_known(model: Model, models: Iterable[Model]) -> bool:
 
 
 def _conditions(wanted: Filter) -> str:
-    """The part of our filter that MLflow can look for; the rest is left to `Filter.apply`."""
+    """The part of our filter that MLflow can evaluate; `Filter.apply` does the rest."""
     parts = []
     if wanted.since:
         parts.append(f"attributes.start_time >= {int(wanted.since.timestamp() * 1000)}")

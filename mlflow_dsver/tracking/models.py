@@ -78,10 +78,10 @@ def tag_model(name: str, version: str) -> dict[str, str]:
 def models_using(ref: RefLike) -> Iterator[ModelUse]:
     """Models that were made from a version, newest run first, each once.
 
-    A moving selector means the version that it means now; what MLflow has under these very words needs no provider.
+    A moving selector means the version that it means now; a reference recorded verbatim needs no provider.
     Found through the runs that used the version, deleted ones too, with the models that they logged or registered;
     and through the tags of all model versions, in any role, and those that they are copies of. Raises the provider's
-    errors when the reference must be resolved, TrackingError when MLflow cannot be asked.
+    errors when the reference must be resolved, TrackingError when a request to MLflow fails.
     """
     client = new_client()
     target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)

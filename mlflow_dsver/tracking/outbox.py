@@ -32,9 +32,9 @@ from mlflow_dsver.tracking.clients import address
 
 SCHEMA = 1
 MAX_BYTES = 256 << 20
-"""A larger file is no entry of ours: the links of a run, with the answers of their providers, are far smaller."""
+"""Larger files are rejected: the links of a run, with their providers' responses, are far smaller."""
 MAX_ID, MAX_TEXT, MAX_LINKS = 256, 8000, 1000
-"""Characters of an id and of any other text of an entry at most, and links; none that we write comes near."""
+"""Characters of an id and of any other text of an entry at most, and links; entries that we write stay far below."""
 LEFTOVER_AGE = 3600.0
 """Seconds after which a file that a killed process was just writing is deleted; `put` takes a fraction of one."""
 
@@ -49,8 +49,8 @@ _warned = False
 class PendingRecord:
     """Links that are to be written to a run.
 
-    tracking: address of the store that has the run, without user, password and query; `put` sees to that.
-    offline: roles whose version is what this host knew last, since the provider did not answer.
+    tracking: address of the store that has the run, without user, password and query; `put` removes them.
+    offline: roles resolved to the last version known on this host, since the provider did not answer.
     overridden: role to what the script asked for, where another version was put in its place.
     created: with time zone. error: why it was not recorded; None while nothing went wrong.
     """
@@ -209,16 +209,16 @@ def waiting(
 
 
 def of_run(run_id: str) -> dict[str, Link]:
-    """Role to link of what is on its way to a run from this host, in whosever hands it is; {} for nothing.
+    """Role to link of a run's outbox entries on this host, held by any process or none; {} if there are none.
 
-    Whoever then reads the run misses no link that was put before: it is taken out here when it stands there.
+    Call this before reading the run, so that no link is missed: an entry leaves the outbox after it is on the run.
     """
     found: dict[str, Link] = {}
     for path in _entries():
         try:
             content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
             entry = PendingRecord.from_json(json.loads(content)) if run_id.encode() in content else None
-        except (OSError, ValueError, RecursionError):  # taken out meanwhile, or not ours; `waiting` tells of those
+        except (OSError, ValueError, RecursionError):  # removed meanwhile, or not ours; `waiting` reports those
             continue
         if entry is not None and entry.run_id == run_id:
             found |= {link.role: link for link in entry.links}
@@ -226,12 +226,12 @@ def of_run(run_id: str) -> dict[str, Link]:
 
 
 def entry_id(path: Path) -> str:
-    """What an entry is called: the last part of its file's name, such as `3f9c2a7d`; else the whole."""
+    """The id of an entry: the last part of its file's name, such as `3f9c2a7d`; else the whole."""
     return path.stem.rpartition("-")[2]
 
 
 def drop(path: Path) -> bool:
-    """Take an entry out, readable or not; False when a living process holds it. Raises OSError."""
+    """Remove an entry, readable or not; False when a living process holds it. Raises OSError."""
     if not stat.S_ISREG(path.lstat().st_mode):
         path.unlink()
         return True
@@ -299,7 +299,7 @@ def _write(path: Path, entry: PendingRecord) -> int:
 
 
 def _take(path: Path) -> int | None:
-    """A descriptor that holds the lock of an entry's file; None when somebody else has it, or took it out."""
+    """A descriptor that holds the lock of an entry's file; None when another process holds or removed it."""
     for _ in range(3):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -93,7 +93,7 @@ def _in_outbox(run_id: str) -> dict[str, Link]:
 
 
 def _whole(link: Link) -> Link:
-    """The link with all that the provider says of the version, where it answers; a run's params say less."""
+    """The link with the provider's full version metadata, if it answers; a run's params hold only a part."""
     ref = link.version.ref
     try:
         return replace(link, version=get_provider(ref.provider).get(ref.dataset, ref.selector or ""))

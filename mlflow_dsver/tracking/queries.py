@@ -53,7 +53,7 @@ class ModelVersion:
 
 
 class Tracking:
-    """MLflow at a tracking address, its current one unless told; experiments' names are asked for once."""
+    """MLflow at a tracking address, by default the current one; experiment names are requested once."""
 
     def __init__(self, tracking_uri: str | None = None) -> None:
         self._client = clients.new_client(tracking_uri)
@@ -61,7 +61,7 @@ class Tracking:
 
     @property
     def address(self) -> str:
-        """The tracking address, as MLflow was told it; it may hold a password."""
+        """The tracking address as configured; it may contain a password."""
         return str(self._client.tracking_uri)
 
     def run(self, run_id: str) -> Run:
@@ -77,7 +77,7 @@ class Tracking:
     ) -> Iterator[Run]:
         """Runs that are not deleted, newest first, a page at a time.
 
-        experiments: names or ids; none means all. filter_text: in MLflow's own words. since: begun then or later.
+        experiments: names or ids; none means all. filter_text: in MLflow's filter syntax. since: begun then or later.
         Raises NotFound for an experiment that does not exist, TrackingError for a filter that MLflow refuses.
         """
         ids = [self._experiment_id(name) for name in experiments] or self._all_experiments()
@@ -246,7 +246,7 @@ _COPY = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,18})\Z")
 
 
 def tagged(tags: Mapping[str, str]) -> Origins:
-    """What the tags of a model version say that it was made from; {} for nothing."""
+    """Role to dataset version from the tags of a model version; {} if there are none."""
     found = {}
     for key, value in sorted(tags.items()):
         role, ref = role_of_key(key), version_of(value)

@@ -23,7 +23,7 @@ CONTRADICTED = Grade("D", (OFFLINE, "contradicted"))
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the run is to say of a role. error: for the tag `dsver.R.error`; None for none. detail: for a person."""
+    """The result for a role. error: for the tag `dsver.R.error`; None for none. detail: for a person."""
 
     state: Literal["confirmed", "contradicted", "moved before"]
     grade: Grade
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def confirm(link: Link, standing: Grade) -> Outcome:
-    """Ask the link's provider, at most three times. standing: the grade that the run has now.
+    """Query the link's provider, with at most three calls. standing: the grade that the run has now.
 
     Raises the provider's errors but NotFound, and UnknownProvider: then nothing is known.
     """
@@ -55,7 +55,7 @@ def _contradicted(link: Link, found: str) -> Outcome:
 
 
 def _difference(then: DatasetVersion, now: DatasetVersion) -> str | None:
-    """What says that it is not the same version; None when nothing does."""
+    """The evidence that the two versions differ; None when there is none."""
     if now.ref != then.ref:
         return f"{now.ref} in its place"
     pairs = {

@@ -35,7 +35,7 @@ TRIES = 8
 COMPARED_FILES = 100_000
 """Files of a version up to which the card says what changed since the last run: reading more takes seconds."""
 RECENT = 12
-"""Runs before this one that the card looks at: the last is compared, those with the same versions are named."""
+"""Earlier runs that the card compares: the last is compared, those with the same versions are named."""
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,8 +45,8 @@ T = TypeVar("T")
 class PendingLink:
     """A link to be recorded.
 
-    manifest: the version's; None when nobody knows its files. overridden: what the script had asked for, when a
-    person put another version in its place; None otherwise. changes: of the files, and since which version; None
+    manifest: the version's; None when nobody knows its files. overridden: what the script requested, when a
+    person overrode it with another version; None otherwise. changes: of the files, and since which version; None
     when that is not known.
     """
 
@@ -80,7 +80,7 @@ def write(
 ) -> LoggedRecord:
     """Record the links on the run.
 
-    info: MLflow's RunInfo. known: the run entity as it stands, None when it was not read. parent: the run that has
+    info: MLflow's RunInfo. known: the run entity as last read, None when it was not read. parent: the run that has
     the same versions and whose child this is: a sweep asks its server for nothing else. all_artifacts: write them
     even if the run seems to have them. Raises InputConflict before anything is written, MlflowException and
     DeadlineExceeded at any point.
@@ -342,7 +342,7 @@ def _previous_run(run: Any, pending: Sequence[PendingLink]) -> card.PreviousRun 
 
 
 def _files_changed(former: Link, now: PendingLink) -> Difference | None:
-    """The difference of the files, where both manifests are at hand; the card can do without."""
+    """The difference of the files, where both manifests are available; the card may omit it."""
     if now.manifest is None or len(now.manifest) > COMPARED_FILES or former.version.ref == now.link.version.ref:
         return None
     try:
@@ -360,7 +360,7 @@ def _files_changed(former: Link, now: PendingLink) -> Difference | None:
 def _clear_errors(
     client: MlflowClient, run: Any, pending: Sequence[PendingLink], no_inputs: str | None, deadline: Deadline
 ) -> None:
-    """Take back what a failed attempt said, now that the record is whole."""
+    """Delete the error tags of a failed attempt, now that the record is complete."""
     keys = {schema.key(each.link.role, "error") for each in pending} | (set() if no_inputs else {schema.ERROR_TAG})
     told = run.data.tags
     for key in (key for key in keys & set(told) if not told[key].startswith(schema.OFFLINE_FINDING)):

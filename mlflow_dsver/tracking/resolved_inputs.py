@@ -193,7 +193,7 @@ def _refuse_new(final: Mapping[str, InputLike]) -> None:
 def _new(
     role: str, new: NewVersion, have: Link | None, parent_links: Mapping[str, Link] | None, *, reuse: bool
 ) -> Resolution:
-    """The version that was made for this input before, else a new one. have: the run's link in the role."""
+    """The version that was made for this input before, else a new one. have: the run's recorded link in the role."""
     if have is None:
         return resolver.create_input(new, parent_links=parent_links, reuse=reuse)
     if have.version.ref.at(None) != new.dataset:
@@ -208,7 +208,7 @@ def _new(
 
 
 def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Resolution:
-    """What a reference means for a run. have: the run's link in the role. how: arguments of `resolver.resolve_input`.
+    """The resolution of a role. have: the run's link in the role. how: arguments of `resolver.resolve_input`.
 
     A tag may be deleted as it may be moved: a run that is resumed with the same words goes on with the version that
     it has. Raises NotFound when that version is gone.

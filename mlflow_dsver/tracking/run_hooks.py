@@ -47,7 +47,7 @@ def check_overlaps(pending: Mapping[str, PendingLink]) -> None:
 
 
 def run_is_ending(run_id: str) -> None:
-    """Call what is registered for the end of a run. Raises nothing: training has ended well by now."""
+    """Call what is registered for the end of a run. Raises nothing: training has already succeeded."""
     try:
         for callback in _callbacks():
             callback(run_id)

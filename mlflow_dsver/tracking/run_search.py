@@ -65,7 +65,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunSearch:
-    """The runs of some experiments; what MLflow says of these is asked for once.
+    """The runs of some experiments; each request about them is made once and cached.
 
     experiments: ids; None means all that the user may see. deleted: the deleted runs, and not those that are there.
     """
@@ -82,7 +82,7 @@ class RunSearch:
         return self._found((dataset_filter(ref), _INCOMPLETE), "")
 
     def linked(self, condition: str = "") -> Iterator[Any]:
-        """Candidates for runs with any link. condition: in MLflow's words, on top. Raises TrackingError."""
+        """Candidates for runs with any link. condition: an additional MLflow filter. Raises TrackingError."""
         return self._found((LINKED,), condition)
 
     def of_ids(self, run_ids: Iterable[str]) -> Iterator[Any]:

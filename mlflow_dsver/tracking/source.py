@@ -64,7 +64,7 @@ class DatasetVersionSource(VersionSource, DatasetSource):  # type: ignore[misc]
 
 
 RUN_TO_RESUME = os.environ.get("MLFLOW_RUN_ID", "").strip() or None
-"""The run that the process was told to resume, None for none; MLflow takes the variable away when it has done so."""
+"""MLFLOW_RUN_ID, the run to resume; None for none. Read here, as MLflow deletes the variable once it resumes."""
 
 
 def _link_without_a_line() -> None:

@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def id(self) -> str:
-        """What the entry is called; `forget` takes it."""
+        """The id of the entry; `forget` accepts it."""
         return outbox.entry_id(self.path)
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def waiting() -> Iterator[Outcome]:
 
 
 def sync(*, forget: bool = False) -> Iterator[Outcome]:
-    """Send what waits, oldest first; each entry is dealt with when its outcome is asked for.
+    """Send waiting entries, oldest first; lazy: each entry is sent when its outcome is consumed.
 
     forget: drop entries that cannot be sent, since the run is gone or has another version in the role by now.
     Raises StoreError when the journal cannot be listed.
@@ -137,7 +137,7 @@ def sync(*, forget: bool = False) -> Iterator[Outcome]:
 
 
 def forget(names: Collection[str]) -> list[Outcome]:
-    """Drop the entries that these names mean: ids of entries, or of runs. Asks nobody and sends nothing.
+    """Drop the entries that these names mean: ids of entries, or of runs. Makes no request.
 
     Raises InvalidArgument, and drops nothing, when a name means no entry that waits; StoreError when one cannot be
     deleted.
@@ -191,7 +191,7 @@ def _entries() -> Iterator[tuple[Outcome, OutboxEntry | None]]:
 
 
 def _settled(entry: PendingRecord, unreachable: _Unreachable) -> tuple[State, str, bool]:
-    """What became of an entry, a line about it, and whether nothing is left to do."""
+    """The state of an entry, a line of detail, and whether the entry is complete."""
     try:
         client, known = _run(entry, unreachable)
         sent = _send(client, entry, known, unreachable)
@@ -269,7 +269,7 @@ def _names(client: MlflowClient, entry: PendingRecord, known: Any) -> set[str] |
         return None
     try:
         listed = artifact_repository(client, known.info.artifact_uri).list_artifacts(schema.FOLDER)
-    except Exception as error:  # the tracking server has just answered; it is the artifact store that says no
+    except Exception as error:  # the tracking server has just answered; so the failure is the artifact store's
         raise record_writer.incomplete(entry.run_id, map(schema.json_name, sorted(_roles(entry))), error) from error
     names = {each.path.rpartition("/")[2] for each in listed if each.file_size != 0}
     return names if has_all_links(names, entry.links) else None
@@ -280,7 +280,7 @@ def _roles(entry: PendingRecord) -> set[str]:
 
 
 def _manifest(link: Link, unreachable: _Unreachable) -> Manifest | None:
-    """The version's manifest, if its provider has it at hand; the record can do without."""
+    """The version's manifest, if its provider can supply it; the record is valid without it."""
     name = link.version.ref.provider
     if name in unreachable.providers:
         return None
@@ -296,7 +296,7 @@ def _manifest(link: Link, unreachable: _Unreachable) -> Manifest | None:
 def _confirmed(
     client: MlflowClient, entry: PendingRecord, known: Any, sent: bool, unreachable: _Unreachable
 ) -> tuple[State, str, bool]:
-    """Ask the providers about roles that were linked offline, and put on the run what they say."""
+    """Check roles that were linked offline with their providers, and write the results to the run."""
     have = {key: text for link in entry.links for key, text in schema.tags(link).items()} | known.data.tags
     if sent:
         have = {key: text for key, text in have.items() if key not in error_keys(entry.links)}

@@ -66,7 +66,7 @@ def _case(suite: Element, run: RunReport, name: str) -> Element:
 
 
 def _add_result(case: Element, each: InputReport | SignatureReport, message: str, lines: Sequence[str]) -> None:
-    """Mark a test case as passed, with output, or as failed or erroneous, with a message."""
+    """Record a test case as passed, with output, or as failed or erroneous, with a message."""
     if each.verdict.is_finding or (isinstance(each, InputReport) and each.unmet):
         result = SubElement(case, "failure", message=_attribute(message))
     elif each.verdict is Verdict.MATCH:

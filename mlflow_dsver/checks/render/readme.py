@@ -85,7 +85,7 @@ def _inputs(report: ReproduceReport) -> Iterator[str]:
 
 
 def _again(report: ReproduceReport) -> Iterator[str]:
-    """How to run it again: as commands where the run recorded enough, and what is missing where it did not."""
+    """How to rerun it: the commands where the run recorded enough, else what is missing."""
     tags = report.run.tags
     commit, repository = tags.get("mlflow.source.git.commit"), tags.get("mlflow.source.git.repoURL")
     source = tags.get("mlflow.source.name")

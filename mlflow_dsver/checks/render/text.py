@@ -33,7 +33,7 @@ def run_lines(run: RunReport) -> Iterator[str]:
 
 
 def signature_lines(signature: SignatureReport) -> Iterator[str]:
-    """The verdict on a signed statement, then what speaks against it."""
+    """The verdict on a signed statement, then the findings against it."""
     proof = formatting.signature_text(signature)
     yield f"  {signature.verdict:<{_WIDTH}}signature  {one_line(signature.file, 300)}{'  ' if proof else ''}{proof}"
     for finding in signature.findings:
