@@ -241,7 +241,7 @@ def of_provider(provider: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]
     }
 
 
-def tell_children(name: str, value: str) -> None:
+def export_to_children(name: str, value: str) -> None:
     """Set a setting for this process and its child processes."""
     os.environ[PREFIX + name] = os_text(value)
 

@@ -236,7 +236,7 @@ class _Gathered:
             return None
         other, found = self._other_sum(name), ""
         try:
-            found = _whole(content, self.limits.manifest)
+            found = _content_digest(content, self.limits.manifest)
         except ManifestTooLarge as error:
             if other is None:
                 self._too_large(name, str(error))
@@ -265,7 +265,7 @@ class _Gathered:
         return None
 
 
-def _whole(content: bytes, limits: ManifestLimits) -> str:
+def _content_digest(content: bytes, limits: ManifestLimits) -> str:
     """The content digest of a manifest that was read to its end. Raises InvalidManifest."""
     lines = ManifestStream(BytesIO(content), limits)
     count = sum(1 for _ in lines)

@@ -103,7 +103,7 @@ def verify(
     how = {"depth": depth or "default", "sampling": sampling, "require": require, "require_links": require_links}
     report = _verified(choice | how, signature, key)
     _write_files(report, junit, markdown)
-    return _shown(report, tag=tag, as_json=as_json)
+    return _print_report(report, tag=tag, as_json=as_json)
 
 
 def _refuse_contradictions(runs: tuple[str, ...], chosen: object, signature: Path | None, key: Path | None) -> None:
@@ -128,7 +128,7 @@ def _verified(options: dict[str, Any], signature: Path | None, key: Path | None)
     return report if signed is None else with_signature(report, signed)
 
 
-def _shown(report: Report, *, tag: bool, as_json: bool) -> int:
+def _print_report(report: Report, *, tag: bool, as_json: bool) -> int:
     """Write the report to standard output, and to the runs as a tag if requested; return the exit code."""
     from mlflow_dsver.checks.render.as_json import report_json
     from mlflow_dsver.checks.render.text import report_lines

@@ -20,7 +20,7 @@ import click
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.secrets import redacted
-from mlflow_dsver.terminal.output import PROGRAM, complain, leave_quietly
+from mlflow_dsver.terminal.output import PROGRAM, leave_quietly, print_error
 from mlflow_dsver.text import error_line, one_line
 
 COULD_NOT = 3
@@ -97,27 +97,27 @@ def guarded(work: Callable[[], object]) -> int:
     except BrokenPipeError:
         leave_quietly()
     except (click.Abort, KeyboardInterrupt):
-        complain("stopped")
+        print_error("stopped")
         return STOPPED
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return error.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else PROGRAM
-        complain(f"{error.format_message()} Try: {where} --help")
+        print_error(f"{error.format_message()} Try: {where} --help")
         return error.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        print_error(error.format_message())
         return error.exit_code
     except DsverError as error:
         _show_trace(debug)
-        complain(str(error))
+        print_error(str(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
         _show_trace(debug)
         ordinary = explained(error)
         what = f"unexpected {error_line(error, 1000)}. Try: {settings.PREFIX}DEBUG=1 shows where; please report it"
-        complain(ordinary or what)
+        print_error(ordinary or what)
         return COULD_NOT
 
 

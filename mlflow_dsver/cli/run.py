@@ -26,7 +26,7 @@ from mlflow_dsver.model.refs import check_role, parse
 from mlflow_dsver.resolution import inputs as outside
 from mlflow_dsver.resolution.creation import create_once
 from mlflow_dsver.resolution.resolver import Resolution, query_provider
-from mlflow_dsver.terminal.output import complain
+from mlflow_dsver.terminal.output import print_error
 from mlflow_dsver.text import one_line
 
 CANNOT_RUN, NOT_THERE = 126, 127
@@ -74,7 +74,7 @@ def run(
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
     overrides = outside.configured_overrides() | _parsed(override, "--override")
-    wanted = _with_folders(create, _wanted(inputs, frozen), overrides)
+    wanted = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
     asked = wanted | overrides
     if not asked:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
@@ -96,7 +96,7 @@ def run(
     _become(command, {settings.PREFIX + name: value for name, value in variables.items()})
 
 
-def _wanted(options: Sequence[str], frozen: bool) -> dict[str, str]:
+def _requested_inputs(options: Sequence[str], frozen: bool) -> dict[str, str]:
     """Role to reference: from the setting, overridden by the options; without any, from the lock file."""
     wanted = outside.configured_inputs() | _parsed(options, "--input")
     if wanted:
@@ -150,7 +150,7 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: s
         except DsverError as error:
             if policy == "raise":
                 raise
-            complain(f"{role} is left out: {error}")
+            print_error(f"{role} is left out: {error}")
             continue
         new = parse_new(text)
         if new is not None and have is None:
@@ -164,7 +164,7 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
         return Resolution(create_once(new))
     found = query_provider(text, offline=policy == "offline", job="launcher resolved")
     if found.unreached is not None:
-        complain(f"{parse(text).provider} cannot be reached: {found.unreached}")
+        print_error(f"{parse(text).provider} cannot be reached: {found.unreached}")
     return found
 
 
@@ -201,7 +201,7 @@ def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
             f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")
         )
     if told:
-        complain("; ".join(told))
+        print_error("; ".join(told))
 
 
 def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:
@@ -220,7 +220,7 @@ def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:
         os.execvpe(command[0], command, environment)  # noqa: S606  (it is the user's own)
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        complain(f"{command[0]!r} cannot be run: {'there is no such command' if missing else error.strerror}")
+        print_error(f"{command[0]!r} cannot be run: {'there is no such command' if missing else error.strerror}")
         raise SystemExit(NOT_THERE if missing else CANNOT_RUN) from error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from mlflow_dsver.cli import tables
-from mlflow_dsver.terminal.output import complain, counted, emit, json_option
+from mlflow_dsver.terminal.output import counted, emit, json_option, print_error
 from mlflow_dsver.terminal.render import Lines
 from mlflow_dsver.text import one_line
 
@@ -64,9 +64,9 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
     emit(as_json, told, tables.runs(found))
     if uses.note:
-        complain(uses.note)
+        print_error(uses.note)
     if more:
-        complain(f"there are more: these are the newest {limit:,}; --limit shows others")
+        print_error(f"there are more: these are the newest {limit:,}; --limit shows others")
 
 
 @click.command()

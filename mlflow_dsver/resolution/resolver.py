@@ -106,7 +106,7 @@ def forget(dataset: DatasetRef) -> None:
         for text in stale:
             del _resolutions[text]
         if stale:
-            _hand_down()
+            _export_to_children()
 
 
 def clear_resolutions() -> None:
@@ -114,7 +114,7 @@ def clear_resolutions() -> None:
     with _lock:
         if _resolutions:
             _resolutions.clear()
-            _hand_down()
+            _export_to_children()
         _failures.clear()
 
 
@@ -131,11 +131,11 @@ def _once_per_process(text: str, work: Callable[[], Resolution]) -> Resolution:
             _failures[text] = (time.monotonic(), failure)
             raise
         _resolutions[text] = found
-        _hand_down()
+        _export_to_children()
         return found
 
 
-def _hand_down() -> None:
+def _export_to_children() -> None:
     """Hand this process's resolutions, and those it has from its launcher, down to the processes that it starts."""
     global _from_launcher
     if _from_launcher is None:
@@ -150,7 +150,7 @@ def _hand_down() -> None:
     except InvalidArgument as error:
         _logger.info("processes started from here resolve their inputs themselves: %s", error)
         return
-    settings.tell_children("RESOLVED", text)
+    settings.export_to_children("RESOLVED", text)
 
 
 def _cached_or_resolved(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:

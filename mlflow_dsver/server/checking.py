@@ -89,7 +89,7 @@ def _checked(visitor: RestClient, facts: Run) -> RunReport:
         files=lambda run, manifests: files,
         aliases=False,
     ).runs[0]
-    for line in _told(report):
+    for line in _summary(report):
         _logger.info("check of run %s: %s", facts.run_id, line)
     return disclosed(report, [each.record for each in records_of(facts, files)])
 
@@ -109,7 +109,7 @@ class _UntilLate:
         self._deadline.check("the check")
 
 
-def _told(report: RunReport) -> Iterator[str]:
+def _summary(report: RunReport) -> Iterator[str]:
     """What was found and is not shown, for the log."""
     for each in report.inputs:
         for finding in each.findings:

@@ -55,7 +55,7 @@ def manifest_of(visitor: RestClient, ref: DatasetRef, deadline: Deadline) -> byt
         for use in run.uses:
             if use.content_digest is None:
                 continue
-            if (content := _kept(visitor, run.experiment_id, use.content_digest)) is not None:
+            if (content := _cached_manifest(visitor, run.experiment_id, use.content_digest)) is not None:
                 return content
             path = f"{schema.FOLDER}/{schema.manifest_name(use.role)}"
             try:
@@ -103,7 +103,7 @@ def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0)
         found: list[Hit] = []
         try:
             if ref is not None and kept_as is not None:
-                content = _kept(visitor, *kept_as) or manifest_of(visitor, ref, deadline)
+                content = _cached_manifest(visitor, *kept_as) or manifest_of(visitor, ref, deadline)
             if ref is not None and content is not None:
                 found.extend(islice(_hits(ref, content, wanted, deadline), MOST_HITS - len(hits)))
         except (InvalidManifest, DeadlineExceeded):  # damaged, or not read to its end
@@ -140,7 +140,7 @@ def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
         return False
 
 
-def _kept(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
+def _cached_manifest(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
     """The manifest that was read before for a run of that experiment, which the user may read."""
     if experiment_id not in visitor.experiments:
         return None

@@ -47,11 +47,11 @@ _MODEL = re.compile(r"models:/(?P<name>.+)/(?P<version>[0-9]{1,10})\Z")
 _LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{1,60})\Z")
 
 
-class BadMark(Exception):
+class InvalidPageToken(Exception):
     """The page token in an address is invalid."""
 
 
-class NotThere(LookupError):
+class PageNotFound(LookupError):
     """The requested item does not exist, or the user may not read it: the same response for both."""
 
 
@@ -73,11 +73,11 @@ def dataset(visitor: RestClient, ref: DatasetRef, wanted: Filter, skip: int, tok
         runs, following = _searched(visitor, ref, wanted, token)
         rows = version_rows(runs)
         if not rows:
-            raise _nothing_of(ref)
+            raise _not_found(ref)
         graph = build(runs).around(centre)
         choices = _choices(runs, {})
         return DatasetPage(ref, tuple(rows), runs, graph, centre, wanted, choices, runs_after=following)
-    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    shown = _filtered(visitor, known, ref, wanted, _offset(token))
     rows, more = list(shown.history.rows[skip : skip + VERSIONS]), len(shown.history.rows) > skip + VERSIONS
     name = next((row.use.dataset_name for row in shown.history.rows if row.use.dataset_name), None)
     return DatasetPage(
@@ -107,10 +107,10 @@ def version(visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | N
         runs, following = _searched(visitor, ref, wanted, token)
         row = next(iter(version_rows(runs)), None)
         if row is None:
-            raise _nothing_of(ref)
+            raise _not_found(ref)
         graph = build(runs).around(centre)
         return VersionPage(row, runs, graph, centre, wanted, _choices(runs, {}), runs_after=following)
-    shown = _shown(visitor, known, ref, wanted, _offset(token))
+    shown = _filtered(visitor, known, ref, wanted, _offset(token))
     whole = known.history(ref) if wanted else shown.history
     row = whole.rows[0]
     return VersionPage(
@@ -158,10 +158,10 @@ def model(visitor: RestClient, key: str) -> ModelPage:
     try:
         made, run_id = _model(visitor, key)
     except MlflowException as error:
-        raise NotThere("There is no such model, or it is not yours to see.") from error
+        raise PageNotFound("There is no such model, or it is not yours to see.") from error
     try:
         runs = (run_of(visitor, run_id or ""),)
-    except NotThere:
+    except PageNotFound:
         return ModelPage(made, (), Graph(), NodeId(Kind.MODEL, made.key))
     centre = model_node(made).id
     return ModelPage(made, runs, build(runs).around(centre), centre)
@@ -178,15 +178,15 @@ def search(visitor: RestClient, wanted: str, skip: int) -> SearchPage:
 
 def _entity(visitor: RestClient, run_id: str) -> Run:
     if not _RUN_ID.match(run_id):
-        raise NotThere("That is not the id of a run.")
+        raise PageNotFound("That is not the id of a run.")
     try:
         return run_in(visitor.get_run(run_id), visitor.experiments)
     except MlflowException as error:
-        raise NotThere("There is no such run, or it is not yours to see.") from error
+        raise PageNotFound("There is no such run, or it is not yours to see.") from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Filtered:
     """What a page of a dataset or version shows. runs: a page of them. following: where the next page begins.
 
     models: those that are listed, of `models_in_all`. drawn: runs of listed models besides, for the drawing.
@@ -200,12 +200,12 @@ class _Shown:
     drawn: tuple[Run, ...]
 
 
-def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Filter, offset: int) -> _Shown:
+def _filtered(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Filter, offset: int) -> _Filtered:
     """Raises NotThere when the user may read nothing of the reference."""
     visitor.check_may_read_runs()
     history = known.history(ref, wanted)
     if not history.exists:
-        raise _nothing_of(ref)
+        raise _not_found(ref)
     here = history.run_ids[offset : offset + RUNS]
     registry = Registry(visitor, private.registry_engine())
     found = registry.made_from(ref, history.run_ids, None if wanted else history.deleted)
@@ -217,7 +217,7 @@ def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Fi
     models = tuple(replace(row, run=told.get(made_by[row.model.key])) for row in listed)
     runs = with_models(visitor, [told[each] for each in here if each in told], list(visitor.experiments))
     more = list(dict.fromkeys(each for each in made_by.values() if each in told and each not in here))[:DRAWN]
-    return _Shown(
+    return _Filtered(
         history,
         runs,
         str(offset + RUNS) if len(history.run_ids) > offset + RUNS else None,
@@ -227,7 +227,7 @@ def _shown(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Fi
     )
 
 
-def _drawn(shown: _Shown, centre: NodeId, rows: Sequence[VersionRow]) -> Graph:
+def _drawn(shown: _Filtered, centre: NodeId, rows: Sequence[VersionRow]) -> Graph:
     """The drawing: what came of the centre, with models that have an alias before others."""
     runs = sorted((*shown.runs, *shown.drawn), key=lambda run: run.started.timestamp() if run.started else 0.0)
     if not runs:
@@ -245,8 +245,8 @@ def _searched(
     return with_models(visitor, runs, list(visitor.experiments)), following
 
 
-def _nothing_of(ref: DatasetRef) -> NotThere:
-    return NotThere(f"No run that you may read has used {ref}.")
+def _not_found(ref: DatasetRef) -> PageNotFound:
+    return PageNotFound(f"No run that you may read has used {ref}.")
 
 
 def _offset(token: str | None) -> int:
@@ -254,7 +254,7 @@ def _offset(token: str | None) -> int:
     if token is None:
         return 0
     if not (token.isascii() and token.isdigit() and len(token) < 9):
-        raise BadMark("This is no mark of a page of runs, as the link to the next page has it.")
+        raise InvalidPageToken("This is no mark of a page of runs, as the link to the next page has it.")
     return int(token)
 
 
@@ -267,7 +267,7 @@ def _model(visitor: RestClient, key: str) -> tuple[Model, str | None]:
     elif found := _MODEL.match(key):
         entity = visitor.get_model_version(found["name"], found["version"])
         return registered_model(entity), entity.run_id
-    raise NotThere("There is no such model, or it is not yours to see.")
+    raise PageNotFound("There is no such model, or it is not yours to see.")
 
 
 def _catalogue(visitor: RestClient) -> DatasetIndex | None:

@@ -176,9 +176,9 @@ def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
         page = answer(RestClient(app, request), fields)
     except InvalidReference as error:
         return 400, MessagePage("Not a reference", one_line(error, 500))
-    except pages.BadMark as error:
+    except pages.InvalidPageToken as error:
         return 400, MessagePage("Not a page", str(error))
-    except pages.NotThere as error:
+    except pages.PageNotFound as error:
         return 404, MessagePage("Not found", str(error))
     except RestException as error:
         status = error.get_http_status_code()

@@ -59,7 +59,7 @@ def emit(as_json: bool, data: object, *blocks: Block) -> None:
         leave_quietly()
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write one line to standard error; if that fails too, only the exit code reports the error."""
     if not sys.stderr:  # closed; `print` would write to standard output instead
         return

@@ -20,7 +20,7 @@ import click
 
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.terminal import render
-from mlflow_dsver.terminal.output import PROGRAM, complain
+from mlflow_dsver.terminal.output import PROGRAM, print_error
 from mlflow_dsver.text import human_count
 
 SHOWN = 5
@@ -74,12 +74,12 @@ pass_services = click.make_pass_decorator(Services, ensure=True)
 
 def _say(ref: DatasetRef, users: Users) -> None:
     if users.unchecked is not None:
-        complain(f"whether runs use {ref} could not be checked: {users.unchecked}")
+        print_error(f"whether runs use {ref} could not be checked: {users.unchecked}")
     elif users.runs:
         some = ", ".join(users.runs[:SHOWN]) + (", …" if len(users.runs) > SHOWN or users.more else "")
         count = f"more than {COUNTED} runs" if users.more else human_count(len(users.runs), "run")
         verb = "uses" if len(users.runs) == 1 and not users.more else "use"
-        complain(f"{count} {verb} {ref}: {some}. Their records stay, and can no longer be checked against it")
+        print_error(f"{count} {verb} {ref}: {some}. Their records stay, and can no longer be checked against it")
 
 
 def _agreed(ref: DatasetRef, what: str) -> bool:

@@ -80,7 +80,7 @@ def _read(client: MlflowClient, run_id: str) -> Mapping[str, Link]:
     same = {
         role for role, link in pending.items() if role in recorded and recorded[role].version.ref == link.version.ref
     }
-    return pending | {role: _whole(link) for role, link in recorded.items() if role not in same}
+    return pending | {role: _with_provider_fields(link) for role, link in recorded.items() if role not in same}
 
 
 def _in_outbox(run_id: str) -> dict[str, Link]:
@@ -92,7 +92,7 @@ def _in_outbox(run_id: str) -> dict[str, Link]:
         return {}
 
 
-def _whole(link: Link) -> Link:
+def _with_provider_fields(link: Link) -> Link:
     """The link with the provider's full version metadata, if it answers; a run's params hold only a part."""
     ref = link.version.ref
     try:

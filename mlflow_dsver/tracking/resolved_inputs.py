@@ -148,7 +148,7 @@ def resolve_roles(
             if isinstance(ref, NewVersion):
                 found = _new(role, ref, have, parent_links, reuse=reuse)
             else:
-                found = _found(ref, have, until, policy=policy, parent_links=parent_links, reuse=reuse)
+                found = _resolve(ref, have, until, policy=policy, parent_links=parent_links, reuse=reuse)
             pending[role] = _pending_link(role, ref, found, have if known is not None else None, replaced, until)
             if found.offline:
                 offline.append(role)
@@ -207,7 +207,7 @@ def _new(
     return Resolution(have.version)
 
 
-def _found(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Resolution:
+def _resolve(ref: RefLike, have: Link | None, until: Deadline, **how: Any) -> Resolution:
     """The resolution of a role. have: the run's link in the role. how: arguments of `resolver.resolve_input`.
 
     A tag may be deleted as it may be moved: a run that is resumed with the same words goes on with the version that

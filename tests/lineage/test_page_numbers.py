@@ -212,9 +212,9 @@ def test_pages_of_runs_and_versions_follow_each_other_without_gap(
 
 
 def test_what_nobody_used_is_not_there_and_a_filter_without_a_match_is_an_empty_page(eyes: Eyes) -> None:
-    with pytest.raises(pages.NotThere):
+    with pytest.raises(pages.PageNotFound):
         pages.dataset(eyes, parse("local://digit_"), Filter(), 0, None)
-    with pytest.raises(pages.NotThere):
+    with pytest.raises(pages.PageNotFound):
         pages.version(eyes, DIGITS.at("none"), Filter(), None)
     assert "No run matches" in shown(pages.dataset(eyes, DIGITS, Filter(grade="C"), 0, None))
 

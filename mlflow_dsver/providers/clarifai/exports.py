@@ -63,7 +63,7 @@ STALE = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportRequest:
     """The requested export, and the account and limits for getting it.
 
     ref: of the version. seconds: time-out for the export, and again for its download; None takes the setting.
@@ -78,7 +78,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class FetchedExport:
     """One content that the export had. folder: path of its files, which may be deleted; manifest: of these files."""
 
     folder: Path
@@ -95,7 +95,7 @@ def folder_of(ref: DatasetRef) -> Path:
     return settings.home() / "clarifai" / hashlib.sha256(str(ref).encode()).hexdigest()[:32]
 
 
-def taken(ref: DatasetRef, format_: Format) -> list[Taken]:
+def fetched_exports(ref: DatasetRef, format_: Format) -> list[FetchedExport]:
     """Every content that the version's export had here, oldest first. Raises StoreError for a damaged manifest."""
     found = []
     for path in folder_of(ref).glob(f"{format_.value}-*{MANIFEST}"):
@@ -106,7 +106,7 @@ def taken(ref: DatasetRef, format_: Format) -> list[Taken]:
             raise StoreError(
                 f"what is remembered of an export cannot be read: {error}", reference=ref, got=path, tip="remove it"
             ) from error
-        found.append(Taken(path.with_name(path.name.removesuffix(MANIFEST)), manifest))
+        found.append(FetchedExport(path.with_name(path.name.removesuffix(MANIFEST)), manifest))
     return sorted(found, key=lambda each: (each.date, each.manifest.digest))
 
 
@@ -115,29 +115,29 @@ def manifest_file(folder: Path) -> Path:
     return folder.with_name(folder.name + MANIFEST)
 
 
-def present(ref: DatasetRef, format_: Format) -> Taken | None:
+def present(ref: DatasetRef, format_: Format) -> FetchedExport | None:
     """The content that is on this machine, unchecked; the most recent one when there are several."""
-    return next((each for each in reversed(taken(ref, format_)) if each.folder.is_dir()), None)
+    return next((each for each in reversed(fetched_exports(ref, format_)) if each.folder.is_dir()), None)
 
 
-def files(wanted: Wanted) -> Taken:
+def files(wanted: ExportRequest) -> FetchedExport:
     """The version's export on this machine, checked; exported and downloaded first when it is missing.
 
     Raises CorruptObject when the kept files changed, UnexpectedResponse for an archive that is refused, and the
     errors of the service. Warns when the content differs from that of an earlier download.
     """
     ref = wanted.ref
-    former = taken(ref, wanted.format)
+    former = fetched_exports(ref, wanted.format)
     kept = next((each for each in reversed(former) if each.folder.is_dir()), None)
     if kept is None:
-        return _take(wanted, former)
+        return _fetch(wanted, former)
     _check(kept, ref)
     if len(former) > 1:
         log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), kept.date)
     return kept
 
 
-def _check(kept: Taken, ref: DatasetRef) -> None:
+def _check(kept: FetchedExport, ref: DatasetRef) -> None:
     got: object
     try:
         got = _hashed(kept.folder).digest
@@ -160,7 +160,7 @@ def _hashed(folder: Path) -> Manifest:
     return hash_folder(folder)
 
 
-def _take(wanted: Wanted, former: list[Taken]) -> Taken:
+def _fetch(wanted: ExportRequest, former: list[FetchedExport]) -> FetchedExport:
     export = ready_export(wanted)
     ref, home, deadline = wanted.ref, folder_of(wanted.ref), bound(wanted.seconds)
     with _scratch(home, ref) as scratch:
@@ -185,7 +185,7 @@ def _take(wanted: Wanted, former: list[Taken]) -> Taken:
         return _keep(wanted, scratch / "files", manifest, former)
 
 
-def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken]) -> Taken:
+def _keep(wanted: ExportRequest, unpacked: Path, manifest: Manifest, former: list[FetchedExport]) -> FetchedExport:
     """Move unpacked files to their folder, keep their manifest, and warn when the content is a new one."""
     ref, home = wanted.ref, folder_of(wanted.ref)
     name = f"{wanted.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
@@ -209,10 +209,10 @@ def _keep(wanted: Wanted, unpacked: Path, manifest: Manifest, former: list[Taken
         if not (home / name).is_dir():  # unless another process was faster with the same content
             raise
     sync_folder(home)
-    return Taken(home / name, same.manifest if same else manifest)
+    return FetchedExport(home / name, same.manifest if same else manifest)
 
 
-def ready_export(wanted: Wanted) -> Export:
+def ready_export(wanted: ExportRequest) -> Export:
     """The version's export, created if needed. Its address expires and is never kept."""
     ref, place, format_ = wanted.ref, wanted.place, wanted.format
     version = ref.selector or ""
@@ -238,7 +238,7 @@ def ready_export(wanted: Wanted) -> Export:
     return export
 
 
-def _download(wanted: Wanted, export: Export, archive: Path, deadline: Deadline) -> None:
+def _download(wanted: ExportRequest, export: Export, archive: Path, deadline: Deadline) -> None:
     account, parts = wanted.account, _parts(wanted.ref)
     label = f"downloading the export of {wanted.ref}"
     with visible(wanted.progress, label) as progress, atomic_write(archive) as stream:

@@ -273,12 +273,12 @@ class ClarifaiProvider(Provider):
             raise SettingsError(info.FORMAT.variable, expected=info.FORMAT.expected, got=ascii(value)[:40])
         return FORMATS[value]
 
-    def _files(self, version: DatasetVersion) -> exports.Taken:
+    def _files(self, version: DatasetVersion) -> exports.FetchedExport:
         return exports.files(self._wanted(version, self._export_format()))
 
-    def _wanted(self, version: DatasetVersion, format_: Format) -> exports.Wanted:
+    def _wanted(self, version: DatasetVersion, format_: Format) -> exports.ExportRequest:
         signed, place = self._place(version.ref.dataset)
-        return exports.Wanted(signed, place, version.ref, format_, self._wait_seconds, self.progress)
+        return exports.ExportRequest(signed, place, version.ref, format_, self._wait_seconds, self.progress)
 
     def _latest(self, client: Client, place: DatasetPlace, ref: DatasetRef) -> WireVersion:
         def look() -> WireVersion | None:

@@ -359,7 +359,7 @@ def _exchange(
     except (wire.MalformedResponse, NotPublic):
         raise
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        words, late = redact(_words(error), secrets), isinstance(error, DeadlineExceeded)
+        words, late = redact(_error_text(error), secrets), isinstance(error, DeadlineExceeded)
     raise NoAnswer(words, passing=not late)  # outside `except`: the library's exception holds the key
 
 
@@ -387,7 +387,7 @@ def _sent(body: object) -> bytes:
     return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """The message of a library's exception, short, without memory addresses."""
     reason: BaseException = error
     for _ in range(6):  # the libraries wrap the cause several times

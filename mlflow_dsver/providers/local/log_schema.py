@@ -139,7 +139,7 @@ MAX_METADATA = 64 * 1024
 """Maximum bytes of a version's metadata as JSON, and of its message."""
 
 
-def words_of(message: str | None, tags: str | Iterable[str], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def text_fields(message: str | None, tags: str | Iterable[str], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Message, tags and metadata, validated; tags as for `tag_list`. Raises InvalidArgument, InvalidReference."""
     if message is not None and (not isinstance(message, str) or len(utf8(message)) > MAX_METADATA):
         raise InvalidArgument("not a message", expected=f"text of at most {MAX_METADATA} bytes")

@@ -36,9 +36,9 @@ from mlflow_dsver.providers.local.log import (
     recorded_rules,
     rules_of,
 )
-from mlflow_dsver.providers.local.log_schema import creator, utf8, words_of
+from mlflow_dsver.providers.local.log_schema import creator, text_fields, utf8
 from mlflow_dsver.providers.local.objects import Ingest
-from mlflow_dsver.providers.local.shared_views import given_view, view_of
+from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
@@ -131,7 +131,7 @@ class LocalProvider(Provider):
     ) -> DatasetVersion:
         """Create a version of a folder; it is on disk, and survives a power cut, when this returns."""
         DatasetRef(self.name, dataset)
-        words = words_of(message, tags, metadata)
+        words = text_fields(message, tags, metadata)
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
@@ -169,7 +169,7 @@ class LocalProvider(Provider):
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
         """Change message (empty string removes it), tags and metadata of a version."""
-        words = words_of(message, add_tags, metadata)
+        words = text_fields(message, add_tags, metadata)
         words["remove_tags"] = list(tag_list(remove_tags))
         self._record(version)
 
@@ -217,7 +217,7 @@ class LocalProvider(Provider):
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if record.kept:
-            given = given_view(self.store, record.digest)
+            given = checked_out_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
             return LocalCopy(self.store.root / "objects", True, unchanged, manifest, given)
         return LocalCopy(

@@ -66,7 +66,7 @@ def view_of(store: Store, manifest: Manifest, progress: Progress) -> Path:
     return view
 
 
-def given_view(store: Store, content_digest: str) -> Path | None:
+def checked_out_view(store: Store, content_digest: str) -> Path | None:
     """The view that this process was given last, else the first one; None when there is none."""
     folder = store.view(content_digest)
     view = _latest.get(folder, folder / FIRST)

@@ -146,7 +146,7 @@ class PaperspaceClient:
         storage_provider: str | None = None,
     ) -> Dataset:
         """Make a dataset. `isPublic` is always sent, since sources disagree on whether it must be."""
-        body = _given(name=name, isPublic=is_public, description=description, storageProviderId=storage_provider)
+        body = _fields(name=name, isPublic=is_public, description=description, storageProviderId=storage_provider)
         made = Dataset.read(self._call("POST", ("datasets",), "create a dataset", body=body), "create a dataset")
         _check_kept("create a dataset", made.id, name=(name, made.name), isPublic=(is_public, made.isPublic))
         return made
@@ -162,7 +162,7 @@ class PaperspaceClient:
         self, dataset: str, *, name: str | None = None, description: str | _Keep | None = KEEP
     ) -> Dataset:
         """Change a dataset's name or description; a description of None takes it away."""
-        body: dict[str, Any] = _given(name=name)
+        body: dict[str, Any] = _fields(name=name)
         if not isinstance(description, _Keep):
             body["description"] = description
         answer = self._call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
@@ -208,7 +208,7 @@ class PaperspaceClient:
         reference: object = None,
     ) -> Version:
         """Create a version, which is not committed yet. Never retried."""
-        body = _given(message=message, tags=joined(tags) or None, metadata=checked_metadata(metadata))
+        body = _fields(message=message, tags=joined(tags) or None, metadata=checked_metadata(metadata))
         return self._version(
             "POST", ("datasets", dataset, "versions"), "create a version", reference or dataset, body
         )
@@ -233,7 +233,7 @@ class PaperspaceClient:
 
         Whether metadata is replaced or merged is not documented: check the result.
         """
-        body = _given(
+        body = _fields(
             message=message,
             tags=None if tags is None else joined(tags),
             metadata=checked_metadata(metadata),
@@ -347,7 +347,7 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return dict(json.loads(text))
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _fields(**values: Any) -> dict[str, Any]:
     """Only values that are not None: the service rejects null in their place."""
     return {key: value for key, value in values.items() if value is not None}
 

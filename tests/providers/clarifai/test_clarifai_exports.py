@@ -335,7 +335,7 @@ def test_address_of_an_export_is_not_followed_to_where_it_must_not(
     from mlflow_dsver.deadlines import Deadline
     from mlflow_dsver.providers.clarifai.models import Export
 
-    wanted = exports.Wanted(account(pat=PAT), DatasetPlace("u", "a", "d"), version.ref, Format.JSON)
+    wanted = exports.ExportRequest(account(pat=PAT), DatasetPlace("u", "a", "d"), version.ref, Format.JSON)
     with pytest.raises(UnexpectedResponse, match="address of the data"):
         exports._download(wanted, Export.read({"url": url}), tmp_path / "a", Deadline(5))
     assert not (tmp_path / "a").exists()
