@@ -15,19 +15,7 @@ import click
 
 from mlflow_dsver import plugins
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import (
-    checks,
-    comparing,
-    demo,
-    emulator,
-    info,
-    lineage,
-    lock,
-    runs,
-    store,
-    sync,
-    versions,
-)
+from mlflow_dsver.cli import checks, compare, demo, emulator, info, lineage, lock, runs, store, sync, versions
 from mlflow_dsver.cli.failures import guarded
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import SettingsError
@@ -107,7 +95,7 @@ for each in (
     *versions.COMMANDS,
     *runs.COMMANDS,
     *checks.COMMANDS,
-    *comparing.COMMANDS,
+    *compare.COMMANDS,
     *store.COMMANDS,
     *info.COMMANDS,
     *demo.COMMANDS,

@@ -27,8 +27,8 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, Run
 from mlflow_dsver.server import contents
 from mlflow_dsver.server.dataset_index import VERSIONS, DatasetIndex, History
-from mlflow_dsver.server.models_made import Registry, runs_by_id
-from mlflow_dsver.server.models_made import rows as model_rows
+from mlflow_dsver.server.registered_models import Registry, runs_by_id
+from mlflow_dsver.server.registered_models import rows as model_rows
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.tracking.lineage_queries import is_use_of, registered_model, run_in, runs_page, with_models
 from mlflow_dsver.tracking.mlflow_private import server as private

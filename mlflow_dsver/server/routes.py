@@ -123,9 +123,9 @@ def _search(visitor: RestClient, query: Query) -> Page:
 
 
 def _verify(visitor: RestClient, query: Query) -> Page:
-    from mlflow_dsver.server import checking
+    from mlflow_dsver.server import verify_page
 
-    return checking.check(visitor, query.get("run", ""))
+    return verify_page.check(visitor, query.get("run", ""))
 
 
 def read_filter(query: Query) -> Filter:

@@ -11,7 +11,7 @@ import pytest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.clarifai import ClarifaiProvider, account, polling
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
-from mlflow_dsver.providers.clarifai.emulator.answers import SWITCHES
+from mlflow_dsver.providers.clarifai.emulator.responses import SWITCHES
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import Known, ProviderContract
 

@@ -16,7 +16,7 @@ import pytest
 import mlflow_dsver
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.providers.clarifai.emulator import ClarifaiEmulator
-from mlflow_dsver.providers.clarifai.emulator.answers import SWITCHES, protobuf
+from mlflow_dsver.providers.clarifai.emulator.responses import SWITCHES, protobuf
 from mlflow_dsver.testing import clarifai_emulator  # noqa: F401 (a fixture)
 
 LONG = "/v2/users/demo-user/apps/demo-app"

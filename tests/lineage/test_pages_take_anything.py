@@ -158,7 +158,7 @@ def test_any_run_can_be_asked_to_be_checked(pages: Pages, run_id: str) -> None:
 
 def test_a_check_that_fails_does_not_block_the_next(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it fails: MLflow does not answer, no thread can be started, a provider raises nonsense."""
-    from mlflow_dsver.server import checking
+    from mlflow_dsver.server import verify_page
 
     run_id = pages.linked(Manifest((FileEntry("a", 1, "0" * 64),)))
 
@@ -169,11 +169,11 @@ def test_a_check_that_fails_does_not_block_the_next(pages: Pages, monkeypatch: p
         raise RuntimeError("can't start new thread; /srv/secret/path")
 
     for place, failure in (
-        (checking.RestClient, ("get_run", fails)),
-        (checking, ("run_of", fails)),
-        (checking.threading.Thread, ("start", breaks)),
-        (checking, ("check_runs", breaks)),
-        (checking, ("disclosed", fails)),
+        (verify_page.RestClient, ("get_run", fails)),
+        (verify_page, ("run_of", fails)),
+        (verify_page.threading.Thread, ("start", breaks)),
+        (verify_page, ("check_runs", breaks)),
+        (verify_page, ("disclosed", fails)),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(place, *failure)

@@ -4,7 +4,7 @@ The faithful part follows the published protocol and documents: both forms of ad
 answer, numbered pages without a total, enumerations as numbers, 64-bit numbers as texts, unset fields left out, and
 the bodies of the documents of 2021. What the documents leave open is a switch, and the texts of descriptions are
 ours. Inputs are taken as they are sent, and an image is a picture of one pixel. The vendor's own clients are served
-over gRPC, see `grpc_face`. It was not compared with the live service.
+over gRPC, see `grpc_server`. It was not compared with the live service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlflow_dsver.emulators.serving import HOST, Emulator, Option, Reply, Request
 from mlflow_dsver.providers.clarifai.emulator import state as kept
-from mlflow_dsver.providers.clarifai.emulator.answers import (
+from mlflow_dsver.providers.clarifai.emulator.responses import (
     LISTS,
     OK,
     SWITCHES,
@@ -30,7 +30,7 @@ from mlflow_dsver.providers.clarifai.emulator.state import Record, State
 from mlflow_dsver.providers.clarifai.models import Format, Origin
 
 if TYPE_CHECKING:
-    from mlflow_dsver.providers.clarifai.emulator.grpc_face import GrpcFace
+    from mlflow_dsver.providers.clarifai.emulator.grpc_server import GrpcFace
 
 USER, APP = "demo-user", "demo-app"
 TOKEN = "any-token-will-do"  # noqa: S105 (of nobody)
@@ -149,7 +149,7 @@ class ClarifaiEmulator(Emulator):
         """Serve in threads, over gRPC too where that is wanted."""
         super().start()
         if self._grpc_port is not None:
-            from mlflow_dsver.providers.clarifai.emulator.grpc_face import GrpcFace
+            from mlflow_dsver.providers.clarifai.emulator.grpc_server import GrpcFace
 
             try:
                 self._grpc = GrpcFace(self, self._grpc_port)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dsver.emulators.serving import Request
-from mlflow_dsver.providers.clarifai.emulator import answers
+from mlflow_dsver.providers.clarifai.emulator import responses
 from mlflow_dsver.providers.clarifai.emulator import state as kept
-from mlflow_dsver.providers.clarifai.emulator.answers import Refused
+from mlflow_dsver.providers.clarifai.emulator.responses import Refused
 from mlflow_dsver.providers.clarifai.emulator.state import Record, State
 from mlflow_dsver.providers.clarifai.models import FORMAT_NAMES, ORIGIN_NAMES, Format, VersionStatus, number
 
@@ -70,7 +70,7 @@ class Call:
                 found = {"PUT": lambda: self._put_exports(record)}
             case ("datasets", dataset, "versions", version, "metrics"):
                 record = self._version(self._dataset(dataset), version)
-                found = {"GET": lambda: {answers.LISTS["metrics"]: self._page(self._metrics(record))}}
+                found = {"GET": lambda: {responses.LISTS["metrics"]: self._page(self._metrics(record))}}
             case ("annotation_filters", *rest) if len(rest) < 2:
                 found = self._filters(rest, "annotation_filter")
             case ("datasets", dataset, "filters", *rest) if len(rest) < 2 and self.switches["filters"] == "served":
@@ -89,7 +89,7 @@ class Call:
         return [self._printed_dataset(record) for record in records]
 
     def _dataset(self, dataset: str) -> Record:
-        return answers.held(self.app["datasets"], dataset, "dataset_id")
+        return responses.held(self.app["datasets"], dataset, "dataset_id")
 
     def _printed_dataset(self, record: Record) -> Record:
         shown = {
@@ -116,10 +116,10 @@ class Call:
         return self._posted("datasets", self.app["datasets"], make, self._printed_dataset)
 
     def _patch_datasets(self) -> Record:
-        body = answers.body(self.request)
+        body = responses.body(self.request)
         if body.get("action") not in ("overwrite", "merge", "remove"):
             raise Refused(400, 11102, "action is one of overwrite, merge, remove")
-        records = [self._dataset(str(each.get("id"))) for each in answers.items(body, "datasets")]
+        records = [self._dataset(str(each.get("id"))) for each in responses.items(body, "datasets")]
         merging = {**self.switches, "metadata": "merge" if body["action"] == "merge" else "replace"}
         for record, each in zip(records, body["datasets"], strict=True):
             if len(each.get("notes", "")) > MAX_NOTES:
@@ -131,10 +131,10 @@ class Call:
         return {"datasets": [self._printed_dataset(record) for record in records]}
 
     def _delete_datasets(self) -> Record:
-        wanted = answers.ids(self.request, "dataset_ids")
+        wanted = responses.ids(self.request, "dataset_ids")
         for dataset in wanted:
             if self._dataset(dataset)["versions"] and self.switches["delete-dataset"] == "refuse":
-                raise Refused(400, answers.FAILED, f"dataset {dataset!r} has versions")
+                raise Refused(400, responses.FAILED, f"dataset {dataset!r} has versions")
         for dataset in wanted:
             del self.app["datasets"][dataset]
         return {}
@@ -148,7 +148,8 @@ class Call:
 
         def post() -> Record:
             added = [
-                dict(each.get("input") or {}) for each in answers.items(answers.body(self.request), "dataset_inputs")
+                dict(each.get("input") or {})
+                for each in responses.items(responses.body(self.request), "dataset_inputs")
             ]
             if not all(isinstance(each.get("id"), str) for each in added):
                 raise Refused(400, 11102, "input.id is a text")
@@ -156,15 +157,15 @@ class Call:
             return {"dataset_inputs": [show(each) for each in added]}
 
         def delete() -> Record:
-            gone = answers.ids(self.request, "input_ids")
+            gone = responses.ids(self.request, "input_ids")
             if self.switches["delete-unknown"] == "refuse":
                 for each in gone:
-                    answers.held(known, each, "input_id")
+                    responses.held(known, each, "input_id")
             held["inputs"] = [each for each in held["inputs"] if each["id"] not in gone]
             return {}
 
         if rest:
-            return {"GET": lambda: {"dataset_input": show(answers.held(known, rest[0], "input_id"))}}
+            return {"GET": lambda: {"dataset_input": show(responses.held(known, rest[0], "input_id"))}}
         listed = [show(each) for each in held["inputs"]]
         return {"GET": lambda: {"dataset_inputs": self._page(listed)}, "POST": post, "DELETE": delete}
 
@@ -199,22 +200,22 @@ class Call:
             return record
 
         def patch() -> Record:
-            body = answers.body(self.request)
+            body = responses.body(self.request)
             if body.get("action") != "overwrite":
                 raise Refused(400, 11102, "action is overwrite")
-            found = [answers.held(known, str(each.get("id")), f"{name}_id") for each in answers.items(body, many)]
+            found = [responses.held(known, str(each.get("id")), f"{name}_id") for each in responses.items(body, many)]
             for record, each in zip(found, body[many], strict=True):
                 record.update(each)
             return {many: found}
 
         def delete() -> Record:
-            gone = [answers.held(known, each, f"{name}_id") for each in answers.ids(self.request, f"{name}_ids")]
+            gone = [responses.held(known, each, f"{name}_id") for each in responses.ids(self.request, f"{name}_ids")]
             for each in gone:
                 del known[each["id"]]
             return {}
 
         if rest:
-            return {"GET": lambda: {name: answers.held(known, rest[0], f"{name}_id")}}
+            return {"GET": lambda: {name: responses.held(known, rest[0], f"{name}_id")}}
         return {
             "GET": lambda: {many: self._page(list(known.values()))},
             "POST": lambda: self._posted(many, known, make, dict),
@@ -225,7 +226,7 @@ class Call:
     # Versions
 
     def _version(self, held: Record, version: str) -> Record:
-        return answers.held(held["versions"], version, "dataset_version_id")
+        return responses.held(held["versions"], version, "dataset_version_id")
 
     def _printed(self, held: Record, record: Record) -> Record:
         return kept.printed_version(self.app, held, record, self.switches, self._data_host())
@@ -259,7 +260,7 @@ class Call:
 
     def _post_versions(self, held: Record) -> Record:
         if self.switches["unknown-fields"] == "refuse":
-            for each in answers.items(answers.body(self.request), "dataset_versions"):
+            for each in responses.items(responses.body(self.request), "dataset_versions"):
                 if unknown := set(each) - VERSION_FIELDS:
                     raise Refused(400, 11100, f"unknown field {sorted(unknown)[0]!r}")
         return self._posted(
@@ -270,10 +271,10 @@ class Call:
         )
 
     def _patch_versions(self, held: Record) -> Record:
-        body = answers.body(self.request)
+        body = responses.body(self.request)
         if body.get("action") != "overwrite" and self.switches["action"] == "refuse":
             raise Refused(400, 11102, "action must be overwrite")
-        items = answers.items(body, "dataset_versions")
+        items = responses.items(body, "dataset_versions")
         if self.switches["unknown-fields"] == "refuse" and any(set(each) - VERSION_FIELDS for each in items):
             raise Refused(400, 11100, "unknown field")
         records = [self._version(held, str(each.get("id"))) for each in items]
@@ -282,7 +283,7 @@ class Call:
         return {"dataset_versions": [self._printed(held, record) for record in records]}
 
     def _delete_versions(self, held: Record) -> Record:
-        wanted = answers.ids(self.request, "dataset_version_ids")
+        wanted = responses.ids(self.request, "dataset_version_ids")
         for each in wanted:
             if self.switches["in-use"] == "yes":
                 raise Refused(400, VersionStatus.CONFLICT, f"Dataset version '{each}' is in use")
@@ -301,25 +302,28 @@ class Call:
     ) -> Record:
         """Make each of the items that were sent; an id that exists fails alone, and all failing fails the whole."""
         shown, failed = [], 0
-        for each in answers.items(answers.body(self.request), key):
+        for each in responses.items(responses.body(self.request), key):
             if each.get("id") in known:
                 failed += 1
                 shown.append(
-                    {"id": each["id"], "status": answers.status(int(self.switches["duplicate"]), None, self.switches)}
+                    {
+                        "id": each["id"],
+                        "status": responses.status(int(self.switches["duplicate"]), None, self.switches),
+                    }
                 )
             else:
                 shown.append(show(make(each)))
         if failed == len(shown):
-            raise Refused(400, answers.FAILED, answers.DUPLICATE, shown)
+            raise Refused(400, responses.FAILED, responses.DUPLICATE, shown)
         if failed:
-            raise Refused(int(self.switches["mixed"]), answers.MIXED, f"{failed} of {len(shown)} failed", shown)
+            raise Refused(int(self.switches["mixed"]), responses.MIXED, f"{failed} of {len(shown)} failed", shown)
         return {key: shown}
 
     # Exports and counts
 
     def _put_exports(self, record: Record) -> Record:
         shown = []
-        for each in answers.items(answers.body(self.request), "exports"):
+        for each in responses.items(responses.body(self.request), "exports"):
             try:
                 wanted = number(each.get("format"), FORMAT_NAMES)
             except ValueError:
@@ -344,7 +348,7 @@ class Call:
         return [{"parent_path": "/", "type": 2, "value": "image", "metrics": counts}]
 
     def _data_host(self) -> str:
-        return answers.storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
+        return responses.storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
 
     def _page(self, items: list[Record]) -> list[Record]:
         page, size = self._window()

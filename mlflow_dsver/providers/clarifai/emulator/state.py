@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_dsver.providers.clarifai.emulator.answers import archive
+from mlflow_dsver.providers.clarifai.emulator.responses import archive
 from mlflow_dsver.providers.clarifai.models import GETTABLE, ExportStatus, Format, Origin, VersionStatus
 
 Record = dict[str, Any]
