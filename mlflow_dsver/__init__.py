@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
     from mlflow_dsver.tracking.history import inputs_of, runs_using
-    from mlflow_dsver.tracking.models import models_using, register_model, tag_model
+    from mlflow_dsver.tracking.registered_models import models_using, register_model, tag_model
 
 _former_names.install()
 
@@ -81,7 +81,7 @@ _EXPORTS = {
     "mlflow_dsver.lineage.api": ["export_run", "report_of"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
     "mlflow_dsver.tracking.active_run": ["LinkedDataset"],
-    "mlflow_dsver.tracking.models": ["models_using", "register_model", "tag_model"],
+    "mlflow_dsver.tracking.registered_models": ["models_using", "register_model", "tag_model"],
     "mlflow_dsver.model.versions": ["DatasetVersion", "Grade", "Link"],
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mlflow_dsver.checks.formatting import PATHS, difference_lines, difference_summary
 from mlflow_dsver.checks.manifest_stream import ManifestStream, diff_streams
-from mlflow_dsver.checks.tables import TableDifference, table_differences
+from mlflow_dsver.checks.table_diff import TableDifference, table_differences
 from mlflow_dsver.errors import CorruptObject, DsverError, Unsupported
 from mlflow_dsver.model.manifests import Difference, InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest

@@ -1,8 +1,9 @@
 """The inputs that a run recorded, assembled from every place where they are recorded.
 
-A link is written in params, tags, the dataset input, the link's artifact and the manifest's; `agreement` compares
-them. Artifacts are compared with the sums that the run's tags have of them as well. What is gone is noted, as the
-rest still says what was used; how much is read of an artifact has limits, and what is larger was not checked.
+A link is written in params, tags, the dataset input, the link's artifact and the manifest's; `record_consistency`
+compares them. Artifacts are also compared with the SHA-256 sums in the run's tags. A missing part is noted, as
+the rest still identifies the version. A bounded number of bytes is read of each artifact; a larger one is not
+checked.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 
-from mlflow_dsver.checks.agreement import Agreement, Parts
 from mlflow_dsver.checks.manifest_stream import ManifestStream
+from mlflow_dsver.checks.record_consistency import Agreement, Parts
 from mlflow_dsver.checks.reports import Finding, Note, Record, Subject, Verdict
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, ManifestTooLarge

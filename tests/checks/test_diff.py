@@ -11,7 +11,7 @@ import pytest
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.diff import diff
-from mlflow_dsver.checks.tables import compare_tables
+from mlflow_dsver.checks.table_diff import compare_tables
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.errors import CorruptObject, Unsupported
 

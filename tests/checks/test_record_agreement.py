@@ -262,7 +262,7 @@ def test_a_saved_record_of_schema_1_agrees_with_itself() -> None:
 
 
 def test_labels_that_were_cut_are_no_disagreement() -> None:
-    from mlflow_dsver.checks.agreement import Agreement, Parts
+    from mlflow_dsver.checks.record_consistency import Agreement, Parts
     from mlflow_dsver.model.versions import Link
 
     version = DatasetVersion(REF, tags=tuple(f"tag-{number}-{'x' * 90}" for number in range(80)))

@@ -18,7 +18,7 @@ from mlflow_dsver.checks.diff import DiffReport, OverlapReport, diff_json, diff_
 from mlflow_dsver.checks.manifest_index import IndexedUse
 from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce_lines
 from mlflow_dsver.checks.seal import SealedInput, SealReport, seal_json, seal_lines, seal_tags
-from mlflow_dsver.checks.tables import TableDifference
+from mlflow_dsver.checks.table_diff import TableDifference
 from mlflow_dsver.model.overlaps import Overlap
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade

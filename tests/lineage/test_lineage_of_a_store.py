@@ -19,7 +19,7 @@ from mlflow_dsver.model.refs import parse
 from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.tracking import run_search
 from mlflow_dsver.tracking.lineage_queries import experiments, run_in, runs_of, runs_page
-from mlflow_dsver.tracking.models import DATASETS_TAG, models_using, register_model, tag_model
+from mlflow_dsver.tracking.registered_models import DATASETS_TAG, models_using, register_model, tag_model
 from mlflow_dsver.tracking.run_search import LINKED
 from mlflow_dsver.tracking.source import DatasetVersionSource
 

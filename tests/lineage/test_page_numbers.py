@@ -24,7 +24,7 @@ from mlflow_dsver.server import dataset_index, pages
 from mlflow_dsver.tracking.dataset import dataset_input
 from mlflow_dsver.tracking.history import runs_using
 from mlflow_dsver.tracking.mlflow_private import server as private
-from mlflow_dsver.tracking.models import tag_model
+from mlflow_dsver.tracking.registered_models import tag_model
 from mlflow_dsver.tracking.source import DatasetVersionSource
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers.http import session, wire
-from mlflow_dsver.providers.http.public import NotPublic
+from mlflow_dsver.providers.http.public_hosts import NotPublic
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.text import one_line
 

@@ -35,7 +35,7 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers.http import wire
-from mlflow_dsver.providers.http.public import NotPublic, PublicOnly
+from mlflow_dsver.providers.http.public_hosts import NotPublic, PublicOnly
 from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 from mlflow_dsver.secrets import HIDDEN, Secret, redact
 from mlflow_dsver.text import one_line

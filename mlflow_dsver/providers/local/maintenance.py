@@ -24,7 +24,7 @@ from mlflow_dsver.providers.local.log import State, file_sum, manifest_of, parse
 from mlflow_dsver.providers.local.objects import object_state
 from mlflow_dsver.providers.local.shared_views import is_intact, remove_spare, views_in
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree
-from mlflow_dsver.providers.local.verified import VerifiedObjects
+from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 
 MIN_AGE = 3600.0
 """Minimum age in seconds of unreferenced files that are collected."""

@@ -3,7 +3,7 @@
 Adding: a file is read once, hashed and written in the same pass to a scratch folder of the creating process. Nothing
 is visible before `publish`, which flushes all of it to disk, renames it, and flushes the renames: for many objects
 with one flush of the file system, because a flush for each of 50,000 small files takes minutes. An existing object is
-trusted when its stat is unchanged since it was hashed (see `verified`), otherwise it is read; a damaged one is
+trusted when its stat is unchanged since it was hashed (see `verified_stats`), otherwise it is read; a damaged one is
 replaced by the new bytes. Reading: bytes are hashed while they are copied, and a copy that does not match its digest
 is never returned. Holes of sparse files are preserved. Where the file system shares blocks between files (reflink),
 copies of large files need no space.
@@ -26,7 +26,7 @@ from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.local.sparse import HoleWriter, is_sparse
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
-from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock, read_if_right
+from mlflow_dsver.providers.local.verified_stats import VerifiedObjects, file_system_clock, read_if_right
 
 SMALL = 1 << 20
 """Maximum bytes of a file that is read into memory, so that nothing is written when the store has its content."""

@@ -40,7 +40,7 @@ from mlflow_dsver.providers.local.log_schema import creator, text_fields, utf8
 from mlflow_dsver.providers.local.objects import Ingest
 from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
-from mlflow_dsver.providers.local.verified import VerifiedObjects
+from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
 
 ID_DIGITS = 16

@@ -7,7 +7,7 @@ objects/ab/<digest>         each content once, read-only, named by its BLAKE3
 manifests/<digest>.jsonl.gz named by the content digest
 datasets/<hash>/log         the operations on a dataset, one per line; see `log`
 views/<digest>/files        folders that `path` returns, copies that can be recreated
-verified/ab                 stat of objects right after they were hashed; a cache, see `verified`
+verified/ab                 stat of objects right after they were hashed; a cache, see `verified_stats`
 tmp/                        unfinished work of running or killed processes
 
 Readers treat a missing store as an empty one. Locks are the kernel's: they end with the process that holds them, even

@@ -16,9 +16,9 @@ from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.content import stat_cache as stat_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.model.versions import DatasetVersion, now
-from mlflow_dsver.providers.local import LocalProvider, objects, provider, verified
+from mlflow_dsver.providers.local import LocalProvider, objects, provider, verified_stats
 from mlflow_dsver.providers.local.maintenance import check, collect
-from mlflow_dsver.providers.local.verified import VerifiedObjects, file_system_clock
+from mlflow_dsver.providers.local.verified_stats import VerifiedObjects, file_system_clock
 
 DEFAULT, FULL = ReadOptions(Depth.DEFAULT), ReadOptions(Depth.FULL)
 
@@ -27,7 +27,7 @@ DEFAULT, FULL = ReadOptions(Depth.DEFAULT), ReadOptions(Depth.FULL)
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalProvider:
     """A store on a disk, beside a cache of digests that trusts files at once, so that nothing is read for it."""
     monkeypatch.setattr(stat_cache, "YOUNG", 0)
-    monkeypatch.setattr(verified, "dates_prove", lambda _: True)
+    monkeypatch.setattr(verified_stats, "dates_prove", lambda _: True)
     return LocalProvider(tmp_path / "store")
 
 
@@ -212,7 +212,7 @@ def test_nothing_is_remembered_where_dates_prove_nothing(
     local: LocalProvider, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On tmpfs, for one, a write through a mapping moves no date at all."""
-    monkeypatch.setattr(verified, "dates_prove", lambda _: False)
+    monkeypatch.setattr(verified_stats, "dates_prove", lambda _: False)
     assert look(local, local.create("digits", folder)).proof is Proof.HASHED
 
 

@@ -303,10 +303,10 @@ def test_listing_that_never_comes_to_an_end_is_an_error(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second page is empty, although the first says that there is more."""
-    from mlflow_dsver.providers.paperspace.emulator import bodies
+    from mlflow_dsver.providers.paperspace.emulator import responses
 
     monkeypatch.setattr(paging, "PAGE", 2)
-    monkeypatch.setattr(bodies, "_mark", lambda item: "Z29uZSAyMDE5")
+    monkeypatch.setattr(responses, "_mark", lambda item: "Z29uZSAyMDE5")
     with pytest.raises(UnexpectedResponse, match="began again 3 times"):
         list(provider.versions(CATS))
 

@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 
 from mlflow_dsver.emulators.serving import Emulator, Reply, Request, Switch
 from mlflow_dsver.errors import NotFound
-from mlflow_dsver.providers.paperspace.emulator import bodies
-from mlflow_dsver.providers.paperspace.emulator.bodies import SWITCHES
+from mlflow_dsver.providers.paperspace.emulator import responses
+from mlflow_dsver.providers.paperspace.emulator.responses import SWITCHES
 
-_DATASET_BODY: bodies.Known = {
+_DATASET_BODY: responses.Known = {
     "name": str,
     "description": (str, type(None)),
     "storageProviderId": str,
     "isPublic": bool,
 }
-_VERSION_BODY: bodies.Known = {"message": str, "tags": str, "metadata": dict}
+_VERSION_BODY: responses.Known = {"message": str, "tags": str, "metadata": dict}
 
 
 class PaperspaceEmulator(Emulator):
@@ -94,11 +94,11 @@ class PaperspaceEmulator(Emulator):
     def _filled(self, dataset: str, version: str, size: str) -> Any:
         """`fill` over HTTP."""
         if not size.isdecimal() or len(size) > 30:
-            raise bodies.invalid("bytes: Expected a whole number")
+            raise responses.invalid("bytes: Expected a whole number")
         try:
             self.fill(dataset, version, int(size))
         except (NotFound, KeyError):
-            raise bodies.Refused(404, "No uncommitted version of that id") from None
+            raise responses.Refused(404, "No uncommitted version of that id") from None
         return {"datasetId": dataset, "version": version, "bytes": size}
 
     def seed(self) -> None:
@@ -121,7 +121,7 @@ class PaperspaceEmulator(Emulator):
 
     def error_reply(self, status: int) -> Reply:
         """The vendor's error body for a fault; 200 is an error body with the status of a success."""
-        code = bodies.CODES.get(status if status != 200 else 500, "INTERNAL_SERVER_ERROR")
+        code = responses.CODES.get(status if status != 200 else 500, "INTERNAL_SERVER_ERROR")
         return Reply(status, {"message": f"injected fault {status}", "code": code})
 
     # Requests
@@ -129,23 +129,23 @@ class PaperspaceEmulator(Emulator):
     def answer(self, request: Request) -> Reply:
         """The answer to a request, by path and method."""
         try:
-            return Reply(200, bodies.dressed(self._routed(request), self.switches))
-        except bodies.Refused as refused:
+            return Reply(200, responses.dressed(self._routed(request), self.switches))
+        except responses.Refused as refused:
             return Reply(refused.status, refused.body(self.switches), headers=refused.headers)
 
     def _routed(self, request: Request) -> Any:
         if request.path[:2] == ("emulator", "fill") and len(request.path) == 5 and request.verb == "POST":
             return self._filled(*request.path[2:])
         if request.path[:1] != ("v1",):
-            raise bodies.Refused(404, "Not found")
+            raise responses.Refused(404, "Not found")
         path = request.path[1:]
         key = request.key("Bearer")
         good = key is not None and self.good_key in (None, key)
         if path == ("auth", "session") and request.verb == "GET":
-            return bodies.session() if good else None
+            return responses.session() if good else None
         handler = self._handler(request.verb, path)
         if not good:
-            raise bodies.Refused(int(self.switches["bad-key"]), "the key is no good")
+            raise responses.Refused(int(self.switches["bad-key"]), "the key is no good")
         return handler(request)
 
     def _handler(self, verb: str, path: tuple[str, ...]) -> Callable[[Request], Any]:
@@ -170,17 +170,19 @@ class PaperspaceEmulator(Emulator):
                     "DELETE": lambda request: self._delete_version(dataset, version),
                 }
             case ("storage-providers",):
-                found = {"GET": lambda request: bodies.page([bodies.storage(self.switches)], request, self.switches)}
+                found = {
+                    "GET": lambda request: responses.page([responses.storage(self.switches)], request, self.switches)
+                }
             case ("storage-providers", "utilization"):
-                found = {"GET": lambda request: bodies.utilization(self.sizes)}
-            case ("storage-providers", provider) if provider == bodies.STORAGE:
-                found = {"GET": lambda request: bodies.storage(self.switches)}
+                found = {"GET": lambda request: responses.utilization(self.sizes)}
+            case ("storage-providers", provider) if provider == responses.STORAGE:
+                found = {"GET": lambda request: responses.storage(self.switches)}
             case ("storage-providers", _):
-                raise bodies.Refused(int(self.switches["unknown"]), "Storage provider not found")
+                raise responses.Refused(int(self.switches["unknown"]), "Storage provider not found")
             case _:
-                raise bodies.Refused(404, "Not found")
+                raise responses.Refused(404, "Not found")
         if verb not in found:
-            raise bodies.Refused(405, "Method not supported", headers={"Allow": ", ".join(found)})
+            raise responses.Refused(405, "Method not supported", headers={"Allow": ", ".join(found)})
         return found[verb]
 
     # Datasets
@@ -188,16 +190,16 @@ class PaperspaceEmulator(Emulator):
     def _list_datasets(self, request: Request) -> Any:
         privacy = request.first("privacy") or "PRIVATE"
         if privacy not in ("PUBLIC", "PRIVATE"):
-            raise bodies.invalid("privacy: Invalid enum value. Expected 'PUBLIC' | 'PRIVATE'")
-        if request.first("teamId") not in (None, bodies.TEAM, bodies.NAMESPACE):
-            raise bodies.Refused(403, "not a member of this team")
+            raise responses.invalid("privacy: Invalid enum value. Expected 'PUBLIC' | 'PRIVATE'")
+        if request.first("teamId") not in (None, responses.TEAM, responses.NAMESPACE):
+            raise responses.Refused(403, "not a member of this team")
         wanted = [each for each in self.datasets.values() if each["isPublic"] == (privacy == "PUBLIC")]
-        return bodies.page(wanted, request, self.switches)
+        return responses.page(wanted, request, self.switches)
 
     def _create_dataset(self, request: Request) -> Any:
-        body = bodies.read_body(request, _DATASET_BODY, self.switches)
+        body = responses.read_body(request, _DATASET_BODY, self.switches)
         if "name" not in body or (self.switches["missing-is-public"] == "400" and "isPublic" not in body):
-            raise bodies.invalid(f"{'name' if 'name' not in body else 'isPublic'}: Required")
+            raise responses.invalid(f"{'name' if 'name' not in body else 'isPublic'}: Required")
         self._check_name(body["name"], None)
         return self._new_dataset(body, None)
 
@@ -205,18 +207,18 @@ class PaperspaceEmulator(Emulator):
         """Refuse a name that another dataset has. dataset: the id of the one that gets it; None for a new one."""
         same = next((each for each in self.datasets.values() if each["name"] == name and each["id"] != dataset), None)
         if same and self.switches["duplicate-name"] == "409":
-            raise bodies.Refused(409, f"a dataset with this name exists: {same['id']}")
+            raise responses.Refused(409, f"a dataset with this name exists: {same['id']}")
 
     def _new_dataset(self, body: Mapping[str, Any], dataset_id: str | None) -> dict[str, Any]:
         now = self._now()
         made = {
-            "id": dataset_id or "ds" + bodies.random_id(13),
+            "id": dataset_id or "ds" + responses.random_id(13),
             "name": body.get("name"),
             "dtCreated": now,
             "dtModified": now,
             "isPublic": body.get("isPublic", False),
-            "teamId": bodies.TEAM,
-            "storageProviderId": body.get("storageProviderId", bodies.STORAGE),
+            "teamId": responses.TEAM,
+            "storageProviderId": body.get("storageProviderId", responses.STORAGE),
             "description": body.get("description"),
         }
         self.datasets[made["id"]] = made
@@ -225,12 +227,12 @@ class PaperspaceEmulator(Emulator):
 
     def _dataset(self, dataset: str) -> dict[str, Any]:
         if dataset not in self.datasets:
-            raise bodies.Refused(int(self.switches["unknown"]), "Dataset not found")
+            raise responses.Refused(int(self.switches["unknown"]), "Dataset not found")
         return self.datasets[dataset]
 
     def _update_dataset(self, dataset: str, request: Request) -> Any:
         found = self._dataset(dataset)
-        body = bodies.read_body(request, {"name": str, "description": (str, type(None))}, self.switches)
+        body = responses.read_body(request, {"name": str, "description": (str, type(None))}, self.switches)
         if "name" in body:
             self._check_name(body["name"], dataset)
         found.update(body, dtModified=self._now())
@@ -239,7 +241,7 @@ class PaperspaceEmulator(Emulator):
     def _delete_dataset(self, dataset: str) -> Any:
         self._dataset(dataset)
         if self.versions[dataset] and self.switches["delete-dataset"] == "409":
-            raise bodies.Refused(409, "the dataset has versions")
+            raise responses.Refused(409, "the dataset has versions")
         del self.datasets[dataset], self.versions[dataset]
         return {"id": dataset}
 
@@ -253,23 +255,23 @@ class PaperspaceEmulator(Emulator):
         if tags := self._tags(request.first("tags") or ""):
             enough = all if self.switches["tags-filter"] == "all" else any
             found = [each for each in found if enough(tag in each["tags"] for tag in tags)]
-        return bodies.page(found, request, self.switches, lambda version: self._shown(dataset, version))
+        return responses.page(found, request, self.switches, lambda version: self._shown(dataset, version))
 
     def _create_version(self, dataset: str, request: Request) -> Any:
         self._dataset(dataset)
-        body = bodies.read_body(request, _VERSION_BODY, self.switches)
+        body = responses.read_body(request, _VERSION_BODY, self.switches)
         return self._shown(dataset, self._new_version(dataset, body, None))
 
     def _new_version(self, dataset: str, body: Mapping[str, Any], version: str | None) -> dict[str, Any]:
         now = self._now()
         made: dict[str, Any] = {
-            "version": version or bodies.random_id(7),
+            "version": version or responses.random_id(7),
             "datasetId": dataset,
-            "userId": "u" + bodies.TEAM,
+            "userId": "u" + responses.TEAM,
             "message": body.get("message"),
             "metadata": body.get("metadata"),
             "isCommitted": False,
-            "url": f"s3://{bodies.TEAM}/{bodies.TEAM}/datasets/{dataset}/versions/",
+            "url": f"s3://{responses.TEAM}/{responses.TEAM}/datasets/{dataset}/versions/",
             "dtCreated": now,
             "dtModified": now,
             "tags": self._tags(body.get("tags") or ""),
@@ -285,19 +287,19 @@ class PaperspaceEmulator(Emulator):
         if version == "latest" and self.switches["latest-in-path"] == "resolves":
             version = next((name for name, each in reversed(known.items()) if each["isCommitted"]), version)
         if version not in known:
-            raise bodies.Refused(int(self.switches["unknown"]), "Dataset version not found")
+            raise responses.Refused(int(self.switches["unknown"]), "Dataset version not found")
         return known[version]
 
     def _update_version(self, dataset: str, version: str, request: Request) -> Any:
         found = self._version(dataset, version)
-        body = bodies.read_body(request, {**_VERSION_BODY, "isCommitted": bool}, self.switches)
+        body = responses.read_body(request, {**_VERSION_BODY, "isCommitted": bool}, self.switches)
         edits = [key for key in body if key != "isCommitted"]
         if edits and found["isCommitted"] and self.switches["edit-committed"] != "allowed":
-            raise bodies.Refused(int(self.switches["edit-committed"]), "the version is committed")
+            raise responses.Refused(int(self.switches["edit-committed"]), "the version is committed")
         commit = body.pop("isCommitted", None)
         if commit is False and found["isCommitted"] and self.switches["uncommit"] != "allowed":
             if self.switches["uncommit"] == "409":
-                raise bodies.Refused(409, "the version is committed")
+                raise responses.Refused(409, "the version is committed")
             commit = None
         if "tags" in body:
             body["tags"] = self._wanted_tags(body["tags"])
@@ -319,7 +321,7 @@ class PaperspaceEmulator(Emulator):
 
     def _wanted_tags(self, text: str) -> list[str]:
         if not text and self.switches["empty-tags"] == "400":
-            raise bodies.invalid("tags: String must contain at least 1 character(s)")
+            raise responses.invalid("tags: String must contain at least 1 character(s)")
         return self._tags(text)
 
     def _tags(self, text: str) -> list[str]:
