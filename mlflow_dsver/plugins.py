@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PROVIDERS = "mlflow_dsver.providers"
 PROVIDER_INFO = "mlflow_dsver.provider_info"
+RUN_END = "mlflow_dsver.run_end"
+"""Group of what is called with a run's id when the run ends."""
 
 Spelling = Callable[[str], "tuple[str, str | None] | None"]
 """From a text to the dataset and the selector (None for none) that it names; None for a text of another kind.
@@ -83,6 +85,11 @@ def broken_infos() -> Mapping[str, str]:
     return _loaded(tuple(sys.path))[1]
 
 
+def run_end_hooks() -> Mapping[str, EntryPoint]:
+    """The entry point of each callable that wants to know when a run ends; imports none of them."""
+    return _installed(tuple(sys.path))[RUN_END]
+
+
 def slashes_in_selectors(provider: str) -> bool:
     """Whether a selector of that provider may have slashes.
 
@@ -114,8 +121,8 @@ def _installed(_path: tuple[str, ...]) -> dict[str, dict[str, EntryPoint]]:
     """Reads the metadata of every installed package, which takes 10 milliseconds and more: once for a search path."""
     from importlib.metadata import entry_points
 
-    found = entry_points()
-    return {group: {point.name: point for point in found.select(group=group)} for group in (PROVIDERS, PROVIDER_INFO)}
+    found, groups = entry_points(), (PROVIDERS, PROVIDER_INFO, RUN_END)
+    return {group: {point.name: point for point in found.select(group=group)} for group in groups}
 
 
 @lru_cache(maxsize=1)

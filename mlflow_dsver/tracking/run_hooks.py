@@ -8,17 +8,13 @@ found by entry point in the group `mlflow_dsver.run_end`, whose objects are call
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 
-from mlflow_dsver import settings
+from mlflow_dsver import plugins, settings
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.overlaps import find_overlaps
 from mlflow_dsver.text import error_line
 from mlflow_dsver.tracking.record_writer import PendingLink
-
-RUN_END_GROUP = "mlflow_dsver.run_end"
 
 _logger = logging.getLogger(__name__)
 
@@ -47,17 +43,12 @@ def check_overlaps(pending: Mapping[str, PendingLink]) -> None:
 
 
 def run_is_ending(run_id: str) -> None:
-    """Call what is registered for the end of a run. Raises nothing: training has already succeeded."""
-    try:
-        for callback in _callbacks():
-            callback(run_id)
-    except Exception as error:  # noqa: BLE001  (a callback may raise anything)
-        _logger.warning("run %s: a check at its end failed: %s", run_id, error_line(error, 600))
-
-
-@cache
-def _callbacks() -> tuple[Callable[[str], object], ...]:
-    return tuple(point.load() for point in entry_points(group=RUN_END_GROUP))
+    """Call each hook for the end of a run. Raises nothing: training has already succeeded."""
+    for name, hook in plugins.run_end_hooks().items():
+        try:
+            hook.load()(run_id)
+        except Exception as error:  # noqa: BLE001  (a hook may raise anything, and must not keep others from running)
+            _logger.warning("run %s: the hook %s at its end failed: %s", run_id, name, error_line(error, 600))
 
 
 def _overlap_policy() -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 
 import mlflow_dsver as dsver
+from mlflow_dsver import plugins
 from mlflow_dsver.errors import InvalidArgument, SettingsError
+from mlflow_dsver.tracking.run_hooks import run_is_ending
 
 pytestmark = pytest.mark.usefixtures("tracking")
 
@@ -189,3 +193,17 @@ def test_a_look_ends_by_itself_when_its_time_is_over(digits_folder: Path) -> Non
         seen = _sealed(run.datasets["training"].link, Depth.FULL, UntilLate(Deadline(0)))
     assert seen.same is None
     assert "not done within 0 seconds" in (seen.reason or "")
+
+
+def test_a_hook_that_fails_at_the_end_of_a_run_keeps_no_other_from_running(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[str] = []
+    hooks = {
+        "broken": EntryPoint("broken", "no_such_module:hook", plugins.RUN_END),
+        "other": SimpleNamespace(load=lambda: ended.append),
+    }
+    monkeypatch.setattr(plugins, "run_end_hooks", lambda: hooks)
+    run_is_ending("r1")
+    assert ended == ["r1"]
+    assert "run r1: the hook broken at its end failed" in caplog.text
