@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_dsver.os_names import encodable
 from mlflow_dsver.secrets import redacted_parts
+from mlflow_dsver.text import encodable
 
 
 def _text(part: object | None) -> str | None:

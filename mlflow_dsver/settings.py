@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.os_names import os_text, text_of
 from mlflow_dsver.secrets import Secret, add_source
+from mlflow_dsver.text import os_text, text_of
 
 PREFIX = "MLFLOW_DSVER_"
 KNOWN = {

@@ -1,17 +1,30 @@
-"""Formats sizes and counts, and escapes untrusted text for terminals and Markdown.
+"""Text for people and for the operating system: sizes, counts, escaped untrusted text, and file names in UTF-8.
 
-Everything that comes from a provider, a file name, a run or a tag goes through one of these functions before it is
+Everything that comes from a provider, a file name, a run or a tag is escaped by one of these functions before it is
 shown. (humanize was measured and not taken: it writes `512 Bytes`, and this module loads the standard library alone.)
+
+Python decodes file names, arguments and the environment by the locale. Under a Latin-1 or ASCII locale the bytes of
+`café` become another text, and a text becomes other bytes. This package reads file names as UTF-8 everywhere: in
+manifests, digests, records and messages. It therefore distinguishes:
+
+- *OS text*: what `os`, `pathlib` and `sys.argv` use in this process; it stays in `Path` values;
+- *text*: UTF-8, the same everywhere; invalid UTF-8 becomes lone surrogates, as with `surrogateescape`.
+
+Both are the same where Python's file system encoding is UTF-8, and then the conversions cost nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import unicodedata
 from pathlib import PurePath
 
-from mlflow_dsver.os_names import text_of
 from mlflow_dsver.secrets import redacted, safe_message
+
+IS_UTF8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+"""Whether OS text and text are the same in this process."""
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
 
@@ -64,3 +77,33 @@ def markdown_code(text: object, limit: int = 400) -> str:
     """The text as inline code; backticks and pipes become look-alikes, since inline code has no escapes."""
     safe = one_line(text, limit).replace("`", "ˋ").replace("|", "¦")
     return f"`{safe}`"
+
+
+def text_of(os_text: str) -> str:
+    """OS text (a name, a path, an argument, a variable) as text in UTF-8."""
+    return os_text if IS_UTF8 else os.fsencode(os_text).decode("utf-8", "surrogateescape")
+
+
+def os_text(text: str) -> str:
+    """Text in UTF-8 as OS text, to be opened or put into a `Path`.
+
+    Raises UnicodeEncodeError for a lone surrogate that stands for no byte.
+    """
+    return text if IS_UTF8 else os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def encodable(text: str) -> str:
+    """A message that may contain both OS text and text, as text that can be encoded as UTF-8.
+
+    Bytes that were escaped as lone surrogates are read as UTF-8; invalid ones are shown as `\\xff`.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+            return text.encode("utf-8", "backslashreplace").decode()
+    return text

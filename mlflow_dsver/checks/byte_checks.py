@@ -29,9 +29,8 @@ from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, DsverError
 from mlflow_dsver.model.manifests import Difference, FileEntry, InvalidManifest, Manifest, difference
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.interface import Capability, LocalCopy, Provider
-from mlflow_dsver.text import human_count, one_line
+from mlflow_dsver.text import human_count, one_line, os_text
 
 Unchanged = Callable[[str, os.stat_result], bool]
 """As `LocalCopy.unchanged`."""

@@ -20,9 +20,9 @@ from mlflow_dsver.cli.failures import guarded
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.os_names import IS_UTF8, text_of
 from mlflow_dsver.terminal.output import PROGRAM
 from mlflow_dsver.terminal.services import Services
+from mlflow_dsver.text import IS_UTF8, text_of
 
 
 class _Commands(click.Group):

@@ -14,8 +14,7 @@ from typing import IO
 
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.manifests import check_path
-from mlflow_dsver.os_names import os_text
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import one_line, os_text
 
 try:
     import fcntl

@@ -38,7 +38,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import sync_open_file_system
 from mlflow_dsver.content.open_folder import OpenFolder, opened
 from mlflow_dsver.errors import SettingsError
-from mlflow_dsver.os_names import os_text
+from mlflow_dsver.text import os_text
 
 Flush = Callable[[int], bool]
 """Writes out the dirty pages of an open file; False when that failed."""

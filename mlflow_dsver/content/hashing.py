@@ -30,8 +30,7 @@ from mlflow_dsver.content.stat_cache import Row, StatCache, stamp
 from mlflow_dsver.content.walk import OnExcluded, WalkEntry, walk_selected
 from mlflow_dsver.errors import ContentError, DsverError, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest, gc_paused
-from mlflow_dsver.os_names import text_of
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import one_line, text_of
 
 __all__ = ["OnFile", "Rules", "StatCache", "copy_folder", "hash_file", "hash_folder"]
 

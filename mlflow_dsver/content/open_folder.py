@@ -19,8 +19,7 @@ from threading import Lock
 from mlflow_dsver.content.stat_cache import stamp
 from mlflow_dsver.errors import ContentError
 from mlflow_dsver.model.refs import nearest
-from mlflow_dsver.os_names import os_text
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import one_line, os_text
 
 MOVED = "replaced while the folder was read"
 MAX_NAMED = 1000

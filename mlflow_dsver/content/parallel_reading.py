@@ -26,7 +26,7 @@ from mlflow_dsver.content.open_folder import WalkErrors, reason
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import is_young, stamp
 from mlflow_dsver.model.manifests import FileEntry
-from mlflow_dsver.os_names import os_text
+from mlflow_dsver.text import os_text
 
 OnFile = Callable[[int, os.stat_result, str], str]
 """(descriptor of the open file, its stat, its path below the folder) -> BLAKE3 as 64 hex digits.

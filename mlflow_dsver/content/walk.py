@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from mlflow_dsver.content.open_folder import MOVED, OpenFolder, WalkErrors, opened, reason
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules, Selection, select
-from mlflow_dsver.os_names import os_text, text_of
+from mlflow_dsver.text import os_text, text_of
 
 __all__ = ["Rules", "WalkEntry", "walk", "walk_selected"]
 

@@ -1,4 +1,6 @@
-"""What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts. Pure; `reader` reads it back.
+"""What a link becomes on a run, schema 1: params, tags, the dataset input, artifacts; and which of them are there.
+
+Pure; no request is made. `reader` reads the record back. This is the one place that decides whether it is complete.
 
 For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
 `.content_digest`, and counts that the provider names for it, such as `.inputs_count`; the tags `dsver.R.version`,
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlflow_dsver.model.manifests import Manifest
@@ -277,3 +279,65 @@ def inputs_present(run: Any) -> list[Input]:
 
 def _comma_free(tag: str) -> str:
     return re.sub("%(?=2C|25)", "%25", tag).replace(",", "%2C")
+
+
+# Which parts of a record are on a run: params, tags and dataset inputs as MLflow's run entity has them, artifacts by
+# name. `record_writer.refuse_conflicts` has checked that the links have the run's versions.
+
+
+def is_recorded(run: Any, links: Sequence[Link], overridden: Mapping[str, str] | None = None) -> bool:
+    """Whether all params, tags and dataset inputs of the links are on the run, and no tag says that something failed.
+
+    overridden: role to the requested reference, where another version replaced it.
+    """
+    present = run.data.tags
+    if not all(present.get(name, OFFLINE_FINDING).startswith(OFFLINE_FINDING) for name in error_keys(links)):
+        return False
+    return not missing_inputs(run, links) and all(
+        params(link).keys() <= run.data.params.keys()
+        and tags(link, (overridden or {}).get(link.role)).keys() <= present.keys()
+        for link in links
+    )
+
+
+def has_artifacts(run: Any, link: Link) -> bool:
+    """Whether the artifacts of a link were written, as far as the run entity shows it. run: None for a new run.
+
+    They are written last, and an error tag is set when that fails.
+    """
+    if run is None or error_keys([link]) & set(run.data.tags):
+        return False
+    return key(link.role, "version") in run.data.params and not missing_inputs(run, [link])
+
+
+def missing_inputs(run: Any, links: Sequence[Link]) -> list[str]:
+    """Roles whose dataset input is not on the run: MLflow drops one that lost a race, or is a second role."""
+    present = inputs_present(run)
+    digests = plan_digests(links, present)
+    return [link.role for link in links if (str(link.version.ref), digests[link.role], link.role) not in present]
+
+
+def differences(run: Any, links: Sequence[Link], *, inputs: bool) -> dict[str, tuple[str, str | None]]:
+    """What of the versions and dataset inputs is not on the run as it was written: key to (expected, found).
+
+    inputs: whether the server takes dataset inputs.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for link in links:
+        name, expected = key(link.role, "version"), str(link.version.ref)
+        for text in (run.data.params.get(name), run.data.tags.get(name)):
+            if text != expected:
+                found[name] = (expected, text)
+    if inputs:
+        found |= {f"dataset input {role}": ("present", "missing") for role in missing_inputs(run, links)}
+    return found
+
+
+def has_all_links(names: Collection[str], links: Iterable[Link]) -> bool:
+    """Whether the artifacts that every record has, without manifests, are among these names of the folder `dsver`."""
+    return {CARD_NAME, *(json_name(link.role) for link in links)} <= set(names)
+
+
+def error_keys(links: Iterable[Link]) -> set[str]:
+    """The error tags of these links."""
+    return {ERROR_TAG, *(key(link.role, "error") for link in links)}

@@ -30,7 +30,7 @@ from mlflow_dsver.model.refs import check_role, nearest, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link, now, this_host
 from mlflow_dsver.providers import registry
 from mlflow_dsver.record import reader
-from mlflow_dsver.record.completeness import is_recorded
+from mlflow_dsver.record.schema import is_recorded
 from mlflow_dsver.resolution.version_files import resolve
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import api, clients, record_writer

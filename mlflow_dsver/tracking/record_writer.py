@@ -23,7 +23,7 @@ from mlflow_dsver.errors import DsverError, IncompleteRecord, InputConflict, Tra
 from mlflow_dsver.model.manifests import Difference, Manifest, difference
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.record import card, completeness, reader, schema
+from mlflow_dsver.record import card, reader, schema
 from mlflow_dsver.resolution.version_files import manifest_of
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients, mlflow_private
@@ -264,7 +264,7 @@ def _read_back(client: MlflowClient, info: Any, deadline: Deadline) -> tuple[Any
 
 def _complete_inputs(client: MlflowClient, run: Any, pending: Sequence[PendingLink], deadline: Deadline) -> Any:
     """Write once more the inputs that are not on the run: MLflow dropped them, in a race or as a second role."""
-    if not completeness.missing_inputs(run, _links(pending)):
+    if not schema.missing_inputs(run, _links(pending)):
         return run
     _log_inputs(client, run.info.run_id, run, pending, deadline)
     return _read(client, run.info, deadline)
@@ -272,7 +272,7 @@ def _complete_inputs(client: MlflowClient, run: Any, pending: Sequence[PendingLi
 
 def _check(run: Any, pending: Sequence[PendingLink], *, inputs: bool) -> None:
     """Raise TrackingError when MLflow took the record and does not have it."""
-    details = completeness.differences(run, _links(pending), inputs=inputs)
+    details = schema.differences(run, _links(pending), inputs=inputs)
     if details:
         raise TrackingError(
             f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
@@ -283,7 +283,7 @@ def _check(run: Any, pending: Sequence[PendingLink], *, inputs: bool) -> None:
 
 def _without_artifacts(run: Any, pending: Sequence[PendingLink]) -> list[PendingLink]:
     """Those whose artifacts are to be written: the run does not have the whole record yet."""
-    return [each for each in pending if not completeness.has_artifacts(run, each.link)]
+    return [each for each in pending if not schema.has_artifacts(run, each.link)]
 
 
 def _links(pending: Iterable[PendingLink]) -> list[Link]:

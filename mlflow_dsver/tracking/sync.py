@@ -34,7 +34,7 @@ from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import Grade, Link, date_text
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
-from mlflow_dsver.record.completeness import error_keys, has_all_links, is_recorded
+from mlflow_dsver.record.schema import error_keys, has_all_links, is_recorded
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import clients, outbox, record_writer
 from mlflow_dsver.tracking.clients import address, local_store

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
-from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.model.overlaps import find_overlaps
+from mlflow_dsver.model.manifests import FileEntry, Manifest, find_overlaps
 
 
 def manifest(**files: int) -> Manifest:

@@ -14,8 +14,7 @@ import pytest
 from mlflow_dsver.checks.reports import Proof
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import ContentError
-from mlflow_dsver.os_names import encodable, os_text, text_of
-from mlflow_dsver.text import one_line
+from mlflow_dsver.text import encodable, one_line, os_text, text_of
 
 NAMES = ("café.csv", "größe/😀.bin", "plain")
 

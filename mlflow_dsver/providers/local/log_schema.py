@@ -16,7 +16,7 @@ from typing import Any
 from mlflow_dsver.errors import InvalidArgument
 from mlflow_dsver.model.refs import DatasetRef, tag_list
 from mlflow_dsver.model.versions import date_text, date_value
-from mlflow_dsver.os_names import encodable, text_of
+from mlflow_dsver.text import encodable, text_of
 
 MAX_DEPTH = 200
 """Maximum depth of nested objects and lists."""

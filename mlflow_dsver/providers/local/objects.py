@@ -23,10 +23,10 @@ from mlflow_dsver.content.atomic_files import flush, safe_join, sync_file_system
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.os_names import os_text
 from mlflow_dsver.providers.local.sparse import HoleWriter, is_sparse
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects, file_system_clock, read_if_right
+from mlflow_dsver.text import os_text
 
 SMALL = 1 << 20
 """Maximum bytes of a file that is read into memory, so that nothing is written when the store has its content."""

@@ -21,7 +21,6 @@ from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, Invalid
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion, Grade, date_text, date_value, now
-from mlflow_dsver.os_names import os_text, text_of
 from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
 from mlflow_dsver.providers.local.log import (
     Operation,
@@ -42,6 +41,7 @@ from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
+from mlflow_dsver.text import os_text, text_of
 
 ID_DIGITS = 16
 """Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""

@@ -18,9 +18,9 @@ from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
 from mlflow_dsver.model.manifests import FileEntry, Manifest, difference
-from mlflow_dsver.os_names import text_of
 from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
+from mlflow_dsver.text import text_of
 
 
 def folder_of(store: Store, source: Path, manifest: Manifest, rules: Rules, version: str, progress: Progress) -> Path:
