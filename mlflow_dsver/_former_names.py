@@ -19,7 +19,7 @@ FORMER = {
     "mlflow_dsver.emulators.paperspace": "mlflow_dsver.providers.paperspace.emulator",
     "mlflow_dsver.emulators.clarifai": "mlflow_dsver.providers.clarifai.emulator",
     "mlflow_dsver.emulators.fixtures": "mlflow_dsver.testing",
-    "mlflow_dsver.checks.render_text": "mlflow_dsver.checks.render.text",
+    "mlflow_dsver.checks.render_text": "mlflow_dsver.checks.render",
     "mlflow_dsver.lineage.links": "mlflow_dsver.record.mlflow_urls",
     "mlflow_dsver.lineage.html": "mlflow_dsver.lineage.render.html",
     "mlflow_dsver.lineage.markdown": "mlflow_dsver.lineage.render.markdown",

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from mlflow_dsver.checks.diff import difference_of
-from mlflow_dsver.checks.formatting import PATHS, difference_lines, difference_summary
+from mlflow_dsver.checks.render import PATHS, difference_lines, difference_summary
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion

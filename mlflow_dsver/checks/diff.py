@@ -14,8 +14,8 @@ from io import BytesIO
 from itertools import islice
 from typing import IO, Any
 
-from mlflow_dsver.checks.formatting import PATHS, difference_lines, difference_summary
 from mlflow_dsver.checks.manifest_stream import ManifestStream, diff_streams
+from mlflow_dsver.checks.render import PATHS, difference_lines, difference_summary
 from mlflow_dsver.checks.table_diff import TableDifference, table_differences
 from mlflow_dsver.errors import CorruptObject, DsverError, Unsupported
 from mlflow_dsver.model.manifests import Difference, InvalidManifest, Manifest, Overlap, find_overlaps

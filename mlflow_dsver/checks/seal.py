@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
-from mlflow_dsver.checks.formatting import difference_lines, path_lines
+from mlflow_dsver.checks.render import difference_lines, path_lines
 from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.checks.verdicts import difference_counts, paths_of
 from mlflow_dsver.content.patterns import EVERYTHING

@@ -130,8 +130,7 @@ def _verified(options: dict[str, Any], signature: Path | None, key: Path | None)
 
 def _print_report(report: Report, *, tag: bool, as_json: bool) -> int:
     """Write the report to standard output, and to the runs as a tag if requested; return the exit code."""
-    from mlflow_dsver.checks.render.as_json import report_json
-    from mlflow_dsver.checks.render.text import report_lines
+    from mlflow_dsver.checks.render import report_json, report_lines
     from mlflow_dsver.checks.verify import tag as tag_run
 
     for run in report.runs if tag else ():
@@ -206,8 +205,8 @@ def _sampling(sample: int | None, confidence: float | None, bound: float | None,
 
 
 def _write_files(report: Report, junit: Path | None, markdown: Path | None) -> None:
-    from mlflow_dsver.checks.render.junit import report_junit
-    from mlflow_dsver.checks.render.markdown import report_markdown
+    from mlflow_dsver.checks.junit import report_junit
+    from mlflow_dsver.checks.render import report_markdown
 
     try:
         if junit is not None:

@@ -224,8 +224,7 @@ def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
     Examples:
       mlflow-dsver statement verify 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c run.dsse.json --key key.pem.pub
     """
-    from mlflow_dsver.checks.formatting import finding_text
-    from mlflow_dsver.checks.render.as_json import signature_json
+    from mlflow_dsver.checks.render import finding_text, signature_json
     from mlflow_dsver.lineage.api import signature_of
 
     report = signature_of(run, file, key)

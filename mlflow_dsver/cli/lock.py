@@ -160,7 +160,7 @@ def _table(entries: Mapping[str, LockEntry]) -> render.Table:
 
 
 def _change_line(change: Change) -> str:
-    from mlflow_dsver.checks.formatting import difference_summary
+    from mlflow_dsver.checks.render import difference_summary
 
     old = change.before and one_line(change.before.version, 500)
     new = change.after and one_line(change.after.version, 500)

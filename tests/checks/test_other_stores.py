@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.render.text import report_lines
+from mlflow_dsver.checks.render import report_lines
 from mlflow_dsver.checks.reports import Verdict
 from mlflow_dsver.checks.verify import verify, verify_runs
 from mlflow_dsver.model.versions import this_host

@@ -10,10 +10,8 @@ from collections.abc import Callable
 import pytest
 from checks_samples import HOSTILE, MANY, REPORTS, SIGNATURES
 
-from mlflow_dsver.checks.render.as_json import report_json
-from mlflow_dsver.checks.render.junit import report_junit
-from mlflow_dsver.checks.render.markdown import report_markdown
-from mlflow_dsver.checks.render.text import report_lines
+from mlflow_dsver.checks.junit import report_junit
+from mlflow_dsver.checks.render import report_json, report_lines, report_markdown
 from mlflow_dsver.checks.reports import Report, Verdict
 
 RENDERERS: dict[str, Callable[[Report], str]] = {

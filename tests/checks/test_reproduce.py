@@ -13,8 +13,7 @@ import pytest
 from checks_samples import HOSTILE
 
 import mlflow_dsver as dsver
-from mlflow_dsver.checks.render.readme import readme
-from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce
+from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, readme, reproduce
 from mlflow_dsver.cli.main import run as command
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.errors import InvalidArgument

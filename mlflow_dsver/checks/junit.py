@@ -1,7 +1,7 @@
 """Reports of `verify` as JUnit XML: a suite for each run, a test case for each input or signature.
 
-A finding or an unmet requirement is a failure, what could not be checked is an error, a run without links a skipped
-test unless links were required. Pure; characters that XML does not allow are shown as escapes.
+A finding or an unmet requirement is a failure, what could not be checked is an error, a run without links is a
+skipped test unless links were required. Pure; characters that XML does not allow are shown as escapes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from mlflow_dsver.checks import formatting
+from mlflow_dsver.checks.render import MEANING, detail_lines, finding_text, proof_text, run_title, signature_text
 from mlflow_dsver.checks.reports import InputReport, Report, RunReport, SignatureReport, Verdict
 from mlflow_dsver.text import one_line
 
@@ -32,7 +32,7 @@ def report_junit(report: Report) -> str:
 
 
 def _add_suite(root: Element, run: RunReport) -> None:
-    suite = SubElement(root, "testsuite", name=_attribute(formatting.run_title(run)))
+    suite = SubElement(root, "testsuite", name=_attribute(run_title(run)))
     for each in run.inputs:
         _add_input(suite, run, each)
     if run.signature is not None:
@@ -44,20 +44,20 @@ def _add_suite(root: Element, run: RunReport) -> None:
 
 
 def _add_input(suite: Element, run: RunReport, each: InputReport) -> None:
-    lines = [f"{finding.verdict}: {formatting.finding_text(finding)}" for finding in each.findings]
-    lines += [line for finding in each.findings for line in formatting.detail_lines(each, finding)]
+    lines = [f"{finding.verdict}: {finding_text(finding)}" for finding in each.findings]
+    lines += [line for finding in each.findings for line in detail_lines(each, finding)]
     lines += [f"unmet: {text}" for text in each.unmet]
-    message = f"{each.verdict}: {formatting.MEANING[each.verdict]}"
+    message = f"{each.verdict}: {MEANING[each.verdict]}"
     if each.verdict is Verdict.MATCH and each.unmet:
         message = each.unmet[0]
     elif each.verdict is Verdict.MATCH:
-        lines = [*filter(None, [formatting.proof_text(each), each.statement]), *lines]
+        lines = [*filter(None, [proof_text(each), each.statement]), *lines]
     _add_result(_case(suite, run, f"{each.role} {each.version}"), each, message, lines)
 
 
 def _add_signature(suite: Element, run: RunReport, signature: SignatureReport) -> None:
-    lines = [f"{finding.verdict}: {formatting.finding_text(finding)}" for finding in signature.findings]
-    lines = lines or [formatting.signature_text(signature)]
+    lines = [f"{finding.verdict}: {finding_text(finding)}" for finding in signature.findings]
+    lines = lines or [signature_text(signature)]
     _add_result(_case(suite, run, f"signature {signature.file}"), signature, lines[0], lines)
 
 
