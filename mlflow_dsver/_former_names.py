@@ -21,13 +21,13 @@ FORMER = {
     "mlflow_dsver.emulators.fixtures": "mlflow_dsver.testing",
     "mlflow_dsver.checks.render_text": "mlflow_dsver.checks.render",
     "mlflow_dsver.lineage.links": "mlflow_dsver.record.mlflow_urls",
-    "mlflow_dsver.lineage.html": "mlflow_dsver.lineage.render.html",
-    "mlflow_dsver.lineage.markdown": "mlflow_dsver.lineage.render.markdown",
-    "mlflow_dsver.lineage.svg": "mlflow_dsver.lineage.render.svg",
+    "mlflow_dsver.lineage.markdown": "mlflow_dsver.lineage.render",
     "mlflow_dsver.lineage.statement": "mlflow_dsver.lineage.export.statement",
     "mlflow_dsver.tracking.exporting": "mlflow_dsver.lineage.api",
 }
 """Former module to the one that has its names now."""
+FORMER_NAMES = {"mlflow_dsver.lineage.markdown": {"render": "report_markdown"}}
+"""Former module to its names that were changed: the former to the present one."""
 
 
 class _Finder:
@@ -48,6 +48,8 @@ class _Finder:
         warnings.warn(f"{module.__name__} is now {name}", DeprecationWarning, stacklevel=2)
         present = vars(import_module(name))
         vars(module).update({key: value for key, value in present.items() if not key.startswith("__")})
+        for former, name_now in FORMER_NAMES.get(module.__name__, {}).items():
+            setattr(module, former, present[name_now])
 
 
 def install() -> None:

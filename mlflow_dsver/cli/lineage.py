@@ -53,10 +53,9 @@ def lineage(
       mlflow-dsver lineage --experiment digits --html lineage.html
       mlflow-dsver lineage --role training --since 2026-01-01 --markdown LINEAGE.md --svg lineage.svg
     """
+    from mlflow_dsver.lineage import svg as drawing
     from mlflow_dsver.lineage.api import report_of, web_root
-    from mlflow_dsver.lineage.render import as_json
-    from mlflow_dsver.lineage.render import markdown as text
-    from mlflow_dsver.lineage.render import svg as drawing
+    from mlflow_dsver.lineage.render import report_json, report_markdown
     from mlflow_dsver.record.facts import Filter
     from mlflow_dsver.record.mlflow_urls import MLflow
 
@@ -66,15 +65,15 @@ def lineage(
     mlflow = MLflow(web_root())
     if html is not None:
         _need_pages()
-        from mlflow_dsver.lineage.render.html import static_page
+        from mlflow_dsver.lineage.html import static_page
 
         _write(html, static_page(report, mlflow))
     if markdown is not None or not (html or svg or json_):
-        _write(markdown or _STDOUT, text.render(report, mlflow))
+        _write(markdown or _STDOUT, report_markdown(report, mlflow))
     if svg is not None:
         _write(svg, drawing.standalone(report.graph))
     if json_ is not None:
-        _write(json_, as_json.render(report))
+        _write(json_, report_json(report))
 
 
 @click.command("open")
@@ -132,8 +131,8 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format croissant --role training --sha256
       mlflow-dsver export 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --format openlineage --send http://127.0.0.1:5000
     """
-    from mlflow_dsver.lineage.api import record_of
-    from mlflow_dsver.lineage.export import export, openlineage
+    from mlflow_dsver.lineage.api import export, record_of
+    from mlflow_dsver.lineage.export import openlineage
 
     if url is not None and format_ != "openlineage":
         raise click.UsageError("--send goes with --format openlineage")

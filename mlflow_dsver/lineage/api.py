@@ -1,4 +1,4 @@
-"""Reads MLflow for exports, statements and reports: a run with its record, or many runs.
+"""Exports, signed statements and reports of runs that are read from MLflow: one run with its record, or many.
 
 The tracking address is MLflow's current one. Files of local versions are read only to compute their sha256.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 from mlflow_dsver.checks.reports import Finding, SignatureReport, Subject, Verdict
 from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
-from mlflow_dsver.lineage.export import Format, RunRecord, export
+from mlflow_dsver.lineage.export import RunRecord, croissant, openlineage, prov, ro_crate
 from mlflow_dsver.lineage.export.statement import differences, opened, read_envelope
-from mlflow_dsver.lineage.render.views import Report, report
+from mlflow_dsver.lineage.views import Report, report
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest, read
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
@@ -32,6 +33,15 @@ MOST_RUNS = 1000
 """Runs of one report by default."""
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+class Format(StrEnum):
+    """The standards that a run can be exported to."""
+
+    OPENLINEAGE = "openlineage"
+    CROISSANT = "croissant"
+    RO_CRATE = "ro-crate"
+    PROV = "prov"
 
 
 def web_root() -> str:
@@ -95,12 +105,31 @@ def signature_of(run_id: str, file: Path, key: Path) -> SignatureReport:
 
 
 def export_run(run_id: str, format_: Format | str, *, role: str | None = None, sha256: bool = False) -> Any:
-    """A run in an open format, ready for `json.dumps`; see `mlflow_dsver.lineage.export`.
+    """A run in an open format, ready for `json.dumps`.
 
     format_: `openlineage`, `croissant`, `ro-crate` or `prov`. Raises RunNotFound, TrackingError, and InvalidArgument
     when the run has no link, or several and no role was named for Croissant.
     """
     return export(record_of(run_id, sha256=sha256), format_, role=role)
+
+
+def export(record: RunRecord, format_: Format | str, *, role: str | None = None) -> Any:
+    """The run in the format of a standard, ready for `json.dumps`.
+
+    OpenLineage gives a list of events, in order. role: which input, for Croissant, which describes one dataset;
+    may be None when the run has one input only. Raises InvalidArgument otherwise.
+    """
+    if not record.links:
+        raise InvalidArgument("the run has no dataset version on its record", reference=record.run.run_id)
+    match Format(format_):
+        case Format.OPENLINEAGE:
+            return openlineage.events(record)
+        case Format.CROISSANT:
+            return croissant.document(record, _link_of(record, role))
+        case Format.RO_CRATE:
+            return ro_crate.metadata(record)
+        case Format.PROV:
+            return prov.document(record)
 
 
 def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
@@ -139,3 +168,13 @@ def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
         with safe_join(folder, entry.path).open("rb") as stream:
             found[entry.path] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found
+
+
+def _link_of(record: RunRecord, role: str | None) -> Link:
+    found = [link for link in record.links if role in (None, link.role)]
+    if len(found) == 1:
+        return found[0]
+    roles = ", ".join(link.role for link in record.links)
+    raise InvalidArgument(
+        "Croissant describes one dataset", reference=record.run.run_id, expected=f"one of the roles {roles}", got=role
+    )

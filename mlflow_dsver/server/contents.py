@@ -19,7 +19,7 @@ from mlflow_dsver import settings
 from mlflow_dsver.checks.manifest_stream import ManifestStream, TooManyDifferences, diff_streams, parse_line
 from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
-from mlflow_dsver.lineage.render.views import DiffPage, Hit, SearchPage
+from mlflow_dsver.lineage.views import DiffPage, Hit, SearchPage
 from mlflow_dsver.model.manifests import InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record import schema

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mlflow_dsver.lineage.render.views import DatasetRow, VersionRow
+from mlflow_dsver.lineage.views import DatasetRow, VersionRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Use, version_of

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.lineage.graph import Graph, Kind, Node, NodeId, build, dataset_node, model_node, version_node
-from mlflow_dsver.lineage.render.views import (
+from mlflow_dsver.lineage.views import (
     Choices,
     DatasetPage,
     IndexPage,
@@ -282,7 +282,7 @@ def _choices(runs: Iterable[Run], experiments: Mapping[str, str]) -> Choices:
 
 
 def _datasets_of(runs: Iterable[Run], wanted: str) -> Iterable[Any]:
-    from mlflow_dsver.lineage.render.views import DatasetRow
+    from mlflow_dsver.lineage.views import DatasetRow
 
     found = list(runs)
     grouped: dict[DatasetRef, list[VersionRow]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_dsver.lineage.render.views import ModelRow
+from mlflow_dsver.lineage.views import ModelRow
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import Model, Run
 from mlflow_dsver.server.rest_client import RestClient

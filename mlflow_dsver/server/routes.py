@@ -20,9 +20,9 @@ from mlflow.exceptions import MlflowException, RestException
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import DsverError, InvalidReference, SettingsError
-from mlflow_dsver.lineage.render import html
-from mlflow_dsver.lineage.render.html import Pages
-from mlflow_dsver.lineage.render.views import MessagePage, Page
+from mlflow_dsver.lineage import html
+from mlflow_dsver.lineage.html import Pages
+from mlflow_dsver.lineage.views import MessagePage, Page
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.record.mlflow_urls import MLflow

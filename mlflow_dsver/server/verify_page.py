@@ -20,7 +20,7 @@ from mlflow_dsver.checks.recorded_inputs import records_of, roles_of
 from mlflow_dsver.checks.reports import Finding, InputReport, Record, RunReport, Subject, Verdict
 from mlflow_dsver.checks.verify import check_runs, tag_text
 from mlflow_dsver.deadlines import BoundedTask, Deadline
-from mlflow_dsver.lineage.render.views import Page
+from mlflow_dsver.lineage.views import Page
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.record.reader import run_of

@@ -290,7 +290,7 @@ def test_every_answer_has_the_policy(site: Site, page: Any) -> None:
 def test_a_lineage_file_looks_like_the_pages(site: Site, page: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """The self-contained page, opened from the disk, with its links inside."""
     from mlflow_dsver.lineage.api import report_of
-    from mlflow_dsver.lineage.render.html import static_page
+    from mlflow_dsver.lineage.html import static_page
     from mlflow_dsver.record.mlflow_urls import MLflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", site.address)

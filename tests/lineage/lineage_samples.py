@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from mlflow_dsver.lineage.export.run_record import RunRecord
+from mlflow_dsver.lineage.export import RunRecord
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link

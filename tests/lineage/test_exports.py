@@ -16,7 +16,8 @@ import pytest
 from lineage_samples import HOSTILE, run_record
 
 from mlflow_dsver.errors import InvalidArgument, ProviderUnavailable
-from mlflow_dsver.lineage.export import Format, export, openlineage
+from mlflow_dsver.lineage.api import Format, export
+from mlflow_dsver.lineage.export import openlineage
 from mlflow_dsver.model.versions import Grade
 
 SOME_TEXTS = ["digits", *(text for text in HOSTILE if len(text) < 1000)]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lineage_samples import START, history, use
 
 from mlflow_dsver.lineage.graph import Edge, Graph, Kind, NodeId, build, outline
-from mlflow_dsver.lineage.render.svg import NODE_HEIGHT, layout
-from mlflow_dsver.lineage.render.views import report
+from mlflow_dsver.lineage.svg import NODE_HEIGHT, layout
+from mlflow_dsver.lineage.views import report
 from mlflow_dsver.record.facts import Filter, Run
 
 

@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
+from mlflow_dsver.lineage import html
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.render import html
-from mlflow_dsver.lineage.render.html import Pages
-from mlflow_dsver.lineage.render.views import report
+from mlflow_dsver.lineage.html import Pages
+from mlflow_dsver.lineage.views import report
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema

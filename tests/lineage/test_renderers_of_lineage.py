@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from lineage_samples import HOSTILE, history, hostile_runs, use
 
+from mlflow_dsver.lineage import html, render, svg
 from mlflow_dsver.lineage.graph import Kind, NodeId, build
-from mlflow_dsver.lineage.render import as_json, html, markdown, svg
-from mlflow_dsver.lineage.render.html import Pages
-from mlflow_dsver.lineage.render.views import (
+from mlflow_dsver.lineage.html import Pages
+from mlflow_dsver.lineage.views import (
     DatasetPage,
     DatasetRow,
     DiffPage,
@@ -192,7 +192,7 @@ def test_an_empty_graph_draws_nothing_and_is_still_a_file() -> None:
 
 
 def test_markdown_shows_hostile_texts_as_they_are() -> None:
-    told = markdown.render(report(hostile_runs()), MLFLOW)
+    told = render.report_markdown(report(hostile_runs()), MLFLOW)
     for line in told.splitlines():
         assert not re.search(r"(?<!\\)<(?!br>|http)", line.replace("`", "")) or "`" in line
     assert not re.search(r"(?<!\\)\]\((?!<http)", told)
@@ -200,19 +200,19 @@ def test_markdown_shows_hostile_texts_as_they_are() -> None:
 
 
 def test_markdown_has_datasets_runs_and_lineage() -> None:
-    told = markdown.render(report(history(), "Lineage"), MLFLOW)
+    told = render.report_markdown(report(history(), "Lineage"), MLFLOW)
     assert "`local://digits@v3`" in told
     assert "- dataset **digits** (local)" in told
     assert "[run\\-4](<http://127.0.0.1:5000/#/experiments/0/runs/" in told
 
 
 def test_json_has_every_run_version_and_edge() -> None:
-    told = json.loads(as_json.render(report(history())))
+    told = json.loads(render.report_json(report(history())))
     assert told["schema"] == 1
     assert len(told["runs"]) == 5
     assert told["runs"][0]["uses"][0]["reference"] == "local://digits@v3"
     assert {edge["role"] for edge in told["graph"]["edges"]} >= {"training", "validation", "eval", ""}
-    json.loads(as_json.render(report(hostile_runs())))
+    json.loads(render.report_json(report(hostile_runs())))
 
 
 def test_links_lead_to_http_addresses_only() -> None:

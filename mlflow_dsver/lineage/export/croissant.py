@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_dsver.lineage.export.run_record import RunRecord
+from mlflow_dsver.lineage.export import RunRecord
 from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.versions import Link, date_text
 from mlflow_dsver.record.mlflow_urls import web_address

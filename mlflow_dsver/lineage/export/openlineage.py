@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mlflow_dsver.lineage.export.run_record import PRODUCER, RunRecord, run_uuid, time_text
+from mlflow_dsver.lineage.export import PRODUCER, RunRecord, run_uuid, time_text
 from mlflow_dsver.model.versions import Link
 
 _SPEC = "https://openlineage.io/spec"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_dsver.lineage.export.run_record import RunRecord
+from mlflow_dsver.lineage.export import RunRecord
 from mlflow_dsver.model.versions import Link, date_text
 
 

@@ -17,9 +17,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from mlflow_dsver.lineage import svg
 from mlflow_dsver.lineage.graph import TONES, Kind, NodeId, outline
-from mlflow_dsver.lineage.render import svg
-from mlflow_dsver.lineage.render.views import (
+from mlflow_dsver.lineage.views import (
     DatasetPage,
     DiffPage,
     IndexPage,
@@ -186,7 +186,7 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("mlflow_dsver.lineage.render"),
+        loader=PackageLoader("mlflow_dsver.lineage"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_safe,

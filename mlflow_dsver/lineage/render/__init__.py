@@ -1,1 +1,0 @@
-"""Renderers of the lineage graph: HTML, SVG, Markdown, JSON."""
