@@ -35,7 +35,6 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
 )
 from mlflow_dsver.providers.http import wire
-from mlflow_dsver.providers.http.public_hosts import NotPublic, PublicOnly
 from mlflow_dsver.providers.http.wire import ApiError, ApiProfile
 from mlflow_dsver.secrets import HIDDEN, Secret, redact
 from mlflow_dsver.text import one_line
@@ -95,7 +94,7 @@ class Session:
         self.deadline = deadline
         self._key = key
         self._local = wire.is_loopback(urlsplit(self.base).hostname or "")
-        self._http = _open(local=self._local)
+        self._http = open_http(local=self._local)
 
     def __enter__(self) -> Session:
         return self
@@ -140,7 +139,7 @@ class Session:
             params={name: value for name, value in (query or {}).items() if value is not None},
             data=None if body is None else _sent(body),
             headers={} if body is None else {"Content-Type": "application/json"},
-            auth=_Authorization(self.profile.scheme, self._key),
+            auth=Authorization(self.profile.scheme, self._key),
         )
         deadline = self.deadline or bounded(self.timeout)
         if seconds is not None:
@@ -163,18 +162,18 @@ class Session:
         self, request: requests.Request, deadline: Deadline, parts: Mapping[str, Any], confidential: bool
     ) -> Any:
         def take(answer: requests.Response) -> _Raw:
-            body = _read(answer, deadline, MAX_BODY)
+            body = read_body(answer, deadline, MAX_BODY)
             text = redact(_text(body, answer.headers.get("Content-Encoding")), [self._key])
             return _Raw(answer.status_code, text, wire.retry_after(answer.headers.get("Retry-After")))
 
         try:
-            raw = _exchange(self._http, request, deadline, take, secrets=[self._key])
+            raw = exchange(self._http, request, deadline, take, secrets=[self._key])
         except wire.MalformedResponse as error:
             failure = UnexpectedResponse(str(error), **parts)
             raise _Failed(failure, passing=isinstance(error, wire.TruncatedResponse)) from None
         except NoAnswer as error:
             if deadline.left() <= 0:
-                self._http = _open(local=self._local)  # the abandoned thread may still use the old connection
+                self._http = open_http(local=self._local)  # the abandoned thread may still use the old connection
             raise _Failed(
                 self._unreachable(str(error), deadline, parts), ConnectionError(str(error)), error
             ) from None
@@ -258,55 +257,14 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
                 self.error.done = f"{asked}, and {bound:.3g} are waited at most; not tried again"
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The result of `fetch`: the media type in lower case without parameters; for a status other than 200 the address
-    of a redirect, if it is one, or the beginning of the body.
-    """
-
-    status: int
-    media_type: str
-    location: str | None = None
-    words: str = ""
-
-
-def fetch(
-    address: str, target: IO[bytes], pair: tuple[str, Secret] | None, *, max_bytes: int, deadline: Deadline
-) -> Fetched:
-    """One GET that writes the body to `target`; pair: scheme and key, None for no key; follows no redirects.
-
-    Connects to this machine where the address says so, else to public IP addresses only, those that were checked.
-    Raises NoAnswer for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic; raises
-    nothing for a status.
-    """
-    scheme, key = pair or ("", None)
-
-    def take(answer: requests.Response) -> Fetched:
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if answer.status_code == 200:
-            _read(answer, deadline, max_bytes, target)
-            return Fetched(200, media_type)
-        if answer.is_redirect:
-            return Fetched(answer.status_code, media_type, location=answer.headers["Location"])
-        words = redact(_read(answer, deadline, MAX_BODY)[:10_000].decode("utf-8", "replace"), [key])
-        return Fetched(answer.status_code, media_type, words=words)
-
-    local = wire.is_loopback(urlsplit(address).hostname or "")
-    with _open(local=local) as http:
-        if not local:
-            http.mount("https://", PublicOnly())
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        request = requests.Request("GET", address, headers=headers, auth=_Authorization(scheme, key))
-        return _exchange(http, request, deadline, take, secrets=[key])
-
-
-class _Authorization(requests.auth.AuthBase):
+class Authorization(requests.auth.AuthBase):
     """Sets the key's header; None sends no key. Without an `auth` object, requests would read .netrc."""
 
     def __init__(self, scheme: str, key: Secret | None) -> None:
         self._scheme, self._key = scheme, key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """The request with the header. Raises SettingsError for a key that no header can have."""
         if self._key is not None:
             value = self._key.reveal()
             if not value.isascii() or not value.isprintable() or " " in value:
@@ -322,7 +280,7 @@ class _Http(requests.Session):
         """None: no response is treated as a redirect."""
 
 
-def _open(*, local: bool) -> requests.Session:
+def open_http(*, local: bool) -> requests.Session:
     """A requests session without retries of its own. local: ignore the environment's proxies for this machine."""
     http = _Http()
     http.trust_env = not local
@@ -330,7 +288,7 @@ def _open(*, local: bool) -> requests.Session:
     return http
 
 
-def _exchange(
+def exchange(
     http: requests.Session,
     request: requests.Request,
     deadline: Deadline,
@@ -356,14 +314,14 @@ def _exchange(
     try:
         deadline.check("the request")
         return within(deadline, work)
-    except (wire.MalformedResponse, NotPublic):
+    except wire.MalformedResponse:
         raise
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         words, late = redact(_error_text(error), secrets), isinstance(error, DeadlineExceeded)
     raise NoAnswer(words, passing=not late)  # outside `except`: the library's exception holds the key
 
 
-def _read(answer: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
+def read_body(answer: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
     """The body as received, written to target or returned; the deadline is checked after each chunk."""
     pieces: list[bytes] = []
     total = 0
