@@ -1,22 +1,27 @@
-"""`mlflow-dsver inputs`, `runs` and `attach`: from a run to the versions it used, and back."""
+"""`mlflow-dsver inputs`, `runs`, `attach` and `sync`: the links between runs and versions, shown and written."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from mlflow_dsver.cli import tables
+from mlflow_dsver.model.versions import Link
 from mlflow_dsver.terminal.output import counted, emit, json_option, print_error
-from mlflow_dsver.terminal.render import Lines
-from mlflow_dsver.text import one_line
+from mlflow_dsver.terminal.render import Lines, Table, named, table
+from mlflow_dsver.text import human_bytes, one_line
 
 if TYPE_CHECKING:
     from mlflow_dsver.tracking.bulk_attach import Outcome, State
+    from mlflow_dsver.tracking.history import RunUse
+    from mlflow_dsver.tracking.sync import Outcome as SyncOutcome
+
+_HOPELESS = ""
+"""The value of `--forget` without a value: drop what can never be sent."""
 
 
 @click.command()
@@ -35,7 +40,7 @@ def inputs(run: str, as_json: bool) -> None:
     from mlflow_dsver.tracking.history import inputs_of
 
     found = inputs_of(run)
-    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, tables.links(found))
+    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, links_table(found))
 
 
 @click.command()
@@ -62,7 +67,7 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     found = list(islice(uses, limit))
     more = next(uses, None) is not None
     told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
-    emit(as_json, told, tables.runs(found))
+    emit(as_json, told, runs_table(found))
     if uses.note:
         print_error(uses.note)
     if more:
@@ -102,8 +107,58 @@ def attach(run: str | None, reference: str | None, role: str, source: BinaryIO |
     from mlflow_dsver.tracking.api import attach as attach_to
 
     link = attach_to(run, reference, role).link
-    emit(as_json, {"run_id": run, "inputs": [link.to_json()]}, tables.links([link]))
+    emit(as_json, {"run_id": run, "inputs": [link.to_json()]}, links_table([link]))
     return None
+
+
+@click.command()
+@click.option("--list", "only_list", is_flag=True, help="Show the entries; send no request, write nothing.")
+@click.option(
+    "--forget",
+    metavar="[ID|RUN]",
+    is_flag=False,
+    flag_value=_HOPELESS,
+    multiple=True,
+    help="Drop the entries of this id or run, and send nothing; without a value, send, and drop what can never be "
+    "sent: no such run, or another version on it.",
+)
+@json_option
+def sync(only_list: bool, forget: tuple[str, ...], as_json: bool) -> int:
+    """Send the links that could not be recorded, and confirm those made offline.
+
+    Each link is stored on this host until it is recorded on its run. A killed process or an unreachable server
+    leaves it in the outbox, and this command sends it. For a link that was made offline, the provider is requested:
+    it confirms the grade, or the contradiction is written to the run. Entries of running processes are skipped. An
+    entry that cannot be sent completely, for example because this host cannot write to the run's artifact location,
+    stays until it can be sent or is dropped with --forget.
+
+    Exit code: 0 everything is sent or confirmed, 1 something was contradicted or can never be sent, 3 something
+    could not be reached or written and stays in the outbox.
+
+    \b
+    Examples:
+      mlflow-dsver sync
+      mlflow-dsver sync --list
+      mlflow-dsver sync --forget --json
+      mlflow-dsver sync --forget 3f9c2a7d
+    """
+    from mlflow_dsver.tracking import sync as outbox_sync
+
+    if only_list and forget:
+        raise click.UsageError("--list writes nothing; it does not go with --forget.")
+    names = [name for name in forget if name != _HOPELESS]
+    if only_list:
+        found = list(outbox_sync.waiting())
+    elif names:
+        found = outbox_sync.forget(names)
+    else:
+        with counted("syncing", sum(1 for _ in outbox_sync.waiting())) as one_more:
+            found = []
+            for outcome in outbox_sync.sync(forget=bool(forget)):
+                found.append(outcome)
+                one_more()
+    emit(as_json, {"outcomes": [each.to_json() for each in found]}, outcomes_table(found))
+    return 0 if only_list else outbox_sync.exit_code([each.state for each in found])
 
 
 def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
@@ -137,4 +192,60 @@ def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iter
     yield ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "no rows"
 
 
-COMMANDS = (inputs, runs, attach)
+def links_table(found: Iterable[Link]) -> Table:
+    """The versions that a run used, one role per line."""
+    return table(
+        "ROLE VERSION GRADE REQUESTED SIZE TAGS",
+        (
+            (
+                each.role,
+                named(each.version.ref, each.version.dataset_name),
+                each.grade,
+                each.requested,
+                human_bytes(each.version.usage_bytes),
+                each.version.tags,
+            )
+            for each in found
+        ),
+        empty="this run has no linked dataset version",
+        right="SIZE",
+    )
+
+
+def runs_table(found: Iterable[RunUse]) -> Table:
+    """Runs that used a version, in the order given."""
+    return table(
+        "RUN NAME STARTED STATUS ROLE VERSION GRADE",
+        (
+            (
+                each.run_id,
+                each.run_name,
+                each.started,
+                each.status,
+                each.role,
+                named(each.ref, each.dataset_name),
+                each.grade,
+            )
+            for each in found
+        ),
+        empty="no run used this",
+    )
+
+
+def outcomes_table(found: Iterable[SyncOutcome]) -> Table:
+    """The outcome of each entry, one per line."""
+    rows = (
+        (
+            each.id,
+            each.state,
+            each.entry.run_id if each.entry else None,
+            [f"{link.role}={link.version.ref}" for link in each.entry.links] if each.entry else None,
+            each.entry.created if each.entry else None,
+            each.detail if each.entry else f"{each.path}: {each.detail}",
+        )
+        for each in found
+    )
+    return table("ID OUTCOME RUN INPUTS SINCE DETAIL", rows, empty="nothing waits")
+
+
+COMMANDS = (inputs, runs, attach, sync)

@@ -1,12 +1,18 @@
-"""`mlflow-dsver store …`: check the local store, and collect what no version needs any more."""
+"""`mlflow-dsver store …`: check the local store, and delete what no version needs any more."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from mlflow_dsver.cli import tables
 from mlflow_dsver.content.progress import terminal
 from mlflow_dsver.terminal.output import emit, json_option
+from mlflow_dsver.terminal.render import Block, fields, line, table
+from mlflow_dsver.text import human_bytes, human_count
+
+if TYPE_CHECKING:
+    from mlflow_dsver.providers.local.maintenance import CheckReport, Collection
 
 
 @click.group()
@@ -40,7 +46,7 @@ def check(as_json: bool) -> int:
 
     with terminal("checking the store") as progress:
         report = check_store(Store.default(), progress=progress)
-    emit(as_json, report.to_json(), *tables.store_check(report))
+    emit(as_json, report.to_json(), *check_blocks(report))
     return 0 if report else 1
 
 
@@ -61,7 +67,40 @@ def gc(delete: bool, as_json: bool) -> None:
     from mlflow_dsver.providers.local.maintenance import collect
 
     collected = collect(Store.default(), dry_run=not delete)
-    emit(as_json, collected.to_json(), *tables.collection(collected))
+    emit(as_json, collected.to_json(), *collection_blocks(collected))
+
+
+def check_blocks(report: CheckReport) -> tuple[Block, ...]:
+    """What a check of the store covered, then each finding."""
+    covered = fields(
+        store=report.store,
+        checked=", ".join(
+            (
+                human_count(report.datasets, "dataset"),
+                human_count(report.versions, "version"),
+                human_count(report.objects, "object"),
+                human_bytes(report.bytes),
+            )
+        ),
+        not_read=human_count(report.references, "version") + " whose bytes lie elsewhere"
+        if report.references
+        else None,
+        result="all well" if report else human_count(len(report.findings), "finding"),
+    )
+    rows = ((each.kind, each.problem, each.file, each.versions) for each in report.findings)
+    return (covered,) if report else (covered, line(""), table("KIND PROBLEM FILE VERSIONS", rows, empty=""))
+
+
+def collection_blocks(done: Collection) -> tuple[Block, ...]:
+    """What was or would be freed, and how to free it."""
+    what = {"object": done.objects, "manifest": done.manifests, "view": done.views, "leftover": done.leftovers}
+    counts = ", ".join(human_count(count, name) for name, count in what.items())
+    verb = "would be deleted" if done.dry_run else "deleted"
+    young = f"; {done.kept_young:,} younger than an hour are kept" if done.kept_young else ""
+    summary = line(f"{verb}: {counts}, {human_bytes(done.bytes)}{young}")
+    return (
+        (summary, line("nothing was changed; mlflow-dsver store gc --delete does it")) if done.dry_run else (summary,)
+    )
 
 
 COMMANDS = (store,)

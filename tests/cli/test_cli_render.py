@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mlflow_dsver.cli import tables
+from mlflow_dsver.cli import runs, store
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
@@ -44,20 +44,20 @@ SHOWN = {
     "version-bare": (render.version(BARE),),
     "files": (render.files(MANIFEST),),
     "links": (
-        tables.links(
+        runs.links_table(
             [
                 Link("training", "local://digits@latest", FULL, Grade("A", ("attached later",)), WHEN),
                 Link("test", "paperspace://dst364npcw6ccok", BARE, Grade("D"), WHEN),
             ]
         ),
     ),
-    "links-none": (tables.links([]),),
-    "runs": (tables.runs([RUN]),),
-    "runs-none": (tables.runs([]),),
-    "check-well": tables.store_check(CheckReport("/store", 1, 2, 1, 1348, 3, 190_750)),
-    "check-findings": tables.store_check(CheckReport("/store", 1, 2, 0, 1348, 3, 190_750, findings=FOUND)),
-    "gc-dry": tables.collection(Collection("/store", True, 12, 1, 0, 2, 190_750, kept_young=4)),
-    "gc-done": tables.collection(Collection("/store", False, 12, 1, 0, 2, 190_750)),
+    "links-none": (runs.links_table([]),),
+    "runs": (runs.runs_table([RUN]),),
+    "runs-none": (runs.runs_table([]),),
+    "check-well": store.check_blocks(CheckReport("/store", 1, 2, 1, 1348, 3, 190_750)),
+    "check-findings": store.check_blocks(CheckReport("/store", 1, 2, 0, 1348, 3, 190_750, findings=FOUND)),
+    "gc-dry": store.collection_blocks(Collection("/store", True, 12, 1, 0, 2, 190_750, kept_young=4)),
+    "gc-done": store.collection_blocks(Collection("/store", False, 12, 1, 0, 2, 190_750)),
 }
 
 
