@@ -24,9 +24,10 @@ from mlflow_dsver.checks.manifest_stream import ManifestStream
 from mlflow_dsver.checks.recorded_inputs import records_of
 from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import DatasetVersion, date_text
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run

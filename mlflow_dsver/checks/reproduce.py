@@ -27,7 +27,8 @@ from mlflow_dsver.content.atomic_files import atomic_write, check_new_folder, ma
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, DsverError, InvalidArgument
-from mlflow_dsver.model.versions import DatasetVersion, Link, date_text, now
+from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.versions import DatasetVersion, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code, one_line

@@ -32,8 +32,9 @@ from mlflow_dsver.checks.reports import (
     Subject,
     Verdict,
 )
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import Difference
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter, date_text
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter
 from mlflow_dsver.text import human_count, one_line
 
 LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_url", "counts")

@@ -33,8 +33,9 @@ from mlflow_dsver.checks.sampling import Sampling
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.refs import DatasetRef, parse_recorded
-from mlflow_dsver.model.versions import Letter, date_text, now
+from mlflow_dsver.model.versions import Letter, now
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema

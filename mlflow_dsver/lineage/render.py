@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_dsver.lineage.graph import outline
 from mlflow_dsver.lineage.views import Report
-from mlflow_dsver.model.versions import date_text
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.record.facts import Model, Run, Use
 from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.text import human_bytes, markdown, markdown_code

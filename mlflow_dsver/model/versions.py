@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from mlflow_dsver.model.refs import DatasetRef, check_role, parse
+from mlflow_dsver.model import json_values
+from mlflow_dsver.model.refs import DatasetRef, check_role
 
 Letter = Literal["A", "B", "C", "D"]
-_LEAP_SECOND = re.compile(r"(.+T\d\d:\d\d):60(.*)\Z", re.IGNORECASE | re.ASCII)
-MAX_NUMBER = 10**300
-"""Sizes and counts that are read from JSON must be below this, so that they can be formatted."""
 _GRADE = re.compile(r"([ABCD])(?: \(([^()]*)\))?\Z")
 
 
@@ -89,7 +87,8 @@ class DatasetVersion:
     grade_notes: problems found during the lookup, which the grade of a link repeats as notes.
     """
 
-    ref: DatasetRef
+    ref: DatasetRef = field(metadata={"json": "reference"})
+    dataset_name: str | None = field(default=None, kw_only=True)
     tags: tuple[str, ...] = ()
     message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -100,14 +99,13 @@ class DatasetVersion:
     modified: datetime | None = None
     creator: str | None = None
     immutable: bool | None = None
+    state: str | None = field(default=None, kw_only=True)
     web_url: str | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict, metadata={"hint": Mapping[str, float]})
+    count_params: tuple[str, ...] = field(default=(), kw_only=True)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    dataset_name: str | None = None
-    grade_notes: tuple[str, ...] = ()
-    state: str | None = None
-    count_params: tuple[str, ...] = ()
-    store: str | None = None
+    grade_notes: tuple[str, ...] = field(default=(), kw_only=True)
+    store: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.ref.selector is None:
@@ -129,27 +127,7 @@ class DatasetVersion:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field; dates in ISO 8601, UTC."""
-        return {
-            "reference": str(self.ref),
-            "dataset_name": self.dataset_name,
-            "tags": list(self.tags),
-            "message": self.message,
-            "metadata": dict(self.metadata),
-            "usage_bytes": self.usage_bytes,
-            "content_digest": self.content_digest,
-            "digest_is_claimed": self.digest_is_claimed,
-            "created": date_text(self.created),
-            "modified": date_text(self.modified),
-            "creator": self.creator,
-            "immutable": self.immutable,
-            "state": self.state,
-            "web_url": self.web_url,
-            "counts": dict(self.counts),
-            "count_params": list(self.count_params),
-            "raw": dict(self.raw),
-            "grade_notes": list(self.grade_notes),
-            "store": self.store,
-        }
+        return json_values.to_json(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetVersion:
@@ -157,18 +135,7 @@ class DatasetVersion:
 
         Raises ValueError, and nothing else, for any other JSON value.
         """
-        data = _object(data, "a version")
-        known: dict[str, Any] = {
-            key: _typed(data, key, kind) for key, kind in _KINDS.items() if data.get(key) is not None
-        }
-        for key in ("tags", "grade_notes", "count_params"):
-            known[key] = tuple(_texts(known.get(key, ()), key))
-        numbers = [known.get("usage_bytes", 0), *known.get("counts", {}).values()]
-        if not all(type(each) in (int, float) and each < MAX_NUMBER for each in numbers):
-            raise ValueError("a size or a count is not a number, or out of range")
-        for key in ("created", "modified"):
-            known[key] = _date(data, key)
-        return cls(ref=parse(data.get("reference", "")), **known)
+        return json_values.from_json(cls, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,87 +161,15 @@ class Link:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads. `schema` is the version of the record's schema."""
-        made = {} if self.created is None else {"created": self.created}
-        return {
-            "schema": 1,
-            "role": self.role,
-            "requested": self.requested,
-            **made,
-            "grade": str(self.grade),
-            "linked": date_text(self.linked),
-            "host": self.host,
-            "version": self.version.to_json(),
-        }
+        data = json_values.to_json(self)
+        keys = ("role", "requested", "created", "grade", "linked", "host", "version")
+        return {"schema": 1} | {key: data[key] for key in keys if key != "created" or self.created is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Link:
         """Read what `to_json` returned, of this schema or an older one; raises ValueError for anything else."""
-        data = _object(data, "a link")
-        schema = data.get("schema")
-        if type(schema) is not int or schema != 1:
-            raise ValueError(f"a link of schema {str(schema)[:40]!r}; this version reads schema 1")
-        linked = _date(data, "linked")
-        if linked is None:
-            raise ValueError("a link without its date")
-        return cls(
-            role=_typed(data, "role", str),
-            requested=_typed(data, "requested", str),
-            version=DatasetVersion.from_json(_typed(data, "version", Mapping)),
-            grade=Grade.parse(_typed(data, "grade", str)),
-            linked=linked,
-            created=None if data.get("created") is None else _typed(data, "created", str),
-            host=None if data.get("host") is None else _typed(data, "host", str),
-        )
-
-
-_KINDS: Mapping[str, type] = {
-    "tags": Sequence,
-    "message": str,
-    "metadata": Mapping,
-    "usage_bytes": int,
-    "content_digest": str,
-    "digest_is_claimed": bool,
-    "creator": str,
-    "immutable": bool,
-    "web_url": str,
-    "counts": Mapping,
-    "raw": Mapping,
-    "dataset_name": str,
-    "grade_notes": Sequence,
-    "count_params": Sequence,
-    "state": str,
-    "store": str,
-}
-"""The types of a version's fields in JSON, without its reference and dates."""
-
-
-def _object(data: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{what} is a JSON object, not {type(data).__name__}")
-    return data
-
-
-def _typed(data: Mapping[str, Any], key: str, kind: type) -> Any:
-    value = data.get(key)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{key} is {type(value).__name__}, not {kind.__name__}")
-    return value
-
-
-def _texts(value: Any, key: str) -> Sequence[str]:
-    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"{key} is not a list of strings")
-    return tuple(value)
-
-
-def _date(data: Mapping[str, Any], key: str) -> datetime | None:
-    value = None if data.get(key) is None else _typed(data, key, str)
-    try:
-        date = date_value(value)
-        date_text(date)  # raises OverflowError if the year is out of range in UTC
-    except OverflowError as error:
-        raise ValueError(f"{key} is out of range") from error
-    return date
+        json_values.check_schema(data, "a link", 1)
+        return json_values.from_json(cls, data)
 
 
 def this_host() -> str | None:
@@ -288,29 +183,3 @@ def this_host() -> str | None:
 def now() -> datetime:
     """The present time, in UTC."""
     return datetime.now(UTC)
-
-
-def date_text(date: datetime | None) -> str | None:
-    """ISO 8601 in UTC with `Z`; microseconds only if they are not 0."""
-    if date is None:
-        return None
-    return date.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def date_value(text: str | None) -> datetime | None:
-    """Parse a date in ISO 8601 or RFC 3339; UTC is assumed without a time zone, and nanoseconds are truncated.
-
-    Accepts lower-case `t` and `z`; second 60, a leap second, is the moment after second 59. Returns None for None and
-    for an empty text. Raises ValueError for anything else.
-    """
-    if not text:
-        return None
-    leap = _LEAP_SECOND.match(text)
-    try:
-        # fromisoformat accepts neither second 60 nor a lower-case z, which RFC 3339 allows.
-        date = datetime.fromisoformat((f"{leap[1]}:59{leap[2]}" if leap else text).upper())
-        date = (date if date.tzinfo else date.replace(tzinfo=UTC)) + timedelta(seconds=1 if leap else 0)
-        date.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("a date outside the years 1 to 9999") from error
-    return date

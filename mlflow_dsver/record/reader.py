@@ -16,9 +16,10 @@ from itertools import count
 from typing import Any
 
 from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.model.json_values import date_value
 from mlflow_dsver.model.refs import is_role as is_role_name
 from mlflow_dsver.model.refs import parse
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_value
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE, VersionSource
 from mlflow_dsver.record.facts import InputFacts, Model, Run, Use

@@ -22,9 +22,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import is_role
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.text import human_bytes, one_line
 
 SCHEMA = "1"

@@ -20,8 +20,9 @@ from pathlib import Path
 from mlflow_dsver import settings
 from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.content.file_locks import unlock, wait_for_lock
+from mlflow_dsver.model.json_values import date_text, date_value
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
-from mlflow_dsver.model.versions import DatasetVersion, date_text, date_value, now
+from mlflow_dsver.model.versions import DatasetVersion, now
 from mlflow_dsver.providers.registry import get_provider
 
 JOB_SECONDS = 600.0

@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import DsverError, InvalidReference, NotFound
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import reader, schema
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line

@@ -25,7 +25,8 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write, make_folder, sync_folder
 from mlflow_dsver.content.file_locks import try_lock, unlock
-from mlflow_dsver.model.versions import Link, date_text, date_value
+from mlflow_dsver.model.json_values import date_text, date_value
+from mlflow_dsver.model.versions import Link
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.clients import address

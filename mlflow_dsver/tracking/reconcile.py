@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlflow_dsver.errors import InvalidReference, NotFound
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.refs import LATEST, parse_recorded
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema

@@ -30,8 +30,9 @@ from mlflow_dsver.errors import (
     StoreError,
     TrackingError,
 )
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import Manifest
-from mlflow_dsver.model.versions import Grade, Link, date_text
+from mlflow_dsver.model.versions import Grade, Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.schema import error_keys, has_all_links, is_recorded

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from mlflow_dsver.content import file_locks
+from mlflow_dsver.model.json_values import date_text, date_value
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import DatasetVersion, date_text, date_value
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.resolution import resolution_cache
 from mlflow_dsver.resolution.resolution_cache import cache_resolution, cached_resolution, invalidate, resolve_once

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_dsver.model.json_values import date_text, date_value
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, date_text, date_value
+from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 
 words = st.text(max_size=8)
 notes = st.lists(st.text(min_size=1, max_size=9).filter(lambda note: not set(note) & set("(),")), max_size=3)

@@ -13,8 +13,9 @@ from datetime import datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from mlflow_dsver._version import __version__
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import Manifest
-from mlflow_dsver.model.versions import Link, date_text
+from mlflow_dsver.model.versions import Link
 from mlflow_dsver.record.facts import Run
 
 PRODUCER = f"urn:mlflow-dsver:{__version__}"

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_dsver.lineage.export import RunRecord
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import FileEntry
-from mlflow_dsver.model.versions import Link, date_text
+from mlflow_dsver.model.versions import Link
 from mlflow_dsver.record.mlflow_urls import web_address
 
 MOST_FILES = 5000

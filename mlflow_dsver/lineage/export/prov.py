@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_dsver.lineage.export import RunRecord
-from mlflow_dsver.model.versions import Link, date_text
+from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.versions import Link
 
 
 def document(record: RunRecord) -> dict[str, Any]:

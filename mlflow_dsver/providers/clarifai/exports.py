@@ -38,10 +38,11 @@ from mlflow_dsver.errors import (
     UnexpectedResponse,
     Unsupported,
 )
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import DIGEST_PREFIX, InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.model.versions import date_text, now
+from mlflow_dsver.model.versions import now
 from mlflow_dsver.providers.clarifai.client import API_PROFILE, Client
 from mlflow_dsver.providers.clarifai.info import Account, DatasetPlace
 from mlflow_dsver.providers.clarifai.models import Export, ExportStatus, Format

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from mlflow_dsver.errors import UnexpectedResponse
-from mlflow_dsver.model.versions import date_value
+from mlflow_dsver.model.json_values import date_value
 
 SUCCESS = 10000
 """The only status at the top of an answer that means success."""

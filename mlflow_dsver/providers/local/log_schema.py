@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mlflow_dsver.errors import InvalidArgument
+from mlflow_dsver.model.json_values import date_text, date_value
 from mlflow_dsver.model.refs import DatasetRef, tag_list
-from mlflow_dsver.model.versions import date_text, date_value
 from mlflow_dsver.text import encodable, text_of
 
 MAX_DEPTH = 200

@@ -18,9 +18,10 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
+from mlflow_dsver.model.json_values import date_text, date_value
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
-from mlflow_dsver.model.versions import DatasetVersion, Grade, date_text, date_value, now
+from mlflow_dsver.model.versions import DatasetVersion, Grade, now
 from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
 from mlflow_dsver.providers.local.log import (
     Operation,

@@ -22,9 +22,10 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, SettingsError, UnexpectedResponse
+from mlflow_dsver.model.json_values import date_value
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import DatasetRef, check_name
-from mlflow_dsver.model.versions import DatasetVersion, date_value
+from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.paperspace.info import PAGE
 from mlflow_dsver.text import one_line
 
