@@ -87,13 +87,13 @@ def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
 
 
 def _show(path: Path, as_json: bool) -> None:
-    from mlflow_dsver.checks.lock_check import entry_json
+    from mlflow_dsver.model.json_values import to_json
     from mlflow_dsver.resolution.lock_file import path_exists, read_lock
 
     if not path_exists(path):
         raise click.UsageError(f"There is no {_short(path)} yet: give --input ROLE=REFERENCE.")
     entries = read_lock(path)
-    data = {"file": str(path), "inputs": [entry_json(each) for each in entries.values()]}
+    data = {"file": str(path), "inputs": [to_json(each) for each in entries.values()]}
     emit(as_json, data, _table(entries))
 
 
@@ -132,7 +132,8 @@ def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: boo
 
 
 def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, LockEntry], as_json: bool) -> None:
-    from mlflow_dsver.checks.lock_check import changes, entry_json
+    from mlflow_dsver.checks.lock_check import changes
+    from mlflow_dsver.model.json_values import to_json
     from mlflow_dsver.resolution.lock_file import write_lock
 
     made = changes(before, after)
@@ -140,7 +141,7 @@ def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, Lock
     data = {
         "file": str(path),
         "changes": [each.to_json() for each in made],
-        "inputs": [entry_json(entry) for _, entry in sorted(after.items())],
+        "inputs": [to_json(entry) for _, entry in sorted(after.items())],
     }
     said = f"{_short(path)}: {human_count(len(after), 'input')}{'' if made else ', nothing to change'}"
     emit(as_json, data, render.Lines(map(_change_line, made)), render.line(said))

@@ -9,7 +9,6 @@ refer to a folder are identified by sizes and dates of its files (grade C).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.model.json_values import date_text, date_value
+from mlflow_dsver.model.json_values import date_text, date_value, to_json
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion, Grade, now
@@ -336,7 +335,7 @@ def _version(state: State, record: Record, store: str | None) -> DatasetVersion:
         creator=record.creator,
         immutable=True,
         counts={"files": record.files},
-        raw={**asdict(record), "tags": list(state.tags_of(record.id))},
+        raw={**to_json(record), "tags": list(state.tags_of(record.id))},
         store=store,
     )
 
