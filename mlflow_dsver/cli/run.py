@@ -43,6 +43,7 @@ CANNOT_RUN, NOT_THERE = 126, 127
     help="When a reference cannot be resolved: start nothing, start without it, or take its last known version.",
 )
 @click.option("--override", multiple=True, metavar="ROLE=REFERENCE", help="Use this, whatever the script asks for.")
+@click.option("--watch", is_flag=True, help="At the end of each run, say which files read are of no linked version.")
 @click.option("--fresh", is_flag=True, help="Ask again for what a launcher above this one has resolved already.")
 @click.option("--quiet", is_flag=True, help="Do not say which versions are used.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -52,6 +53,7 @@ def run(
     frozen: bool,
     on_error: settings.OnError | None,
     override: tuple[str, ...],
+    watch: bool,
     fresh: bool,
     quiet: bool,
     command: tuple[str, ...],
@@ -71,12 +73,13 @@ def run(
       mlflow-dsver run --input 'training=service://cats?create&message=round 3' -- python train.py
       mlflow-dsver run --frozen -- python train.py
       mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
+      mlflow-dsver run --watch -- python train.py
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
     overrides = outside.configured_overrides() | _parsed(override, "--override")
     wanted = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
     asked = wanted | overrides
-    if not asked:
+    if not asked and not watch:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
     if frozen and any(map(parse_new, asked.values())):
         raise click.UsageError("--frozen takes only versions in dsver.lock, and this asks for a new one.")
@@ -89,6 +92,8 @@ def run(
         variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
         variables["ON_ERROR"] = on_error
+    if watch and not settings.watched_folders():
+        variables["WATCH"] = "yes"
     if frozen:
         variables |= _as_locked(asked, found)
     if not quiet:

@@ -12,7 +12,7 @@ import click
 
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.terminal.output import counted, emit, json_option, print_error
-from mlflow_dsver.terminal.render import Lines, Table, named, table
+from mlflow_dsver.terminal.render import Lines, Table, line, named, table
 from mlflow_dsver.text import human_bytes, one_line
 
 if TYPE_CHECKING:
@@ -30,17 +30,19 @@ _HOPELESS = ""
 def inputs(run: str, as_json: bool) -> None:
     """Show which dataset versions a run used.
 
-    For each: the role, and how much the link proves (its grade). MLflow is asked at MLFLOW_TRACKING_URI.
+    For each: the role, and how much the link proves (its grade). Then, for a run that was watched, how many files its
+    process read. MLflow is asked at MLFLOW_TRACKING_URI.
 
     \b
     Examples:
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --json
     """
-    from mlflow_dsver.tracking.history import inputs_of
+    from mlflow_dsver.tracking.history import inputs_and_files
 
-    found = inputs_of(run)
-    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, links_table(found))
+    found, files = inputs_and_files(run)
+    told = {"run_id": run, "inputs": [link.to_json() for link in found], "files_read": files}
+    emit(as_json, told, links_table(found), *([] if files is None else [line(files)]))
 
 
 @click.command()

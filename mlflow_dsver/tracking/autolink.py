@@ -18,7 +18,15 @@ from mlflow_dsver.errors import DsverError
 from mlflow_dsver.resolution import resolver
 from mlflow_dsver.resolution.version_files import InputLike
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import api, async_logging, autolog_patch, clients, parent_inputs, resolved_inputs
+from mlflow_dsver.tracking import (
+    api,
+    async_logging,
+    autolog_patch,
+    clients,
+    opened_files,
+    parent_inputs,
+    resolved_inputs,
+)
 from mlflow_dsver.tracking.active_run import arguments_of
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.run_hooks import run_is_ending
@@ -88,7 +96,7 @@ def ending() -> None:
     if active is None:
         return
     async_logging.settle(active.info.run_id)
-    if parent_inputs.links_of(active.info.run_id):
+    if parent_inputs.links_of(active.info.run_id) or opened_files.is_installed():
         run_is_ending(active.info.run_id)
 
 

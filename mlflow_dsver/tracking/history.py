@@ -66,6 +66,13 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     return inputs_in(client, clients.read_run(client, clients.deadline(), run_id))
 
 
+def inputs_and_files(run_id: str) -> tuple[list[Link], str | None]:
+    """The links of a run, as `inputs_of`, and what it says of the files that were read; None if none were watched."""
+    client = clients.new_client()
+    run: Any = clients.read_run(client, clients.deadline(), run_id)
+    return inputs_in(client, run), run.data.tags.get(schema.FILES_READ_TAG)
+
+
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:
     """The links of a run entity already read; see `inputs_of`. run: MLflow's entity. Raises TrackingError."""
     links, until = reader.all_links_of(run), clients.deadline()
