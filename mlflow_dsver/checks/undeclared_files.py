@@ -28,8 +28,9 @@ from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.content.stat_cache import default_cache, stamp
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import FileEntry
-from mlflow_dsver.model.versions import DatasetVersion, Link, date_text, now
+from mlflow_dsver.model.versions import DatasetVersion, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution import version_files
