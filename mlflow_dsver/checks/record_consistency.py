@@ -68,9 +68,9 @@ class Agreement:
     findings: list[Finding] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def same(self, what: str, told: Mapping[str, Any]) -> Any:
+    def same(self, what: str, values: Mapping[str, Any]) -> Any:
         """The first value that is not None; a finding when another differs. None: a part without the value."""
-        known = {where: value for where, value in told.items() if value is not None}
+        known = {where: value for where, value in values.items() if value is not None}
         if len(set(known.values())) > 1:
             (first, expected), *others = known.items()
             found = ", ".join(f"{where}: {value}" for where, value in others if value != expected)
@@ -110,19 +110,19 @@ class Agreement:
             self.disagree("usage bytes", f"a number or {schema.UNKNOWN}", f"param: {text}")
         if link is None:
             return size
-        told = link.version.usage_bytes
-        if text is not None and told != size:
-            self.disagree("usage bytes", f"param: {text}", f"{self.parts.artifact}: {_or_none(told)}")
-        return size if text is not None else told
+        linked = link.version.usage_bytes
+        if text is not None and linked != size:
+            self.disagree("usage bytes", f"param: {text}", f"{self.parts.artifact}: {_or_none(linked)}")
+        return size if text is not None else linked
 
     def content_digest(self) -> str | None:
         """The content digest, where another part than the artifacts says it, or the run has the artifact's sum."""
         parts = self.parts
         param = self._digest("param", parts.params.get("content_digest"))
         sources = [self._digest("dataset input", each.source.get("content_digest")) for each in parts.inputs]
-        told = {"param": param, **{f"dataset input {number}": each for number, each in enumerate(sources, 1)}}
+        recorded = {"param": param, **{f"dataset input {number}": each for number, each in enumerate(sources, 1)}}
         linked = self._digest(parts.artifact, parts.link.version.content_digest) if parts.link else None
-        known: str | None = self.same("content digest", {**told, parts.artifact: linked})
+        known: str | None = self.same("content digest", {**recorded, parts.artifact: linked})
         said = param or next((each for each in sources if each), None)
         if "version" in parts.params and param is None and said is not None:
             self.disagree("content digest", f"param: {NONE}", f"dataset input: {said}")

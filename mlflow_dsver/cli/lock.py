@@ -187,8 +187,8 @@ def _report_lines(report: LockReport) -> Iterator[str]:
     for each in report.inputs:
         yield f"{name}: {each.entry.role}: {each.state}: {one_line(each.detail, 1000)}"
     counts = {state: sum(each.state is state for each in report.inputs) for state in State}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    yield f"{name}: {human_count(len(report.inputs), 'input')}{': ' if told else ''}{told}"
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"{name}: {human_count(len(report.inputs), 'input')}{': ' if listed else ''}{listed}"
     if moved := [each.entry.role for each in report.inputs if each.state is State.MOVED]:
         yield f"{name}: to move: {command(report.path, {}, moved, update=True)}"
 

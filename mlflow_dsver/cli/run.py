@@ -177,15 +177,15 @@ def _variables(
     wanted: Mapping[str, str], found: Mapping[str, Resolution], answers: Mapping[str, Resolution]
 ) -> dict[str, str]:
     """The settings for the command, by name without the prefix. A role without a resolution is left out."""
-    told = {}
+    variables = {}
     if wanted:
-        told["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
+        variables["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
     if answers:
-        told["RESOLVED"] = outside.serialize_resolved(
+        variables["RESOLVED"] = outside.serialize_resolved(
             {text: each.version for text, each in answers.items()},
             [text for text, each in answers.items() if each.offline],
         )
-    return told
+    return variables
 
 
 def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
@@ -198,15 +198,15 @@ def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dic
 
 
 def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
-    told = []
+    lines = []
     for role, each in found.items():
         words = "" if asked[role] == str(each.version.ref) else f" ({one_line(asked[role])})"
         since = "" if each.since is None else f" of {each.since:%Y-%m-%d %H:%M} UTC"
-        told.append(
+        lines.append(
             f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")
         )
-    if told:
-        print_error("; ".join(told))
+    if lines:
+        print_error("; ".join(lines))
 
 
 def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:

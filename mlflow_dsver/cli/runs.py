@@ -68,8 +68,8 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     uses = runs_using(reference, role=role)
     found = list(islice(uses, limit))
     more = next(uses, None) is not None
-    told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
-    emit(as_json, told, runs_table(found))
+    result = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
+    emit(as_json, result, runs_table(found))
     if uses.note:
         print_error(uses.note)
     if more:
@@ -178,8 +178,8 @@ def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
                 yield outcome
 
         if as_json:
-            told = [each.to_json() for each in outcomes()]
-            emit(True, {"rows": told, "counts": {str(state): count for state, count in counts.items()}})
+            rows_json = [each.to_json() for each in outcomes()]
+            emit(True, {"rows": rows_json, "counts": {str(state): count for state, count in counts.items()}})
         else:
             emit(False, None, Lines(_attached_lines(outcomes(), counts)))
     return bulk_attach.exit_code(counts)

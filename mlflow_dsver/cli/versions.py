@@ -180,8 +180,8 @@ def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None
     users = services.confirm_deletion(version.ref, version.message or "", yes=yes)
     provider.delete(version)
     invalidate(version.ref)
-    told = {"deleted": str(version.ref), **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {render.cell(version.ref)}"))
+    result = {"deleted": str(version.ref), **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {render.cell(version.ref)}"))
 
 
 @versions.command()

@@ -135,8 +135,10 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
     recorded = {version_text(run, role) for role in schema.roles_in([*run.data.params, *run.data.tags])}
     for context, fields in sorted(further, key=lambda one: not one[0]):
         role, reference = role_of(context), fields.get("reference")
-        told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
-        if not isinstance(reference, str) or reference not in (told if context else told | recorded):
+        referenced = {
+            str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)
+        }
+        if not isinstance(reference, str) or reference not in (referenced if context else referenced | recorded):
             found[_free(role, found, run)] = fields
     return found
 

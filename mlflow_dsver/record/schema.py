@@ -107,18 +107,18 @@ def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) ->
 
     overridden: what the script requested, when a person overrode it with another version.
     """
-    told = {
+    result = {
         SCHEMA_TAG: SCHEMA,
         key(link.role, "version"): str(link.version.ref),
         key(link.role, "grade"): str(link.grade),
     }
     if link.created is not None:
-        told[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
+        result[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
     if link.version.dataset_name:
-        told[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
+        result[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
     if overridden is not None:
-        told[key(link.role, "overridden")] = one_line(overridden, limit)
-    return told
+        result[key(link.role, "overridden")] = one_line(overridden, limit)
+    return result
 
 
 def tags_text(tags: Iterable[str], limit: int = VALUE_LIMIT) -> str:
@@ -153,10 +153,10 @@ def digest(version: DatasetVersion, role: str | None = None) -> str:
     role: given when the run has the version in another role already. MLflow knows a dataset by experiment, name and
     digest, keeps one input of each on a run, and drops a second role silently.
     """
-    told = [str(version.ref), version.content_digest or ""]
+    parts = [str(version.ref), version.content_digest or ""]
     if role is not None:
-        told.append(role)
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+        parts.append(role)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def plan_digests(links: Iterable[Link], present: Collection[Input]) -> dict[str, str]:
@@ -220,10 +220,10 @@ def link_json(link: Link, manifest: bytes | None = None) -> bytes:
 
     manifest: the artifact with the manifest, whose SHA-256 is stored as `manifest_sha256`; None where there is none.
     """
-    told = link.to_json()
+    fields = link.to_json()
     if manifest is not None:
-        told[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
-    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
+        fields[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
+    text = json.dumps(fields, indent=2, ensure_ascii=False, default=str)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 

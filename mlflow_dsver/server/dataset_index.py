@@ -86,8 +86,8 @@ def history_of(
     uses: Iterable[UseRow], known: Mapping[DatasetRef, Mapping[str, Any]], wanted: Filter, tags: Tags
 ) -> History:
     """Sort out the uses. known: version to what was recorded of it; with a filter, unused versions are left out."""
-    told = _without_repeats(uses)
-    active = _graded([use for use in told if use.active and _matches(use, wanted)], wanted, tags)
+    distinct = _without_repeats(uses)
+    active = _graded([use for use in distinct if use.active and _matches(use, wanted)], wanted, tags)
     newest = {use.run_id: use.started or 0 for use in active}
     versions = dict.fromkeys(use.version for use in active)
     if not wanted:
@@ -99,8 +99,8 @@ def history_of(
         tuple(active),
         tuple(sorted(newest, key=lambda run_id: (newest[run_id], run_id), reverse=True)),
         tuple(sorted(rows, key=lambda row: (_seconds(row.first_used), str(row.use.version)), reverse=True)),
-        tuple(dict.fromkeys(use.run_id for use in told if not use.active)),
-        exists=bool(told or known),
+        tuple(dict.fromkeys(use.run_id for use in distinct if not use.active)),
+        exists=bool(distinct or known),
     )
 
 
@@ -127,11 +127,13 @@ def _graded(uses: list[UseRow], wanted: Filter, tags: Tags) -> list[UseRow]:
     from dataclasses import replace
 
     keys = sorted({key(use.role, "grade") for use in uses})
-    told = tags(list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT_TAG] if wanted.verdict else [])])
+    tag_values = tags(
+        list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT_TAG] if wanted.verdict else [])]
+    )
     found = []
     for use in uses:
-        grade = told.get((use.run_id, key(use.role, "grade"))) or "D"
-        verdict = verdict_of(told.get((use.run_id, VERDICT_TAG), ""))[0] or "none"
+        grade = tag_values.get((use.run_id, key(use.role, "grade"))) or "D"
+        verdict = verdict_of(tag_values.get((use.run_id, VERDICT_TAG), ""))[0] or "none"
         if wanted.grade in (None, "", grade[:1]) and wanted.verdict in (None, "", verdict):
             found.append(replace(use, grade=grade))
     return found
@@ -247,7 +249,7 @@ class DatasetIndex:
             of = last.setdefault(dataset, {})
             of[version] = max(of.get(version, 0), started or 0)
         newest = {name: max((when, version) for version, when in of.items())[1] for name, of in last.items()}
-        told = {
+        dataset_names = {
             row[2]: use_of_dataset(row[3], row[4])["dataset_name"]
             for row in self._visible(private.ROWS, {}, values=list(newest.values()))
         }
@@ -257,7 +259,7 @@ class DatasetIndex:
                 when = last[name][newest[name]]
                 used = datetime.fromtimestamp(when / 1000, UTC) if when else None
                 count = len(runs.get(name, ()))
-                yield DatasetRow(ref.at(None), len(last[name]), count, used, ref, told.get(newest[name]))
+                yield DatasetRow(ref.at(None), len(last[name]), count, used, ref, dataset_names.get(newest[name]))
             elif ref is not None:
                 yield self.history(ref.at(None)).dataset_row()
 

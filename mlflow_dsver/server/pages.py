@@ -213,17 +213,17 @@ def _filtered(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted:
     makers = {(model.name, str(model.version)): run_id for run_id, model in found}
     made_by = {row.model.key: makers[row.model.name, str(row.model.version)] for row in listed}
     facts = runs_by_id(visitor, list(dict.fromkeys([*here, *made_by.values()])))
-    told = {run.run_id: run for run in wanted.apply(facts.values(), partial(is_use_of, ref))}
-    models = tuple(replace(row, run=told.get(made_by[row.model.key])) for row in listed)
-    runs = with_models(visitor, [told[each] for each in here if each in told], list(visitor.experiments))
-    more = list(dict.fromkeys(each for each in made_by.values() if each in told and each not in here))[:DRAWN]
+    used = {run.run_id: run for run in wanted.apply(facts.values(), partial(is_use_of, ref))}
+    models = tuple(replace(row, run=used.get(made_by[row.model.key])) for row in listed)
+    runs = with_models(visitor, [used[each] for each in here if each in used], list(visitor.experiments))
+    more = list(dict.fromkeys(each for each in made_by.values() if each in used and each not in here))[:DRAWN]
     return _Filtered(
         history,
         runs,
         str(offset + RUNS) if len(history.run_ids) > offset + RUNS else None,
         models,
         len(found),
-        with_models(visitor, [told[each] for each in more], list(visitor.experiments)),
+        with_models(visitor, [used[each] for each in more], list(visitor.experiments)),
     )
 
 

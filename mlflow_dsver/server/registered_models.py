@@ -51,15 +51,15 @@ class Registry:
 
     def aliases(self, found: Iterable[tuple[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
         """Name and version of a model to its aliases: MLflow's search does not return them."""
-        told: dict[tuple[str, str], list[str]] = {}
+        by_model: dict[tuple[str, str], list[str]] = {}
         for name in list(dict.fromkeys(version.name for _, version in found))[:MOST_NAMES]:
             try:
                 known = self._visitor.get_registered_model(name).aliases
             except MlflowException:
                 continue
             for alias, version in sorted(known.items()):
-                told.setdefault((name, str(version)), []).append(str(alias))
-        return {place: tuple(names) for place, names in told.items()}
+                by_model.setdefault((name, str(version)), []).append(str(alias))
+        return {model: tuple(names) for model, names in by_model.items()}
 
     def _of_runs(self, run_ids: Sequence[str]) -> Iterator[Any]:
         wanted = [each for each in run_ids if each.isalnum()]
@@ -104,13 +104,13 @@ def runs_by_id(visitor: RestClient, run_ids: Sequence[str]) -> dict[str, Run]:
 
 def rows(found: Iterable[tuple[str, Any]], aliases: Mapping[tuple[str, str], tuple[str, ...]]) -> list[ModelRow]:
     """The models, without their runs: those with an alias or a stage first, then by name, the newest first."""
-    told = []
+    listed = []
     for _, version in found:
         stage = str(getattr(version, "current_stage", None) or "")
         names = aliases.get((version.name, str(version.version)), ())
         more = (stage.lower(),) if stage in ("Production", "Staging") and stage.lower() not in names else ()
-        told.append(ModelRow(registered_model(version), (*names, *more)))
-    return sorted(told, key=lambda row: (not row.aliases, row.model.name, -_number(row.model)))
+        listed.append(ModelRow(registered_model(version), (*names, *more)))
+    return sorted(listed, key=lambda row: (not row.aliases, row.model.name, -_number(row.model)))
 
 
 def _quoted(run_ids: Sequence[str]) -> Iterator[str]:

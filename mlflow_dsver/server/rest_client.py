@@ -172,10 +172,10 @@ class RestClient:
         answer = self._send(method, f"{private.ACTIONS_PREFIX}/mlflow/{path}", given)
         content = answer.get_json(silent=True)
         if answer.status_code != 200 or not isinstance(content, dict):
-            told = content if isinstance(content, dict) else {}
+            error_fields = content if isinstance(content, dict) else {}
             raise (
-                RestException({"error_code": told.get("error_code", "INTERNAL_ERROR"), **told})
-                if told
+                RestException({"error_code": error_fields.get("error_code", "INTERNAL_ERROR"), **error_fields})
+                if error_fields
                 else (MlflowException(f"MLflow answered {answer.status_code}"))
             )
         return private.parse_response(path, content)

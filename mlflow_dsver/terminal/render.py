@@ -102,7 +102,7 @@ def version(found: DatasetVersion) -> Fields:
     claimed = " (claimed, not computed from the bytes)" if found.digest_is_claimed else ""
     size = human_bytes(found.usage_bytes)
     exact = f" ({human_count(found.usage_bytes, 'byte')})" if found.usage_bytes is not None else ""
-    told = fields(
+    known = fields(
         version=found.ref,
         dataset=found.dataset_name,
         message=found.message,
@@ -117,7 +117,7 @@ def version(found: DatasetVersion) -> Fields:
         web_page=found.web_url,
         metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,
     )
-    return Fields((*told.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
+    return Fields((*known.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
 
 
 def named(ref: DatasetRef, dataset_name: str | None) -> str:

@@ -230,8 +230,8 @@ def show_version(reference: str, as_json: bool) -> None:
     client, place = _client_of(ref)
     with client:
         found = client.get_dataset_version(place.dataset, version)
-    told = {name: getattr(found, name) for name in type(found).model_fields if name not in ("status", "metrics")}
-    shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in told.items() if value}
+    values = {name: getattr(found, name) for name in type(found).model_fields if name not in ("status", "metrics")}
+    shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items() if value}
     shown["request_origin"] = _origin(found)
     emit(as_json, dict(found.raw), render.fields(status=_status(found), **shown, counts=_counted(found.counts())))
 
@@ -304,11 +304,11 @@ def _status(version: DatasetVersion) -> str:
     """`64010 in progress, 40 %`; the service's details as well, where it gives some."""
     from mlflow_dsver.providers.clarifai.convert import state
 
-    told = version.status
-    if told is None:
+    status = version.status
+    if status is None:
         return state(None)
-    percent = f", {told.percent_completed} %" if told.percent_completed else ""
-    return " ".join(part for part in (str(told.code), state(told.code) + percent, told.details) if part)
+    percent = f", {status.percent_completed} %" if status.percent_completed else ""
+    return " ".join(part for part in (str(status.code), state(status.code) + percent, status.details) if part)
 
 
 def _origin(version: DatasetVersion) -> object:

@@ -52,17 +52,17 @@ def read_error(status: int, body: Any) -> ApiError | None:
     if not isinstance(found, dict):
         return ApiError("an answer without a status") if status < 400 else None
     try:
-        told = Status.read(found)
+        api_status = Status.read(found)
     except UnexpectedResponse as error:
         return ApiError(error.what)
-    if told.code == models.SUCCESS and status < 300:
+    if api_status.code == models.SUCCESS and status < 300:
         return None
     items = "; ".join(f"{name}: {item}" for name, item in _failed_items(body))
     return ApiError(
-        told.description or "refused without a word",
-        code=str(told.code if told.code is not None else "no code"),
-        details=", ".join(part for part in (told.details, items) if part),
-        status=models.HTTP_OF.get(told.code) if isinstance(told.code, int) else None,
+        api_status.description or "refused without a word",
+        code=str(api_status.code if api_status.code is not None else "no code"),
+        details=", ".join(part for part in (api_status.details, items) if part),
+        status=models.HTTP_OF.get(api_status.code) if isinstance(api_status.code, int) else None,
     )
 
 
@@ -324,11 +324,11 @@ def _failed_items(body: Mapping[str, Any]) -> Iterator[tuple[str, Status]]:
     found = 0
     for value in body.values():
         for item in value if isinstance(value, list) else ():
-            told = item.get("status") if isinstance(item, dict) else None
-            if not isinstance(told, dict) or found == 10:
+            fields = item.get("status") if isinstance(item, dict) else None
+            if not isinstance(fields, dict) or found == 10:
                 continue
             try:
-                status = Status.read(told)
+                status = Status.read(fields)
             except UnexpectedResponse:
                 continue
             if status.code not in GOING_WELL:

@@ -220,8 +220,8 @@ def ready_export(wanted: ExportRequest) -> Export:
     with Client(wanted.account, place.user, place.app, reference=ref) as client:
 
         def ask() -> Export:
-            told = client.get_dataset_version(place.dataset, version).export(format_)
-            return told or Export.read({"status": {"code": ExportStatus.PENDING.value}})
+            current = client.get_dataset_version(place.dataset, version).export(format_)
+            return current or Export.read({"status": {"code": ExportStatus.PENDING.value}})
 
         export = wait(
             Course(f"the {format_.value} export", ExportStatus.SUCCESS, GOING_ON, FAILED),

@@ -191,8 +191,8 @@ def delete_dataset(services: Services, dataset: str, yes: bool, as_json: bool) -
     users = services.confirm_deletion(DatasetRef("paperspace", dataset), "", yes=yes)
     with connected() as client:
         answer = client.delete_dataset(dataset).raw
-    told = {"deleted": dataset, "answer": answer, **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {render.cell(dataset)}"))
+    result = {"deleted": dataset, "answer": answer, **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {render.cell(dataset)}"))
 
 
 # Versions, by the service's own parameters
@@ -322,8 +322,8 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
     users = services.confirm_deletion(DatasetRef("paperspace", dataset, version), "", yes=yes)
     with connected() as client:
         answer = client.delete_version(dataset, version).raw
-    told = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {dataset}:{version}"))
+    result = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {dataset}:{version}"))
 
 
 @paperspace.command()

@@ -198,8 +198,8 @@ class ClarifaiEmulator(Emulator):
         key = "inputs" if request.path[-1] == "inputs" and "datasets" not in rest else LISTS.get(request.path[-1])
         if code != OK and key:
             extra = {key: items}
-        told = status(code, extra.pop("details", details), self.switches)
-        return Reply(http, {"status": told, **extra}, headers=headers)
+        api_status = status(code, extra.pop("details", details), self.switches)
+        return Reply(http, {"status": api_status, **extra}, headers=headers)
 
     def _app(self, request: Request) -> tuple[Record, tuple[str, ...]]:
         """The app that a request is about, if its key may have it, and the path inside it."""

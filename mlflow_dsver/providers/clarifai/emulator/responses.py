@@ -80,8 +80,8 @@ def status(code: int, details: str | None, switches: Mapping[str, str]) -> Recor
     }
     names = {OK: "SUCCESS", MIXED: "MIXED_STATUS", FAILED: "FAILURE"}
     shown: Any = names.get(code, code) if switches["enums"] == "names" else code
-    told = {"code": shown, "description": words.get(code, DUPLICATE), "req_id": secrets.token_hex(16)}
-    return told if details is None else {**told, "details": details}
+    result = {"code": shown, "description": words.get(code, DUPLICATE), "req_id": secrets.token_hex(16)}
+    return result if details is None else {**result, "details": details}
 
 
 def held(known: Mapping[str, Record], wanted: str, what: str, shown: str | None = None) -> Record:
@@ -259,11 +259,11 @@ def picture(name: str) -> bytes:
     pixel = b"\0" + hashlib.sha256(name.encode()).digest()[:3]
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixel)), (b"IEND", b""))
-    told = (
+    encoded = (
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(told)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(encoded)
 
 
 def _field(number: int, content: bytes) -> bytes:
