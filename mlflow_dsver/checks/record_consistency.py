@@ -123,15 +123,15 @@ class Agreement:
         recorded = {"param": param, **{f"dataset input {number}": each for number, each in enumerate(sources, 1)}}
         linked = self._digest(parts.artifact, parts.link.version.content_digest) if parts.link else None
         known: str | None = self.same("content digest", {**recorded, parts.artifact: linked})
-        said = param or next((each for each in sources if each), None)
-        if "version" in parts.params and param is None and said is not None:
-            self.disagree("content digest", f"param: {NONE}", f"dataset input: {said}")
+        digest = param or next((each for each in sources if each), None)
+        if "version" in parts.params and param is None and digest is not None:
+            self.disagree("content digest", f"param: {NONE}", f"dataset input: {digest}")
         if param is not None and sources and not any(sources):
             self.disagree("content digest", f"param: {param}", f"dataset input: {NONE}")
-        if said is not None:
+        if digest is not None:
             if parts.link is not None and linked is None:
-                self.disagree("content digest", f"recorded: {said}", f"{parts.artifact}: {NONE}")
-            return said
+                self.disagree("content digest", f"recorded: {digest}", f"{parts.artifact}: {NONE}")
+            return digest
         if known is None or (parts.artifact in parts.confirmed and not self._others):
             return known
         if self._others:

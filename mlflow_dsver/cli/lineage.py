@@ -60,8 +60,8 @@ def lineage(
     from mlflow_dsver.record.mlflow_urls import MLflow
 
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
-    wanted = Filter(None, role, grade, verdict, first, last)
-    report = report_of(experiments, limit=limit, wanted=wanted)
+    filters = Filter(None, role, grade, verdict, first, last)
+    report = report_of(experiments, limit=limit, wanted=filters)
     mlflow = MLflow(web_root())
     if html is not None:
         _need_pages()

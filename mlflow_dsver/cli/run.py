@@ -77,17 +77,17 @@ def run(
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
     overrides = outside.configured_overrides() | _parsed(override, "--override")
-    wanted = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
-    asked = wanted | overrides
-    if not asked and not watch:
+    requested = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
+    recorded = requested | overrides
+    if not recorded and not watch:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
-    if frozen and any(map(parse_new, asked.values())):
+    if frozen and any(map(parse_new, recorded.values())):
         raise click.UsageError("--frozen takes only versions in dsver.lock, and this asks for a new one.")
     above = _answers_from_above()
-    answers = {} if fresh else dict(above)
-    _resolve(asked, answers, "raise" if frozen else on_error or settings.on_error())
-    found = {role: answers[text] for role, text in asked.items() if text in answers}
-    variables = _variables(wanted, found, above | answers)
+    resolver = {} if fresh else dict(above)
+    _resolve(recorded, resolver, "raise" if frozen else on_error or settings.on_error())
+    found = {role: resolver[text] for role, text in recorded.items() if text in resolver}
+    variables = _variables(requested, found, above | resolver)
     if override:
         variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
@@ -95,17 +95,17 @@ def run(
     if watch and not settings.watched_folders():
         variables["WATCH"] = "yes"
     if frozen:
-        variables |= _as_locked(asked, found)
+        variables |= _as_locked(recorded, found)
     if not quiet:
-        _say(asked, found)
+        _say(recorded, found)
     _become(command, {settings.PREFIX + name: value for name, value in variables.items()})
 
 
 def _requested_inputs(options: Sequence[str], frozen: bool) -> dict[str, str]:
     """Role to reference: from the setting, overridden by the options; without any, from the lock file."""
-    wanted = outside.configured_inputs() | _parsed(options, "--input")
-    if wanted:
-        return wanted
+    requested = outside.configured_inputs() | _parsed(options, "--input")
+    if requested:
+        return requested
     from mlflow_dsver.resolution.lock_file import find_lock, read_lock
 
     path = find_lock()
@@ -116,7 +116,9 @@ def _parsed(options: Sequence[str], name: str) -> dict[str, str]:
     return outside.parse_inputs(";".join(options), name)
 
 
-def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+def _with_folders(
+    options: Sequence[str], requested: Mapping[str, str], overrides: Mapping[str, str]
+) -> dict[str, str]:
     """The references, with a new version in place of the dataset that `--create ROLE=FOLDER` names."""
     given: dict[str, str] = {}
     for option in options:
@@ -125,14 +127,14 @@ def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: 
             raise InvalidArgument("--create", expected="ROLE=FOLDER", got=f"'{one_line(option, 80)}'")
         if check_role(role) in given:
             raise InvalidArgument(f"--create: the role {role} is named twice")
-        if role not in wanted:
+        if role not in requested:
             raise InvalidArgument("--create", expected=f"the dataset of {role}", tip=f"--input {role}=local://…")
         if role in overrides:
             raise InvalidArgument(f"--create: another version is put in the place of {role} by an override")
-        if parse_new(wanted[role]):
+        if parse_new(requested[role]):
             raise InvalidArgument(f"--create: --input asks for a new version of {role} already")
-        given[role] = str(NewVersion(wanted[role], folder))
-    return {**wanted, **given}
+        given[role] = str(NewVersion(requested[role], folder))
+    return {**requested, **given}
 
 
 def _answers_from_above() -> dict[str, Resolution]:
@@ -141,15 +143,15 @@ def _answers_from_above() -> dict[str, Resolution]:
     return {text: Resolution(version, text in offline) for text, version in outside.inherited_versions().items()}
 
 
-def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: settings.OnError) -> None:
+def _resolve(requested: Mapping[str, str], resolver: dict[str, Resolution], policy: settings.OnError) -> None:
     """Add the missing resolutions; under a policy other than `raise`, skip those that fail, with a warning.
 
     New versions are created first, so that other references to their datasets resolve to them.
     """
-    for role, text in sorted(asked.items(), key=lambda each: parse_new(each[1]) is None):
-        have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
+    for role, text in sorted(requested.items(), key=lambda each: parse_new(each[1]) is None):
+        resolved = next((resolver[words] for words in outside.spellings(text) if words in resolver), None)
         try:
-            answers[text] = have or _answer(text, policy)
+            resolver[text] = resolved or _answer(text, policy)
         except InvalidReference:
             raise
         except DsverError as error:
@@ -158,8 +160,8 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: s
             print_error(f"{role} is left out: {error}")
             continue
         new = parse_new(text)
-        if new is not None and have is None:
-            answers[str(new)] = answers[str(new.dataset)] = answers[text]
+        if new is not None and resolved is None:
+            resolver[str(new)] = resolver[str(new.dataset)] = resolver[text]
 
 
 def _answer(text: str, policy: settings.OnError) -> Resolution:
@@ -174,36 +176,36 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
 
 
 def _variables(
-    wanted: Mapping[str, str], found: Mapping[str, Resolution], answers: Mapping[str, Resolution]
+    requested: Mapping[str, str], found: Mapping[str, Resolution], resolver: Mapping[str, Resolution]
 ) -> dict[str, str]:
     """The settings for the command, by name without the prefix. A role without a resolution is left out."""
     variables = {}
-    if wanted:
-        variables["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
-    if answers:
+    if requested:
+        variables["INPUTS"] = outside.format_inputs({role: text for role, text in requested.items() if role in found})
+    if resolver:
         variables["RESOLVED"] = outside.serialize_resolved(
-            {text: each.version for text, each in answers.items()},
-            [text for text, each in answers.items() if each.offline],
+            {text: each.version for text, each in resolver.items()},
+            [text for text, each in resolver.items() if each.offline],
         )
     return variables
 
 
-def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
+def _as_locked(requested: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
     """The settings that make child processes use the lock file. Raises LockConflict when a version differs."""
     from mlflow_dsver.resolution.lock_file import find_lock, refuse_moved
 
     path = find_lock()
-    refuse_moved(asked, {role: each.version for role, each in found.items()}, path)
+    refuse_moved(requested, {role: each.version for role, each in found.items()}, path)
     return {"FROZEN": "1", "LOCK": str(path)}
 
 
-def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
+def _say(requested: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
     lines = []
     for role, each in found.items():
-        words = "" if asked[role] == str(each.version.ref) else f" ({one_line(asked[role])})"
+        text = "" if requested[role] == str(each.version.ref) else f" ({one_line(requested[role])})"
         since = "" if each.since is None else f" of {each.since:%Y-%m-%d %H:%M} UTC"
         lines.append(
-            f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")
+            f"{role} is {each.version.ref}{text}" + (f", the last known answer{since}" if each.offline else "")
         )
     if lines:
         print_error("; ".join(lines))

@@ -189,8 +189,8 @@ def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iter
     """One line per row as it is processed, then the number of each outcome."""
     for each in outcomes:
         row = each.row
-        words = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)
-        yield "  ".join(one_line(word, 1000) for word in words).rstrip()
+        cells = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)
+        yield "  ".join(one_line(cell, 1000) for cell in cells).rstrip()
     yield ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "no rows"
 
 

@@ -200,8 +200,8 @@ def materialise(reference: str, folder: Path, as_json: bool) -> None:
     provider, version = _resolve(reference)
     with terminal(f"writing {folder}") as provider.progress:
         provider.materialise(version, folder)
-    said = render.line(f"{render.cell(version.ref)} is in {render.cell(folder)}")
-    emit(as_json, {"reference": str(version.ref), "folder": str(folder.absolute())}, said)
+    line = render.line(f"{render.cell(version.ref)} is in {render.cell(folder)}")
+    emit(as_json, {"reference": str(version.ref), "folder": str(folder.absolute())}, line)
 
 
 @versions.command()

@@ -105,18 +105,18 @@ def _published(name: str, requested: str, version: DatasetVersion) -> DatasetVer
 @contextmanager
 def _locked(name: str, seconds: float) -> Iterator[None]:
     """Hold a lock file in the block; without it where it cannot be had within so many seconds, or at all."""
-    descriptor, have = None, False
+    descriptor, locked = None, False
     try:
         with suppress(OSError):
             folder = _folder()
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.utime(descriptor)  # in use, so that it is not pruned
-            have = wait_for_lock(descriptor, seconds)
+            locked = wait_for_lock(descriptor, seconds)
         yield
     finally:
         if descriptor is not None:
-            if have:
+            if locked:
                 unlock(descriptor)
             os.close(descriptor)
 

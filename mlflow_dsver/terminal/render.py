@@ -81,11 +81,11 @@ def cell(value: object) -> str:
 def versions(found: Iterable[DatasetVersion]) -> Table:
     """Versions, one a line, in the order given; with their states where one has a state."""
     found = list(found)
-    shown = any(each.state for each in found)
+    has_states = any(each.state for each in found)
     rows = (
         (
             each.ref,
-            *((each.state,) if shown else ()),
+            *((each.state,) if has_states else ()),
             each.created,
             human_bytes(each.usage_bytes),
             each.tags,
@@ -93,7 +93,7 @@ def versions(found: Iterable[DatasetVersion]) -> Table:
         )
         for each in found
     )
-    columns = f"VERSION {'STATE ' if shown else ''}CREATED SIZE TAGS MESSAGE"
+    columns = f"VERSION {'STATE ' if has_states else ''}CREATED SIZE TAGS MESSAGE"
     return table(columns, rows, empty="no versions", right="SIZE")
 
 

@@ -251,9 +251,9 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
     ref, version = _named(reference)
     client, place = _client_of(ref)
     with client:
-        answer = client.delete_dataset_versions(place.dataset, [version])
+        response = client.delete_dataset_versions(place.dataset, [version])
     services.forget(ref)
-    emit(as_json, answer, render.line(f"deleted {render.cell(ref)}"))
+    emit(as_json, response, render.line(f"deleted {render.cell(ref)}"))
 
 
 def _client() -> Client:

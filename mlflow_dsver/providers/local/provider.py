@@ -131,7 +131,7 @@ class LocalProvider(Provider):
     ) -> DatasetVersion:
         """Create a version of a folder; it is on disk, and survives a power cut, when this returns."""
         DatasetRef(self.name, dataset)
-        words = text_fields(message, tags, metadata)
+        labels = text_fields(message, tags, metadata)
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
@@ -156,7 +156,7 @@ class LocalProvider(Provider):
             }
             if reference:
                 facts["rules"] = rules_of(manifest).made()
-            state = append(self.store, dataset, lambda state: _creation(state, facts, words))
+            state = append(self.store, dataset, lambda state: _creation(state, facts, labels))
         return _version(state, state.versions[_id_of(state, manifest.digest)], self.store.id())
 
     def update(
@@ -169,15 +169,15 @@ class LocalProvider(Provider):
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
         """Change message (empty string removes it), tags and metadata of a version."""
-        words = text_fields(message, add_tags, metadata)
-        words["remove_tags"] = list(tag_list(remove_tags))
+        labels = text_fields(message, add_tags, metadata)
+        labels["remove_tags"] = list(tag_list(remove_tags))
         self._record(version)
 
         def decide(state: State) -> Operation | None:
             if version.id not in state.versions:
                 raise self._no_version(state, version.id)
-            _check_free(state, words["add_tags"])
-            return _operation("update", version.id, **words)
+            _check_free(state, labels["add_tags"])
+            return _operation("update", version.id, **labels)
 
         with self.store.writing():
             state = append(self.store, version.ref.dataset, decide)

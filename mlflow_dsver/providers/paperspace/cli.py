@@ -190,8 +190,8 @@ def delete_dataset(services: Services, dataset: str, yes: bool, as_json: bool) -
     """
     users = services.confirm_deletion(DatasetRef("paperspace", dataset), "", yes=yes)
     with connected() as client:
-        answer = client.delete_dataset(dataset).raw
-    result = {"deleted": dataset, "answer": answer, **users.to_json()}
+        response = client.delete_dataset(dataset).raw
+    result = {"deleted": dataset, "answer": response, **users.to_json()}
     emit(as_json, result, render.line(f"deleted {render.cell(dataset)}"))
 
 
@@ -294,13 +294,13 @@ def update_version(
     Examples:
       mlflow-dsver paperspace versions update dst364npcw6ccok:8ngwr2a --committed
     """
-    wanted = None if not tags and not no_tags else ",".join(tags)
-    if message is None and wanted is None and metadata is None and committed is None:
+    changes = None if not tags and not no_tags else ",".join(tags)
+    if message is None and changes is None and metadata is None and committed is None:
         raise click.UsageError("Nothing to change: give --message, --tag, --no-tags, --metadata or --committed.")
     with connected() as client:
         dataset, version = version_id(client, reference)
         changed = client.update_version(
-            dataset, version, message=message, tags=wanted, metadata=read_metadata(metadata), is_committed=committed
+            dataset, version, message=message, tags=changes, metadata=read_metadata(metadata), is_committed=committed
         )
         _emit_one(as_json, changed)
 
@@ -321,8 +321,8 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
         dataset, version = version_id(client, reference)
     users = services.confirm_deletion(DatasetRef("paperspace", dataset, version), "", yes=yes)
     with connected() as client:
-        answer = client.delete_version(dataset, version).raw
-    result = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
+        response = client.delete_version(dataset, version).raw
+    result = {"deleted": f"{dataset}:{version}", "answer": response, **users.to_json()}
     emit(as_json, result, render.line(f"deleted {dataset}:{version}"))
 
 
