@@ -85,7 +85,7 @@ def status(code: int, details: str | None, switches: Mapping[str, str]) -> Recor
 
 
 def find_record(records: Mapping[str, Record], record_id: str, what: str, shown: str | None = None) -> Record:
-    """The record with an id, or raise Refused. what, shown: the names of the id's field and of the id in the error."""
+    """The record with an id, or raise Refused. what: the name of the id. shown: the id as the error shows it."""
     if record_id not in records:
         raise Refused(404, 11101, f"{what} '{shown or record_id}' not found. Check the url of your request.")
     return records[record_id]

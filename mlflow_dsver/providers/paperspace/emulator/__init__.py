@@ -203,7 +203,7 @@ class PaperspaceEmulator(Emulator):
         return self._new_dataset(body, None)
 
     def _check_name(self, name: str, dataset: str | None) -> None:
-        """Raise Refused for the name of another dataset. dataset: the id of the one to be named; None if it is new."""
+        """Raise Refused for the name of another dataset. dataset: the id of the one to name; None for a new one."""
         same = next((each for each in self.datasets.values() if each["name"] == name and each["id"] != dataset), None)
         if same and self.switches["duplicate-name"] == "409":
             raise responses.Refused(409, f"a dataset with this name exists: {same['id']}")
