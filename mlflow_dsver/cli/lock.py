@@ -127,8 +127,8 @@ def _lock(path: Path, requested: dict[str, str], roles: tuple[str, ...], update:
         chosen = roles if roles or requested else tuple(before)
         requested = {role: before[role].requested for role in chosen if role in before} | requested
     ask = cached_resolver()
-    resolver = {role: ask(parse(text)) for role, text in requested.items()}
-    _write(path, before, plan(path, before, requested, resolver, requested if update else ()), as_json)
+    resolutions = {role: ask(parse(text)) for role, text in requested.items()}
+    _write(path, before, plan(path, before, requested, resolutions, requested if update else ()), as_json)
 
 
 def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, LockEntry], as_json: bool) -> None:

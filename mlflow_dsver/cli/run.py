@@ -78,16 +78,16 @@ def run(
     frozen = frozen or settings.switch("FROZEN", default=False)
     overrides = outside.configured_overrides() | _parsed(override, "--override")
     requested = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
-    recorded = requested | overrides
-    if not recorded and not watch:
+    effective = requested | overrides
+    if not effective and not watch:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
-    if frozen and any(map(parse_new, recorded.values())):
+    if frozen and any(map(parse_new, effective.values())):
         raise click.UsageError("--frozen takes only versions in dsver.lock, and this asks for a new one.")
-    above = _answers_from_above()
-    resolver = {} if fresh else dict(above)
-    _resolve(recorded, resolver, "raise" if frozen else on_error or settings.on_error())
-    found = {role: resolver[text] for role, text in recorded.items() if text in resolver}
-    variables = _variables(requested, found, above | resolver)
+    above = _inherited_resolutions()
+    resolutions = {} if fresh else dict(above)
+    _resolve(effective, resolutions, "raise" if frozen else on_error or settings.on_error())
+    found = {role: resolutions[text] for role, text in effective.items() if text in resolutions}
+    variables = _variables(requested, found, above | resolutions)
     if override:
         variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
@@ -95,9 +95,9 @@ def run(
     if watch and not settings.watched_folders():
         variables["WATCH"] = "yes"
     if frozen:
-        variables |= _as_locked(recorded, found)
+        variables |= _as_locked(effective, found)
     if not quiet:
-        _say(recorded, found)
+        _say(effective, found)
     _become(command, {settings.PREFIX + name: value for name, value in variables.items()})
 
 
@@ -137,21 +137,21 @@ def _with_folders(
     return {**requested, **given}
 
 
-def _answers_from_above() -> dict[str, Resolution]:
+def _inherited_resolutions() -> dict[str, Resolution]:
     """Resolutions inherited from a parent launcher, by the text of the reference."""
     offline = outside.inherited_offline()
     return {text: Resolution(version, text in offline) for text, version in outside.inherited_versions().items()}
 
 
-def _resolve(requested: Mapping[str, str], resolver: dict[str, Resolution], policy: settings.OnError) -> None:
+def _resolve(requested: Mapping[str, str], resolutions: dict[str, Resolution], policy: settings.OnError) -> None:
     """Add the missing resolutions; under a policy other than `raise`, skip those that fail, with a warning.
 
     New versions are created first, so that other references to their datasets resolve to them.
     """
     for role, text in sorted(requested.items(), key=lambda each: parse_new(each[1]) is None):
-        resolved = next((resolver[words] for words in outside.spellings(text) if words in resolver), None)
+        resolved = next((resolutions[words] for words in outside.spellings(text) if words in resolutions), None)
         try:
-            resolver[text] = resolved or _answer(text, policy)
+            resolutions[text] = resolved or _answer(text, policy)
         except InvalidReference:
             raise
         except DsverError as error:
@@ -161,7 +161,7 @@ def _resolve(requested: Mapping[str, str], resolver: dict[str, Resolution], poli
             continue
         new = parse_new(text)
         if new is not None and resolved is None:
-            resolver[str(new)] = resolver[str(new.dataset)] = resolver[text]
+            resolutions[str(new)] = resolutions[str(new.dataset)] = resolutions[text]
 
 
 def _answer(text: str, policy: settings.OnError) -> Resolution:
@@ -176,16 +176,16 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
 
 
 def _variables(
-    requested: Mapping[str, str], found: Mapping[str, Resolution], resolver: Mapping[str, Resolution]
+    requested: Mapping[str, str], found: Mapping[str, Resolution], resolutions: Mapping[str, Resolution]
 ) -> dict[str, str]:
     """The settings for the command, by name without the prefix. A role without a resolution is left out."""
     variables = {}
     if requested:
         variables["INPUTS"] = outside.format_inputs({role: text for role, text in requested.items() if role in found})
-    if resolver:
+    if resolutions:
         variables["RESOLVED"] = outside.serialize_resolved(
-            {text: each.version for text, each in resolver.items()},
-            [text for text, each in resolver.items() if each.offline],
+            {text: each.version for text, each in resolutions.items()},
+            [text for text, each in resolutions.items() if each.offline],
         )
     return variables
 
