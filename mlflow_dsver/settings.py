@@ -35,10 +35,11 @@ KNOWN = {
     "LOCK": "the lock file, instead of dsver.lock in the working folder or the nearest parent that has one",
     "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
     "SEAL": "at a run's end, look whether its data changed: given (files given out), stat (all inputs), hash or off",
-    "WATCH": "yes, or folders with : between them: at a run's end, say which files read are of no linked version",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
     "AUTH_APP": "server plug-in that comes with the lineage pages, such as basic-auth",
+    "AUTOLINK": "runs that INPUTS and autolink link: all, fluent (mlflow.start_run's alone) or none",
+    "PARAMS": "params of a link on a run: full, short (the version alone) or none; what is no param is a tag",
     "INPUTS": "dataset versions that every run of a process is linked to: role=reference;role=reference",
     "OVERRIDE": "dataset versions in place of those that a script asks for: role=reference;role=reference",
     "RESOLVED": "answers that mlflow-dsver run hands to the processes below it; not for people",
@@ -67,6 +68,7 @@ _BRACKETS = 1000
 _YOUNG = 2.0
 """Seconds in which a file may be written twice without a change of its timestamps."""
 OnError = Literal["raise", "warn", "offline"]
+LoggedParams = Literal["full", "short", "none"]
 Value = TypeVar("Value")
 
 
@@ -247,9 +249,9 @@ def export_to_children(name: str, value: str) -> None:
     os.environ[PREFIX + name] = os_text(value)
 
 
-def choice(name: str, allowed: tuple[str, ...]) -> str:
-    """A setting that is one of a few words; the first of those allowed when it is not set. Raises SettingsError."""
-    value = setting(name) or allowed[0]
+def choice(name: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+    """A setting that is one of a few words; unset, the default or the first word. Raises SettingsError."""
+    value = setting(name) or default or allowed[0]
     if value not in allowed:
         raise SettingsError(PREFIX + name, expected=", ".join(allowed), got=ascii(value)[:40])
     return value
@@ -269,20 +271,6 @@ def switch(name: str, *, default: bool) -> bool:
     if value not in ("", *ON, *OFF):
         raise SettingsError(PREFIX + name, expected="yes or no", got=ascii(value)[:40])
     return default if not value else value in ON
-
-
-def watched_folders() -> tuple[Path, ...] | None:
-    """The folders whose files are watched; () for all but the system's, None when files are not watched (WATCH)."""
-    value = setting("WATCH") or ""
-    if value.lower() in ("", *OFF):
-        return None
-    if value.lower() in ON:
-        return ()
-    folders = [each for each in value.split(os.pathsep) if each]
-    if any("/" not in each and not each.startswith((".", "~")) for each in folders):
-        expected = f"yes, no, or folders with {os.pathsep} between them, such as ./data{os.pathsep}/mnt/data"
-        raise SettingsError(PREFIX + "WATCH", expected=expected, got=ascii(value)[:40])
-    return tuple(expanded(each, PREFIX + "WATCH").absolute() for each in folders)
 
 
 def seconds(name: str, default: float, *, least: float | None = None) -> float:

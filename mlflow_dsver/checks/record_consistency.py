@@ -55,6 +55,13 @@ class Parts:
     confirmed: Collection[str] = ()
 
     @property
+    def labels(self) -> tuple[str, Mapping[str, str]]:
+        """`param` or `tag`, wherever the labels of the link are, and those; empty when the run has none."""
+        if "version" in self.params and not ("requested" in self.tags and "requested" not in self.params):
+            return "param", self.params
+        return ("tag", self.tags) if "requested" in self.tags else ("param", {})
+
+    @property
     def artifact(self) -> str:
         """The name of the link's artifact."""
         return schema.json_name(self.role)
@@ -68,9 +75,9 @@ class Agreement:
     findings: list[Finding] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def same(self, what: str, values: Mapping[str, Any]) -> Any:
+    def same(self, what: str, told: Mapping[str, Any]) -> Any:
         """The first value that is not None; a finding when another differs. None: a part without the value."""
-        known = {where: value for where, value in values.items() if value is not None}
+        known = {where: value for where, value in told.items() if value is not None}
         if len(set(known.values())) > 1:
             (first, expected), *others = known.items()
             found = ", ".join(f"{where}: {value}" for where, value in others if value != expected)
@@ -90,7 +97,7 @@ class Agreement:
         if link is None:
             return
         start = schema.key(self.parts.role, "")
-        for where, there, write in (("param", self.parts.params, schema.params), ("tag", self.parts.tags, _tags)):
+        for where, there, write in (("param", self.parts.params, schema.labels), ("tag", self.parts.tags, _tags)):
             written = [write(link, limit) for limit in _LIMITS]
             for key in written[0]:
                 name = key.removeprefix(start)
@@ -104,34 +111,41 @@ class Agreement:
 
     def usage_bytes(self) -> int | None:
         """The size: `unknown` and a number disagree."""
-        link, text = self.parts.link, self.parts.params.get("usage_bytes")
+        where, labels = self.parts.labels
+        link, text = self.parts.link, labels.get("usage_bytes")
         size = _number(text)
+        self.same(
+            "usage bytes", {"param": self.parts.params.get("usage_bytes"), "tag": self.parts.tags.get("usage_bytes")}
+        )
         if text is not None and size is None and text != schema.UNKNOWN:
-            self.disagree("usage bytes", f"a number or {schema.UNKNOWN}", f"param: {text}")
+            self.disagree("usage bytes", f"a number or {schema.UNKNOWN}", f"{where}: {text}")
         if link is None:
             return size
-        linked = link.version.usage_bytes
-        if text is not None and linked != size:
-            self.disagree("usage bytes", f"param: {text}", f"{self.parts.artifact}: {_or_none(linked)}")
-        return size if text is not None else linked
+        told = link.version.usage_bytes
+        if text is not None and told != size:
+            self.disagree("usage bytes", f"{where}: {text}", f"{self.parts.artifact}: {_or_none(told)}")
+        return size if text is not None else told
 
     def content_digest(self) -> str | None:
         """The content digest, where another part than the artifacts says it, or the run has the artifact's sum."""
         parts = self.parts
-        param = self._digest("param", parts.params.get("content_digest"))
+        where, labels = parts.labels
+        said_by = {"param": parts.params, "tag": parts.tags}
+        told = {each: self._digest(each, has.get("content_digest")) for each, has in said_by.items()}
+        label = told[where]
         sources = [self._digest("dataset input", each.source.get("content_digest")) for each in parts.inputs]
-        recorded = {"param": param, **{f"dataset input {number}": each for number, each in enumerate(sources, 1)}}
+        told |= {f"dataset input {number}": each for number, each in enumerate(sources, 1)}
         linked = self._digest(parts.artifact, parts.link.version.content_digest) if parts.link else None
-        known: str | None = self.same("content digest", {**recorded, parts.artifact: linked})
-        digest = param or next((each for each in sources if each), None)
-        if "version" in parts.params and param is None and digest is not None:
-            self.disagree("content digest", f"param: {NONE}", f"dataset input: {digest}")
-        if param is not None and sources and not any(sources):
-            self.disagree("content digest", f"param: {param}", f"dataset input: {NONE}")
-        if digest is not None:
+        known: str | None = self.same("content digest", {**told, parts.artifact: linked})
+        said = label or next((each for each in sources if each), None)
+        if labels and label is None and said is not None:
+            self.disagree("content digest", f"{where}: {NONE}", f"dataset input: {said}")
+        if label is not None and sources and not any(sources):
+            self.disagree("content digest", f"{where}: {label}", f"dataset input: {NONE}")
+        if said is not None:
             if parts.link is not None and linked is None:
-                self.disagree("content digest", f"recorded: {digest}", f"{parts.artifact}: {NONE}")
-            return digest
+                self.disagree("content digest", f"recorded: {said}", f"{parts.artifact}: {NONE}")
+            return said
         if known is None or (parts.artifact in parts.confirmed and not self._others):
             return known
         if self._others:
@@ -211,7 +225,8 @@ class Agreement:
     @property
     def _others(self) -> str:
         """Which parts beside the artifacts would have a content digest if one had been known."""
-        named = {"param": "version" in self.parts.params, "dataset input": bool(self.parts.inputs)}
+        where, labels = self.parts.labels
+        named = {where: bool(labels), "dataset input": bool(self.parts.inputs)}
         return " and ".join(name for name, there in named.items() if there)
 
     def _digest(self, where: str, value: object) -> str | None:
@@ -222,7 +237,7 @@ class Agreement:
 
 
 def _tags(link: Link, limit: int) -> dict[str, str]:
-    return schema.tags(link, None, limit)
+    return schema.tags(link, None, limit, "none")
 
 
 def _digest(value: object) -> str | None:

@@ -168,8 +168,8 @@ class _Gathered:
 
     def _not_as_recorded(self, name: str, expected: str | None, found: str) -> None:
         what = f"the artifact dsver/{name} is not the one that was recorded, so somebody changed it"
-        recorded = "no such artifact" if expected is None else f"SHA-256 {expected}"
-        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, recorded, f"SHA-256 {found}"))
+        told = "no such artifact" if expected is None else f"SHA-256 {expected}"
+        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, told, f"SHA-256 {found}"))
 
     def _link(self) -> Link | None:
         name = written.json_name(self.role)
@@ -186,10 +186,10 @@ class _Gathered:
             self._too_large(name, f"more than {self.limits.link:,} bytes")
             return None
         try:
-            fields = json.loads(self.files[name])
-            link = Link.from_json(fields)
+            told = json.loads(self.files[name])
+            link = Link.from_json(told)
             if link.role == self.role:
-                self.manifest_sum = _text(fields.get(written.MANIFEST_SUM))
+                self.manifest_sum = _text(told.get(written.MANIFEST_SUM))
                 return link
             why = f"it is about the role {link.role}"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidReference) as error:
@@ -203,16 +203,16 @@ class _Gathered:
         self.findings.append(Finding(Verdict.UNVERIFIABLE, Subject.RECORD, what, found=limit))
 
     def _reference(self) -> DatasetRef | None:
-        references = {
+        told = {
             "param": self.params.get("version"),
             "tag": self.tags.get("version"),
             "dataset input": _text(self.source.get("reference")),
             written.json_name(self.role): str(self.link.version.ref) if self.link else None,
         }
-        for text in references.values():
+        for text in told.values():
             ref = _version_ref(text)
             if ref is not None:
-                Agreement(Parts(self.role, ref, {}, {}), self.findings, self.notes).same("version", references)
+                Agreement(Parts(self.role, ref, {}, {}), self.findings, self.notes).same("version", told)
                 if self.link is not None and self.link.version.ref != ref:
                     self.link = None
                 return ref
@@ -220,10 +220,13 @@ class _Gathered:
 
     def _thin_version(self, size: int | None) -> DatasetVersion:
         assert self.ref is not None
-        return DatasetVersion(self.ref, tags=written.parse_tags(self.params.get("tags") or ""), usage_bytes=size)
+        return DatasetVersion(self.ref, tags=written.parse_tags(self._label("tags") or ""), usage_bytes=size)
 
     def _requested(self) -> str | None:
-        return self.params.get("requested") or (self.link.requested if self.link else None)
+        return self._label("requested") or (self.link.requested if self.link else None)
+
+    def _label(self, name: str) -> str | None:
+        return self.params.get(name) or self.tags.get(name)
 
     def _manifest(self, digest: str | None) -> bytes | None:
         """The manifest, if it is the recorded one, or no other part names a different one."""

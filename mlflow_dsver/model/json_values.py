@@ -8,9 +8,10 @@ A nested class that has its own `to_json` and `from_json` is written and read by
 `Annotated[str, 256]` is a text of at most 256 characters, `Annotated[tuple[Link, ...], 9]` at most 9 links. Metadata
 of a field: `json` is its key, if that is not its name; `hint` is its type in JSON, if that is not its own.
 
-Written by hand, elsewhere: JSON that is not one value but a view of several or of their properties (most reports of
-commands, exports). Read by hand: manifests and lock files, whose errors name a line or a role, and the source of a
-dataset input (`record.dataset_source`), which ignores what is invalid and is loaded with MLflow.
+Written by hand, elsewhere: JSON that is not one value but a view of several or of their properties (the reports of
+most commands, exports). Read by hand: manifests and lock files, whose errors name a line or a role; the source of a
+dataset input (`record.dataset_source`), which ignores what is invalid and is loaded with MLflow; and the log of the
+local store (`providers.local.log_schema`).
 
 The standard library alone: importing pydantic takes 40 to 60 ms and msgspec 27 ms, and `import mlflow_dsver` has to
 stay below 30 ms.

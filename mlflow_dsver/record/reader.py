@@ -135,10 +135,8 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
     recorded = {version_text(run, role) for role in schema.roles_in([*run.data.params, *run.data.tags])}
     for context, fields in sorted(further, key=lambda one: not one[0]):
         role, reference = role_of(context), fields.get("reference")
-        referenced = {
-            str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)
-        }
-        if not isinstance(reference, str) or reference not in (referenced if context else referenced | recorded):
+        told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
+        if not isinstance(reference, str) or reference not in (told if context else told | recorded):
             found[_free(role, found, run)] = fields
     return found
 
@@ -200,39 +198,39 @@ def version_text(run: Any, role: str) -> str | None:
 
 
 def _link(role: str, run: Any, source: VersionSource | None) -> Link:
-    params: Mapping[str, str] = run.data.params
+    labels: Mapping[str, str] = {**run.data.tags, **run.data.params}
     reference = version_text(run, role) or (source.reference if source else "")
     ref = parse(reference)
     if source is not None and source.reference != reference:
         source = None
-    recorded = {
-        name: params.get(schema.key(role, name)) for name in ("requested", "tags", "usage_bytes", "content_digest")
+    said = {
+        name: labels.get(schema.key(role, name)) for name in ("requested", "tags", "usage_bytes", "content_digest")
     }
-    size = recorded["usage_bytes"]
-    digest = recorded["content_digest"] or (source.content_digest if source else None)
+    size = said["usage_bytes"]
+    digest = said["content_digest"] or (source.content_digest if source else None)
     version = DatasetVersion(
         ref,
-        tags=schema.parse_tags(recorded["tags"] or ""),
+        tags=schema.parse_tags(said["tags"] or ""),
         usage_bytes=int(size)
         if size and size.isascii() and size.isdigit()
         else (source.usage_bytes if source else None),
         content_digest=digest if digest and _DIGEST.match(digest) else None,
         web_url=source.url if source else None,
         dataset_name=run.data.tags.get(schema.key(role, "dataset_name")) or (source.dataset_name if source else None),
-        **_counts(role, params),
+        **_counts(role, labels),
     )
-    requested = recorded["requested"] or (source.requested if source else reference)
+    requested = said["requested"] or (source.requested if source else reference)
     tags: Mapping[str, str] = run.data.tags
     grade = _grade(tags.get(schema.key(role, "grade")))
     return Link(role, requested, version, grade, _started(run), tags.get(schema.key(role, "created")))
 
 
-def _counts(role: str, params: Mapping[str, str]) -> dict[str, Any]:
-    """The provider's counts among the params of a role, as a version has them."""
+def _counts(role: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The provider's counts among the labels of a role, as a version has them."""
     start = schema.key(role, "")
     found = {
         name.removeprefix(start): int(value)
-        for name, value in sorted(params.items())
+        for name, value in sorted(labels.items())
         if name.startswith(start) and schema.COUNT_NAME.match(name.removeprefix(start)) and _COUNT.match(value)
     }
     return {"counts": found, "count_params": tuple(found)}
@@ -259,9 +257,9 @@ def _object(text: str) -> Mapping[str, Any]:
 
 def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
     """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
-    recorded, shown = _object(source or ""), _object(profile or "")
-    size, digest, url = recorded.get("usage_bytes"), recorded.get("content_digest"), recorded.get("url")
-    name = recorded.get("dataset_name")
+    said, shown = _object(source or ""), _object(profile or "")
+    size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
+    name = said.get("dataset_name")
     tags = shown.get("tags")
     return {
         "usage_bytes": size if type(size) is int and size >= 0 else None,

@@ -2,8 +2,10 @@
 
 Pure; no request is made. `reader` reads the record back. This is the one place that decides whether it is complete.
 
-For a role R there are the params `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
-`.content_digest`, and counts that the provider names for it, such as `.inputs_count`; the tags `dsver.R.version`,
+For a role R there are the labels `dsver.R.version`, `.requested`, `.tags`, `.usage_bytes` and, where it is known,
+`.content_digest`, and counts that the provider names for it, such as `.inputs_count`. They are params, or as many of
+them as the setting PARAMS says (`full`, `short`: the version, `none`); those that are no params are tags of the same
+name. There are the tags `dsver.R.version`,
 `dsver.R.grade` and `dsver.schema`, and `dsver.R.overridden` where a person put another version in place of the
 script's, `dsver.R.created` where the version was made for the run, `dsver.R.dataset_name` where the reference has an
 id in the place of a name, and `dsver.R.artifacts` with the sums of the role's artifacts; one dataset input with R as
@@ -26,6 +28,7 @@ from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import is_role
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.settings import LoggedParams
 from mlflow_dsver.text import human_bytes, one_line
 
 SCHEMA = "1"
@@ -41,10 +44,6 @@ CHANGED_NOTE = "changed during the run"
 """Note of a grade: the data was other at the end of the run than at its start."""
 FOLDER = "dsver"
 """Where the artifacts of the record are."""
-FILES_READ_TAG = "dsver.files_read"
-"""How many files the process of a run read, and how many of them belong to no linked version."""
-FILES_READ_NAME = "files.read.json"
-"""The artifact with these files, inside FOLDER; no role has a dot in its name."""
 
 VALUE_LIMIT = 5000
 """Characters of a param or tag at most. MLflow takes 6000 in a param and 8000 in a tag, older servers 5000."""
@@ -85,8 +84,8 @@ def roles_in(names: Iterable[str]) -> set[str]:
     return {role for role in map(role_of_key, names) if role is not None}
 
 
-def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
-    """The params of a link. limit: characters of a label at most; the version and its digest are never cut."""
+def labels(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
+    """The labels of a link. limit: characters of one at most; the version and its digest are never cut."""
     version = link.version
     fields = {
         "version": str(version.ref),
@@ -102,23 +101,43 @@ def params(link: Link, limit: int = VALUE_LIMIT) -> dict[str, str]:
     return {key(link.role, name): value for name, value in fields.items()}
 
 
-def tags(link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT) -> dict[str, str]:
-    """The tags of a link, the one with the schema's number included.
+def params(link: Link, limit: int = VALUE_LIMIT, logged: LoggedParams = "full") -> dict[str, str]:
+    """The labels of a link that are logged as params."""
+    short = key(link.role, "version")
+    return {
+        name: value
+        for name, value in labels(link, limit).items()
+        if logged == "full" or (logged == "short" and name == short)
+    }
+
+
+def tags(
+    link: Link, overridden: str | None = None, limit: int = VALUE_LIMIT, logged: LoggedParams = "full"
+) -> dict[str, str]:
+    """The tags of a link, the one with the schema's number included, and the labels that are not logged as params.
 
     overridden: what the script requested, when a person overrode it with another version.
     """
-    result = {
+    told = {
+        **({} if logged == "full" else labels(link, limit)),
         SCHEMA_TAG: SCHEMA,
         key(link.role, "version"): str(link.version.ref),
         key(link.role, "grade"): str(link.grade),
     }
     if link.created is not None:
-        result[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
+        told[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
     if link.version.dataset_name:
-        result[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
+        told[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
     if overridden is not None:
-        result[key(link.role, "overridden")] = one_line(overridden, limit)
-    return result
+        told[key(link.role, "overridden")] = one_line(overridden, limit)
+    return told
+
+
+def logged_params(names: Collection[str], role: str) -> LoggedParams:
+    """How much of a link in that role is logged as params, by the names of a run's params."""
+    if key(role, "requested") in names:
+        return "full"
+    return "short" if key(role, "version") in names else "none"
 
 
 def tags_text(tags: Iterable[str], limit: int = VALUE_LIMIT) -> str:
@@ -153,10 +172,10 @@ def digest(version: DatasetVersion, role: str | None = None) -> str:
     role: given when the run has the version in another role already. MLflow knows a dataset by experiment, name and
     digest, keeps one input of each on a run, and drops a second role silently.
     """
-    parts = [str(version.ref), version.content_digest or ""]
+    told = [str(version.ref), version.content_digest or ""]
     if role is not None:
-        parts.append(role)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        told.append(role)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def plan_digests(links: Iterable[Link], present: Collection[Input]) -> dict[str, str]:
@@ -220,10 +239,10 @@ def link_json(link: Link, manifest: bytes | None = None) -> bytes:
 
     manifest: the artifact with the manifest, whose SHA-256 is stored as `manifest_sha256`; None where there is none.
     """
-    fields = link.to_json()
+    told = link.to_json()
     if manifest is not None:
-        fields[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
-    text = json.dumps(fields, indent=2, ensure_ascii=False, default=str)
+        told[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
+    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -299,7 +318,7 @@ def is_recorded(run: Any, links: Sequence[Link], overridden: Mapping[str, str] |
     if not all(present.get(name, OFFLINE_FINDING).startswith(OFFLINE_FINDING) for name in error_keys(links)):
         return False
     return not missing_inputs(run, links) and all(
-        params(link).keys() <= run.data.params.keys()
+        labels(link).keys() <= run.data.params.keys() | present.keys()
         and tags(link, (overridden or {}).get(link.role)).keys() <= present.keys()
         for link in links
     )
@@ -312,7 +331,8 @@ def has_artifacts(run: Any, link: Link) -> bool:
     """
     if run is None or error_keys([link]) & set(run.data.tags):
         return False
-    return key(link.role, "version") in run.data.params and not missing_inputs(run, [link])
+    labelled = key(link.role, "usage_bytes") in run.data.params.keys() | run.data.tags.keys()
+    return labelled and not missing_inputs(run, [link])
 
 
 def missing_inputs(run: Any, links: Sequence[Link]) -> list[str]:
@@ -322,15 +342,18 @@ def missing_inputs(run: Any, links: Sequence[Link]) -> list[str]:
     return [link.role for link in links if (str(link.version.ref), digests[link.role], link.role) not in present]
 
 
-def differences(run: Any, links: Sequence[Link], *, inputs: bool) -> dict[str, tuple[str, str | None]]:
+def differences(
+    run: Any, links: Sequence[Link], *, inputs: bool, logged: LoggedParams = "full"
+) -> dict[str, tuple[str, str | None]]:
     """What of the versions and dataset inputs is not on the run as it was written: key to (expected, found).
 
-    inputs: whether the server takes dataset inputs.
+    inputs: whether the server takes dataset inputs. logged: how much of a link was logged as params.
     """
     found: dict[str, tuple[str, str | None]] = {}
     for link in links:
         name, expected = key(link.role, "version"), str(link.version.ref)
-        for text in (run.data.params.get(name), run.data.tags.get(name)):
+        param, tag = run.data.params.get(name), run.data.tags.get(name)
+        for text in (tag,) if logged == "none" and param is None else (param, tag):
             if text != expected:
                 found[name] = (expected, text)
     if inputs:

@@ -19,7 +19,6 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, LockConflict, SettingsError
-from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse, parse_recorded
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.text import human_count, one_line
@@ -56,16 +55,16 @@ class LockEntry:
 
     def __post_init__(self) -> None:
         check_role(self.role)
-        requested = parse_recorded(self.requested)
+        asked = parse_recorded(self.requested)
         if self.requested != self.requested.strip(BLANKS):
             raise InvalidArgument("blanks around what was requested", got=ascii(self.requested)[:80])
         if self.version.selector in (None, LATEST):
             raise InvalidReference(
                 "names no version", reference=self.version, expected="provider://dataset@version id"
             )
-        if requested.provider != self.version.provider:
+        if asked.provider != self.version.provider:
             raise InvalidReference(
-                "is of another provider than what was requested", reference=self.version, got=requested
+                "is of another provider than what was requested", reference=self.version, got=asked
             )
         if self.content_digest is not None and not _DIGEST.match(self.content_digest):
             raise InvalidArgument(
@@ -144,8 +143,9 @@ def lock_text(mapping: Mapping[str, LockEntry]) -> str:
     for role, entry in sorted(mapping.items()):
         if role != entry.role:
             raise InvalidArgument("an entry stands under another role's name", expected=entry.role, got=role)
-        parts = to_json(entry).items()
-        inputs[role] = {key: part for key, part in parts if part is not None and key != "role"}
+        inputs[role] = {"requested": entry.requested, "version": str(entry.version)}
+        if entry.content_digest is not None:
+            inputs[role]["content_digest"] = entry.content_digest
     return HEAD + tomli_w.dumps({"schema": SCHEMA, "inputs": inputs} if inputs else {"schema": SCHEMA})
 
 
@@ -171,8 +171,8 @@ def compared(entry: LockEntry, now: DatasetVersion) -> bool:
 
 def is_same_request(entry: LockEntry, requested: str) -> bool:
     """Whether a reference requests what was locked: an equivalent reference, or the locked version itself."""
-    request = parse(requested)
-    return request == entry.version or _with_selector(request) == _with_selector(parse_recorded(entry.requested))
+    asked = parse(requested)
+    return asked == entry.version or _with_selector(asked) == _with_selector(parse_recorded(entry.requested))
 
 
 def ambiguities(entries: Mapping[str, LockEntry]) -> list[tuple[str, str]]:
@@ -192,30 +192,30 @@ def ambiguities(entries: Mapping[str, LockEntry]) -> list[tuple[str, str]]:
     return found
 
 
-def refuse_moved(requested: Mapping[str, str], found: Mapping[str, DatasetVersion], path: Path | None = None) -> None:
+def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], path: Path | None = None) -> None:
     """Raise LockConflict, before training starts, unless every input is as locked.
 
-    requested: role to the requested reference. found: role to the version that it resolves to now. path: the lock
-    file; None for that of `find_lock`. One error names all conflicts: a role that is not locked, one that was
-    requested by another reference (the locked version's own is accepted), one that resolves to another version or has
-    another content digest, and one that was not resolved. A content digest that is unknown on one side is no
-    conflict. Raises SettingsError for an invalid lock file.
+    asked: role to the requested reference. found: role to the version that it resolves to now. path: the lock file;
+    None for that of `find_lock`. One error names all conflicts: a role that is not locked, one that was requested by
+    another reference (the locked version's own is accepted), one that resolves to another version or has another
+    content digest, and one that was not resolved. A content digest that is unknown on one side is no conflict.
+    Raises SettingsError for an invalid lock file.
     """
-    if not requested:
+    if not asked:
         return
     path = path or find_lock()
     if not path_exists(path):
         raise LockConflict(
             f"there is no lock file {path}",
-            roles=tuple(sorted(requested)),
+            roles=tuple(sorted(asked)),
             done="Nothing was started",
-            tip=command(path, requested),
+            tip=command(path, asked),
         )
     entries = read_lock(path)
-    found_out = deviations(entries, requested, found)
+    found_out = deviations(entries, asked, found)
     if not found_out:
         return
-    other = {role: requested[role] for role in found_out if not _asked(entries, role, requested[role])}
+    other = {role: asked[role] for role in found_out if not _asked(entries, role, asked[role])}
     moved = [role for role in found_out if role in found and role not in other]
     count = human_count(len(found_out), "input is not as locked", "inputs are not as locked")
     raise LockConflict(
@@ -228,11 +228,11 @@ def refuse_moved(requested: Mapping[str, str], found: Mapping[str, DatasetVersio
 
 
 def deviations(
-    entries: Mapping[str, LockEntry], request: Mapping[str, str], found: Mapping[str, DatasetVersion]
+    entries: Mapping[str, LockEntry], asked: Mapping[str, str], found: Mapping[str, DatasetVersion]
 ) -> dict[str, str]:
     """Role to reason, sorted, for each role that is not as locked; arguments as of `refuse_moved`."""
     reasons = {}
-    for role, requested in sorted(request.items()):
+    for role, requested in sorted(asked.items()):
         entry, now = entries.get(role), found.get(role)
         if entry is None:
             why: str | None = "not in the lock file"
@@ -260,16 +260,16 @@ def _tables(content: bytes) -> Mapping[str, Any]:
     if b"\n<<<<<<< " in b"\n" + content:
         raise _InvalidLock("it has the marks of a merge that was not finished")
     try:
-        entries = tomllib.loads(content.decode())
+        whole = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise _InvalidLock(f"not TOML: {one_line(error, 120)}") from error
-    schema = entries.get("schema")
+    schema = whole.get("schema")
     if type(schema) is not int or schema != SCHEMA:
         raise _InvalidLock(f"schema {one_line(repr(schema), 40)}; this version reads {SCHEMA}")
-    inputs = entries.get("inputs", {})
+    inputs = whole.get("inputs", {})
     if not isinstance(inputs, dict):
         raise _InvalidLock("inputs is not a table")
-    _known(entries.keys(), {"schema", "inputs"}, "it")
+    _known(whole.keys(), {"schema", "inputs"}, "it")
     return inputs
 
 
@@ -293,8 +293,8 @@ def _entries(tables: Mapping[str, Any]) -> dict[str, LockEntry]:
 
 
 def _known(keys: Iterable[str], known: set[str], where: str) -> None:
-    if unknown := sorted(set(keys) - known):
-        raise _InvalidLock(f"{where} has the unknown key {one_line(unknown[0], 40)}")
+    if strange := sorted(set(keys) - known):
+        raise _InvalidLock(f"{where} has the unknown key {one_line(strange[0], 40)}")
 
 
 def _with_selector(ref: DatasetRef) -> DatasetRef:
@@ -307,11 +307,11 @@ def _asked(entries: Mapping[str, LockEntry], role: str, requested: str) -> bool:
 
 def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
     """The command that locks these inputs."""
-    arguments = ["mlflow-dsver", "lock"]
+    words = ["mlflow-dsver", "lock"]
     if path.absolute() != find_lock():
-        arguments += ["--file", str(path)]
+        words += ["--file", str(path)]
     if update:
-        arguments += ["--update", *moved]
+        words += ["--update", *moved]
     for role, requested in sorted(inputs.items()):
-        arguments += ["--input", f"{role}={requested}"]
-    return shlex.join(arguments)
+        words += ["--input", f"{role}={requested}"]
+    return shlex.join(words)

@@ -7,7 +7,6 @@ MLFLOW_DSVER_TRACKING_TIMEOUT is over. No request is made beside MLflow's own.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
-from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private, opened_files
+from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private
 from mlflow_dsver.tracking.async_logging import TAG_TIMEOUT, RecordedElsewhere, Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
 from mlflow_dsver.tracking.dataset import VersionedDataset
@@ -163,7 +162,7 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         try:
             if self._recording is not None:
                 self._recording.settle()
-            if self.datasets or opened_files.is_installed():
+            if self.datasets:
                 run_is_ending(self.info.run_id)
         except BaseException:  # Ctrl-C while this waited: MLflow still has to end the run
             with suppress_autolink():
@@ -171,11 +170,6 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
             raise
         with suppress_autolink():
             return bool(super().__exit__(kind, error, trace))
-
-
-def arguments_of(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `mlflow.start_run` by name. Raises TypeError for what it does not take, as it does itself."""
-    return dict(inspect.signature(mlflow.start_run).bind_partial(*arguments, **named).arguments)
 
 
 def start_with_retry(client: MlflowClient, start: Callable[[], Any], until: Deadline) -> Any:

@@ -26,9 +26,10 @@ from mlflow_dsver.record import reader
 from mlflow_dsver.resolution import ranks
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written
 from mlflow_dsver.tracking import async_logging, clients, dataset_changes, parent_inputs, resolved_inputs
-from mlflow_dsver.tracking.active_run import LinkedDataset, LinkedRun, arguments_of, give_up_run, start_with_retry
+from mlflow_dsver.tracking.active_run import LinkedDataset, LinkedRun, give_up_run, start_with_retry
 from mlflow_dsver.tracking.async_logging import Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
+from mlflow_dsver.tracking.mlflow_private import arguments_of
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.source import RUN_TO_RESUME
 
@@ -59,13 +60,14 @@ def start_run(
     a tag of the run, and stays in the outbox for `mlflow-dsver sync`.
     """
     policy, client = policy_of(on_error), clients.new_client()
-    by_name = arguments_of(arguments, named)
+    by_name = arguments_of(mlflow.start_run, arguments, named)
     if inputs is None:
         inputs = {role: link.requested for role, link in parent_inputs.parent_links(client, by_name).items()}
-    resolved = resolved_inputs.resolve_inputs(client, inputs, policy, arguments=by_name)
     resumed = resolved_inputs.resumed(by_name)
     if resumed:
         by_name["run_id"] = resumed
+        async_logging.settle(resumed)  # if this process has just created it, its record is not read half-written
+    resolved = resolved_inputs.resolve_inputs(client, inputs, policy, arguments=by_name, run_id=resumed)
 
     def start() -> Any:
         with suppress_autolink():
@@ -101,6 +103,7 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
         else ({}, {})
     )
     resolved = resolved_inputs.resolve_roles(references, policy, parent_links=parents, own=own)
+    resolved = replace(resolved, params=resolved_inputs.logged_params())
     if active is None:
         active = start_with_retry(client, mlflow.start_run, clients.deadline())
         clients.remember(active.info.run_id, client)
@@ -124,7 +127,8 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     resolved = resolved_inputs.resolve_roles(references, "raise", known=known, unconditional=True)
     have, found = reader.links_of(known).get(role), resolved.pending[role]
     grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
-    resolved = replace(resolved, pending={role: replace(found, link=replace(found.link, grade=grade))})
+    pending = {role: replace(found, link=replace(found.link, grade=grade))}
+    resolved = replace(resolved, pending=pending, params=resolved_inputs.logged_params())
     return _datasets(resolved, link_started(client, known.info, resolved, background=False))[role]
 
 

@@ -221,7 +221,13 @@ class Recording:
             check_overlaps(resolved.pending)
         pending = list(resolved.pending.values())
         logged = record_writer.write(
-            self._client, self._info, resolved.known, pending, self._until, parent=resolved.parent
+            self._client,
+            self._info,
+            resolved.known,
+            pending,
+            self._until,
+            parent=resolved.parent,
+            params=resolved.params,
         )
         if self._outbox_entry is not None:
             if resolved.offline:
@@ -307,6 +313,7 @@ def _pending_record(client: MlflowClient, info: Any, resolved: ResolvedInputs) -
         links=tuple(resolved.links.values()),
         offline=resolved.offline,
         overridden={role: each.overridden for role, each in resolved.pending.items() if each.overridden is not None},
+        params=resolved.params,
     )
 
 

@@ -25,12 +25,16 @@ from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import card, reader, schema
 from mlflow_dsver.resolution.version_files import manifest_of
+from mlflow_dsver.settings import LoggedParams
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients, mlflow_private
 from mlflow_dsver.tracking.dataset import dataset_input
 
 TRIES = 8
 """How often a call is made that lost a race; of 8 runs that use a new dataset at once, one in ten loses the first."""
+
+BATCH = 100
+"""Params, and tags, that MLflow takes in one request."""
 
 COMPARED_FILES = 100_000
 """Files of a version up to which the card says what changed since the last run: reading more takes seconds."""
@@ -77,24 +81,32 @@ def write(
     *,
     parent: str | None = None,
     all_artifacts: bool = False,
+    params: LoggedParams = "full",
 ) -> LoggedRecord:
     """Record the links on the run.
 
     info: MLflow's RunInfo. known: the run entity as last read, None when it was not read. parent: the run that has
     the same versions and whose child this is: a sweep asks its server for nothing else. all_artifacts: write them
-    even if the run seems to have them. Raises InputConflict before anything is written, MlflowException and
+    even if the run seems to have them. params: how much of a link that is not on the run is logged as params.
+    Raises InputConflict before anything is written, MlflowException and
     DeadlineExceeded at any point.
     """
     unwritten = pending if all_artifacts else _without_artifacts(known, pending)
     files = {each.link.role: schema.artifacts(each.link, each.manifest) for each in unwritten}
-    before, known = known, _log_batch(client, info.run_id, known, pending, deadline, files)
+    before, known = known, _log_batch(client, info.run_id, known, pending, deadline, files, params)
     if known is not before:
         unwritten = _without_artifacts(known, unwritten)
     no_inputs = _log_inputs(client, info.run_id, known, pending, deadline)
     run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
         run = _complete_inputs(client, run, pending, deadline)
-    _check(run, pending, inputs=no_inputs is None)
+    details = schema.differences(run, _links(pending), inputs=no_inputs is None, logged=params)
+    if details:
+        raise TrackingError(
+            f"MLflow took the record of run {info.run_id} and does not show it: {', '.join(details)}",
+            details=details,
+            tip="the same call again; it writes only what is missing",
+        )
     if unwritten:
         related = _related_runs(info, others, _links(pending))
         previous = (
@@ -149,13 +161,16 @@ def put_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
 def log_batch(
     client: MlflowClient, run_id: str, *, params: Mapping[str, str] | None = None, tags: Mapping[str, str]
 ) -> None:
-    """Write params and tags in one request; they are there when this returns."""
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in (params or {}).items()],
-        tags=[RunTag(key, value) for key, value in tags.items()],
-        synchronous=True,  # also with asynchronous logging switched on: the record is read back at once
-    )
+    """Write params and tags, in one request if MLflow takes so many; they are there when this returns."""
+    all_params = [Param(key, value) for key, value in (params or {}).items()]
+    all_tags = [RunTag(key, value) for key, value in tags.items()]
+    for start in range(0, max(len(all_params), len(all_tags)), BATCH):
+        client.log_batch(
+            run_id,
+            params=all_params[start : start + BATCH],
+            tags=all_tags[start : start + BATCH],
+            synchronous=True,  # also with asynchronous logging switched on: the record is read back at once
+        )
 
 
 def _log_batch(
@@ -165,11 +180,13 @@ def _log_batch(
     pending: Sequence[PendingLink],
     deadline: Deadline,
     files: Mapping[str, Mapping[str, bytes]],
+    logged: LoggedParams,
     limit: int = schema.VALUE_LIMIT,
 ) -> Any:
     """Write params and tags that are not there; hand back the run as known, which a refusal may have changed.
 
     files: role to the artifacts that are about to be written, whose sums replace those of an earlier attempt.
+    logged: how much of a link that is not on the run is logged as params.
     limit: characters of a label at most. A server that takes no long ones refuses the version together with them, so
     what was refused is written once more with short ones.
     """
@@ -178,9 +195,15 @@ def _log_batch(
         refuse_conflicts(known, links)
     have_params = known.data.params if known is not None else {}
     have_tags = known.data.tags if known is not None else {}
-    params = {k: v for link in links for k, v in schema.params(link, limit).items() if k not in have_params}
-    told = {k: v for each in pending for k, v in schema.tags(each.link, each.overridden, limit).items()}
-    tags = {key: value for key, value in told.items() if key not in have_tags}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    for each in pending:
+        new = known is None or reader.version_text(known, each.link.role) is None
+        how = logged if new else schema.logged_params(have_params, each.link.role)
+        params |= schema.params(each.link, limit, how)
+        tags |= schema.tags(each.link, each.overridden, limit, how)
+    params = {key: value for key, value in params.items() if key not in have_params}
+    tags = {key: value for key, value in tags.items() if key not in have_tags}
     for role in sorted(files):
         name = schema.key(role, "artifacts")
         sums = schema.artifacts_text(files[role], have_tags.get(name, ""))
@@ -199,12 +222,12 @@ def _log_batch(
             if any(reader.version_text(current, link.role) for link in links):
                 unwritten = {each.link.role for each in _without_artifacts(current, pending)}
                 files = {role: files[role] for role in files if role in unwritten}
-                return _log_batch(client, run_id, current, pending, deadline, files)
+                return _log_batch(client, run_id, current, pending, deadline, files, logged)
         longest = max(map(len, [*params.values(), *tags.values()]))
         if min(longest, limit) <= schema.SHORT_LIMIT:
             raise
         _logger.info("run %s: labels are cut, since the server refuses long values: %s", run_id, one_line(error))
-        return _log_batch(client, run_id, known, pending, deadline, files, schema.SHORT_LIMIT)
+        return _log_batch(client, run_id, known, pending, deadline, files, logged, schema.SHORT_LIMIT)
     return known
 
 
@@ -268,17 +291,6 @@ def _complete_inputs(client: MlflowClient, run: Any, pending: Sequence[PendingLi
         return run
     _log_inputs(client, run.info.run_id, run, pending, deadline)
     return _read(client, run.info, deadline)
-
-
-def _check(run: Any, pending: Sequence[PendingLink], *, inputs: bool) -> None:
-    """Raise TrackingError when MLflow took the record and does not have it."""
-    details = schema.differences(run, _links(pending), inputs=inputs)
-    if details:
-        raise TrackingError(
-            f"MLflow took the record of run {run.info.run_id} and does not show it: {', '.join(details)}",
-            details=details,
-            tip="the same call again; it writes only what is missing",
-        )
 
 
 def _without_artifacts(run: Any, pending: Sequence[PendingLink]) -> list[PendingLink]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from mlflow import MlflowClient
 
@@ -41,7 +41,7 @@ class ResolvedInputs:
     could not be resolved, or its files not be listed.
     offline: roles whose provider could not be reached. known: the run as it stands, when it is resumed; None for a
     new one. refused: why nothing of it can be linked; None when something can. parent: the run whose versions these
-    all are; None when one of them is the run's own.
+    all are; None when one of them is the run's own. params: how much of a link becomes params of the run.
     """
 
     policy: settings.OnError
@@ -52,6 +52,7 @@ class ResolvedInputs:
     known: Any = None
     refused: DsverError | None = None
     parent: str | None = None
+    params: settings.LoggedParams = "full"
 
     @property
     def links(self) -> dict[str, Link]:
@@ -95,25 +96,36 @@ def resumed(arguments: Mapping[str, Any]) -> str | None:
     return arguments.get("run_id") or settings.text("MLFLOW_RUN_ID")
 
 
+def logged_params(default: settings.LoggedParams = "full") -> settings.LoggedParams:
+    """How much of a link is logged as params of its run: the setting PARAMS. Raises SettingsError."""
+    return cast(settings.LoggedParams, settings.choice("PARAMS", get_args(settings.LoggedParams), default))
+
+
 def resolve_inputs(
     client: MlflowClient,
     script: Mapping[str, InputLike],
     policy: settings.OnError,
     *,
     arguments: Mapping[str, Any],
+    run_id: str | None = None,
     reuse: bool = False,
+    as_parent: bool = False,
+    params: settings.LoggedParams = "full",
 ) -> ResolvedInputs:
     """Resolve the inputs of a run that is about to start. Raises as the policy says, and conflicts under each.
 
-    arguments: those of `mlflow.start_run`. reuse: earlier resolutions of this process are used; see `resolver`.
+    arguments: those of `mlflow.start_run`, or of `MlflowClient.create_run`. run_id: the run that is resumed; None for
+    a new one. reuse: earlier resolutions of this process are used; see `resolver`. as_parent: the run has all inputs
+    of its parent, whatever is configured for these roles. params: unless the setting PARAMS says otherwise.
     """
-    run_id = resumed(arguments)
     reading = clients.reading(client, run_id) if run_id else None
     until = clients.deadline()
     parent = parent_inputs.parent_links(client, arguments)
-    references = roles({**outside.configured_inputs(), **script})
+    inherited = {role: link.requested for role, link in parent.items()} if as_parent else {}
+    references = roles({**outside.configured_inputs(), **script, **inherited})
+    params = logged_params(params)
     known = reading.result(until) if reading is not None else None
-    found = resolve_roles(references, policy, known=known, parent_links=parent, reuse=reuse)
+    found = replace(resolve_roles(references, policy, known=known, parent_links=parent, reuse=reuse), params=params)
     return found if known is not None else found.below(parent_inputs.parent_of(arguments), parent)
 
 

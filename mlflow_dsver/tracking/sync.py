@@ -259,7 +259,9 @@ def _send(client: MlflowClient, entry: PendingRecord, known: Any, unreachable: _
         client,
         until,
         f"link run {entry.run_id}",
-        lambda: record_writer.write(client, known.info, known, pending, until, all_artifacts=True),
+        lambda: record_writer.write(
+            client, known.info, known, pending, until, all_artifacts=True, params=entry.params
+        ),
     )
     return True
 

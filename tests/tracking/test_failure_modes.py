@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ import mlflow_dsver as dsver
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.resolution import resolver
 from mlflow_dsver.testing import paperspace_emulator
-from mlflow_dsver.tracking import autolink, autolog_patch
+from mlflow_dsver.tracking import autolink, autolog_patch, mlflow_private
 
 __all__ = ["paperspace_emulator"]
 
@@ -209,7 +210,7 @@ def test_a_run_that_is_resumed_with_other_inputs_keeps_its_own_and_says_so(train
     linked = train(RESUMED, inputs, RESUMED=run.info.run_id)
     assert (linked.code, linked.out) == (0, "trained\n")
     after = run_of(run.info.run_id)
-    assert after.data.params["dsver.training.version"] == str(digits)
+    assert after.data.tags["dsver.training.version"] == str(digits)
     assert "has another version in the role 'training'" in after.data.tags["dsver.error"]
     strict = train(RESUMED, inputs, RESUMED=run.info.run_id, MLFLOW_DSVER_ON_ERROR="raise")
     assert strict.code == 1
@@ -256,38 +257,61 @@ def test_an_mlflow_that_changed_is_told_and_left_alone(caplog):
     changed.start_run = lambda name: None
     changed.end_run = lambda status="FINISHED": None
     before = changed.start_run
-    autolog_patch._wrap(changed)
+    wrappers = {"start_run": autolog_patch._starting, "end_run": autolog_patch._ending}
+    autolog_patch._wrap(changed, wrappers)
     assert changed.start_run is before
     assert "MLflow has changed" in caplog.text
     assert "takes no nested, run_id, tags" in caplog.text
-    autolog_patch._wrap(ModuleType("mlflow.tracking.fluent"))
+    autolog_patch._wrap(ModuleType("mlflow.tracking.fluent"), wrappers)
     assert "has no attribute 'start_run'" in caplog.text
+
+
+def test_an_mlflow_whose_client_changed_is_told_and_its_fluent_runs_are_linked(monkeypatch, caplog):
+    class TrackingServiceClient:
+        def create_run(self, request):
+            pass
+
+    module = import_module(mlflow_private.CLIENT_MODULE)
+    monkeypatch.setattr(module, mlflow_private.CLIENT_CLASS, TrackingServiceClient)
+    before = TrackingServiceClient.create_run
+    copy = ModuleType("copy")
+    vars(copy).update(start_run=mlflow.start_run, end_run=mlflow.end_run)
+    autolog_patch._wrap_all(copy)
+    assert TrackingServiceClient.create_run is before
+    assert "create_run takes no experiment_id, tags" in caplog.text
+    assert "runs of MlflowClient are not linked without a line" in caplog.text
+    assert hasattr(copy.start_run, "__wrapped__")
 
 
 def test_without_the_variable_mlflow_is_as_it_was(train):
     script = """
         import mlflow, mlflow_dsver as dsver, mlflow.tracking.fluent as fluent
         dsver.start_run
-        print(hasattr(fluent.start_run, "__wrapped__"), hasattr(mlflow.start_run, "__wrapped__"))
+        from mlflow.tracking._tracking_service.client import TrackingServiceClient as client
+        wrapped = (fluent.start_run, mlflow.start_run, client.create_run, client.set_terminated)
+        print([hasattr(each, "__mlflow_dsver__") for each in wrapped])
     """
-    assert train(script, BARE).out == "False False\n"
-    assert train(script, INPUTS).out == "True True\n"
+    assert train(script, BARE).out == "[False, False, False, False]\n"
+    assert train(script, INPUTS).out == "[True, True, True, True]\n"
 
 
 @pytest.fixture
-def unseamed(monkeypatch):
+def unpatched(monkeypatch):
     """What `autolink` changes in this process is taken back."""
     from mlflow.tracking import fluent
 
     for module in (mlflow, fluent):
         for name in ("start_run", "end_run"):
             monkeypatch.setattr(module, name, getattr(module, name))
+    client = getattr(import_module(mlflow_private.CLIENT_MODULE), mlflow_private.CLIENT_CLASS)
+    for name in mlflow_private.CLIENT_PARAMETERS:
+        monkeypatch.setattr(client, name, getattr(client, name))
     yield
     autolink.autolink({})
     resolver.clear_resolutions()
 
 
-def test_a_cell_that_is_run_again_asks_again(tracking, digits, tmp_path, unseamed):
+def test_a_cell_that_is_run_again_asks_again(tracking, digits, tmp_path, unpatched):
     """`dsver.autolink(…)` in a notebook: each time it is called, the words mean what they mean then."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "new.txt").write_text("new")
@@ -309,7 +333,7 @@ def test_a_cell_that_is_run_again_asks_again(tracking, digits, tmp_path, unseame
         dsver.autolink({"training": "no reference"})
 
 
-def test_runs_that_this_package_starts_are_linked_once(tracking, digits, unseamed):
+def test_runs_that_this_package_starts_are_linked_once(tracking, digits, unpatched):
     dsver.autolink({"training": "local://digits"})
     with dsver.start_run(inputs={"test": "local://digits@clean"}) as run:
         again = dsver.use("local://digits", "training")

@@ -96,7 +96,7 @@ def runs(experiment_id: str) -> list[Any]:
 
 
 def links(run: Any) -> dict[str, str]:
-    """Role to version of a run whose record is whole: params, tags, inputs and artifacts agree."""
+    """Role to version of a run whose record is whole: params if any, tags, inputs and artifacts agree."""
     found = dsver.inputs_of(run.info.run_id)
     fresh = run_of(run.info.run_id)
     assert "dsver.error" not in fresh.data.tags
@@ -104,7 +104,8 @@ def links(run: Any) -> dict[str, str]:
         tag.value: each.dataset.name for each in fresh.inputs.dataset_inputs for tag in each.tags if each.dataset.name
     }
     for link in found:
-        assert fresh.data.params[f"dsver.{link.role}.version"] == str(link.version.ref)
+        assert fresh.data.tags[f"dsver.{link.role}.version"] == str(link.version.ref)
+        assert fresh.data.params.get(f"dsver.{link.role}.version") in (None, str(link.version.ref))
         assert inputs[link.role] == str(link.version.ref)
-        assert link.version.raw or link.version.created, "from the artifact, not from the params alone"
+        assert link.version.raw or link.version.created, "from the artifact, not from the tags alone"
     return {link.role: str(link.version.ref) for link in found}

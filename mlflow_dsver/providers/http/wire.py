@@ -122,15 +122,15 @@ def retry_after(header: str | None) -> float | None:
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
-def wait_before(attempt: int, retry_after: float | None) -> float | None:
+def wait_before(attempt: int, asked: float | None) -> float | None:
     """Seconds to wait before retry number `attempt` (from 1); None when there should be no retry.
 
-    retry_after: the seconds of `Retry-After`; None if it is missing.
+    asked: the seconds of `Retry-After`, None where it is missing.
     """
-    if attempt >= TRIES or (retry_after is not None and retry_after > RETRY_AFTER_LIMIT):
+    if attempt >= TRIES or (asked is not None and asked > RETRY_AFTER_LIMIT):
         return None
-    if retry_after is not None:
-        return retry_after
+    if asked is not None:
+        return asked
     return BACKOFF[attempt - 1] * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load; guards nothing)
 
 
@@ -222,16 +222,16 @@ def walk_pages(
     for none. Ends with an empty page or without a token. Raises UnexpectedResponse for a repeated token and after
     10,000 pages, because the listing is incomplete then.
     """
-    token: str | None = None
+    mark: str | None = None
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
-        items, token = fetch(token)
+        items, mark = fetch(mark)
         yield from items
-        if not items or token is None:
+        if not items or mark is None:
             return
-        if token in seen:
+        if mark in seen:
             raise UnexpectedResponse("the same page is offered twice", provider=provider, operation=what)
-        seen.add(token)
+        seen.add(mark)
     raise UnexpectedResponse(f"more than {MAX_PAGES} pages", provider=provider, operation=what)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -70,16 +71,25 @@ def _read_context_first(variable: Any) -> None:
     variable.get = mlflow_dsver_get
 
 
-# The fluent functions: `mlflow.tracking.fluent`, `mlflow.utils.import_hooks`
+# Starting and ending runs: `mlflow.tracking.fluent`, `TrackingServiceClient`, `mlflow.utils.import_hooks`
 #
 # Needed: linking runs without a line in the script (MLFLOW_DSVER_INPUTS, `autolink`), and the check of files at the
 # end of a run. No public way: MLflow has no hook for the start or end of a run (`mlflow.run_context` providers give
-# tags only). All ways to start a run but `MlflowClient.create_run` call `start_run` and `end_run` of this module by
-# name: `with mlflow.start_run()`, autologging, the implicit run of the first `log_…`, `mlflow run`.
+# tags only). Fluent runs (`with mlflow.start_run()`, autologging, the implicit run of the first `log_…`) call
+# `start_run` and `end_run` of the fluent module by name. All other runs (`MlflowClient.create_run`, the batched runs
+# of autologging, callbacks of training libraries) are made and ended by methods of TrackingServiceClient, which the
+# fluent functions call as well.
 
 FLUENT_MODULE = "mlflow.tracking.fluent"
 FLUENT_PARAMETERS = {"start_run": {"run_id", "nested", "tags"}, "end_run": {"status"}}
 """The functions that are wrapped, and the parameters without which MLflow has changed."""
+CLIENT_MODULE, CLIENT_CLASS = "mlflow.tracking._tracking_service.client", "TrackingServiceClient"
+CLIENT_PARAMETERS = {
+    "create_run": {"experiment_id", "tags"},
+    "set_terminated": {"run_id", "status"},
+    "update_run": {"run_id", "status"},
+}
+"""The same for the methods of the class."""
 _LAST_NAME = "_safe_end_run"
 """A name that the module defines after the functions that are wrapped: without it the module is half imported."""
 _WRAPPED = "__mlflow_dsver__"
@@ -117,19 +127,48 @@ def wrap_fluent(module: ModuleType, wrappers: Mapping[str, Wrapper]) -> None:
     Raises MlflowChanged, before anything is replaced, for a function without the parameters that are known here;
     AttributeError for one that is gone.
     """
-    for name, needed in FLUENT_PARAMETERS.items():
-        missing = needed - set(inspect.signature(getattr(module, name)).parameters)
+    _check_parameters(module, FLUENT_PARAMETERS)
+    for name, (original, wrapped) in _wrap(module, wrappers).items():
+        if getattr(sys.modules.get("mlflow"), name, None) is original:
+            setattr(sys.modules["mlflow"], name, wrapped)
+
+
+def wrap_client(wrappers: Mapping[str, Wrapper]) -> None:
+    """Replace methods of TrackingServiceClient by wrapped ones; once, however often called. Raises as `wrap_fluent`.
+
+    Such a client has its store's address as `tracking_uri`.
+    """
+    client = getattr(import_module(CLIENT_MODULE), CLIENT_CLASS)
+    _check_parameters(client, CLIENT_PARAMETERS)
+    _wrap(client, wrappers)
+
+
+def arguments_of(
+    function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name. Raises TypeError for what the function does not take, as it does itself."""
+    return dict(inspect.signature(function).bind_partial(*arguments, **named).arguments)
+
+
+def _check_parameters(owner: Any, known: Mapping[str, set[str]]) -> None:
+    for name, needed in known.items():
+        missing = needed - set(inspect.signature(getattr(owner, name)).parameters)
         if missing:
-            raise MlflowChanged(f"{FLUENT_MODULE}.{name} takes no {', '.join(sorted(missing))}")
+            raise MlflowChanged(f"{owner.__name__}.{name} takes no {', '.join(sorted(missing))}")
+
+
+def _wrap(owner: Any, wrappers: Mapping[str, Wrapper]) -> dict[str, tuple[Any, Any]]:
+    """Name to (original, wrapped) of what was not wrapped before."""
+    replaced = {}
     for name, wrapper in wrappers.items():
-        original = getattr(module, name)
+        original = getattr(owner, name)
         if hasattr(original, _WRAPPED):
             continue
         wrapped = wrapper(original)
         setattr(wrapped, _WRAPPED, True)
-        setattr(module, name, wrapped)
-        if getattr(sys.modules.get("mlflow"), name, None) is original:
-            setattr(sys.modules["mlflow"], name, wrapped)
+        setattr(owner, name, wrapped)
+        replaced[name] = (original, wrapped)
+    return replaced
 
 
 # The fields of an active run: `mlflow.entities.Run._inputs` and `._data`
