@@ -192,7 +192,7 @@ class _Gathered:
                 self.manifest_sum = _text(told.get(written.MANIFEST_SUM))
                 return link
             why = f"it is about the role {link.role}"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidReference) as error:
+        except (ValueError, RecursionError) as error:
             why = one_line(error, 200)
         what = f"the artifact dsver/{name} is no link, so somebody changed it"
         self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, found=why))

@@ -71,7 +71,7 @@ def _log_change(name: str, now: PendingLink) -> str | None:
 def _read_previous(content: bytes | None) -> DatasetVersion | None:
     try:
         return DatasetVersion.from_json(json.loads(content or b""))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
