@@ -42,6 +42,11 @@ CANNOT_RUN, NOT_THERE = 126, 127
     type=click.Choice(["raise", "warn", "offline"]),
     help="When a reference cannot be resolved: start nothing, start without it, or take its last known version.",
 )
+@click.option(
+    "--params",
+    type=click.Choice(["full", "short", "none"]),
+    help="Log a link as params too, in full or its version alone; without, in tags, dataset inputs and artifacts.",
+)
 @click.option("--override", multiple=True, metavar="ROLE=REFERENCE", help="Use this, whatever the script asks for.")
 @click.option("--fresh", is_flag=True, help="Ask again for what a launcher above this one has resolved already.")
 @click.option("--quiet", is_flag=True, help="Do not say which versions are used.")
@@ -51,6 +56,7 @@ def run(
     create: tuple[str, ...],
     frozen: bool,
     on_error: settings.OnError | None,
+    params: settings.LoggedParams | None,
     override: tuple[str, ...],
     fresh: bool,
     quiet: bool,
@@ -89,6 +95,8 @@ def run(
         variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
         variables["ON_ERROR"] = on_error
+    if params:
+        variables["PARAMS"] = params
     if frozen:
         variables |= _as_locked(asked, found)
     if not quiet:

@@ -23,13 +23,13 @@ from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded, at_latest, within
-from mlflow_dsver.errors import DsverError, InvalidArgument, ProviderUnavailable, RateLimited
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, ProviderUnavailable, RateLimited
 from mlflow_dsver.model.new_versions import NewVersion, parse_new
-from mlflow_dsver.model.refs import DatasetRef, parse
+from mlflow_dsver.model.refs import DatasetRef, check_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
-from mlflow_dsver.resolution import inputs, ranks, resolution_cache
+from mlflow_dsver.resolution import inputs, lock_file, ranks, resolution_cache
 from mlflow_dsver.resolution.creation import create, create_once
 from mlflow_dsver.resolution.version_files import RefLike, as_written
 
@@ -156,8 +156,8 @@ def _export_to_children() -> None:
 def _cached_or_resolved(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
     keep = settings.seconds("CACHE_TTL", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
-    cached = resolution_cache.cached_resolution(text, keep) if worth else None
-    return Resolution(cached.version) if cached is not None else _resolve(text, policy, until)
+    kept = resolution_cache.cached_resolution(text, keep) if worth else None
+    return Resolution(kept.version) if kept is not None else _resolve(text, policy, until)
 
 
 def _create(new: NewVersion) -> Resolution:
@@ -250,14 +250,30 @@ def within_timeout(
         ) from error
 
 
-def resolve(ref: RefLike) -> DatasetVersion:
+def resolve(ref: RefLike, *, role: str | None = None) -> DatasetVersion:
     """The version that a reference resolves to now; a version is returned unchanged. Nothing is linked to a run.
+
+    role: what a run would use it for. With a role, MLFLOW_DSVER_OVERRIDE and frozen mode apply as they do to the
+    input of a run: another version in the place of this one, and LockConflict unless the lock file has it.
 
     All processes started by `mlflow-dsver run`, and all ranks of a distributed job, get the same version for the same
     reference. `get_provider(…).resolve(…)` always sends a request to the provider. Raises InvalidReference,
     UnknownProvider, NotFound and the provider's other errors.
     """
-    return resolve_input(ref).version
+    if role is None:
+        return resolve_input(ref).version
+    override = inputs.configured_overrides().get(check_role(role))
+    if override is not None and parse_new(override) is not None:
+        raise InvalidReference(
+            "MLFLOW_DSVER_OVERRIDE asks for a new version, and only a run makes one",
+            reference=override,
+            tip="name an existing version, or use start_run, use or autolink",
+        )
+    final = ref if override is None else override
+    version = resolve_input(final).version
+    if settings.switch("FROZEN", default=False):
+        lock_file.refuse_moved({role: as_written(final)}, {role: version})
+    return version
 
 
 def create_version(

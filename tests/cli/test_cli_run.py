@@ -27,7 +27,7 @@ print(json.dumps({
     "overrides": inputs.configured_overrides(),
     "answers": {text: str(version) for text, version in inputs.inherited_versions().items()},
     "offline": sorted(inputs.inherited_offline()),
-    "settings": {name: settings.setting(name) for name in ("ON_ERROR", "FROZEN", "LOCK")},
+    "settings": {name: settings.setting(name) for name in ("ON_ERROR", "FROZEN", "LOCK", "PARAMS")},
 }))
 """
 TELLS = ["python", "-c", TELL]
@@ -78,12 +78,19 @@ def changed(digits_folder: Path) -> Callable[[], None]:
     return make
 
 
+def test_how_much_is_logged_as_params_is_handed_on(run: Run, made: str) -> None:
+    arguments = ("--input", f"training={LATEST}", "--quiet")
+    assert told(run("run", *arguments, "--params", "short", "--", *TELLS))["settings"]["PARAMS"] == "short"
+    assert told(run("run", *arguments, "--", *TELLS))["settings"]["PARAMS"] is None
+    assert "'full', 'short', 'none'" in run("run", *arguments, "--params", "all", "--", *TELLS).stderr
+
+
 def test_the_command_gets_inputs_and_answers(run: Run, made: str) -> None:
     done = run("run", "--input", f"training={LATEST}", "--input", "test=local://digits@raw", "--", *TELLS)
     seen = told(done)
     assert seen["inputs"] == {"training": LATEST, "test": "local://digits@raw"}
     assert {seen["answers"][text] for text in (LATEST, "local://digits@raw", "local://digits", made)} == {made}
-    assert seen["settings"] == {"ON_ERROR": None, "FROZEN": None, "LOCK": None}
+    assert seen["settings"] == dict.fromkeys(("ON_ERROR", "FROZEN", "LOCK", "PARAMS"))
     assert done.stderr == f"mlflow-dsver: training is {made} ({LATEST}); test is {made} (local://digits@raw)\n"
 
 
@@ -384,7 +391,7 @@ def test_a_lock_file_names_the_inputs_and_frozen_keeps_to_it(
     assert told(run("run", "--", *TELLS))["inputs"] == {"training": LATEST}
     frozen = told(run("run", "--frozen", "--", *TELLS))
     assert frozen["inputs"] == {"training": LATEST}
-    assert frozen["settings"] == {"ON_ERROR": None, "FROZEN": "1", "LOCK": str(path)}
+    assert frozen["settings"] == {"ON_ERROR": None, "FROZEN": "1", "LOCK": str(path), "PARAMS": None}
     changed()
     for frozen_by in ({}, {"MLFLOW_DSVER_FROZEN": "1"}):
         option = () if frozen_by else ("--frozen",)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mlflow_dsver.deadlines import Deadline, at_latest, bounded
-from mlflow_dsver.errors import ProviderUnavailable
+from mlflow_dsver.errors import InvalidReference, LockConflict, ProviderUnavailable
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.resolution import resolver
+from mlflow_dsver.resolution.lock_file import lock_entry, write_lock
 from mlflow_dsver.resolution.resolver import query_provider, within_timeout
 
 OVER = Deadline(0.0)
@@ -81,3 +83,53 @@ def test_what_the_provider_raises_is_raised(slow: Slow) -> None:
 
     with pytest.raises(LookupError, match="slow://cats@v1"):
         within_timeout(slow, REF, question, Deadline(60))
+
+
+# `dsver.resolve` with a role
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[DatasetVersion, DatasetVersion]:
+    """Two versions of `local://cats`; the second is the latest."""
+    made = []
+    for text in ("one", "two"):
+        (tmp_path / text).mkdir()
+        (tmp_path / text / "a.txt").write_text(text)
+        made.append(resolver.create_version("local://cats", tmp_path / text))
+    return made[0], made[1]
+
+
+def test_an_override_reaches_a_resolution_with_its_role_alone(
+    folders: tuple[DatasetVersion, DatasetVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = folders
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", f"training={first}")
+    assert resolver.resolve("local://cats", role="training").ref == first.ref
+    assert resolver.resolve(second, role="training").ref == first.ref
+    assert resolver.resolve("local://cats", role="validation").ref == second.ref
+    assert resolver.resolve("local://cats").ref == second.ref
+    with pytest.raises(InvalidReference):
+        resolver.resolve("local://cats", role="no role")
+
+
+def test_an_override_by_a_new_version_is_refused_where_no_run_makes_it(
+    folders: tuple[DatasetVersion, DatasetVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_DSVER_OVERRIDE", "training=local://cats?create&folder=two")
+    with pytest.raises(InvalidReference, match=r"OVERRIDE asks for a new version.*start_run"):
+        resolver.resolve("local://cats", role="training")
+
+
+def test_in_frozen_mode_a_role_resolves_to_its_locked_version_or_not_at_all(
+    folders: tuple[DatasetVersion, DatasetVersion], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = folders
+    lock = tmp_path / "dsver.lock"
+    write_lock(lock, {"training": lock_entry("training", "local://cats", first)})
+    monkeypatch.setenv("MLFLOW_DSVER_LOCK", str(lock))
+    monkeypatch.setenv("MLFLOW_DSVER_FROZEN", "1")
+    assert resolver.resolve(first.ref, role="training").ref == first.ref
+    for role, ref in (("training", "local://cats"), ("validation", str(first.ref))):
+        with pytest.raises(LockConflict):
+            resolver.resolve(ref, role=role)
+    assert resolver.resolve("local://cats").ref == second.ref
