@@ -48,11 +48,14 @@ with mlflow.start_run(run_name="explicit") as run:
     with mlflow.start_run(nested=True):
         mlflow.log_metric("loss", 2)
 mlflow.log_metric("loss", 3)
+client = mlflow.MlflowClient()
+child = client.create_run(run.info.experiment_id, tags={"mlflow.parentRunId": run.info.run_id})
+client.set_terminated(child.info.run_id)
 """
 
 
 def without_a_line(version: str) -> None:
-    """A script that does not know of this package; its runs: explicit, nested, implicit."""
+    """A script that does not know of this package; its runs: explicit, nested, implicit, of the client."""
     from mlflow import MlflowClient
 
     import mlflow_dsver as dsver
@@ -65,7 +68,7 @@ def without_a_line(version: str) -> None:
     assert "runs are not linked" not in done.stderr, done.stderr
     (found,) = MlflowClient().search_experiments(filter_string=f"name = 'unaware {os.getpid()}'")
     runs = MlflowClient().search_runs([found.experiment_id])
-    assert len(runs) == 3
+    assert len(runs) == 4
     for run in runs:
         assert run.info.status == "FINISHED"
         (link,) = dsver.inputs_of(run.info.run_id)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -153,6 +154,44 @@ def test_the_functions_by_which_runs_start_and_end(database: str, monkeypatch: p
     monkeypatch.setattr(fluent, "start_run", lambda *args, **named: started.append(args) or begin(*args, **named))
     mlflow.log_param("implicit", 1)
     assert started, "an implicit run does not go through mlflow.tracking.fluent.start_run"
+
+
+@private_part("create_run, set_terminated and update_run of TrackingServiceClient")
+def test_the_methods_by_which_all_runs_are_created_and_ended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.utils.autologging_utils.client import MlflowAutologgingQueueingClient
+
+    owner = getattr(import_module(private.CLIENT_MODULE), private.CLIENT_CLASS)
+    for name in private.CLIENT_PARAMETERS:
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # taken back after the test
+    calls: list[tuple[str, str, dict[str, Any]]] = []
+
+    def log_calls(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(client: Any, *arguments: Any, **named: Any) -> Any:
+            by_name = private.arguments_of(original, (client, *arguments), named)
+            calls.append((original.__name__, client.tracking_uri, by_name))
+            return original(client, *arguments, **named)
+
+        return call
+
+    private.wrap_client(dict.fromkeys(private.CLIENT_PARAMETERS, log_calls))
+    client, tags = MlflowClient(), {"mlflow.parentRunId": "0" * 32}
+    run = client.create_run("0", tags=tags)
+    client.update_run(run.info.run_id, "FINISHED")
+    client.set_terminated(run.info.run_id)
+    with mlflow.start_run():
+        pass
+    queue = MlflowAutologgingQueueingClient()
+    pending = queue.create_run("0", tags=tags)
+    queue.set_terminated(pending)
+    queue.flush()
+    assert [name for name, *_ in calls] == [
+        "create_run", "update_run", "set_terminated", "create_run", "set_terminated", "create_run", "set_terminated"
+    ]  # fmt: skip
+    assert {uri for _, uri, _ in calls} == {database}
+    assert calls[0][2]["tags"] == tags
+    assert calls[1][2]["status"] == "FINISHED"
+    assert calls[5][2]["tags"] == tags
+    assert all(named["run_id"] for name, _, named in calls if name != "create_run")
 
 
 @private_part("mlflow.utils.import_hooks.register_post_import_hook")
