@@ -135,8 +135,8 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
     recorded = {version_text(run, role) for role in schema.roles_in([*run.data.params, *run.data.tags])}
     for context, fields in sorted(further, key=lambda one: not one[0]):
         role, reference = role_of(context), fields.get("reference")
-        told = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
-        if not isinstance(reference, str) or reference not in (told if context else told | recorded):
+        listed = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
+        if not isinstance(reference, str) or reference not in (listed if context else listed | recorded):
             found[_free(role, found, run)] = fields
     return found
 
@@ -203,14 +203,14 @@ def _link(role: str, run: Any, source: VersionSource | None) -> Link:
     ref = parse(reference)
     if source is not None and source.reference != reference:
         source = None
-    said = {
+    recorded = {
         name: labels.get(schema.key(role, name)) for name in ("requested", "tags", "usage_bytes", "content_digest")
     }
-    size = said["usage_bytes"]
-    digest = said["content_digest"] or (source.content_digest if source else None)
+    size = recorded["usage_bytes"]
+    digest = recorded["content_digest"] or (source.content_digest if source else None)
     version = DatasetVersion(
         ref,
-        tags=schema.parse_tags(said["tags"] or ""),
+        tags=schema.parse_tags(recorded["tags"] or ""),
         usage_bytes=int(size)
         if size and size.isascii() and size.isdigit()
         else (source.usage_bytes if source else None),
@@ -219,7 +219,7 @@ def _link(role: str, run: Any, source: VersionSource | None) -> Link:
         dataset_name=run.data.tags.get(schema.key(role, "dataset_name")) or (source.dataset_name if source else None),
         **_counts(role, labels),
     )
-    requested = said["requested"] or (source.requested if source else reference)
+    requested = recorded["requested"] or (source.requested if source else reference)
     tags: Mapping[str, str] = run.data.tags
     grade = _grade(tags.get(schema.key(role, "grade")))
     return Link(role, requested, version, grade, _started(run), tags.get(schema.key(role, "created")))
@@ -257,9 +257,9 @@ def _object(text: str) -> Mapping[str, Any]:
 
 def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
     """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
-    said, shown = _object(source or ""), _object(profile or "")
-    size, digest, url = said.get("usage_bytes"), said.get("content_digest"), said.get("url")
-    name = said.get("dataset_name")
+    fields, shown = _object(source or ""), _object(profile or "")
+    size, digest, url = fields.get("usage_bytes"), fields.get("content_digest"), fields.get("url")
+    name = fields.get("dataset_name")
     tags = shown.get("tags")
     return {
         "usage_bytes": size if type(size) is int and size >= 0 else None,

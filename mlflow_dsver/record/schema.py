@@ -118,19 +118,19 @@ def tags(
 
     overridden: what the script requested, when a person overrode it with another version.
     """
-    told = {
+    fields = {
         **({} if logged == "full" else labels(link, limit)),
         SCHEMA_TAG: SCHEMA,
         key(link.role, "version"): str(link.version.ref),
         key(link.role, "grade"): str(link.grade),
     }
     if link.created is not None:
-        told[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
+        fields[key(link.role, "created")] = one_line(link.created, VALUE_LIMIT)
     if link.version.dataset_name:
-        told[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
+        fields[key(link.role, "dataset_name")] = one_line(link.version.dataset_name, NAME_LENGTH)
     if overridden is not None:
-        told[key(link.role, "overridden")] = one_line(overridden, limit)
-    return told
+        fields[key(link.role, "overridden")] = one_line(overridden, limit)
+    return fields
 
 
 def logged_params(names: Collection[str], role: str) -> LoggedParams:
@@ -172,10 +172,10 @@ def digest(version: DatasetVersion, role: str | None = None) -> str:
     role: given when the run has the version in another role already. MLflow knows a dataset by experiment, name and
     digest, keeps one input of each on a run, and drops a second role silently.
     """
-    told = [str(version.ref), version.content_digest or ""]
+    parts = [str(version.ref), version.content_digest or ""]
     if role is not None:
-        told.append(role)
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+        parts.append(role)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def plan_digests(links: Iterable[Link], present: Collection[Input]) -> dict[str, str]:
@@ -239,10 +239,10 @@ def link_json(link: Link, manifest: bytes | None = None) -> bytes:
 
     manifest: the artifact with the manifest, whose SHA-256 is stored as `manifest_sha256`; None where there is none.
     """
-    told = link.to_json()
+    data = link.to_json()
     if manifest is not None:
-        told[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
-    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
+        data[MANIFEST_SUM] = hashlib.sha256(manifest).hexdigest()
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 

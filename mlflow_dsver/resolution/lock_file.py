@@ -55,16 +55,16 @@ class LockEntry:
 
     def __post_init__(self) -> None:
         check_role(self.role)
-        asked = parse_recorded(self.requested)
+        requested = parse_recorded(self.requested)
         if self.requested != self.requested.strip(BLANKS):
             raise InvalidArgument("blanks around what was requested", got=ascii(self.requested)[:80])
         if self.version.selector in (None, LATEST):
             raise InvalidReference(
                 "names no version", reference=self.version, expected="provider://dataset@version id"
             )
-        if asked.provider != self.version.provider:
+        if requested.provider != self.version.provider:
             raise InvalidReference(
-                "is of another provider than what was requested", reference=self.version, got=asked
+                "is of another provider than what was requested", reference=self.version, got=requested
             )
         if self.content_digest is not None and not _DIGEST.match(self.content_digest):
             raise InvalidArgument(
@@ -171,8 +171,8 @@ def compared(entry: LockEntry, now: DatasetVersion) -> bool:
 
 def is_same_request(entry: LockEntry, requested: str) -> bool:
     """Whether a reference requests what was locked: an equivalent reference, or the locked version itself."""
-    asked = parse(requested)
-    return asked == entry.version or _with_selector(asked) == _with_selector(parse_recorded(entry.requested))
+    request = parse(requested)
+    return request == entry.version or _with_selector(request) == _with_selector(parse_recorded(entry.requested))
 
 
 def ambiguities(entries: Mapping[str, LockEntry]) -> list[tuple[str, str]]:
@@ -192,48 +192,51 @@ def ambiguities(entries: Mapping[str, LockEntry]) -> list[tuple[str, str]]:
     return found
 
 
-def refuse_moved(asked: Mapping[str, str], found: Mapping[str, DatasetVersion], path: Path | None = None) -> None:
+def refuse_moved(
+    requests: Mapping[str, str], resolved: Mapping[str, DatasetVersion], path: Path | None = None
+) -> None:
     """Raise LockConflict, before training starts, unless every input is as locked.
 
-    asked: role to the requested reference. found: role to the version that it resolves to now. path: the lock file;
-    None for that of `find_lock`. One error names all conflicts: a role that is not locked, one that was requested by
-    another reference (the locked version's own is accepted), one that resolves to another version or has another
-    content digest, and one that was not resolved. A content digest that is unknown on one side is no conflict.
+    requests: role to the requested reference. resolved: role to the version that it resolves to now.
+    path: the lock file; None for that of `find_lock`.
+    One error names all conflicts: a role that is not locked, one that was requested by another reference (the locked
+    version's own is accepted), one that resolves to another version or has another content digest, and one that was
+    not resolved. A content digest that is unknown on one side is no conflict.
     Raises SettingsError for an invalid lock file.
     """
-    if not asked:
+    if not requests:
         return
     path = path or find_lock()
     if not path_exists(path):
         raise LockConflict(
             f"there is no lock file {path}",
-            roles=tuple(sorted(asked)),
+            roles=tuple(sorted(requests)),
             done="Nothing was started",
-            tip=command(path, asked),
+            tip=command(path, requests),
         )
     entries = read_lock(path)
-    found_out = deviations(entries, asked, found)
-    if not found_out:
+    reasons = deviations(entries, requests, resolved)
+    if not reasons:
         return
-    other = {role: asked[role] for role in found_out if not _asked(entries, role, asked[role])}
-    moved = [role for role in found_out if role in found and role not in other]
-    count = human_count(len(found_out), "input is not as locked", "inputs are not as locked")
+    other = {role: requests[role] for role in reasons if not _asked(entries, role, requests[role])}
+    moved = [role for role in reasons if role in resolved and role not in other]
+    count = human_count(len(reasons), "input is not as locked", "inputs are not as locked")
     raise LockConflict(
-        f"{count}: " + "; ".join(f"{role}: {why}" for role, why in found_out.items()),
+        f"{count}: " + "; ".join(f"{role}: {why}" for role, why in reasons.items()),
         reference=path,
-        roles=tuple(found_out),
+        roles=tuple(reasons),
         done="Nothing was started",
         tip=command(path, other, moved, bool(moved or other.keys() & entries.keys())) if moved or other else None,
     )
 
 
 def deviations(
-    entries: Mapping[str, LockEntry], asked: Mapping[str, str], found: Mapping[str, DatasetVersion]
+    entries: Mapping[str, LockEntry], requests: Mapping[str, str], resolved: Mapping[str, DatasetVersion]
 ) -> dict[str, str]:
     """Role to reason, sorted, for each role that is not as locked; arguments as of `refuse_moved`."""
     reasons = {}
-    for role, requested in sorted(asked.items()):
-        entry, now = entries.get(role), found.get(role)
+    for role, requested in sorted(requests.items()):
+        entry, now = entries.get(role), resolved.get(role)
         if entry is None:
             why: str | None = "not in the lock file"
         elif not is_same_request(entry, requested):
@@ -260,16 +263,16 @@ def _tables(content: bytes) -> Mapping[str, Any]:
     if b"\n<<<<<<< " in b"\n" + content:
         raise _InvalidLock("it has the marks of a merge that was not finished")
     try:
-        whole = tomllib.loads(content.decode())
+        document = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise _InvalidLock(f"not TOML: {one_line(error, 120)}") from error
-    schema = whole.get("schema")
+    schema = document.get("schema")
     if type(schema) is not int or schema != SCHEMA:
         raise _InvalidLock(f"schema {one_line(repr(schema), 40)}; this version reads {SCHEMA}")
-    inputs = whole.get("inputs", {})
+    inputs = document.get("inputs", {})
     if not isinstance(inputs, dict):
         raise _InvalidLock("inputs is not a table")
-    _known(whole.keys(), {"schema", "inputs"}, "it")
+    _known(document.keys(), {"schema", "inputs"}, "it")
     return inputs
 
 
@@ -293,8 +296,8 @@ def _entries(tables: Mapping[str, Any]) -> dict[str, LockEntry]:
 
 
 def _known(keys: Iterable[str], known: set[str], where: str) -> None:
-    if strange := sorted(set(keys) - known):
-        raise _InvalidLock(f"{where} has the unknown key {one_line(strange[0], 40)}")
+    if unknown := sorted(set(keys) - known):
+        raise _InvalidLock(f"{where} has the unknown key {one_line(unknown[0], 40)}")
 
 
 def _with_selector(ref: DatasetRef) -> DatasetRef:

@@ -84,8 +84,8 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
         row = self.row
-        told = {"line": row.line, "run_id": row.run_id, "role": row.role, "requested": row.reference}
-        return {**told, "reference": self.version, "outcome": str(self.state), "detail": self.detail}
+        fields = {"line": row.line, "run_id": row.run_id, "role": row.role, "requested": row.reference}
+        return {**fields, "reference": self.version, "outcome": str(self.state), "detail": self.detail}
 
 
 def exit_code(states: Iterable[State]) -> int:

@@ -52,8 +52,8 @@ def render(experiment_id: str, links: list[Link]) -> str:
         page = web_address(link.version.web_url)
         more = f", [at {markdown(link.version.ref.provider)}](<{page}>)" if page else ""
         name = f"**{markdown(link.version.dataset_name, 80)}** " if link.version.dataset_name else ""
-        told = f"{name}{markdown_code(link.version.ref)}, grade {markdown(link.grade)}"
-        lines.append(f"- {markdown(link.role)}: {told} ([runs with it](<{runs}>){more})")
+        entry = f"{name}{markdown_code(link.version.ref)}, grade {markdown(link.grade)}"
+        lines.append(f"- {markdown(link.role)}: {entry} ([runs with it](<{runs}>){more})")
     return "\n".join([*lines, END])
 
 

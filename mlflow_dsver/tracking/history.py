@@ -215,13 +215,15 @@ def _artifacts(client: MlflowClient, run: Any, roles: Iterable[str]) -> dict[str
     return links
 
 
-def _agreed(run: Any, link: Link, whole: Link | None) -> Link:
+def _agreed(run: Any, link: Link, from_artifact: Link | None) -> Link:
     """The link from the artifact, if it agrees with params, tags and inputs: they are harder to change."""
-    if whole is None:
+    if from_artifact is None:
         return link
-    same = whole.role == link.role and whole.version.ref == link.version.ref
-    digests = {whole.version.content_digest, link.version.content_digest} - {None}
+    same = from_artifact.role == link.role and from_artifact.version.ref == link.version.ref
+    digests = {from_artifact.version.content_digest, link.version.content_digest} - {None}
     if not same or len(digests) > 1:
-        _logger.warning("run %s: the artifact of its %s input tells of %s", run.info.run_id, link.role, whole.version)
+        _logger.warning(
+            "run %s: the artifact of its %s input tells of %s", run.info.run_id, link.role, from_artifact.version
+        )
         return link
-    return replace(whole, grade=link.grade)
+    return replace(from_artifact, grade=link.grade)

@@ -99,7 +99,7 @@ class PendingRecord:
                 tracking=_text(data["tracking"]),
                 links=tuple(Link.from_json(link) for link in data["links"]),
                 offline=tuple(_text(role) for role in data["offline"]),
-                overridden={_text(role): _text(asked) for role, asked in data["overridden"].items()},
+                overridden={_text(role): _text(requested) for role, requested in data["overridden"].items()},
                 created=created,
                 error=None if data.get("error") is None else _text(data["error"]),
                 params=_logged_params(data.get("params", "full")),

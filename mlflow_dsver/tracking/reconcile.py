@@ -72,10 +72,10 @@ def _difference(then: DatasetVersion, now: DatasetVersion) -> str | None:
 def _meaning(provider: Provider, link: Link) -> DatasetVersion | None:
     """What the reference means now; None when it names the version itself, or means nothing any more."""
     try:
-        asked = parse_recorded(link.requested)
-        if asked == link.version.ref or asked.provider != provider.name:
+        requested = parse_recorded(link.requested)
+        if requested == link.version.ref or requested.provider != provider.name:
             return None
-        return provider.resolve(asked)
+        return provider.resolve(requested)
     except (InvalidReference, NotFound):
         return None
 

@@ -331,8 +331,8 @@ def _log_artifacts(
 def _related_runs(info: Any, others: Sequence[Any], links: Sequence[Link]) -> card.RelatedRuns:
     """Those of the other runs that have one of the same versions."""
     refs = {link.version.ref for link in links}
-    told = [(run.info.run_id, run.info.run_name or "", reader.links_of(run)) for run in others]
-    mine = [each for each in told if refs & {link.version.ref for link in each[2].values()}]
+    candidates = [(run.info.run_id, run.info.run_name or "", reader.links_of(run)) for run in others]
+    mine = [each for each in candidates if refs & {link.version.ref for link in each[2].values()}]
     return card.RelatedRuns(str(info.experiment_id), mine)
 
 
@@ -374,8 +374,8 @@ def _clear_errors(
 ) -> None:
     """Delete the error tags of a failed attempt, now that the record is complete."""
     keys = {schema.key(each.link.role, "error") for each in pending} | (set() if no_inputs else {schema.ERROR_TAG})
-    told = run.data.tags
-    for key in (key for key in keys & set(told) if not told[key].startswith(schema.OFFLINE_FINDING)):
+    tags = run.data.tags
+    for key in (key for key in keys & set(tags) if not tags[key].startswith(schema.OFFLINE_FINDING)):
         deadline.check("take back an error")
         client.delete_tag(run.info.run_id, key)
 

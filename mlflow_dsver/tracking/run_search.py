@@ -107,9 +107,9 @@ class RunSearch:
         if not self._experiments:
             return
         conditions, unknown = self._others
-        wanted = [(some, each) for some in _batches(self._experiments) for each in (*own, *conditions)]
-        wanted += [(some, ANY_INPUT) for some in _batches(unknown)]
-        streams = [self._runs(some, each, condition) for some, each in wanted]
+        searches = [(some, each) for some in _batches(self._experiments) for each in (*own, *conditions)]
+        searches += [(some, ANY_INPUT) for some in _batches(unknown)]
+        streams = [self._runs(some, each, condition) for some, each in searches]
         seen: set[str] = set()
         for run in heapq.merge(*streams, key=lambda run: -(run.info.start_time or 0)):
             if run.info.run_id not in seen:
@@ -190,8 +190,8 @@ def other_names(client: MlflowClient, experiments: Sequence[str]) -> tuple[froze
     engine = tracking_engine(client)
     if engine is not None:
         what = "list datasets"
-        told = clients.within(client, clients.deadline(), what, partial(dataset_names, engine, SOURCE_TYPE))
-        return frozenset(name for name, digest in told if not _is_ours(name, digest)), frozenset()
+        rows = clients.within(client, clients.deadline(), what, partial(dataset_names, engine, SOURCE_TYPE))
+        return frozenset(name for name, digest in rows if not _is_ours(name, digest)), frozenset()
     found: set[str] = set()
     unknown: set[str] = set()
     waiting = [

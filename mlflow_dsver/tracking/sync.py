@@ -249,10 +249,10 @@ def _send(client: MlflowClient, entry: PendingRecord, known: Any, unreachable: _
     pending = [
         PendingLink(link, _manifest(link, unreachable), entry.overridden.get(link.role)) for link in entry.links
     ]
-    lacking = [
+    without_manifest = [
         each for each in pending if each.manifest is not None and manifests[each.link.role] not in (names or ())
     ]
-    if names is not None and not lacking:
+    if names is not None and not without_manifest:
         return False
     until = clients.deadline()
     clients.within(
@@ -304,19 +304,19 @@ def _confirmed(
     if sent:
         have = {key: text for key, text in have.items() if key not in error_keys(entry.links)}
     states = [State.SENT if sent else State.THERE]
-    details, whole = [], True
+    details, complete = [], True
     for link in entry.links:
         if link.role not in entry.offline:
             continue
         try:
             state, detail = _confirm_role(client, entry.run_id, link, have, unreachable)
         except DsverError as error:
-            state, detail, whole = State.UNREACHABLE, one_line(error, 300), False
+            state, detail, complete = State.UNREACHABLE, one_line(error, 300), False
         states.append(state)
         details.append(f"{link.role}: {detail}")
-    if not whole:
+    if not complete:
         details.insert(0, "on the run, not confirmed yet")
-    return max(states, key=_GRAVITY.__getitem__), "; ".join(details), whole
+    return max(states, key=_GRAVITY.__getitem__), "; ".join(details), complete
 
 
 def _confirm_role(
