@@ -6,15 +6,18 @@ that ask for `tracking` (SQLite file) or `server` (a real `mlflow server` on loo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -28,6 +31,8 @@ hypothesis.settings.register_profile("laws", deadline=None)  # laws are tested, 
 hypothesis.settings.load_profile("laws")
 
 pytest_plugins = ("processes",)  # the command line
+
+SHARED = pytest.StashKey[tuple[Path, Prepared]]()
 
 FOREIGN_WARNINGS = (
     "ignore:The ``noload`` loader strategy is deprecated",  # MLflow 3.17 under SQLAlchemy 2.1
@@ -88,6 +93,23 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"entry points are missing: {sorted(missing)}. Install again: pip install --no-deps -e .", 4)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Each process of pytest-xdist is told the folder of what they share, and the prepared Python starts in it."""
+    if SHARED not in node.config.stash:
+        folder = Path(tempfile.mkdtemp(prefix="tests-shared-"))
+        node.config.stash[SHARED] = folder, Prepared(folder)
+    node.workerinput["shared"] = str(node.config.stash[SHARED][0])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the processes shared."""
+    if SHARED in config.stash:
+        folder, prepared = config.stash[SHARED]
+        prepared.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--rewrite-golden` writes the files in tests/golden anew from what is rendered now; look at the difference."""
     parser.addoption("--rewrite-golden", action="store_true", help="write tests/golden anew")
@@ -142,23 +164,31 @@ def _forget() -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test session see."""
+    given = getattr(request.config, "workerinput", {}).get("shared")
+    return Path(given) if given else tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path) -> Iterator[Prepared]:
     """A Python that has imported MLflow already; see `prepared.py`."""
-    server = Prepared(tmp_path_factory.mktemp("prepared"))
+    server = Prepared(shared, start=not (shared / "socket").exists())
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Path:
+def empty_database(shared: Path, prepared: Prepared) -> Path:
     """A tracking database with MLflow's tables and nothing in them; making one takes seconds, copying does not."""
-    path = tmp_path_factory.mktemp("database") / "empty.db"
-    subprocess.run(
-        [*prepared.python, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    path = shared / "empty.db"
+    with (shared / "empty.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            made = shared / "unfinished.db"
+            command = [*prepared.python, "-m", "mlflow", "db", "upgrade", f"sqlite:///{made}"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            made.rename(path)
     return path
 
 

@@ -1,6 +1,7 @@
 """A Python that has imported MLflow already: a script starts in it within a tenth of a second, not in two.
 
-The session fixture `prepared` gives two ways to it: `[*prepared.python, "train.py"]` where a test would say
+One server is for all processes of a test session. The
+fixture `prepared` gives two ways to it: `[*prepared.python, "train.py"]` where a test would say
 `[sys.executable, "train.py"]`, and `prepared.bin`, a folder with `python` and `mlflow-dsver` for the front of PATH.
 
 A server process imports what scripts import, and forks a child for each. The process that was started in Python's
@@ -53,9 +54,9 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 class Prepared:
-    """A server of prepared interpreters; `close` ends it."""
+    """A server of prepared interpreters; `close` ends it. `start=False`: one that another process started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, start: bool = True) -> None:
         self._server: subprocess.Popen[bytes] | None = None
         if not hasattr(os, "pidfd_open"):  # not on Linux: Python as it is
             self.python: tuple[str, ...] = (sys.executable,)
@@ -64,6 +65,8 @@ class Prepared:
         self.address = str(folder / "socket")
         self.python = (sys.executable, "-I", "-S", __file__, "hand-over", self.address)
         self.bin = folder / "bin"
+        if not start:
+            return
         self.bin.mkdir()
         for name, more in (("python", ""), ("mlflow-dsver", "-m mlflow_dsver"), ("mlflow", "-m mlflow")):
             program = self.bin / name

@@ -4,9 +4,10 @@ And runs two files of tests on the oldest MLflow: those of the lineage pages beh
 Python it runs on, and those of MLflow's private parts, inside the environment.
 
 Makes a virtual environment for each, with pip and a network or pip's cache, and keeps them in `build/matrix` (or
-`--folder`) for the next time. A Python that this machine does not have is reported, and fails only with `--strict`.
+`--folder`) for the next time; `--prepare` makes them and runs nothing. A Python that this machine does not have is
+reported, and fails only with `--strict`.
 
-    python tests/compat/matrix.py [--only WORD] [--folder FOLDER] [--strict]
+    python tests/compat/matrix.py [--only WORD] [--folder FOLDER] [--strict] [--prepare]
 """
 
 from __future__ import annotations
@@ -84,39 +85,52 @@ def main() -> int:
     options.add_argument("--only", default="", help="combinations with this in their name")
     options.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "matrix")
     options.add_argument("--strict", action="store_true", help="a Python that is missing is a failure")
+    options.add_argument("--prepare", action="store_true", help="make the environments, run nothing")
     chosen = options.parse_args()
-    pythons: dict[str, Path | str] = {}
+    wanted = {_name(*pair): pair for pair in COMBINATIONS if chosen.only in _name(*pair)}
+    needed = {each.name: each for pair in wanted.values() for each in pair if isinstance(each, Environment)}
+    wheel = build(chosen.folder)
+    pythons = {name: prepare(each, chosen.folder, wheel) for name, each in needed.items()}
+    if chosen.prepare:
+        return 0  # what is absent or failed is told, and counted, when the combinations run
     failed = False
-    for teller, store in COMBINATIONS:
-        name = f"{teller.name} → {store if isinstance(store, str) else 'server of ' + store.name}"
-        if chosen.only not in name:
-            continue
+    for name, (teller, store) in wanted.items():
         begun = time.monotonic()
-        for environment in (teller, store):
-            if isinstance(environment, Environment) and environment.name not in pythons:
-                pythons[environment.name] = prepare(environment, chosen.folder)
-        needed = [each.name for each in (teller, store) if isinstance(each, Environment)]
-        problems = [each for each in map(pythons.__getitem__, needed) if isinstance(each, str)]
+        needs = [pythons[each.name] for each in (teller, store) if isinstance(each, Environment)]
+        problems = [each for each in needs if isinstance(each, str)]
         if problems:
             absent = problems[0].startswith("absent")
             failed |= not absent or chosen.strict
             print(f"{'absent' if absent else 'FAILED'}  {name}: {problems[0]}", flush=True)
             continue
-        told = tell(pythons[teller.name], store if isinstance(store, str) else pythons[store.name])
-        failed |= told.returncode != 0
-        output = (told.stderr if told.returncode else told.stdout).strip().splitlines()
-        telling = [line for line in output if told.returncode == 0 or "Error" in line or "Exception" in line]
+        ran = tell(pythons[teller.name], store if isinstance(store, str) else pythons[store.name])
+        failed |= ran.returncode != 0
+        output = (ran.stderr if ran.returncode else ran.stdout).strip().splitlines()
+        telling = [line for line in output if ran.returncode == 0 or "Error" in line or "Exception" in line]
         last = telling[-1:] or output[-1:] or ["no output"]
         print(
-            f"{'FAILED' if told.returncode else 'ok':6}  {name}: {last[0]} ({time.monotonic() - begun:.0f} s)",
+            f"{'FAILED' if ran.returncode else 'ok':6}  {name}: {last[0]} ({time.monotonic() - begun:.0f} s)",
             flush=True,
         )
-        if told.returncode:
-            print(told.stderr[-6000:], file=sys.stderr, flush=True)
+        if ran.returncode:
+            print(ran.stderr[-6000:], file=sys.stderr, flush=True)
     return int(failed)
 
 
-def prepare(environment: Environment, folder: Path) -> Path | str:
+def _name(teller: Environment, store: str | Environment) -> str:
+    return f"{teller.name} → {store if isinstance(store, str) else 'server of ' + store.name}"
+
+
+def build(folder: Path) -> Path:
+    """The wheel of this package as it is now, for all environments."""
+    place = folder / "wheel"
+    shutil.rmtree(place, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--wheel-dir", place, REPOSITORY], check=True)
+    return next(place.glob("*.whl"))
+
+
+def prepare(environment: Environment, folder: Path, wheel: Path) -> Path | str:
     """The environment's interpreter, with the package as it is now; or why there is none."""
     base = find_python(environment.python)
     if base is None:
@@ -128,7 +142,7 @@ def prepare(environment: Environment, folder: Path) -> Path | str:
         if made.returncode:
             return f"no virtual environment: {made.stderr.strip()[-300:]}"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for arguments in ([*environment.packages, REPOSITORY], ["--force-reinstall", "--no-deps", REPOSITORY]):
+    for arguments in ([*environment.packages, wheel], ["--force-reinstall", "--no-deps", wheel]):
         done = subprocess.run([*pip, *arguments], capture_output=True, text=True)
         if done.returncode:
             return f"not installed: {done.stderr.strip()[-600:]}"

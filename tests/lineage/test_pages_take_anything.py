@@ -97,6 +97,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             patched.setattr(handlers, name, None)
         handlers._get_tracking_store(uri, str(folder / "artifacts"))
         handlers._get_model_registry_store(uri)
+        patched.setattr(app, "_got_first_request", False)  # another test of this process may have asked it already
         register_routes(app)
         client = MlflowClient(uri, uri)
         experiment = client.create_experiment("digits", (folder / "artifacts").as_uri())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -86,10 +87,20 @@ def stub() -> Iterator[Callable[..., Stub]]:
         each.close()
 
 
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with MLflow's tables and an empty default experiment; it takes MLflow seconds to make one."""
+    folder = tmp_path_factory.mktemp("tables")
+    with chdir(folder):  # where the default experiment keeps artifacts
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def database(tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A tracking store in a SQLite file, as MLflow's current one."""
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(tables, tmp_path / "private.db")
     uri = f"sqlite:///{tmp_path}/private.db"
     mlflow.set_tracking_uri(uri)
     yield uri
@@ -357,17 +368,16 @@ def test_the_application_that_is_served(application: Any, monkeypatch: pytest.Mo
 
 
 @private_part("the table of validators of basic-auth")
-def test_the_routes_that_a_login_knows(tmp_path: Path) -> None:
-    code = """
-        import mlflow.server.auth as auth
-        from mlflow_dsver.tracking.mlflow_private.server import allow_logged_in
-        allow_logged_in([("/dsver", "GET")])
-        table = auth.BEFORE_REQUEST_VALIDATORS
-        print(table["/dsver", "GET"](), {tuple(map(type, key)) for key in table} == {(str, str)})
-    """
+def test_the_routes_that_a_login_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("flask_wtf")
-    secret = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "secret"}
-    assert run_python(inspect.cleandoc(code), tmp_path, **secret) == "True True"
+    monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "secret")
+    from mlflow.server import auth
+
+    table = dict(auth.BEFORE_REQUEST_VALIDATORS)
+    monkeypatch.setattr(auth, "BEFORE_REQUEST_VALIDATORS", table)
+    server_private.allow_logged_in([("/dsver", "GET")])
+    assert table["/dsver", "GET"]() is True
+    assert {tuple(map(type, key)) for key in table} == {(str, str)}
 
 
 @private_part("a REST call of the server, or how its response becomes an entity")

@@ -70,7 +70,7 @@ def test_import_mlflow_survives_whatever_is_broken_in_this_package():
 
 
 def test_our_share_of_import_mlflow_is_below_10_ms():
-    """The modules that MLflow's import loads because of us, timed by Python itself; the best of three."""
+    """The modules that MLflow's import loads because of us, timed by Python itself; at the latest the third time."""
     shares = []
     for _ in range(3):
         done = subprocess.run(
@@ -94,7 +94,9 @@ def test_our_share_of_import_mlflow_is_below_10_ms():
             "mlflow_dsver.tracking.source",
         }
         shares.append(sum(microseconds for _, microseconds in ours) / 1000)
-    assert min(shares) < 10, shares
+        if shares[-1] < 10:
+            return
+    pytest.fail(f"{shares} ms")
 
 
 @pytest.mark.parametrize(
