@@ -56,8 +56,8 @@ def at_latest(deadline: Deadline) -> Iterator[None]:
 
 def bounded(seconds: float | None) -> Deadline:
     """A deadline so many seconds from now (None: never), or that of the block `at_latest`, where it is earlier."""
-    own, whole = Deadline(seconds), _whole.get()
-    return whole if whole is not None and whole.left() < own.left() else own
+    limit, total = Deadline(seconds), _whole.get()
+    return total if total is not None and total.left() < limit.left() else limit
 
 
 class BoundedTask(Generic[T]):

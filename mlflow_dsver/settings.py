@@ -35,6 +35,7 @@ KNOWN = {
     "LOCK": "the lock file, instead of dsver.lock in the working folder or the nearest parent that has one",
     "OVERLAP": "files that two roles share, told when a run starts: warn, raise or off",
     "SEAL": "at a run's end, look whether its data changed: given (files given out), stat (all inputs), hash or off",
+    "WATCH": "yes, or folders with : between them: at a run's end, say which files read are of no linked version",
     "TRACKING_TIMEOUT": "seconds that linking waits for the tracking server at most",
     "PROVIDER_TIMEOUT": "seconds that one operation of a provider may take at most",
     "AUTH_APP": "server plug-in that comes with the lineage pages, such as basic-auth",
@@ -271,6 +272,20 @@ def switch(name: str, *, default: bool) -> bool:
     if value not in ("", *ON, *OFF):
         raise SettingsError(PREFIX + name, expected="yes or no", got=ascii(value)[:40])
     return default if not value else value in ON
+
+
+def watched_folders() -> tuple[Path, ...] | None:
+    """The folders whose files are watched; () for all but the system's, None when files are not watched (WATCH)."""
+    value = setting("WATCH") or ""
+    if value.lower() in ("", *OFF):
+        return None
+    if value.lower() in ON:
+        return ()
+    folders = [each for each in value.split(os.pathsep) if each]
+    if any("/" not in each and not each.startswith((".", "~")) for each in folders):
+        expected = f"yes, no, or folders with {os.pathsep} between them, such as ./data{os.pathsep}/mnt/data"
+        raise SettingsError(PREFIX + "WATCH", expected=expected, got=ascii(value)[:40])
+    return tuple(expanded(each, PREFIX + "WATCH").absolute() for each in folders)
 
 
 def seconds(name: str, default: float, *, least: float | None = None) -> float:

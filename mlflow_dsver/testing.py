@@ -287,10 +287,10 @@ class ProviderContract:
     def test_created_version_has_its_words(self, provider: Provider, known: Known, tmp_path: Path) -> None:
         """Message and metadata given at creation are those that are read back."""
         if Capability.CREATE in provider.capabilities:
-            words = {key: value for key, value in _WORDS.items() if key in self.words}
-            made = self.make(provider, known.dataset, tmp_path / "new", **words)
+            given = {key: value for key, value in _WORDS.items() if key in self.words}
+            made = self.make(provider, known.dataset, tmp_path / "new", **given)
             found = provider.get(known.dataset, made.id)
-            assert {key: getattr(found, key) for key in words} == words
+            assert {key: getattr(found, key) for key in given} == given
 
     def test_tag_moves_to_the_version_created_with_it(self, provider: Provider, known: Known, tmp_path: Path) -> None:
         """A tag names one version: creating another with it takes it away from the first."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from mlflow_dsver.checks.diff import difference_of
 from mlflow_dsver.checks.render import PATHS, difference_lines, difference_summary
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import one_line
@@ -41,8 +43,8 @@ class RoleComparison:
 
     role: str
     sameness: Sameness
-    first: DatasetVersion | None
-    second: DatasetVersion | None
+    first: DatasetVersion | None = field(metadata={"hint": DatasetRef})
+    second: DatasetVersion | None = field(metadata={"hint": DatasetRef})
     difference: Difference | None = None
     reason: str | None = None
 
@@ -137,17 +139,7 @@ def compare_json(report: CompareReport) -> dict[str, Any]:
         "schema": 1,
         "first": report.first.run_id,
         "second": report.second.run_id,
-        "roles": [
-            {
-                "role": each.role,
-                "sameness": str(each.sameness),
-                "first": str(each.first) if each.first else None,
-                "second": str(each.second) if each.second else None,
-                "difference": each.difference.to_json() if each.difference is not None else None,
-                "reason": each.reason,
-            }
-            for each in report.roles
-        ],
+        "roles": [to_json(each) for each in report.roles],
         "params": {name: list(pair) for name, pair in report.params.items()},
         "metrics": {name: list(pair) for name, pair in report.metrics.items()},
     }

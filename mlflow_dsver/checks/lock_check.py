@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.errors import DsverError, InvalidReference, LockConflict, NotFound, SettingsError
+from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.manifests import Difference, Manifest, difference
 from mlflow_dsver.model.refs import DatasetRef, parse_recorded
 from mlflow_dsver.model.versions import DatasetVersion
@@ -81,7 +82,7 @@ class LockReport:
             "ok": self.exit_code == 0,
             "problem": self.broken,
             "inputs": [
-                entry_json(each.entry)
+                to_json(each.entry)
                 | {
                     "state": str(each.state),
                     "detail": each.detail,
@@ -123,23 +124,13 @@ class Change:
         return {
             "role": self.role,
             "kind": self.kind,
-            "before": entry_json(self.before) if self.before else None,
-            "after": entry_json(self.after) if self.after else None,
+            "before": to_json(self.before) if self.before else None,
+            "after": to_json(self.after) if self.after else None,
             "difference": found
             and {kind: len(getattr(found, kind)) for kind in kinds}
             | {"unchanged": found.unchanged, "growth": found.growth},
             "difference_unknown": self.why_unknown,
         }
-
-
-def entry_json(entry: LockEntry) -> dict[str, Any]:
-    """A locked input as a JSON object."""
-    return {
-        "role": entry.role,
-        "requested": entry.requested,
-        "version": str(entry.version),
-        "content_digest": entry.content_digest,
-    }
 
 
 def check_lock(path: Path, *, ask: bool = True) -> LockReport:

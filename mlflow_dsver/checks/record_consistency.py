@@ -75,9 +75,9 @@ class Agreement:
     findings: list[Finding] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def same(self, what: str, told: Mapping[str, Any]) -> Any:
+    def same(self, what: str, values: Mapping[str, Any]) -> Any:
         """The first value that is not None; a finding when another differs. None: a part without the value."""
-        known = {where: value for where, value in told.items() if value is not None}
+        known = {where: value for where, value in values.items() if value is not None}
         if len(set(known.values())) > 1:
             (first, expected), *others = known.items()
             found = ", ".join(f"{where}: {value}" for where, value in others if value != expected)
@@ -121,31 +121,31 @@ class Agreement:
             self.disagree("usage bytes", f"a number or {schema.UNKNOWN}", f"{where}: {text}")
         if link is None:
             return size
-        told = link.version.usage_bytes
-        if text is not None and told != size:
-            self.disagree("usage bytes", f"{where}: {text}", f"{self.parts.artifact}: {_or_none(told)}")
-        return size if text is not None else told
+        recorded = link.version.usage_bytes
+        if text is not None and recorded != size:
+            self.disagree("usage bytes", f"{where}: {text}", f"{self.parts.artifact}: {_or_none(recorded)}")
+        return size if text is not None else recorded
 
     def content_digest(self) -> str | None:
         """The content digest, where another part than the artifacts says it, or the run has the artifact's sum."""
         parts = self.parts
         where, labels = parts.labels
-        said_by = {"param": parts.params, "tag": parts.tags}
-        told = {each: self._digest(each, has.get("content_digest")) for each, has in said_by.items()}
-        label = told[where]
+        parts_by_name = {"param": parts.params, "tag": parts.tags}
+        recorded = {each: self._digest(each, has.get("content_digest")) for each, has in parts_by_name.items()}
+        label = recorded[where]
         sources = [self._digest("dataset input", each.source.get("content_digest")) for each in parts.inputs]
-        told |= {f"dataset input {number}": each for number, each in enumerate(sources, 1)}
+        recorded |= {f"dataset input {number}": each for number, each in enumerate(sources, 1)}
         linked = self._digest(parts.artifact, parts.link.version.content_digest) if parts.link else None
-        known: str | None = self.same("content digest", {**told, parts.artifact: linked})
-        said = label or next((each for each in sources if each), None)
-        if labels and label is None and said is not None:
-            self.disagree("content digest", f"{where}: {NONE}", f"dataset input: {said}")
+        known: str | None = self.same("content digest", {**recorded, parts.artifact: linked})
+        digest = label or next((each for each in sources if each), None)
+        if labels and label is None and digest is not None:
+            self.disagree("content digest", f"{where}: {NONE}", f"dataset input: {digest}")
         if label is not None and sources and not any(sources):
             self.disagree("content digest", f"{where}: {label}", f"dataset input: {NONE}")
-        if said is not None:
+        if digest is not None:
             if parts.link is not None and linked is None:
-                self.disagree("content digest", f"recorded: {said}", f"{parts.artifact}: {NONE}")
-            return said
+                self.disagree("content digest", f"recorded: {digest}", f"{parts.artifact}: {NONE}")
+            return digest
         if known is None or (parts.artifact in parts.confirmed and not self._others):
             return known
         if self._others:

@@ -168,8 +168,8 @@ class _Gathered:
 
     def _not_as_recorded(self, name: str, expected: str | None, found: str) -> None:
         what = f"the artifact dsver/{name} is not the one that was recorded, so somebody changed it"
-        told = "no such artifact" if expected is None else f"SHA-256 {expected}"
-        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, told, f"SHA-256 {found}"))
+        recorded = "no such artifact" if expected is None else f"SHA-256 {expected}"
+        self.findings.append(Finding(Verdict.CHANGED, Subject.RECORD, what, recorded, f"SHA-256 {found}"))
 
     def _link(self) -> Link | None:
         name = written.json_name(self.role)
@@ -186,10 +186,10 @@ class _Gathered:
             self._too_large(name, f"more than {self.limits.link:,} bytes")
             return None
         try:
-            told = json.loads(self.files[name])
-            link = Link.from_json(told)
+            fields = json.loads(self.files[name])
+            link = Link.from_json(fields)
             if link.role == self.role:
-                self.manifest_sum = _text(told.get(written.MANIFEST_SUM))
+                self.manifest_sum = _text(fields.get(written.MANIFEST_SUM))
                 return link
             why = f"it is about the role {link.role}"
         except (ValueError, RecursionError) as error:
@@ -203,16 +203,16 @@ class _Gathered:
         self.findings.append(Finding(Verdict.UNVERIFIABLE, Subject.RECORD, what, found=limit))
 
     def _reference(self) -> DatasetRef | None:
-        told = {
+        references = {
             "param": self.params.get("version"),
             "tag": self.tags.get("version"),
             "dataset input": _text(self.source.get("reference")),
             written.json_name(self.role): str(self.link.version.ref) if self.link else None,
         }
-        for text in told.values():
+        for text in references.values():
             ref = _version_ref(text)
             if ref is not None:
-                Agreement(Parts(self.role, ref, {}, {}), self.findings, self.notes).same("version", told)
+                Agreement(Parts(self.role, ref, {}, {}), self.findings, self.notes).same("version", references)
                 if self.link is not None and self.link.version.ref != ref:
                     self.link = None
                 return ref

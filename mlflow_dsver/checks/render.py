@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_dsver.checks.reports import Finding, InputReport, Note, Proof, Report, RunReport, SignatureReport, Verdict
 from mlflow_dsver.checks.verdicts import difference_counts
-from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.json_values import date_text, to_json
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code, one_line
 
@@ -283,7 +283,7 @@ def run_json(run: RunReport) -> dict[str, Any]:
         "verdict": str(run.verdict),
         "exit_code": run.exit_code,
         "unmet": list(run.unmet),
-        "notes": [_note_json(note) for note in run.notes],
+        "notes": [to_json(note) for note in run.notes],
         "inputs": [_input_json(each) for each in run.inputs],
         "signature": signature_json(run.signature) if run.signature is not None else None,
     }
@@ -295,38 +295,10 @@ def signature_json(signature: SignatureReport) -> dict[str, Any]:
         "file": signature.file,
         "key": signature.key,
         "verdict": str(signature.verdict),
-        "findings": [_finding_json(finding) for finding in signature.findings],
+        "findings": [to_json(finding) for finding in signature.findings],
     }
 
 
 def _input_json(report: InputReport) -> dict[str, Any]:
-    return {
-        "role": report.role,
-        "version": str(report.version),
-        "requested": report.requested,
-        "grade": str(report.grade) if report.grade else None,
-        "verdict": str(report.verdict),
-        "proof": report.proof.name.lower(),
-        "files_read": report.files_read,
-        "bytes_read": report.bytes_read,
-        "findings": [_finding_json(finding) for finding in report.findings],
-        "notes": [_note_json(note) for note in report.notes],
-        "unmet": list(report.unmet),
-        "difference": report.difference.to_json() if report.difference else None,
-        "statement": report.statement,
-    }
-
-
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    return {
-        "verdict": str(finding.verdict),
-        "subject": str(finding.subject),
-        "what": finding.what,
-        "expected": finding.expected,
-        "found": finding.found,
-        "paths": list(finding.paths),
-    }
-
-
-def _note_json(note: Note) -> dict[str, Any]:
-    return {"what": note.what, "expected": note.expected, "found": note.found}
+    first = {"role": report.role, "version": str(report.version)}  # the order of the keys in this JSON
+    return first | to_json(report) | {"proof": report.proof.name.lower()}

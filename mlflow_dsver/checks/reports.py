@@ -226,11 +226,11 @@ class InputReport:
     grade: Grade | None
     verdict: Verdict
     proof: Proof
+    files_read: int = field(default=0, kw_only=True)
+    bytes_read: int = field(default=0, kw_only=True)
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
     unmet: tuple[str, ...] = ()
-    files_read: int = 0
-    bytes_read: int = 0
     difference: Difference | None = None
     statement: str | None = None
 

@@ -7,13 +7,14 @@ regardless of their order. A table that cannot be read, or is too large, is repo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import SettingsError
+from mlflow_dsver.model import json_values
 from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
@@ -71,7 +72,7 @@ class TableDifference:
 
     def to_json(self) -> dict[str, Any]:
         """The difference as a JSON object."""
-        return asdict(self)
+        return json_values.to_json(self)
 
 
 def table_differences(before: DatasetVersion, after: DatasetVersion, found: Difference) -> Iterator[TableDifference]:

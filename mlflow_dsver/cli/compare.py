@@ -162,12 +162,12 @@ def bisect(
         found = next_step(good, bad, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
     else:
 
-        def told(reference: str) -> Any:
+        def run_test(reference: str) -> Any:
             result = run_command(command, role, reference)
             click.echo(f"{result:<5}{reference}", err=True)
             return result
 
-        found = bisect_with(good, bad, told, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
+        found = bisect_with(good, bad, run_test, role=role, tested_good=tested_good, tested_bad=tested_bad, skip=skip)
     emit(as_json, step_json(found), render.Lines(step_lines(found)))
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
@@ -16,6 +16,7 @@ import click
 from mlflow_dsver import plugins, settings
 from mlflow_dsver._version import __version__
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.providers.registry import GROUP, get_provider, names
 from mlflow_dsver.terminal import render
 from mlflow_dsver.terminal.output import emit, json_option
@@ -72,7 +73,7 @@ def doctor(as_json: bool) -> int:
     ok = all(each.ok is not False for each in checks)
     marks = {True: "ok", False: "PROBLEM", None: ""}
     rows = ((each.check, marks[each.ok] or " ", each.detail) for each in checks)
-    data = {"ok": ok, "checks": [asdict(each) for each in checks]}
+    data = {"ok": ok, "checks": [to_json(each) for each in checks]}
     emit(as_json, data, render.table("CHECK STATE SEEN", rows, empty=""))
     return 0 if ok else 1
 

@@ -60,8 +60,8 @@ def lineage(
     from mlflow_dsver.record.mlflow_urls import MLflow
 
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
-    wanted = Filter(None, role, grade, verdict, first, last)
-    report = report_of(experiments, limit=limit, wanted=wanted)
+    filters = Filter(None, role, grade, verdict, first, last)
+    report = report_of(experiments, limit=limit, wanted=filters)
     mlflow = MLflow(web_root())
     if html is not None:
         _need_pages()
@@ -140,11 +140,11 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
     if url is not None:
         click.echo(f"sent {openlineage.send(record, url)} events")
         return
-    told = export(record, format_, role=role)
-    if isinstance(told, list):
-        _write(output, "".join(json.dumps(event) + "\n" for event in told))
+    document = export(record, format_, role=role)
+    if isinstance(document, list):
+        _write(output, "".join(json.dumps(event) + "\n" for event in document))
     else:
-        _write(output, json.dumps(told, indent=2) + "\n")
+        _write(output, json.dumps(document, indent=2) + "\n")
 
 
 @click.command()

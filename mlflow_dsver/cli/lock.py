@@ -67,11 +67,11 @@ def lock(
         raise click.UsageError(f"--input and --{action} exclude each other.")
     if action == "check":
         return _check(path, not no_ask, as_json)
-    asked = _inputs(inputs, action)
+    requested = _inputs(inputs, action)
     if action == "remove":
         _remove(path, roles, as_json)
-    elif action == "update" or asked:
-        _lock(path, asked, roles, action == "update", as_json)
+    elif action == "update" or requested:
+        _lock(path, requested, roles, action == "update", as_json)
     else:
         _show(path, as_json)
     return None
@@ -87,13 +87,13 @@ def _inputs(given: tuple[str, ...], action: str | None) -> dict[str, str]:
 
 
 def _show(path: Path, as_json: bool) -> None:
-    from mlflow_dsver.checks.lock_check import entry_json
+    from mlflow_dsver.model.json_values import to_json
     from mlflow_dsver.resolution.lock_file import path_exists, read_lock
 
     if not path_exists(path):
         raise click.UsageError(f"There is no {_short(path)} yet: give --input ROLE=REFERENCE.")
     entries = read_lock(path)
-    data = {"file": str(path), "inputs": [entry_json(each) for each in entries.values()]}
+    data = {"file": str(path), "inputs": [to_json(each) for each in entries.values()]}
     emit(as_json, data, _table(entries))
 
 
@@ -115,24 +115,25 @@ def _remove(path: Path, roles: tuple[str, ...], as_json: bool) -> None:
     _write(path, before, {role: entry for role, entry in before.items() if role not in roles}, as_json)
 
 
-def _lock(path: Path, asked: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
+def _lock(path: Path, requested: dict[str, str], roles: tuple[str, ...], update: bool, as_json: bool) -> None:
     """Resolve the references, plan the changes, write the file. On any error the file is unchanged."""
     from mlflow_dsver.checks.lock_check import cached_resolver, plan
     from mlflow_dsver.model.refs import parse
     from mlflow_dsver.resolution.lock_file import path_exists, read_lock
 
     before = read_lock(path) if path_exists(path) or update else {}
-    _known({**before, **asked}, roles)
+    _known({**before, **requested}, roles)
     if update:
-        chosen = roles if roles or asked else tuple(before)
-        asked = {role: before[role].requested for role in chosen if role in before} | asked
+        chosen = roles if roles or requested else tuple(before)
+        requested = {role: before[role].requested for role in chosen if role in before} | requested
     ask = cached_resolver()
-    answers = {role: ask(parse(words)) for role, words in asked.items()}
-    _write(path, before, plan(path, before, asked, answers, asked if update else ()), as_json)
+    resolutions = {role: ask(parse(text)) for role, text in requested.items()}
+    _write(path, before, plan(path, before, requested, resolutions, requested if update else ()), as_json)
 
 
 def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, LockEntry], as_json: bool) -> None:
-    from mlflow_dsver.checks.lock_check import changes, entry_json
+    from mlflow_dsver.checks.lock_check import changes
+    from mlflow_dsver.model.json_values import to_json
     from mlflow_dsver.resolution.lock_file import write_lock
 
     made = changes(before, after)
@@ -140,10 +141,10 @@ def _write(path: Path, before: Mapping[str, LockEntry], after: Mapping[str, Lock
     data = {
         "file": str(path),
         "changes": [each.to_json() for each in made],
-        "inputs": [entry_json(entry) for _, entry in sorted(after.items())],
+        "inputs": [to_json(entry) for _, entry in sorted(after.items())],
     }
-    said = f"{_short(path)}: {human_count(len(after), 'input')}{'' if made else ', nothing to change'}"
-    emit(as_json, data, render.Lines(map(_change_line, made)), render.line(said))
+    states = f"{_short(path)}: {human_count(len(after), 'input')}{'' if made else ', nothing to change'}"
+    emit(as_json, data, render.Lines(map(_change_line, made)), render.line(states))
 
 
 def _known(known: Mapping[str, object], roles: tuple[str, ...]) -> None:
@@ -186,16 +187,16 @@ def _report_lines(report: LockReport) -> Iterator[str]:
     for each in report.inputs:
         yield f"{name}: {each.entry.role}: {each.state}: {one_line(each.detail, 1000)}"
     counts = {state: sum(each.state is state for each in report.inputs) for state in State}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    yield f"{name}: {human_count(len(report.inputs), 'input')}{': ' if told else ''}{told}"
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"{name}: {human_count(len(report.inputs), 'input')}{': ' if listed else ''}{listed}"
     if moved := [each.entry.role for each in report.inputs if each.state is State.MOVED]:
         yield f"{name}: to move: {command(report.path, {}, moved, update=True)}"
 
 
 def _short(path: Path) -> str:
     """The path relative to the working folder where it is below it."""
-    here = Path.cwd()
-    return one_line(path.relative_to(here) if path.is_relative_to(here) else path, 300)
+    folder = Path.cwd()
+    return one_line(path.relative_to(folder) if path.is_relative_to(folder) else path, 300)
 
 
 COMMANDS = (lock,)

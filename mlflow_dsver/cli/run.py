@@ -48,6 +48,7 @@ CANNOT_RUN, NOT_THERE = 126, 127
     help="Log a link as params too, in full or its version alone; without, in tags, dataset inputs and artifacts.",
 )
 @click.option("--override", multiple=True, metavar="ROLE=REFERENCE", help="Use this, whatever the script asks for.")
+@click.option("--watch", is_flag=True, help="At the end of each run, say which files read are of no linked version.")
 @click.option("--fresh", is_flag=True, help="Ask again for what a launcher above this one has resolved already.")
 @click.option("--quiet", is_flag=True, help="Do not say which versions are used.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -58,6 +59,7 @@ def run(
     on_error: settings.OnError | None,
     params: settings.LoggedParams | None,
     override: tuple[str, ...],
+    watch: bool,
     fresh: bool,
     quiet: bool,
     command: tuple[str, ...],
@@ -77,38 +79,41 @@ def run(
       mlflow-dsver run --input 'training=service://cats?create&message=round 3' -- python train.py
       mlflow-dsver run --frozen -- python train.py
       mlflow-dsver run --override training=local://digits@3f9c2a7d11e05b64 -- python train.py
+      mlflow-dsver run --watch -- python train.py
     """
     frozen = frozen or settings.switch("FROZEN", default=False)
     overrides = outside.configured_overrides() | _parsed(override, "--override")
-    wanted = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
-    asked = wanted | overrides
-    if not asked:
+    requested = _with_folders(create, _requested_inputs(inputs, frozen), overrides)
+    effective = requested | overrides
+    if not effective and not watch:
         raise click.UsageError("Nothing to link: give --input ROLE=REFERENCE.")
-    if frozen and any(map(parse_new, asked.values())):
+    if frozen and any(map(parse_new, effective.values())):
         raise click.UsageError("--frozen takes only versions in dsver.lock, and this asks for a new one.")
-    above = _answers_from_above()
-    answers = {} if fresh else dict(above)
-    _resolve(asked, answers, "raise" if frozen else on_error or settings.on_error())
-    found = {role: answers[text] for role, text in asked.items() if text in answers}
-    variables = _variables(wanted, found, above | answers)
+    above = _inherited_resolutions()
+    resolutions = {} if fresh else dict(above)
+    _resolve(effective, resolutions, "raise" if frozen else on_error or settings.on_error())
+    found = {role: resolutions[text] for role, text in effective.items() if text in resolutions}
+    variables = _variables(requested, found, above | resolutions)
     if override:
         variables["OVERRIDE"] = outside.format_inputs(overrides)
     if on_error:
         variables["ON_ERROR"] = on_error
+    if watch and not settings.watched_folders():
+        variables["WATCH"] = "yes"
     if params:
         variables["PARAMS"] = params
     if frozen:
-        variables |= _as_locked(asked, found)
+        variables |= _as_locked(effective, found)
     if not quiet:
-        _say(asked, found)
+        _say(effective, found)
     _become(command, {settings.PREFIX + name: value for name, value in variables.items()})
 
 
 def _requested_inputs(options: Sequence[str], frozen: bool) -> dict[str, str]:
     """Role to reference: from the setting, overridden by the options; without any, from the lock file."""
-    wanted = outside.configured_inputs() | _parsed(options, "--input")
-    if wanted:
-        return wanted
+    requested = outside.configured_inputs() | _parsed(options, "--input")
+    if requested:
+        return requested
     from mlflow_dsver.resolution.lock_file import find_lock, read_lock
 
     path = find_lock()
@@ -119,7 +124,9 @@ def _parsed(options: Sequence[str], name: str) -> dict[str, str]:
     return outside.parse_inputs(";".join(options), name)
 
 
-def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+def _with_folders(
+    options: Sequence[str], requested: Mapping[str, str], overrides: Mapping[str, str]
+) -> dict[str, str]:
     """The references, with a new version in place of the dataset that `--create ROLE=FOLDER` names."""
     given: dict[str, str] = {}
     for option in options:
@@ -128,31 +135,31 @@ def _with_folders(options: Sequence[str], wanted: Mapping[str, str], overrides: 
             raise InvalidArgument("--create", expected="ROLE=FOLDER", got=f"'{one_line(option, 80)}'")
         if check_role(role) in given:
             raise InvalidArgument(f"--create: the role {role} is named twice")
-        if role not in wanted:
+        if role not in requested:
             raise InvalidArgument("--create", expected=f"the dataset of {role}", tip=f"--input {role}=local://…")
         if role in overrides:
             raise InvalidArgument(f"--create: another version is put in the place of {role} by an override")
-        if parse_new(wanted[role]):
+        if parse_new(requested[role]):
             raise InvalidArgument(f"--create: --input asks for a new version of {role} already")
-        given[role] = str(NewVersion(wanted[role], folder))
-    return {**wanted, **given}
+        given[role] = str(NewVersion(requested[role], folder))
+    return {**requested, **given}
 
 
-def _answers_from_above() -> dict[str, Resolution]:
+def _inherited_resolutions() -> dict[str, Resolution]:
     """Resolutions inherited from a parent launcher, by the text of the reference."""
     offline = outside.inherited_offline()
     return {text: Resolution(version, text in offline) for text, version in outside.inherited_versions().items()}
 
 
-def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: settings.OnError) -> None:
+def _resolve(requested: Mapping[str, str], resolutions: dict[str, Resolution], policy: settings.OnError) -> None:
     """Add the missing resolutions; under a policy other than `raise`, skip those that fail, with a warning.
 
     New versions are created first, so that other references to their datasets resolve to them.
     """
-    for role, text in sorted(asked.items(), key=lambda each: parse_new(each[1]) is None):
-        have = next((answers[words] for words in outside.spellings(text) if words in answers), None)
+    for role, text in sorted(requested.items(), key=lambda each: parse_new(each[1]) is None):
+        resolved = next((resolutions[words] for words in outside.spellings(text) if words in resolutions), None)
         try:
-            answers[text] = have or _answer(text, policy)
+            resolutions[text] = resolved or _answer(text, policy)
         except InvalidReference:
             raise
         except DsverError as error:
@@ -161,8 +168,8 @@ def _resolve(asked: Mapping[str, str], answers: dict[str, Resolution], policy: s
             print_error(f"{role} is left out: {error}")
             continue
         new = parse_new(text)
-        if new is not None and have is None:
-            answers[str(new)] = answers[str(new.dataset)] = answers[text]
+        if new is not None and resolved is None:
+            resolutions[str(new)] = resolutions[str(new.dataset)] = resolutions[text]
 
 
 def _answer(text: str, policy: settings.OnError) -> Resolution:
@@ -177,39 +184,39 @@ def _answer(text: str, policy: settings.OnError) -> Resolution:
 
 
 def _variables(
-    wanted: Mapping[str, str], found: Mapping[str, Resolution], answers: Mapping[str, Resolution]
+    requested: Mapping[str, str], found: Mapping[str, Resolution], resolutions: Mapping[str, Resolution]
 ) -> dict[str, str]:
     """The settings for the command, by name without the prefix. A role without a resolution is left out."""
-    told = {}
-    if wanted:
-        told["INPUTS"] = outside.format_inputs({role: text for role, text in wanted.items() if role in found})
-    if answers:
-        told["RESOLVED"] = outside.serialize_resolved(
-            {text: each.version for text, each in answers.items()},
-            [text for text, each in answers.items() if each.offline],
+    variables = {}
+    if requested:
+        variables["INPUTS"] = outside.format_inputs({role: text for role, text in requested.items() if role in found})
+    if resolutions:
+        variables["RESOLVED"] = outside.serialize_resolved(
+            {text: each.version for text, each in resolutions.items()},
+            [text for text, each in resolutions.items() if each.offline],
         )
-    return told
+    return variables
 
 
-def _as_locked(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
+def _as_locked(requested: Mapping[str, str], found: Mapping[str, Resolution]) -> dict[str, str]:
     """The settings that make child processes use the lock file. Raises LockConflict when a version differs."""
     from mlflow_dsver.resolution.lock_file import find_lock, refuse_moved
 
     path = find_lock()
-    refuse_moved(asked, {role: each.version for role, each in found.items()}, path)
+    refuse_moved(requested, {role: each.version for role, each in found.items()}, path)
     return {"FROZEN": "1", "LOCK": str(path)}
 
 
-def _say(asked: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
-    told = []
+def _say(requested: Mapping[str, str], found: Mapping[str, Resolution]) -> None:
+    lines = []
     for role, each in found.items():
-        words = "" if asked[role] == str(each.version.ref) else f" ({one_line(asked[role])})"
+        text = "" if requested[role] == str(each.version.ref) else f" ({one_line(requested[role])})"
         since = "" if each.since is None else f" of {each.since:%Y-%m-%d %H:%M} UTC"
-        told.append(
-            f"{role} is {each.version.ref}{words}" + (f", the last known answer{since}" if each.offline else "")
+        lines.append(
+            f"{role} is {each.version.ref}{text}" + (f", the last known answer{since}" if each.offline else "")
         )
-    if told:
-        print_error("; ".join(told))
+    if lines:
+        print_error("; ".join(lines))
 
 
 def _become(command: tuple[str, ...], variables: Mapping[str, str]) -> NoReturn:

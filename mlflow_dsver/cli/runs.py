@@ -12,7 +12,7 @@ import click
 
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.terminal.output import counted, emit, json_option, print_error
-from mlflow_dsver.terminal.render import Lines, Table, named, table
+from mlflow_dsver.terminal.render import Lines, Table, line, named, table
 from mlflow_dsver.text import human_bytes, one_line
 
 if TYPE_CHECKING:
@@ -30,17 +30,19 @@ _HOPELESS = ""
 def inputs(run: str, as_json: bool) -> None:
     """Show which dataset versions a run used.
 
-    For each: the role, and how much the link proves (its grade). MLflow is asked at MLFLOW_TRACKING_URI.
+    For each: the role, and how much the link proves (its grade). Then, for a run that was watched, how many files its
+    process read. MLflow is asked at MLFLOW_TRACKING_URI.
 
     \b
     Examples:
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --json
     """
-    from mlflow_dsver.tracking.history import inputs_of
+    from mlflow_dsver.tracking.history import inputs_and_files
 
-    found = inputs_of(run)
-    emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in found]}, links_table(found))
+    found, files = inputs_and_files(run)
+    told = {"run_id": run, "inputs": [link.to_json() for link in found], "files_read": files}
+    emit(as_json, told, links_table(found), *([] if files is None else [line(files)]))
 
 
 @click.command()
@@ -66,8 +68,8 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     uses = runs_using(reference, role=role)
     found = list(islice(uses, limit))
     more = next(uses, None) is not None
-    told = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
-    emit(as_json, told, runs_table(found))
+    result = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
+    emit(as_json, result, runs_table(found))
     if uses.note:
         print_error(uses.note)
     if more:
@@ -176,8 +178,8 @@ def _attach_many(source: BinaryIO, role: str, as_json: bool) -> int:
                 yield outcome
 
         if as_json:
-            told = [each.to_json() for each in outcomes()]
-            emit(True, {"rows": told, "counts": {str(state): count for state, count in counts.items()}})
+            rows_json = [each.to_json() for each in outcomes()]
+            emit(True, {"rows": rows_json, "counts": {str(state): count for state, count in counts.items()}})
         else:
             emit(False, None, Lines(_attached_lines(outcomes(), counts)))
     return bulk_attach.exit_code(counts)
@@ -187,8 +189,8 @@ def _attached_lines(outcomes: Iterator[Outcome], counts: Counter[State]) -> Iter
     """One line per row as it is processed, then the number of each outcome."""
     for each in outcomes:
         row = each.row
-        words = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)
-        yield "  ".join(one_line(word, 1000) for word in words).rstrip()
+        cells = (f"{each.state:13}", row.run_id, row.role, each.version or row.reference, each.detail)
+        yield "  ".join(one_line(cell, 1000) for cell in cells).rstrip()
     yield ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "no rows"
 
 

@@ -180,8 +180,8 @@ def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None
     users = services.confirm_deletion(version.ref, version.message or "", yes=yes)
     provider.delete(version)
     invalidate(version.ref)
-    told = {"deleted": str(version.ref), **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {render.cell(version.ref)}"))
+    result = {"deleted": str(version.ref), **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {render.cell(version.ref)}"))
 
 
 @versions.command()
@@ -200,8 +200,8 @@ def materialise(reference: str, folder: Path, as_json: bool) -> None:
     provider, version = _resolve(reference)
     with terminal(f"writing {folder}") as provider.progress:
         provider.materialise(version, folder)
-    said = render.line(f"{render.cell(version.ref)} is in {render.cell(folder)}")
-    emit(as_json, {"reference": str(version.ref), "folder": str(folder.absolute())}, said)
+    line = render.line(f"{render.cell(version.ref)} is in {render.cell(folder)}")
+    emit(as_json, {"reference": str(version.ref), "folder": str(folder.absolute())}, line)
 
 
 @versions.command()

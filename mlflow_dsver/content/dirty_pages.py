@@ -149,8 +149,8 @@ def dates_prove(folder: Path) -> bool:
 
     Raises ContentError for a folder that cannot be opened.
     """
-    with opened(folder) as held:
-        return DirtyPages(trusted_device(held)).provable(held.descriptor, held.status.st_dev)
+    with opened(folder) as mapped:
+        return DirtyPages(trusted_device(mapped)).provable(mapped.descriptor, mapped.status.st_dev)
 
 
 def file_system(descriptor: int) -> int:

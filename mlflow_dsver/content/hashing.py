@@ -63,25 +63,27 @@ def hash_folder(
     Raises ContentError for a folder that is missing, a file or without files, for what `walk` refuses, and for
     files that cannot be read or that change, grow, shrink or vanish meanwhile, naming them.
     """
-    with opened(folder) as held:
-        selection = select(held.descriptor, rules)
-        cached = _CachedFolder(cache, os.fsencode(held.real))
+    with opened(folder) as opened_folder:
+        selection = select(opened_folder.descriptor, rules)
+        cached = _CachedFolder(cache, os.fsencode(opened_folder.real))
         with gc_paused():
-            entries, todo, gone, recent = _plan(walk_selected(held, selection, on_excluded), cached.rows())
+            entries, todo, deleted, recent = _plan(
+                walk_selected(opened_folder, selection, on_excluded), cached.rows()
+            )
         if not entries:
             raise ContentError(
                 f"{one_line(folder)} has no files", expected="at least one file that no pattern leaves out"
             )
-        flush_many(held.descriptor, recent)
+        flush_many(opened_folder.descriptor, recent)
         try:
-            _read(held, todo, entries, cached, on_file, progress)
+            _read(opened_folder, todo, entries, cached, on_file, progress)
         finally:
-            cached.save(gone if selection.includes_everything() else [])
+            cached.save(deleted if selection.includes_everything() else [])
     return Manifest(tuple(entries), made=_made(selection))
 
 
 def _read(
-    held: OpenFolder,
+    folder: OpenFolder,
     todo: Todo,
     entries: list[FileEntry],
     cached: _CachedFolder,
@@ -91,14 +93,14 @@ def _read(
     """Read the files in `todo` and add them to the entries and the cache. Raises ContentError."""
     progress.total(len(todo), sum(size for _, _, size in todo))
     large_files = sum(size >= LARGE for _, _, size in todo)
-    pages = DirtyPages(trusted_device(held) if cached.used else None)
-    reader = Reader(held.path, on_file, progress, large_files=large_files, root=held.descriptor, pages=pages)
+    pages = DirtyPages(trusted_device(folder) if cached.used else None)
+    reader = Reader(folder.path, on_file, progress, large_files=large_files, root=folder.descriptor, pages=pages)
     for batch in read_parallel(reader, todo):
         for place, entry, fresh_stamp in batch:
             entries[place] = entry
             cached.keep(entry, fresh_stamp)
-    held.check_links(reader.problems)
-    reader.problems.raise_any(held.path)
+    folder.check_links(reader.problems)
+    reader.problems.raise_any(folder.path)
 
 
 def hash_file(path: Path) -> FileEntry:
@@ -118,13 +120,13 @@ def _plan(runs: Iterable[list[WalkEntry]], rows: Iterator[Row]) -> tuple[list[Fi
     """
     entries: list[FileEntry] = []
     todo: Todo = []
-    gone: list[str] = []
+    deleted: list[str] = []
     recent = 0
     latest = time.time_ns() - RECENT
     known, (known_stamp, digest) = next(rows, _END)
     for path, status in chain.from_iterable(runs):
         while known is not None and known < path:
-            gone.append(known)
+            deleted.append(known)
             known, (known_stamp, digest) = next(rows, _END)
         if known == path and known_stamp == stamp(status):
             entries.append(_entry(FileEntry, (path, status.st_size, digest.hex())))
@@ -135,8 +137,8 @@ def _plan(runs: Iterable[list[WalkEntry]], rows: Iterator[Row]) -> tuple[list[Fi
         if known == path:
             known, (known_stamp, digest) = next(rows, _END)
     if known is not None:
-        gone += [known, *(path for path, _ in rows)]
-    return entries, todo, gone, recent
+        deleted += [known, *(path for path, _ in rows)]
+    return entries, todo, deleted, recent
 
 
 class _CachedFolder:
@@ -162,11 +164,11 @@ class _CachedFolder:
             self._fresh = []
             self._saved = time.monotonic()
 
-    def save(self, gone: list[str]) -> None:
+    def save(self, deleted: list[str]) -> None:
         if self._cache is None:
             return
-        if self._fresh or gone:
-            self._cache.save(self._root, self._fresh, gone)
+        if self._fresh or deleted:
+            self._cache.save(self._root, self._fresh, deleted)
         else:
             self._cache.touch(self._root)
 

@@ -82,7 +82,7 @@ class StatCache:
         except (OSError, ValueError) as error:
             _log.info("the cache of digests %s is not used: %s", place, error)
 
-    def save(self, folder: bytes, fresh: Iterable[Row], gone: Collection[str] = ()) -> None:
+    def save(self, folder: bytes, fresh: Iterable[Row], deleted: Collection[str] = ()) -> None:
         """Add or replace rows (in any order) and remove the paths in `gone`."""
         if self.read_only:
             return
@@ -91,7 +91,7 @@ class StatCache:
             self.path.mkdir(parents=True, exist_ok=True)
             with atomic_write(place, mode=0o600, durable=False) as stream:
                 stream.write(_MAGIC)
-                rows = _joined(self.rows(folder), sorted(fresh), frozenset(gone))
+                rows = _joined(self.rows(folder), sorted(fresh), frozenset(deleted))
                 while block := list(islice(rows, _ROWS)):
                     stream.write(_encoded(block))
             FileCache(self.path, max_age=UNUSED, suffix=_SUFFIX).prune()
@@ -124,11 +124,11 @@ def default_cache(*, read_only: bool = False) -> StatCache:
     return StatCache(settings.home() / "cache" / "stat", read_only=read_only)
 
 
-def _joined(old: Iterable[Row], fresh: list[Row], gone: frozenset[str]) -> Iterator[Row]:
+def _joined(old: Iterable[Row], fresh: list[Row], deleted: frozenset[str]) -> Iterator[Row]:
     """Both, sorted by path; a fresh row replaces an old one, rows in `gone` are dropped."""
     if not fresh:
-        return (row for row in old if row[0] not in gone)
-    known = {row[0] for row in fresh} | gone
+        return (row for row in old if row[0] not in deleted)
+    known = {row[0] for row in fresh} | deleted
     return merge(fresh, (row for row in old if row[0] not in known), key=itemgetter(0))
 
 

@@ -63,16 +63,16 @@ def walk(folder: Path, rules: Rules = _EVERYTHING) -> Iterator[WalkEntry]:
 
     Raises ContentError at once for a folder that is missing or a file, and at the end for all other errors.
     """
-    holding = ExitStack()
-    with holding:
-        held = holding.enter_context(opened(folder))
-        selection = select(held.descriptor, rules)
-        return _walk(held, selection, holding.pop_all())
+    stack = ExitStack()
+    with stack:
+        open_folder = stack.enter_context(opened(folder))
+        selection = select(open_folder.descriptor, rules)
+        return _walk(open_folder, selection, stack.pop_all())
 
 
-def _walk(held: OpenFolder, selection: Selection, holding: ExitStack) -> Iterator[WalkEntry]:
-    with holding:
-        yield from chain.from_iterable(walk_selected(held, selection))
+def _walk(open_folder: OpenFolder, selection: Selection, stack: ExitStack) -> Iterator[WalkEntry]:
+    with stack:
+        yield from chain.from_iterable(walk_selected(open_folder, selection))
 
 
 def walk_selected(
@@ -164,13 +164,13 @@ class _Walk:
         if prefix and self._selection.includes_everything():
             return listing
         includes = self._selection.includes
-        kept = [each for each in listing if includes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE)]
-        if self._on_excluded is not None and len(kept) < len(listing):
-            names = {key for key, _ in kept}
+        included = [each for each in listing if includes(prefix + each[0]) and (prefix or each[0] != IGNORE_FILE)]
+        if self._on_excluded is not None and len(included) < len(listing):
+            names = {key for key, _ in included}
             for key, _ in listing:
                 if key not in names:
                     self._on_excluded(prefix + key)
-        return kept
+        return included
 
 
 def _name_of(entry: os.DirEntry[str]) -> str:

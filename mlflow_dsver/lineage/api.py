@@ -141,10 +141,10 @@ def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wante
     client = clients.new_client()
     known = experiments(client)
     chosen = {}
-    for asked in names_or_ids:
-        found = {id_: name for id_, name in known.items() if asked in (id_, name)}
+    for requested in names_or_ids:
+        found = {id_: name for id_, name in known.items() if requested in (id_, name)}
         if not found:
-            raise NotFound("no such experiment", provider="mlflow", operation="search", got=asked)
+            raise NotFound("no such experiment", provider="mlflow", operation="search", got=requested)
         chosen.update(found)
     found_runs = list(all_runs(client, chosen or known, limit + 1, wanted))
     runs = found_runs[:limit]

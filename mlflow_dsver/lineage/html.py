@@ -145,9 +145,9 @@ class Pages:
         """The difference of two versions."""
         return self._page("/diff", {"a": str(before) if before else None, "b": str(after) if after else None})
 
-    def search(self, wanted: str | None = None, **query: str | None) -> str:
+    def search(self, text: str | None = None, **query: str | None) -> str:
         """The versions that hold a file."""
-        return self._page("/search", {"q": wanted, **query})
+        return self._page("/search", {"q": text, **query})
 
     def node(self, node: NodeId) -> str:
         """The page of a node of a graph."""
@@ -167,15 +167,15 @@ _OF_KIND = {
 }
 
 
-def filter_query(wanted: Filter) -> dict[str, str | None]:
+def filter_query(filters: Filter) -> dict[str, str | None]:
     """A filter as the fields of a form or an address; `pages.read_filter` of the server reads them."""
     return {
-        "experiment": wanted.experiment,
-        "role": wanted.role,
-        "grade": wanted.grade,
-        "verdict": wanted.verdict,
-        "since": f"{wanted.since:%Y-%m-%d}" if wanted.since else None,
-        "until": f"{wanted.until:%Y-%m-%d}" if wanted.until else None,
+        "experiment": filters.experiment,
+        "role": filters.role,
+        "grade": filters.grade,
+        "verdict": filters.verdict,
+        "since": f"{filters.since:%Y-%m-%d}" if filters.since else None,
+        "until": f"{filters.until:%Y-%m-%d}" if filters.until else None,
     }
 
 

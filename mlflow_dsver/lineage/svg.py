@@ -140,13 +140,13 @@ def layout(graph: Graph) -> Layout:
 
 def _rows(graph: Graph) -> dict[NodeId, float]:
     """The height of each node's upper edge; no two of a column overlap, and each column starts at its top."""
-    wanted = _wanted(graph)
+    target = _wanted(graph)
     rows: dict[NodeId, float] = {}
     for kind in Kind:
         column = [key for key in graph.nodes if key.kind is kind]
         free = 0.0
-        for key in sorted(column, key=lambda one: wanted.get(one, float("inf"))):
-            rows[key] = max(free, wanted.get(key, 0.0))
+        for key in sorted(column, key=lambda one: target.get(one, float("inf"))):
+            rows[key] = max(free, target.get(key, 0.0))
             free = rows[key] + _STEP
     return rows
 
@@ -164,10 +164,10 @@ def _wanted(graph: Graph) -> dict[NodeId, float]:
     numbers = {key: number for number, key in enumerate(keys)}
     edges = [(numbers[edge.source], numbers[edge.target]) for edge in graph.edges]
     parts = from_edges(edges, vertex_spacing=_STEP, dummy_vertices=False) if edges else []
-    wanted: dict[NodeId, float] = {}
+    target: dict[NodeId, float] = {}
     top = 0.0
     for positions in sorted(([(int(n), x) for n, (x, _) in part[0]] for part in parts), key=min):
         left = min(x for _, x in positions)
-        wanted.update((keys[number], top + x - left) for number, x in positions)
-        top = max(wanted[keys[number]] for number, _ in positions) + _STEP + ROW_GAP
-    return wanted
+        target.update((keys[number], top + x - left) for number, x in positions)
+        top = max(target[keys[number]] for number, _ in positions) + _STEP + ROW_GAP
+    return target

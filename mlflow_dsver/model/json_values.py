@@ -8,10 +8,9 @@ A nested class that has its own `to_json` and `from_json` is written and read by
 `Annotated[str, 256]` is a text of at most 256 characters, `Annotated[tuple[Link, ...], 9]` at most 9 links. Metadata
 of a field: `json` is its key, if that is not its name; `hint` is its type in JSON, if that is not its own.
 
-Written by hand, elsewhere: JSON that is not one value but a view of several or of their properties (the reports of
-most commands, exports). Read by hand: manifests and lock files, whose errors name a line or a role; the source of a
-dataset input (`record.dataset_source`), which ignores what is invalid and is loaded with MLflow; and the log of the
-local store (`providers.local.log_schema`).
+Written by hand, elsewhere: JSON that is not one value but a view of several or of their properties (most reports of
+commands, exports). Read by hand: manifests and lock files, whose errors name a line or a role, and the source of a
+dataset input (`record.dataset_source`), which ignores what is invalid and is loaded with MLflow.
 
 The standard library alone: importing pydantic takes 40 to 60 ms and msgspec 27 ms, and `import mlflow_dsver` has to
 stay below 30 ms.
@@ -26,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from mlflow_dsver.model.refs import DatasetRef, parse
 
@@ -115,6 +114,8 @@ def _converters(hint: Any) -> tuple[_Convert, _Convert | None]:
         return _mapping(*inner)
     if kind is Any:
         return (lambda value: value), None
+    if kind is Literal:
+        return (lambda value: _one_of(value, inner)), None
     if kind in (bool, str):
         return (lambda value: _checked(value, kind.__name__, kind)), None
     if kind in (int, float):
@@ -143,6 +144,12 @@ def _mapping(key: Any, item: Any) -> tuple[_Convert, _Convert]:
 def _checked(value: Any, what: str, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         raise ValueError(f"{type(value).__name__}, not {what}")
+    return value
+
+
+def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
+    if type(value) is not str or value not in allowed:
+        raise ValueError(f"{ascii(value)[:40]}, not one of {', '.join(allowed)}")
     return value
 
 

@@ -267,12 +267,12 @@ class Provider(ABC):
         """
         files = {str(path): settings.user_file(path) for path in self.settings_files}
         plain = str, int, float, Path
-        held = {name: str(value) for name, value in vars(self).items() if isinstance(value, plain)}
+        settings_text = {name: str(value) for name, value in vars(self).items() if isinstance(value, plain)}
         secret = {name: value.reveal() for name, value in vars(self).items() if isinstance(value, Secret)}
         return {
             "variables": settings.of_provider(self.name, self.settings_prefixes),
             "files": {path: content and content.hex() for path, content in files.items()},
-            "instance": held | secret,
+            "instance": settings_text | secret,
         }
 
     def _unsupported(self, what: str) -> Unsupported:

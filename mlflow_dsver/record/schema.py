@@ -44,6 +44,10 @@ CHANGED_NOTE = "changed during the run"
 """Note of a grade: the data was other at the end of the run than at its start."""
 FOLDER = "dsver"
 """Where the artifacts of the record are."""
+FILES_READ_TAG = "dsver.files_read"
+"""How many files the process of a run read, and how many of them belong to no linked version."""
+FILES_READ_NAME = "files.read.json"
+"""The artifact with these files, inside FOLDER; no role has a dot in its name."""
 
 VALUE_LIMIT = 5000
 """Characters of a param or tag at most. MLflow takes 6000 in a param and 8000 in a tag, older servers 5000."""

@@ -19,6 +19,7 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, LockConflict, SettingsError
+from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse, parse_recorded
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.text import human_count, one_line
@@ -143,9 +144,8 @@ def lock_text(mapping: Mapping[str, LockEntry]) -> str:
     for role, entry in sorted(mapping.items()):
         if role != entry.role:
             raise InvalidArgument("an entry stands under another role's name", expected=entry.role, got=role)
-        inputs[role] = {"requested": entry.requested, "version": str(entry.version)}
-        if entry.content_digest is not None:
-            inputs[role]["content_digest"] = entry.content_digest
+        parts = to_json(entry).items()
+        inputs[role] = {key: part for key, part in parts if part is not None and key != "role"}
     return HEAD + tomli_w.dumps({"schema": SCHEMA, "inputs": inputs} if inputs else {"schema": SCHEMA})
 
 
@@ -310,11 +310,11 @@ def _asked(entries: Mapping[str, LockEntry], role: str, requested: str) -> bool:
 
 def command(path: Path, inputs: Mapping[str, str], moved: Iterable[str] = (), update: bool = False) -> str:
     """The command that locks these inputs."""
-    words = ["mlflow-dsver", "lock"]
+    arguments = ["mlflow-dsver", "lock"]
     if path.absolute() != find_lock():
-        words += ["--file", str(path)]
+        arguments += ["--file", str(path)]
     if update:
-        words += ["--update", *moved]
+        arguments += ["--update", *moved]
     for role, requested in sorted(inputs.items()):
-        words += ["--input", f"{role}={requested}"]
-    return shlex.join(words)
+        arguments += ["--input", f"{role}={requested}"]
+    return shlex.join(arguments)

@@ -20,7 +20,7 @@ from pathlib import Path
 from mlflow_dsver import settings
 from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.content.file_locks import unlock, wait_for_lock
-from mlflow_dsver.model.json_values import date_text, date_value
+from mlflow_dsver.model.json_values import check_schema, from_json, to_json
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, now
 from mlflow_dsver.providers.registry import get_provider
@@ -105,18 +105,18 @@ def _published(name: str, requested: str, version: DatasetVersion) -> DatasetVer
 @contextmanager
 def _locked(name: str, seconds: float) -> Iterator[None]:
     """Hold a lock file in the block; without it where it cannot be had within so many seconds, or at all."""
-    descriptor, have = None, False
+    descriptor, locked = None, False
     try:
         with suppress(OSError):
             folder = _folder()
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.utime(descriptor)  # in use, so that it is not pruned
-            have = wait_for_lock(descriptor, seconds)
+            locked = wait_for_lock(descriptor, seconds)
         yield
     finally:
         if descriptor is not None:
-            if have:
+            if locked:
                 unlock(descriptor)
             os.close(descriptor)
 
@@ -169,24 +169,16 @@ def _parsed(content: bytes | None) -> CachedResolution | None:
     """The resolution in a file; None for one that is missing, damaged, of another schema or foreign."""
     try:
         data = json.loads(content or b"")
-        when = date_value(data["when"])
-        version = DatasetVersion.from_json(data["version"])
-        version.to_json()  # its parts have the right kinds
-        if data["schema"] != 1 or when is None or parse(data["requested"]).provider != version.ref.provider:
-            return None
-        return CachedResolution(data["requested"], version, when)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        check_schema(data, "a resolution", 1)
+        found = from_json(CachedResolution, data)
+        return found if parse(found.requested).provider == found.version.ref.provider else None
+    except (ValueError, RecursionError):
         return None
 
 
 def _write(name: str, requested: str, version: DatasetVersion) -> None:
     ref = parse(requested)
-    data = {
-        "schema": 1,
-        "requested": requested.strip(),
-        "dataset": str(ref.at(None)),
-        "when": date_text(now()),
-        "version": version.to_json(),
-    }
+    found = CachedResolution(requested.strip(), version, now())
+    data = {"schema": 1, "dataset": str(ref.at(None)), **to_json(found)}
     with suppress(OSError, ValueError, TypeError, RecursionError):
         _cache().put(name, json.dumps(data).encode())

@@ -156,8 +156,8 @@ def _export_to_children() -> None:
 def _cached_or_resolved(text: str, policy: settings.OnError, until: Deadline | None) -> Resolution:
     keep = settings.seconds("CACHE_TTL", KEEP, least=0)
     worth = keep > 0 and get_provider(parse(text).provider).remote
-    kept = resolution_cache.cached_resolution(text, keep) if worth else None
-    return Resolution(kept.version) if kept is not None else _resolve(text, policy, until)
+    cached = resolution_cache.cached_resolution(text, keep) if worth else None
+    return Resolution(cached.version) if cached is not None else _resolve(text, policy, until)
 
 
 def _create(new: NewVersion) -> Resolution:

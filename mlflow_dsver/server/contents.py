@@ -44,38 +44,38 @@ MAX_FILES = 10_000
 _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
 
 
-def manifest_of(visitor: RestClient, ref: DatasetRef, deadline: Deadline) -> bytes | None:
+def manifest_of(client: RestClient, ref: DatasetRef, deadline: Deadline) -> bytes | None:
     """The recorded manifest of a version, as it is compressed; None when no readable run has one that is read here.
 
     Raises DeadlineExceeded.
     """
     deadline.check("reading manifests")
-    runs, _ = runs_of(visitor, visitor.experiments, ref)
+    runs, _ = runs_of(client, client.experiments, ref)
     for run in runs[:5]:
         for use in run.uses:
             if use.content_digest is None:
                 continue
-            if (content := _cached_manifest(visitor, run.experiment_id, use.content_digest)) is not None:
+            if (content := _cached_manifest(client, run.experiment_id, use.content_digest)) is not None:
                 return content
             path = f"{schema.FOLDER}/{schema.manifest_name(use.role)}"
             try:
-                content = visitor.artifact(run.run_id, path, LISTING.compressed)
+                content = client.artifact(run.run_id, path, LISTING.compressed)
             except TooLarge:
                 continue
             if content is not None and _is(content, use.content_digest, deadline):
-                _cache().put(_file_name(visitor, run.experiment_id, use.content_digest), content)
+                _cache().put(_file_name(client, run.experiment_id, use.content_digest), content)
                 return content
     return None
 
 
-def compare(visitor: RestClient, before: DatasetRef, after: DatasetRef) -> DiffPage:
+def compare(client: RestClient, before: DatasetRef, after: DatasetRef) -> DiffPage:
     """What changed from one version to the other, as far as runs recorded their files."""
     deadline = Deadline(COMPARE_SECONDS)
     command = f"On a machine: mlflow-dsver diff {before} {after}"
     try:
         streams: list[BytesIO] = []
         for ref in (before, after):
-            content = manifest_of(visitor, ref, deadline)
+            content = manifest_of(client, ref, deadline)
             if content is None:
                 reason = f"No run that you may read has recorded the files of {ref}, or they are too many for a page."
                 return DiffPage(before, after, reason=reason)
@@ -90,7 +90,7 @@ def compare(visitor: RestClient, before: DatasetRef, after: DatasetRef) -> DiffP
     return DiffPage(before, after, reason=reason)
 
 
-def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0) -> SearchPage:
+def search(client: RestClient, known: DatasetIndex, text: str, skip: int = 0) -> SearchPage:
     """The versions that hold a file, newest use first: a part of a path, or a digest of eight hex digits or more."""
     deadline = Deadline(SEARCH_SECONDS)
     hits: list[Hit] = []
@@ -103,9 +103,9 @@ def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0)
         found: list[Hit] = []
         try:
             if ref is not None and kept_as is not None:
-                content = _cached_manifest(visitor, *kept_as) or manifest_of(visitor, ref, deadline)
+                content = _cached_manifest(client, *kept_as) or manifest_of(client, ref, deadline)
             if ref is not None and content is not None:
-                found.extend(islice(_hits(ref, content, wanted, deadline), MOST_HITS - len(hits)))
+                found.extend(islice(_hits(ref, content, text, deadline), MOST_HITS - len(hits)))
         except (InvalidManifest, DeadlineExceeded):  # damaged, or not read to its end
             content = None
         if content is None and deadline.left() <= 0 and searched:
@@ -115,17 +115,17 @@ def search(visitor: RestClient, known: DatasetIndex, wanted: str, skip: int = 0)
         hits += found
         if len(hits) >= MOST_HITS:
             break
-    return SearchPage(wanted, tuple(hits), searched, unknown, str(skip + searched) if left else None)
+    return SearchPage(text, tuple(hits), searched, unknown, str(skip + searched) if left else None)
 
 
-def _hits(ref: DatasetRef, content: bytes, wanted: str, deadline: Deadline) -> Iterator[Hit]:
-    digest = _DIGEST.match(wanted.strip().lower())
-    part = json.dumps(wanted, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+def _hits(ref: DatasetRef, content: bytes, text: str, deadline: Deadline) -> Iterator[Hit]:
+    digest = _DIGEST.match(text.strip().lower())
+    part = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
     needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
     for line in ManifestStream(BytesIO(content), limits_until(LISTING, deadline)):
         if any(needle in line for needle in needles):
             entry = parse_line(line)
-            if wanted in entry.path or (digest and entry.digest.startswith(digest[1])):
+            if text in entry.path or (digest and entry.digest.startswith(digest[1])):
                 yield Hit(ref, entry.path, entry.bytes, entry.digest)
 
 
@@ -140,17 +140,17 @@ def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
         return False
 
 
-def _cached_manifest(visitor: RestClient, experiment_id: str, digest: str) -> bytes | None:
+def _cached_manifest(client: RestClient, experiment_id: str, digest: str) -> bytes | None:
     """The manifest that was read before for a run of that experiment, which the user may read."""
-    if experiment_id not in visitor.experiments:
+    if experiment_id not in client.experiments:
         return None
-    return _cache().get(_file_name(visitor, experiment_id, digest), mark_used=True)
+    return _cache().get(_file_name(client, experiment_id, digest), mark_used=True)
 
 
 def _cache() -> FileCache:
     return FileCache(settings.home() / "cache" / "manifests", max_files=MAX_FILES, max_bytes=MAX_KEPT)
 
 
-def _file_name(visitor: RestClient, experiment_id: str, digest: str) -> str:
-    key = json.dumps([dataset_index.store_address(), experiment_id, visitor.experiments[experiment_id], digest])
+def _file_name(client: RestClient, experiment_id: str, digest: str) -> str:
+    key = json.dumps([dataset_index.store_address(), experiment_id, client.experiments[experiment_id], digest])
     return f"{hashlib.sha256(key.encode()).hexdigest()}.jsonl.gz"

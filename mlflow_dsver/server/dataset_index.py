@@ -83,14 +83,14 @@ class History:
 
 
 def history_of(
-    uses: Iterable[UseRow], known: Mapping[DatasetRef, Mapping[str, Any]], wanted: Filter, tags: Tags
+    uses: Iterable[UseRow], known: Mapping[DatasetRef, Mapping[str, Any]], filters: Filter, tags: Tags
 ) -> History:
     """Sort out the uses. known: version to what was recorded of it; with a filter, unused versions are left out."""
-    told = _without_repeats(uses)
-    active = _graded([use for use in told if use.active and _matches(use, wanted)], wanted, tags)
+    distinct = _without_repeats(uses)
+    active = _graded([use for use in distinct if use.active and _matches(use, filters)], filters, tags)
     newest = {use.run_id: use.started or 0 for use in active}
     versions = dict.fromkeys(use.version for use in active)
-    if not wanted:
+    if not filters:
         versions.update(dict.fromkeys(known))
     rows = [
         _row(version, known.get(version, {}), [u for u in active if u.version == version]) for version in versions
@@ -99,8 +99,8 @@ def history_of(
         tuple(active),
         tuple(sorted(newest, key=lambda run_id: (newest[run_id], run_id), reverse=True)),
         tuple(sorted(rows, key=lambda row: (_seconds(row.first_used), str(row.use.version)), reverse=True)),
-        tuple(dict.fromkeys(use.run_id for use in told if not use.active)),
-        exists=bool(told or known),
+        tuple(dict.fromkeys(use.run_id for use in distinct if not use.active)),
+        exists=bool(distinct or known),
     )
 
 
@@ -111,28 +111,30 @@ def _without_repeats(uses: Iterable[UseRow]) -> list[UseRow]:
     return [use for use in rows if use.role != UNKNOWN_ROLE or (use.run_id, use.version) not in in_a_role]
 
 
-def _matches(use: UseRow, wanted: Filter) -> bool:
-    if wanted.experiment and use.experiment_id != wanted.experiment:
+def _matches(use: UseRow, filters: Filter) -> bool:
+    if filters.experiment and use.experiment_id != filters.experiment:
         return False
-    if wanted.role and use.role != wanted.role:
+    if filters.role and use.role != filters.role:
         return False
     started = _time(use.started)
-    if wanted.since and (started is None or started < wanted.since):
+    if filters.since and (started is None or started < filters.since):
         return False
-    return not (wanted.until and (started is None or started >= wanted.until))
+    return not (filters.until and (started is None or started >= filters.until))
 
 
-def _graded(uses: list[UseRow], wanted: Filter, tags: Tags) -> list[UseRow]:
+def _graded(uses: list[UseRow], filters: Filter, tags: Tags) -> list[UseRow]:
     """The uses with their grades, as far as grade and last check are wanted."""
     from dataclasses import replace
 
     keys = sorted({key(use.role, "grade") for use in uses})
-    told = tags(list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT_TAG] if wanted.verdict else [])])
+    tag_values = tags(
+        list(dict.fromkeys(use.run_id for use in uses)), [*keys, *([VERDICT_TAG] if filters.verdict else [])]
+    )
     found = []
     for use in uses:
-        grade = told.get((use.run_id, key(use.role, "grade"))) or "D"
-        verdict = verdict_of(told.get((use.run_id, VERDICT_TAG), ""))[0] or "none"
-        if wanted.grade in (None, "", grade[:1]) and wanted.verdict in (None, "", verdict):
+        grade = tag_values.get((use.run_id, key(use.role, "grade"))) or "D"
+        verdict = verdict_of(tag_values.get((use.run_id, VERDICT_TAG), ""))[0] or "none"
+        if filters.grade in (None, "", grade[:1]) and filters.verdict in (None, "", verdict):
             found.append(replace(use, grade=grade))
     return found
 
@@ -166,19 +168,19 @@ class DatasetIndex:
         self._engine = engine
         self._readable = readable
 
-    def datasets(self, wanted: str = "", after: str | None = None) -> tuple[list[DatasetRow], str | None]:
+    def datasets(self, text: str = "", after: str | None = None) -> tuple[list[DatasetRow], str | None]:
         """A page of datasets whose reference or name contains a text, sorted, from a mark on; and the next mark."""
-        part = _escaped(wanted.lower())
-        asked = {"wanted": f"%{part}%", "named": f'%"dataset_name": "%{part}%' if wanted else "%%"}
-        names = {name for _, name in self._visible(private.DATASET_NAMES, asked)}
+        part = _escaped(text.lower())
+        experiments = {"wanted": f"%{part}%", "named": f'%"dataset_name": "%{part}%' if text else "%%"}
+        names = {name for _, name in self._visible(private.DATASET_NAMES, experiments)}
         special = self._special()
-        names |= {name for name in special if wanted.lower() in name.lower()}
+        names |= {name for name in special if text.lower() in name.lower()}
         order = sorted(name for name in names if after is None or name > after)
         shown = order[:PAGE]
         rows = [row for row in self._counted(shown, special) if row is not None]
         return rows, shown[-1] if len(order) > PAGE else None
 
-    def history(self, ref: DatasetRef, wanted: Filter = EVERYTHING) -> History:
+    def history(self, ref: DatasetRef, filters: Filter = EVERYTHING) -> History:
         """The runs that used a version, or any version of a dataset, with the uses that a filter leaves."""
         rows = list(self._rows_of(ref))
         version_by_id = {uuid: version for _, uuid, version, *_ in rows}
@@ -199,7 +201,7 @@ class DatasetIndex:
         for experiment_id, _, version, source, profile in rows:
             if str(experiment_id) in self._readable:
                 known[version] = use_of_dataset(source, profile)
-        return history_of(uses, known, wanted, self._tags)
+        return history_of(uses, known, filters, self._tags)
 
     def experiments_of(self, ref: DatasetRef) -> dict[str, str]:
         """Id to name of the readable experiments that have a version, or any version of a dataset."""
@@ -247,7 +249,7 @@ class DatasetIndex:
             of = last.setdefault(dataset, {})
             of[version] = max(of.get(version, 0), started or 0)
         newest = {name: max((when, version) for version, when in of.items())[1] for name, of in last.items()}
-        told = {
+        dataset_names = {
             row[2]: use_of_dataset(row[3], row[4])["dataset_name"]
             for row in self._visible(private.ROWS, {}, values=list(newest.values()))
         }
@@ -257,7 +259,7 @@ class DatasetIndex:
                 when = last[name][newest[name]]
                 used = datetime.fromtimestamp(when / 1000, UTC) if when else None
                 count = len(runs.get(name, ()))
-                yield DatasetRow(ref.at(None), len(last[name]), count, used, ref, told.get(newest[name]))
+                yield DatasetRow(ref.at(None), len(last[name]), count, used, ref, dataset_names.get(newest[name]))
             elif ref is not None:
                 yield self.history(ref.at(None)).dataset_row()
 
@@ -292,14 +294,16 @@ class DatasetIndex:
         rows = self._all(private.TAGS, {"keys": list(keys)}, lists=("keys",), values=list(run_ids)) if keys else ()
         return {(run_id, key): value for run_id, key, value in rows}
 
-    def _visible(self, query: str, asked: Mapping[str, Any], *, values: list[str] | None = None) -> Iterator[Any]:
+    def _visible(
+        self, query: str, experiments: Mapping[str, Any], *, values: list[str] | None = None
+    ) -> Iterator[Any]:
         """The rows whose first column is a readable experiment."""
-        return (row for row in self._all(query, asked, values=values) if str(row[0]) in self._readable)
+        return (row for row in self._all(query, experiments, values=values) if str(row[0]) in self._readable)
 
     def _all(
         self,
         query: str,
-        asked: Mapping[str, Any],
+        experiments: Mapping[str, Any],
         *,
         lists: Sequence[str] = (),
         values: list[str] | None = None,
@@ -311,7 +315,7 @@ class DatasetIndex:
         statement = text(sql)
         expanding = [*lists, *(["values"] if values is not None else [])]
         statement = statement.bindparams(*(bindparam(each, expanding=True) for each in expanding))
-        given = {**asked, **({"type": SOURCE_TYPE} if ":type" in sql else {})}
+        given = {**experiments, **({"type": SOURCE_TYPE} if ":type" in sql else {})}
         with self._engine.connect() as connection:
             if values is None:
                 yield from connection.execute(statement, given)

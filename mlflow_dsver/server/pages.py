@@ -55,29 +55,29 @@ class PageNotFound(LookupError):
     """The requested item does not exist, or the user may not read it: the same response for both."""
 
 
-def index(visitor: RestClient, wanted: str, after: str | None) -> IndexPage:
+def index(client: RestClient, text: str, after: str | None) -> IndexPage:
     """The datasets, a page of them."""
-    known = _catalogue(visitor)
+    known = _catalogue(client)
     if known is None:
-        runs, _ = runs_page(visitor, visitor.experiments, LINKED)
-        return IndexPage(tuple(_datasets_of(runs, wanted)), wanted)
-    visitor.check_may_read_runs()
-    rows, mark = known.datasets(wanted, after)
-    return IndexPage(tuple(rows), wanted, mark, before=after is not None)
+        runs, _ = runs_page(client, client.experiments, LINKED)
+        return IndexPage(tuple(_datasets_of(runs, text)), text)
+    client.check_may_read_runs()
+    rows, token = known.datasets(text, after)
+    return IndexPage(tuple(rows), text, token, before=after is not None)
 
 
-def dataset(visitor: RestClient, ref: DatasetRef, wanted: Filter, skip: int, token: str | None) -> DatasetPage:
+def dataset(client: RestClient, ref: DatasetRef, filters: Filter, skip: int, token: str | None) -> DatasetPage:
     """A dataset with its versions and runs, as far as the filter leaves them."""
-    known, centre = _catalogue(visitor), NodeId(Kind.DATASET, str(ref))
+    known, centre = _catalogue(client), NodeId(Kind.DATASET, str(ref))
     if known is None:
-        runs, following = _searched(visitor, ref, wanted, token)
+        runs, following = _searched(client, ref, filters, token)
         rows = version_rows(runs)
         if not rows:
             raise _not_found(ref)
         graph = build(runs).around(centre)
         choices = _choices(runs, {})
-        return DatasetPage(ref, tuple(rows), runs, graph, centre, wanted, choices, runs_after=following)
-    shown = _filtered(visitor, known, ref, wanted, _offset(token))
+        return DatasetPage(ref, tuple(rows), runs, graph, centre, filters, choices, runs_after=following)
+    shown = _filtered(client, known, ref, filters, _offset(token))
     rows, more = list(shown.history.rows[skip : skip + VERSIONS]), len(shown.history.rows) > skip + VERSIONS
     name = next((row.use.dataset_name for row in shown.history.rows if row.use.dataset_name), None)
     return DatasetPage(
@@ -86,7 +86,7 @@ def dataset(visitor: RestClient, ref: DatasetRef, wanted: Filter, skip: int, tok
         shown.runs,
         _drawn(shown, centre, rows),
         centre,
-        wanted,
+        filters,
         _choices(shown.runs, known.experiments_of(ref)),
         versions_after=str(skip + VERSIONS) if more else None,
         runs_after=shown.following,
@@ -100,25 +100,25 @@ def dataset(visitor: RestClient, ref: DatasetRef, wanted: Filter, skip: int, tok
     )
 
 
-def version(visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | None) -> VersionPage:
+def version(client: RestClient, ref: DatasetRef, filters: Filter, token: str | None) -> VersionPage:
     """A version with the runs that used it, as far as the filter leaves them."""
-    known, centre = _catalogue(visitor), NodeId(Kind.VERSION, str(ref))
+    known, centre = _catalogue(client), NodeId(Kind.VERSION, str(ref))
     if known is None:
-        runs, following = _searched(visitor, ref, wanted, token)
+        runs, following = _searched(client, ref, filters, token)
         row = next(iter(version_rows(runs)), None)
         if row is None:
             raise _not_found(ref)
         graph = build(runs).around(centre)
-        return VersionPage(row, runs, graph, centre, wanted, _choices(runs, {}), runs_after=following)
-    shown = _filtered(visitor, known, ref, wanted, _offset(token))
-    whole = known.history(ref) if wanted else shown.history
+        return VersionPage(row, runs, graph, centre, filters, _choices(runs, {}), runs_after=following)
+    shown = _filtered(client, known, ref, filters, _offset(token))
+    whole = known.history(ref) if filters else shown.history
     row = whole.rows[0]
     return VersionPage(
         row,
         shown.runs,
         _drawn(shown, centre, [row]),
         centre,
-        wanted,
+        filters,
         _choices(shown.runs, known.experiments_of(ref)),
         previous=known.history(ref.at(None)).previous(ref),
         runs_after=shown.following,
@@ -127,60 +127,60 @@ def version(visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | N
     )
 
 
-def run(visitor: RestClient, run_id: str, report: object | None = None, note: str = "") -> RunPage:
+def run(client: RestClient, run_id: str, report: object | None = None, note: str = "") -> RunPage:
     """A run with its inputs and models. report: of a check that was just made; note: what else to say of it."""
-    here, known = _entity(visitor, run_id), _catalogue(visitor)
+    here, known = _entity(client, run_id), _catalogue(client)
     around: dict[str, Run] = {here.run_id: here}
     versions = list(dict.fromkeys(use.version for use in here.uses))
     others: dict[DatasetRef, int] = {}
     for ref in versions[:SHARED]:
         if known is None:
-            siblings = list(_searched(visitor, ref, EVERYTHING, None)[0])
+            siblings = list(_searched(client, ref, EVERYTHING, None)[0])
         else:
             ids = [each for each in known.history(ref).run_ids if each != here.run_id]
             others[ref] = len(ids)
-            siblings = list(runs_by_id(visitor, ids[:SIBLINGS]).values())
+            siblings = list(runs_by_id(client, ids[:SIBLINGS]).values())
         for other in EVERYTHING.apply(siblings[:SIBLINGS], lambda use: use.version in versions):
             around.setdefault(other.run_id, other)
-    all_runs = with_models(visitor, list(around.values()), list(visitor.experiments))
+    all_runs = with_models(client, list(around.values()), list(client.experiments))
     here, centre = all_runs[0], NodeId(Kind.RUN, here.run_id)
     graph = build(all_runs).around(centre)
     return RunPage(here, graph, centre, can_check=bool(here.uses), report=report, note=note, others=others)
 
 
-def run_of(visitor: RestClient, run_id: str) -> Run:
+def run_of(client: RestClient, run_id: str) -> Run:
     """A run that the user may read, with its models. Raises NotThere."""
-    return with_models(visitor, [_entity(visitor, run_id)], list(visitor.experiments))[0]
+    return with_models(client, [_entity(client, run_id)], list(client.experiments))[0]
 
 
-def model(visitor: RestClient, key: str) -> ModelPage:
+def model(client: RestClient, key: str) -> ModelPage:
     """A model and the run that made it. Raises NotThere."""
     try:
-        made, run_id = _model(visitor, key)
+        made, run_id = _model(client, key)
     except MlflowException as error:
         raise PageNotFound("There is no such model, or it is not yours to see.") from error
     try:
-        runs = (run_of(visitor, run_id or ""),)
+        runs = (run_of(client, run_id or ""),)
     except PageNotFound:
         return ModelPage(made, (), Graph(), NodeId(Kind.MODEL, made.key))
     centre = model_node(made).id
     return ModelPage(made, runs, build(runs).around(centre), centre)
 
 
-def search(visitor: RestClient, wanted: str, skip: int) -> SearchPage:
+def search(client: RestClient, text: str, skip: int) -> SearchPage:
     """The versions that hold a file; an empty search gives the empty page."""
-    known = _catalogue(visitor)
-    if not wanted or known is None:
-        return SearchPage(wanted)
-    visitor.check_may_read_runs()
-    return contents.search(visitor, known, wanted, skip)
+    known = _catalogue(client)
+    if not text or known is None:
+        return SearchPage(text)
+    client.check_may_read_runs()
+    return contents.search(client, known, text, skip)
 
 
-def _entity(visitor: RestClient, run_id: str) -> Run:
+def _entity(client: RestClient, run_id: str) -> Run:
     if not _RUN_ID.match(run_id):
         raise PageNotFound("That is not the id of a run.")
     try:
-        return run_in(visitor.get_run(run_id), visitor.experiments)
+        return run_in(client.get_run(run_id), client.experiments)
     except MlflowException as error:
         raise PageNotFound("There is no such run, or it is not yours to see.") from error
 
@@ -200,30 +200,30 @@ class _Filtered:
     drawn: tuple[Run, ...]
 
 
-def _filtered(visitor: RestClient, known: DatasetIndex, ref: DatasetRef, wanted: Filter, offset: int) -> _Filtered:
+def _filtered(client: RestClient, known: DatasetIndex, ref: DatasetRef, filters: Filter, offset: int) -> _Filtered:
     """Raises NotThere when the user may read nothing of the reference."""
-    visitor.check_may_read_runs()
-    history = known.history(ref, wanted)
+    client.check_may_read_runs()
+    history = known.history(ref, filters)
     if not history.exists:
         raise _not_found(ref)
     here = history.run_ids[offset : offset + RUNS]
-    registry = Registry(visitor, private.registry_engine())
-    found = registry.made_from(ref, history.run_ids, None if wanted else history.deleted)
+    registry = Registry(client, private.registry_engine())
+    found = registry.made_from(ref, history.run_ids, None if filters else history.deleted)
     listed = model_rows(found, registry.aliases(found))[:MODELS]
     makers = {(model.name, str(model.version)): run_id for run_id, model in found}
     made_by = {row.model.key: makers[row.model.name, str(row.model.version)] for row in listed}
-    facts = runs_by_id(visitor, list(dict.fromkeys([*here, *made_by.values()])))
-    told = {run.run_id: run for run in wanted.apply(facts.values(), partial(is_use_of, ref))}
-    models = tuple(replace(row, run=told.get(made_by[row.model.key])) for row in listed)
-    runs = with_models(visitor, [told[each] for each in here if each in told], list(visitor.experiments))
-    more = list(dict.fromkeys(each for each in made_by.values() if each in told and each not in here))[:DRAWN]
+    facts = runs_by_id(client, list(dict.fromkeys([*here, *made_by.values()])))
+    used = {run.run_id: run for run in filters.apply(facts.values(), partial(is_use_of, ref))}
+    models = tuple(replace(row, run=used.get(made_by[row.model.key])) for row in listed)
+    runs = with_models(client, [used[each] for each in here if each in used], list(client.experiments))
+    more = list(dict.fromkeys(each for each in made_by.values() if each in used and each not in here))[:DRAWN]
     return _Filtered(
         history,
         runs,
         str(offset + RUNS) if len(history.run_ids) > offset + RUNS else None,
         models,
         len(found),
-        with_models(visitor, [told[each] for each in more], list(visitor.experiments)),
+        with_models(client, [used[each] for each in more], list(client.experiments)),
     )
 
 
@@ -237,12 +237,12 @@ def _drawn(shown: _Filtered, centre: NodeId, rows: Sequence[VersionRow]) -> Grap
 
 
 def _searched(
-    visitor: RestClient, ref: DatasetRef, wanted: Filter, token: str | None
+    client: RestClient, ref: DatasetRef, filters: Filter, token: str | None
 ) -> tuple[tuple[Run, ...], str | None]:
     """Runs by MLflow's search alone, where there is no database to ask: all with an input are looked at."""
     keep = partial(is_use_of, ref)
-    runs, following = runs_page(visitor, visitor.experiments, ANY_INPUT, wanted, keep=keep, token=token)
-    return with_models(visitor, runs, list(visitor.experiments)), following
+    runs, following = runs_page(client, client.experiments, ANY_INPUT, filters, keep=keep, token=token)
+    return with_models(client, runs, list(client.experiments)), following
 
 
 def _not_found(ref: DatasetRef) -> PageNotFound:
@@ -258,21 +258,21 @@ def _offset(token: str | None) -> int:
     return int(token)
 
 
-def _model(visitor: RestClient, key: str) -> tuple[Model, str | None]:
+def _model(client: RestClient, key: str) -> tuple[Model, str | None]:
     if found := _LOGGED.match(key):
-        ids = list(visitor.experiments)
-        models = visitor.search_logged_models(ids, f"model_id = '{found['id']}'", max_results=1)
+        ids = list(client.experiments)
+        models = client.search_logged_models(ids, f"model_id = '{found['id']}'", max_results=1)
         if models:
             return Model(models[0].name, None, models[0].model_id), models[0].source_run_id
     elif found := _MODEL.match(key):
-        entity = visitor.get_model_version(found["name"], found["version"])
+        entity = client.get_model_version(found["name"], found["version"])
         return registered_model(entity), entity.run_id
     raise PageNotFound("There is no such model, or it is not yours to see.")
 
 
-def _catalogue(visitor: RestClient) -> DatasetIndex | None:
+def _catalogue(client: RestClient) -> DatasetIndex | None:
     engine: Any = private.tracking_engine()
-    return DatasetIndex(engine, visitor.experiments) if engine is not None else None
+    return DatasetIndex(engine, client.experiments) if engine is not None else None
 
 
 def _choices(runs: Iterable[Run], experiments: Mapping[str, str]) -> Choices:
@@ -281,7 +281,7 @@ def _choices(runs: Iterable[Run], experiments: Mapping[str, str]) -> Choices:
     return Choices(dict(sorted(named.items(), key=lambda item: item[1].lower())), tuple(roles))
 
 
-def _datasets_of(runs: Iterable[Run], wanted: str) -> Iterable[Any]:
+def _datasets_of(runs: Iterable[Run], text: str) -> Iterable[Any]:
     from mlflow_dsver.lineage.views import DatasetRow
 
     found = list(runs)
@@ -289,7 +289,7 @@ def _datasets_of(runs: Iterable[Run], wanted: str) -> Iterable[Any]:
     for row in version_rows(found):
         grouped.setdefault(row.use.dataset, []).append(row)
     for ref, rows in sorted(grouped.items(), key=lambda item: str(item[0])):
-        if wanted.lower() in str(ref).lower():
+        if text.lower() in str(ref).lower():
             newest = rows[0]
             users = sum(any(use.dataset == ref for use in run.uses) for run in found)
             name = newest.use.dataset_name

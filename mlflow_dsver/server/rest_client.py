@@ -23,7 +23,7 @@ from mlflow_dsver.model.manifests import InvalidManifest, ManifestLimits, Manife
 from mlflow_dsver.tracking.mlflow_private import server as private
 
 _OWN = {"host", "content-length", "content-type", "transfer-encoding", "origin", "referer", "connection"}
-"""Headers of the visitor's request that are not those of ours: what describes its body, and where it came from."""
+"""Headers of the user's request that are not copied to ours: what describes its body, and where it came from."""
 
 
 LISTING = ManifestLimits(compressed=32 << 20, unpacked=128 << 20, files=1_000_000)
@@ -68,13 +68,13 @@ class RestClient:
 
     @cached_property
     def experiments(self) -> dict[str, str]:
-        """Id to name of all active experiments that the visitor may read."""
+        """Id to name of all active experiments that the user may read."""
         from mlflow_dsver.tracking.lineage_queries import experiments
 
         return experiments(self)
 
     def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
-        """A page of the active experiments that the visitor may read."""
+        """A page of the active experiments that the user may read."""
         body = {"max_results": max_results, "page_token": page_token, "view_type": "ACTIVE_ONLY"}
         return self._call("POST", "experiments/search", body)
 
@@ -87,7 +87,7 @@ class RestClient:
         order_by: list[str] | None = None,
         page_token: str | None = None,
     ) -> Any:
-        """A page of the active runs; of experiments that the visitor may read, and of no others."""
+        """A page of the active runs; only of experiments that the user may read."""
         readable = [each for each in experiment_ids if each in self.experiments]
         body = {
             "experiment_ids": readable,
@@ -102,21 +102,22 @@ class RestClient:
         return self._call("POST", "runs/search", body)
 
     def check_may_read_runs(self) -> None:
-        """Raise RestException for a visitor who may read experiments and not their runs, as MLflow 3 can be told.
+        """Raise RestException for a user who may read experiments but not their runs, which MLflow 3 can be
+        configured to.
 
-        For pages that ask the database directly, which knows of experiments only.
+        For pages that query the database directly, which has permissions for experiments only.
         """
         self.search_runs(list(self.experiments), max_results=1)
 
     def get_run(self, run_id: str) -> Any:
-        """A run of an experiment that the visitor may read; MlflowException for every other."""
+        """A run of an experiment that the user may read; MlflowException for any other."""
         run = self._call("GET", "runs/get", {"run_id": run_id})
         if str(run.info.experiment_id) not in self.experiments:
             raise MlflowException("no such run")
         return run
 
     def search_model_versions(self, filter_string: str, *, max_results: int, page_token: str | None = None) -> Any:
-        """A page of the versions of registered models that the visitor may read."""
+        """A page of the versions of registered models that the user may read."""
         body = {"filter": filter_string, "max_results": max_results, "page_token": page_token}
         return self._call("GET", "model-versions/search", body)
 
@@ -132,7 +133,7 @@ class RestClient:
     def search_logged_models(
         self, experiment_ids: list[str], filter_string: str, *, max_results: int, page_token: str | None = None
     ) -> Any:
-        """A page of the logged models of experiments that the visitor may read; none on MLflow 2."""
+        """A page of the logged models of experiments that the user may read; none on MLflow 2."""
         if not private.has_call("logged-models/search"):
             return private.empty_page()
         body = {
@@ -148,18 +149,18 @@ class RestClient:
 
         The caller must have read the run with this client: MLflow 2.22 serves artifacts of any run.
         """
-        answer = self._send("GET", private.ARTIFACT_PATH, {"path": path, "run_uuid": run_id})
+        response = self._send("GET", private.ARTIFACT_PATH, {"path": path, "run_uuid": run_id})
         try:
-            if answer.status_code != 200:
+            if response.status_code != 200:
                 return None
             content = bytearray()
-            for part in answer.iter_encoded():
+            for part in response.iter_encoded():
                 content += part
                 if len(content) > limit:
                     raise TooLarge(f"{path} has more than {limit:,} bytes")
             return bytes(content)
         finally:
-            answer.close()
+            response.close()
 
     def set_tag(self, run_id: str, key: str, value: str) -> bool:
         """Set a tag on a run with the user's login; False without permission."""
@@ -169,14 +170,14 @@ class RestClient:
     def _call(self, method: str, path: str, body: Mapping[str, object]) -> Any:
         """The entity, or the page of entities, in the response of MLflow's call. Raises MlflowException."""
         given = {name: value for name, value in body.items() if value is not None}
-        answer = self._send(method, f"{private.ACTIONS_PREFIX}/mlflow/{path}", given)
-        content = answer.get_json(silent=True)
-        if answer.status_code != 200 or not isinstance(content, dict):
-            told = content if isinstance(content, dict) else {}
+        response = self._send(method, f"{private.ACTIONS_PREFIX}/mlflow/{path}", given)
+        content = response.get_json(silent=True)
+        if response.status_code != 200 or not isinstance(content, dict):
+            error_fields = content if isinstance(content, dict) else {}
             raise (
-                RestException({"error_code": told.get("error_code", "INTERNAL_ERROR"), **told})
-                if told
-                else (MlflowException(f"MLflow answered {answer.status_code}"))
+                RestException({"error_code": error_fields.get("error_code", "INTERNAL_ERROR"), **error_fields})
+                if error_fields
+                else (MlflowException(f"MLflow answered {response.status_code}"))
             )
         return private.parse_response(path, content)
 

@@ -85,47 +85,47 @@ def register_routes(app: Any) -> list[tuple[str, str]]:
         ("GET", f"{ROOT}/search", _search),
         ("POST", f"{ACTIONS}/verify", _verify),
     ]
-    for method, path, answer in routes:
-        view = functools.partial(_respond, app, answer)
+    for method, path, handler in routes:
+        view = functools.partial(_respond, app, handler)
         app.add_url_rule(prefixed(path), endpoint=f"dsver {method} {path}", view_func=view, methods=[method])
     return [(prefixed(path), method) for method, path, _ in routes]
 
 
-def _index(visitor: RestClient, query: Query) -> Page:
-    return pages.index(visitor, query.get("q", ""), query.get("after"))
+def _index(client: RestClient, query: Query) -> Page:
+    return pages.index(client, query.get("q", ""), query.get("after"))
 
 
-def _dataset(visitor: RestClient, query: Query) -> Page:
+def _dataset(client: RestClient, query: Query) -> Page:
     ref = _reference(query, "ref").at(None)
-    return pages.dataset(visitor, ref, read_filter(query), _number(query, "versions"), query.get("runs"))
+    return pages.dataset(client, ref, read_filter(query), _number(query, "versions"), query.get("runs"))
 
 
-def _version(visitor: RestClient, query: Query) -> Page:
-    return pages.version(visitor, _versioned(query, "ref"), read_filter(query), query.get("runs"))
+def _version(client: RestClient, query: Query) -> Page:
+    return pages.version(client, _versioned(query, "ref"), read_filter(query), query.get("runs"))
 
 
-def _run(visitor: RestClient, query: Query) -> Page:
-    return pages.run(visitor, query.get("id", ""))
+def _run(client: RestClient, query: Query) -> Page:
+    return pages.run(client, query.get("id", ""))
 
 
-def _model(visitor: RestClient, query: Query) -> Page:
-    return pages.model(visitor, query.get("key", ""))
+def _model(client: RestClient, query: Query) -> Page:
+    return pages.model(client, query.get("key", ""))
 
 
-def _diff(visitor: RestClient, query: Query) -> Page:
+def _diff(client: RestClient, query: Query) -> Page:
     from mlflow_dsver.server import contents
 
-    return contents.compare(visitor, _versioned(query, "a"), _versioned(query, "b"))
+    return contents.compare(client, _versioned(query, "a"), _versioned(query, "b"))
 
 
-def _search(visitor: RestClient, query: Query) -> Page:
-    return pages.search(visitor, query.get("q", "").strip(), _number(query, "after"))
+def _search(client: RestClient, query: Query) -> Page:
+    return pages.search(client, query.get("q", "").strip(), _number(query, "after"))
 
 
-def _verify(visitor: RestClient, query: Query) -> Page:
+def _verify(client: RestClient, query: Query) -> Page:
     from mlflow_dsver.server import verify_page
 
-    return verify_page.check(visitor, query.get("run", ""))
+    return verify_page.check(client, query.get("run", ""))
 
 
 def read_filter(query: Query) -> Filter:
@@ -140,14 +140,14 @@ def read_filter(query: Query) -> Filter:
     )
 
 
-def _respond(app: Any, answer: Answer) -> Any:
+def _respond(app: Any, handler: Answer) -> Any:
     from flask import request
 
     nonce = secrets.token_urlsafe(16)
     addresses = Pages(prefixed(ROOT), prefixed(ACTIONS))
     root = prefixed("/").rstrip("/")
     try:
-        status, page = _guarded(app, request, answer)
+        status, page = _guarded(app, request, handler)
         text = html.render(page, addresses, MLflow(root), nonce)
     except Exception as error:  # noqa: BLE001  (the last resort: a page that says nothing, and the log)
         _logger.error("%s: %s\n%s", request.path, error_line(error), redacted(traceback.format_exc()))
@@ -165,7 +165,7 @@ def _respond(app: Any, answer: Answer) -> Any:
     return response
 
 
-def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
+def _guarded(app: Any, request: Any, handler: Answer) -> tuple[int, Page]:
     """The page and its status; any exception becomes an error page."""
     if request.method == "POST" and not _from_here(request):
         return 403, MessagePage("Not from here", "This was asked for by another site, and nothing was done.")
@@ -173,7 +173,7 @@ def _guarded(app: Any, request: Any, answer: Answer) -> tuple[int, Page]:
     if any(len(value) > MAX_QUERY for value in fields.values()):
         return 400, MessagePage("Too long", "One of the fields of this address is too long.")
     try:
-        page = answer(RestClient(app, request), fields)
+        page = handler(RestClient(app, request), fields)
     except InvalidReference as error:
         return 400, MessagePage("Not a reference", one_line(error, 500))
     except pages.InvalidPageToken as error:

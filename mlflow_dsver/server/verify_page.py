@@ -37,16 +37,16 @@ _one_at_a_time = threading.Lock()
 _logger = logging.getLogger(__name__)
 
 
-def check(visitor: RestClient, run_id: str) -> Page:
+def check(client: RestClient, run_id: str) -> Page:
     """The page of the run with the report of a check that was made just now, or with why there is none."""
-    here = pages.run_of(visitor, run_id)  # raises NotThere before anything is done
-    facts = run_of(visitor.get_run(run_id), here.experiment)
+    here = pages.run_of(client, run_id)  # raises NotThere before anything is done
+    facts = run_of(client.get_run(run_id), here.experiment)
     if len(roles_of(facts)) > MAX_ROLES:
-        return pages.run(visitor, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
+        return pages.run(client, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
     if not _one_at_a_time.acquire(blocking=False):
-        return pages.run(visitor, run_id, note="Another check is running on this server. Try again in a moment.")
+        return pages.run(client, run_id, note="Another check is running on this server. Try again in a moment.")
     try:
-        task = BoundedTask(partial(_work, visitor, facts))
+        task = BoundedTask(partial(_work, client, facts))
     except BaseException:
         _one_at_a_time.release()
         raise
@@ -54,34 +54,34 @@ def check(visitor: RestClient, run_id: str) -> Page:
         report = task.result(Deadline(SECONDS))
     except TooLarge as error:
         note = f"More than the check on a page reads, so nothing is known: {error}. {_on_a_machine(run_id)}"
-        return pages.run(visitor, run_id, note=note)
+        return pages.run(client, run_id, note=note)
     except TimeoutError:
         note = f"Not finished within {SECONDS:.0f} seconds, so nothing is known. {_on_a_machine(run_id)}"
-        return pages.run(visitor, run_id, note=note)
+        return pages.run(client, run_id, note=note)
     except Exception as error:  # noqa: BLE001  (a provider's plug-in may raise anything, and its text may name anything)
         _logger.warning("the check of run %s failed: %s: %s", run_id, type(error).__name__, one_line(error, 500))
         note = f"The check failed, so nothing is known; the server's log says why. {_on_a_machine(run_id)}"
-        return pages.run(visitor, run_id, note=note)
-    saved = visitor.set_tag(run_id, schema.VERDICT_TAG, tag_text(report))
+        return pages.run(client, run_id, note=note)
+    saved = client.set_tag(run_id, schema.VERDICT_TAG, tag_text(report))
     note = "" if saved else "You may not change this run, so the verdict is shown here and not kept."
-    return pages.run(visitor, run_id, report=report, note=note)
+    return pages.run(client, run_id, report=report, note=note)
 
 
 def _on_a_machine(run_id: str) -> str:
     return f"On a machine: mlflow-dsver verify {run_id}"
 
 
-def _work(visitor: RestClient, facts: Run) -> RunReport:
+def _work(client: RestClient, facts: Run) -> RunReport:
     """Check a run and give what of the report may be shown; whatever happens, the next check may begin."""
     try:
-        return _checked(visitor, facts)
+        return _checked(client, facts)
     finally:
         _one_at_a_time.release()
 
 
-def _checked(visitor: RestClient, facts: Run) -> RunReport:
+def _checked(client: RestClient, facts: Run) -> RunReport:
     deadline = Deadline(SECONDS)
-    files = _files(visitor, facts, deadline)
+    files = _files(client, facts, deadline)
     report = check_runs(
         [facts],
         options=ReadOptions(),
@@ -117,7 +117,7 @@ def _summary(report: RunReport) -> Iterator[str]:
             yield "; ".join(one_line(text, 600) for text in texts if text)
 
 
-def _files(visitor: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes]:
+def _files(client: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes]:
     """The files of the run's record, by name; those that do not exist are left out.
 
     Raises TooLarge for one that is larger than a page reads, DeadlineExceeded.
@@ -126,7 +126,7 @@ def _files(visitor: RestClient, run: Run, deadline: Deadline) -> dict[str, bytes
     for role in roles_of(run):
         for name, limit in ((schema.json_name(role), LINK), (schema.manifest_name(role), CHECKING.compressed)):
             deadline.check("reading the record")
-            content = visitor.artifact(run.run_id, f"{schema.FOLDER}/{name}", limit)
+            content = client.artifact(run.run_id, f"{schema.FOLDER}/{name}", limit)
             if content is None:
                 continue
             if limit != LINK and not fits(content, limits_until(CHECKING, deadline)):

@@ -81,11 +81,11 @@ def cell(value: object) -> str:
 def versions(found: Iterable[DatasetVersion]) -> Table:
     """Versions, one a line, in the order given; with their states where one has a state."""
     found = list(found)
-    shown = any(each.state for each in found)
+    has_states = any(each.state for each in found)
     rows = (
         (
             each.ref,
-            *((each.state,) if shown else ()),
+            *((each.state,) if has_states else ()),
             each.created,
             human_bytes(each.usage_bytes),
             each.tags,
@@ -93,7 +93,7 @@ def versions(found: Iterable[DatasetVersion]) -> Table:
         )
         for each in found
     )
-    columns = f"VERSION {'STATE ' if shown else ''}CREATED SIZE TAGS MESSAGE"
+    columns = f"VERSION {'STATE ' if has_states else ''}CREATED SIZE TAGS MESSAGE"
     return table(columns, rows, empty="no versions", right="SIZE")
 
 
@@ -102,7 +102,7 @@ def version(found: DatasetVersion) -> Fields:
     claimed = " (claimed, not computed from the bytes)" if found.digest_is_claimed else ""
     size = human_bytes(found.usage_bytes)
     exact = f" ({human_count(found.usage_bytes, 'byte')})" if found.usage_bytes is not None else ""
-    told = fields(
+    known = fields(
         version=found.ref,
         dataset=found.dataset_name,
         message=found.message,
@@ -117,7 +117,7 @@ def version(found: DatasetVersion) -> Fields:
         web_page=found.web_url,
         metadata=json.dumps(dict(found.metadata), ensure_ascii=False) if found.metadata else None,
     )
-    return Fields((*told.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
+    return Fields((*known.pairs, *((cell(name), f"{count:,}") for name, count in found.counts.items())))
 
 
 def named(ref: DatasetRef, dataset_name: str | None) -> str:

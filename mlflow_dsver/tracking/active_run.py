@@ -24,7 +24,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
-from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private
+from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private, opened_files
 from mlflow_dsver.tracking.async_logging import TAG_TIMEOUT, RecordedElsewhere, Recording
 from mlflow_dsver.tracking.autolog_patch import suppress_autolink
 from mlflow_dsver.tracking.dataset import VersionedDataset
@@ -162,7 +162,7 @@ class LinkedRun(ActiveRun):  # type: ignore[misc]
         try:
             if self._recording is not None:
                 self._recording.settle()
-            if self.datasets:
+            if self.datasets or opened_files.is_installed():
                 run_is_ending(self.info.run_id)
         except BaseException:  # Ctrl-C while this waited: MLflow still has to end the run
             with suppress_autolink():

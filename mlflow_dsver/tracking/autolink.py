@@ -23,7 +23,15 @@ from mlflow_dsver.resolution import resolver
 from mlflow_dsver.resolution.inputs import configured_inputs
 from mlflow_dsver.resolution.version_files import InputLike
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking import api, async_logging, autolog_patch, clients, parent_inputs, resolved_inputs
+from mlflow_dsver.tracking import (
+    api,
+    async_logging,
+    autolog_patch,
+    clients,
+    opened_files,
+    parent_inputs,
+    resolved_inputs,
+)
 from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
 from mlflow_dsver.tracking.run_hooks import run_is_ending
 
@@ -134,7 +142,7 @@ def ending(run_id: str | None = None) -> None:
             return
         run_id = active.info.run_id
     async_logging.settle(run_id)
-    if parent_inputs.links_of(run_id):
+    if parent_inputs.links_of(run_id) or opened_files.is_installed():
         run_is_ending(run_id)
 
 

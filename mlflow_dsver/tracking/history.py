@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.errors import DsverError, InvalidReference, NotFound
-from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model import json_values
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import reader, schema
@@ -47,23 +47,13 @@ class RunUse:
     status: str
     started: datetime | None
     role: str
-    ref: DatasetRef
+    ref: DatasetRef = field(metadata={"json": "reference"})
+    dataset_name: str | None = field(default=None, kw_only=True)
     grade: Grade
-    dataset_name: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field; the date in ISO 8601, UTC."""
-        return {
-            "run_id": self.run_id,
-            "run_name": self.run_name,
-            "experiment_id": self.experiment_id,
-            "status": self.status,
-            "started": date_text(self.started),
-            "role": self.role,
-            "reference": str(self.ref),
-            "dataset_name": self.dataset_name,
-            "grade": str(self.grade),
-        }
+        return json_values.to_json(self)
 
 
 def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
@@ -74,6 +64,13 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     """
     client = clients.new_client(tracking_uri)
     return inputs_in(client, clients.read_run(client, clients.deadline(), run_id))
+
+
+def inputs_and_files(run_id: str) -> tuple[list[Link], str | None]:
+    """The links of a run, as `inputs_of`, and what it says of the files that were read; None if none were watched."""
+    client = clients.new_client()
+    run: Any = clients.read_run(client, clients.deadline(), run_id)
+    return inputs_in(client, run), run.data.tags.get(schema.FILES_READ_TAG)
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:

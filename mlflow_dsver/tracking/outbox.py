@@ -20,12 +20,12 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Annotated, Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.atomic_files import atomic_write, make_folder, sync_folder
 from mlflow_dsver.content.file_locks import try_lock, unlock
-from mlflow_dsver.model.json_values import date_text, date_value
+from mlflow_dsver.model import json_values
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.settings import LoggedParams
@@ -40,6 +40,8 @@ MAX_ID, MAX_TEXT, MAX_LINKS = 256, 8000, 1000
 LEFTOVER_AGE = 3600.0
 """Seconds after which a file that a killed process was just writing is deleted; `put` takes a fraction of one."""
 
+_Id = Annotated[str, MAX_ID]
+_Text = Annotated[str, MAX_TEXT]
 _SUFFIX = ".json"
 _ERROR_LIMIT = 1000
 _logger = logging.getLogger(__name__)
@@ -58,68 +60,25 @@ class PendingRecord:
     params: how much of a link is logged as params; entries of older versions have `full`.
     """
 
-    run_id: str
-    experiment_id: str
-    tracking: str
-    links: tuple[Link, ...]
-    offline: tuple[str, ...] = ()
-    overridden: Mapping[str, str] = field(default_factory=dict)
+    run_id: _Id
+    experiment_id: _Id
+    tracking: _Text
+    links: Annotated[tuple[Link, ...], MAX_LINKS]
+    offline: tuple[_Text, ...] = ()
+    overridden: Mapping[_Text, _Text] = field(default_factory=dict)
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    error: str | None = None
+    error: _Text | None = None
     params: LoggedParams = "full"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
-        return {
-            "schema": SCHEMA,
-            "run_id": self.run_id,
-            "experiment_id": self.experiment_id,
-            "tracking": self.tracking,
-            "links": [link.to_json() for link in self.links],
-            "offline": list(self.offline),
-            "overridden": dict(self.overridden),
-            "created": date_text(self.created),
-            "error": self.error,
-            "params": self.params,
-        }
+        return {"schema": SCHEMA, **json_values.to_json(self)}
 
     @classmethod
     def from_json(cls, data: object) -> PendingRecord:
         """Read what `to_json` wrote; raises ValueError for anything else."""
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            schema = data.get("schema") if isinstance(data, dict) else None
-            raise ValueError(f"an entry of schema {schema!r}; this version reads schema {SCHEMA}")
-        try:
-            created = date_value(data["created"])
-            if created is None or not isinstance(data["links"], list) or len(data["links"]) > MAX_LINKS:
-                raise ValueError("a field of another type")
-            made = cls(
-                run_id=_text(data["run_id"], MAX_ID),
-                experiment_id=_text(data["experiment_id"], MAX_ID),
-                tracking=_text(data["tracking"]),
-                links=tuple(Link.from_json(link) for link in data["links"]),
-                offline=tuple(_text(role) for role in data["offline"]),
-                overridden={_text(role): _text(requested) for role, requested in data["overridden"].items()},
-                created=created,
-                error=None if data.get("error") is None else _text(data["error"]),
-                params=_logged_params(data.get("params", "full")),
-            )
-            made.to_json()  # the parts of its versions have the right kinds
-            return made
-        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise ValueError(f"not an entry: {type(error).__name__}: {error}") from error
-
-
-def _logged_params(value: object) -> LoggedParams:
-    if value not in get_args(LoggedParams):
-        raise ValueError(f"params is {ascii(value)[:40]}")
-    return cast(LoggedParams, value)
-
-
-def _text(value: object, limit: int = MAX_TEXT) -> str:
-    if not isinstance(value, str) or len(value) > limit:
-        raise ValueError(f"a field that is no text of at most {limit} characters")
-    return value
+        json_values.check_schema(data, "an entry", SCHEMA)
+        return json_values.from_json(cls, data)
 
 
 class OutboxEntry:

@@ -18,7 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.model.versions import Link
+from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import reader
 from mlflow_dsver.text import one_line
@@ -44,6 +44,14 @@ def remember(run_id: str, links: Mapping[str, Link]) -> None:
 def links_of(run_id: str) -> Mapping[str, Link]:
     """The links remembered of a run, by role."""
     return _links.get(run_id, {})
+
+
+def versions_of_other_runs(run_id: str, limit: int) -> list[DatasetVersion]:
+    """The versions that other runs of this process are linked to, those of the newest runs first, each once."""
+    with _lock:
+        runs = [links for each, links in reversed(_links.items()) if each != run_id]
+    versions = dict.fromkeys(link.version for links in runs for link in links.values())
+    return list(versions)[:limit]
 
 
 def parent_of(arguments: Mapping[str, Any]) -> str | None:

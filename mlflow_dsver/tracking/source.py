@@ -79,4 +79,18 @@ def _link_without_a_line() -> None:
         logging.getLogger(__name__).warning("MLFLOW_DSVER_INPUTS: runs are not linked: %s", error)
 
 
+def _watch_files() -> None:
+    """If the person asked for it, note which files this process reads. Nothing of this may break `import mlflow`."""
+    if os.environ.get("MLFLOW_DSVER_WATCH", "").strip().lower() in ("", "0", "no", "false", "off"):
+        return
+    try:
+        from mlflow_dsver.tracking import autolog_patch, mlflow_private, opened_files
+
+        opened_files.install()
+        mlflow_private.when_fluent_is_loaded(lambda _: autolog_patch.watch_ends())
+    except Exception as error:  # noqa: BLE001
+        logging.getLogger(__name__).warning("MLFLOW_DSVER_WATCH: files are not watched: %s", error)
+
+
 _link_without_a_line()
+_watch_files()

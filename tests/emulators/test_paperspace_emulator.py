@@ -168,7 +168,7 @@ def test_what_is_no_request_is_answered_with_json(emulator: PaperspaceEmulator, 
 
 def test_defect_of_the_emulator_is_an_answer(emulator: PaperspaceEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not a connection that is cut."""
-    monkeypatch.setattr(emulator, "_routed", lambda request: {}["defect"])
+    monkeypatch.setattr(emulator, "_dispatch", lambda request: {}["defect"])
     assert ask(emulator, CATS)[0] == 500
 
 

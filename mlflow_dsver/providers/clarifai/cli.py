@@ -1,6 +1,6 @@
-"""`mlflow-dsver clarifai …`: datasets, filters, exports, counts by part, and versions as the service has them.
+"""`mlflow-dsver clarifai …`: datasets, filters, exports, counts, and versions with the service's own fields.
 
-The family `versions` does the everyday things for all providers. `--json` gives the service's answers as they came.
+`mlflow-dsver versions` has the common operations of all providers. `--json` writes the service's responses unchanged.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def clarifai() -> None:
 
 
 @clarifai.command()
-@click.option("--create", metavar="ID", help="Make a dataset of that id, instead.")
-@click.option("--delete", metavar="ID", help="Delete the dataset of that id, instead.")
-@click.option("--yes", is_flag=True, help="Really delete it.")
+@click.option("--create", metavar="ID", help="Create a dataset with this id instead.")
+@click.option("--delete", metavar="ID", help="Delete the dataset with this id instead.")
+@click.option("--yes", is_flag=True, help="Confirm the deletion.")
 @json_option
 def datasets(create: str | None, delete: str | None, yes: bool, as_json: bool) -> None:
-    """List the datasets of the app in the settings; make or delete one.
+    """List the datasets of the app in the settings; create or delete one.
 
     \b
     Examples:
@@ -90,10 +90,10 @@ def filters(as_json: bool) -> None:
 @click.argument("dataset")
 @click.option("--message", "-m", help="What this version is, in a sentence.")
 @click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
-@click.option("--filter", "annotation_filter", help="Id of the annotation filter that it is made with.")
+@click.option("--filter", "annotation_filter", help="Id of the annotation filter to apply.")
 @click.option("--ignore-empty-inputs", is_flag=True, help="Leave out inputs without annotations.")
 @click.option("--metadata", help="A JSON object to keep with the version.")
-@click.option("--id", "version_id", help="The id that the version gets; a random one by default.")
+@click.option("--id", "version_id", help="Id of the new version; random by default.")
 @click.option("--visibility", type=click.Choice(VISIBILITIES), help="Who may see it; Clarifai's default otherwise.")
 @json_option
 @pass_services
@@ -109,14 +109,14 @@ def snapshot(
     visibility: str | None,
     as_json: bool,
 ) -> None:
-    """Make a version of what a dataset holds now, with an annotation filter, and wait until it is ready.
+    """Create a version of a dataset's current inputs, with an annotation filter, and wait until it is ready.
 
     \b
     Examples:
       mlflow-dsver clarifai snapshot clarifai://me/app/cats --filter checked-labels --tag checked
       mlflow-dsver clarifai snapshot cats --id round-3 --visibility private --metadata '{"round": 3}'
     """
-    made = _provider().create(
+    version = _provider().create(
         _ref(dataset).dataset,
         message=message,
         tags=tuple(tag for text in tags for tag in tag_list(text)),
@@ -126,18 +126,24 @@ def snapshot(
         version_id=version_id,
         visibility=visibility,
     )
-    services.forget(made.ref)
-    emit(as_json, made.to_json(), render.version(made))
+    services.forget(version.ref)
+    emit(as_json, version.to_json(), render.version(version))
 
 
 @clarifai.command()
 @click.argument("reference")
-@click.option("--format", "format_", type=click.Choice(FORMAT_NAMES), default="json", help="Of the records; json.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMAT_NAMES),
+    default="json",
+    help="Format of the records; json by default.",
+)
 @json_option
 def export(reference: str, format_: str, as_json: bool) -> None:
-    """Have a version exported, and show how large the archive is; it holds records, not the media.
+    """Request the export of a version, and show the size of the archive, which contains records and no media.
 
-    `versions materialise` fetches and unpacks it.
+    `versions materialise` downloads and unpacks it.
 
     \b
     Examples:
@@ -147,19 +153,19 @@ def export(reference: str, format_: str, as_json: bool) -> None:
 
     provider = _provider()
     version = provider.resolve(_ref(reference))
-    made = provider.export(version, FORMATS[format_])
-    shown = render.fields(reference=version.ref, format=format_, archive=human_bytes(made.size))
-    emit(as_json, {"reference": str(version.ref), "format": format_, "archive_bytes": made.size}, shown)
+    archive = provider.export(version, FORMATS[format_])
+    shown = render.fields(reference=version.ref, format=format_, archive=human_bytes(archive.size))
+    emit(as_json, {"reference": str(version.ref), "format": format_, "archive_bytes": archive.size}, shown)
 
 
 @clarifai.command()
 @click.argument("reference")
-@click.option("--limit", type=click.IntRange(min=1), help="At most that many groups.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of groups.")
 @json_option
 def metrics(reference: str, limit: int | None, as_json: bool) -> None:
-    """Show how many inputs, regions and so on each part of a version has.
+    """Show the numbers of inputs, regions and so on in each part of a version.
 
-    There is nothing to show while Clarifai still counts.
+    The list is empty until Clarifai has computed them.
 
     \b
     Examples:
@@ -187,15 +193,21 @@ def raw_versions() -> None:
 
 @raw_versions.command("list")
 @click.argument("dataset")
-@click.option("--page", type=click.IntRange(min=1), help="That page only; all pages by default.")
-@click.option("--per-page", type=click.IntRange(1, 1000), help="Versions in a page; 128 by default. With --page.")
-@click.option("--origin", "origins", type=click.Choice(ORIGINS), multiple=True, help="What asked for them; all.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most that many.")
+@click.option("--page", type=click.IntRange(min=1), help="Only this page; all pages by default.")
+@click.option("--per-page", type=click.IntRange(1, 1000), help="Versions per page, with --page; 128 by default.")
+@click.option(
+    "--origin",
+    "origins",
+    type=click.Choice(ORIGINS),
+    multiple=True,
+    help="Only versions of this origin; all by default.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of versions.")
 @json_option
 def list_versions(
     dataset: str, page: int | None, per_page: int | None, origins: tuple[str, ...], limit: int | None, as_json: bool
 ) -> None:
-    """List a dataset's versions with their status, in the service's order, whoever asked for them.
+    """List a dataset's versions with their status, in the service's order.
 
     \b
     Examples:
@@ -220,7 +232,7 @@ def list_versions(
 @click.argument("reference")
 @json_option
 def show_version(reference: str, as_json: bool) -> None:
-    """Show a version as the service has it, whatever its state. REFERENCE names it by its id.
+    """Show a version in any state, with the service's own fields. REFERENCE has the version's id.
 
     \b
     Examples:
@@ -230,19 +242,19 @@ def show_version(reference: str, as_json: bool) -> None:
     client, place = _client_of(ref)
     with client:
         found = client.get_dataset_version(place.dataset, version)
-    told = {name: getattr(found, name) for name in type(found).model_fields if name not in ("status", "metrics")}
-    shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in told.items() if value}
+    values = {name: getattr(found, name) for name in type(found).model_fields if name not in ("status", "metrics")}
+    shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items() if value}
     shown["request_origin"] = _origin(found)
     emit(as_json, dict(found.raw), render.fields(status=_status(found), **shown, counts=_counted(found.counts())))
 
 
 @raw_versions.command("delete")
 @click.argument("reference")
-@click.option("--yes", is_flag=True, required=True, help="Really delete it.")
+@click.option("--yes", is_flag=True, required=True, help="Confirm the deletion.")
 @json_option
 @pass_services
 def delete_version(services: Services, reference: str, yes: bool, as_json: bool) -> None:
-    """Delete a version, whatever its state. REFERENCE names it by its id; JSON has the service's answer.
+    """Delete a version in any state. REFERENCE has the version's id; the JSON is the service's response.
 
     \b
     Examples:
@@ -251,28 +263,28 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
     ref, version = _named(reference)
     client, place = _client_of(ref)
     with client:
-        answer = client.delete_dataset_versions(place.dataset, [version])
+        response = client.delete_dataset_versions(place.dataset, [version])
     services.forget(ref)
-    emit(as_json, answer, render.line(f"deleted {render.cell(ref)}"))
+    emit(as_json, response, render.line(f"deleted {render.cell(ref)}"))
 
 
 def _client() -> Client:
     from mlflow_dsver.providers.clarifai.client import Client
     from mlflow_dsver.providers.clarifai.info import account
 
-    signed = account()
-    place = signed.place("any")
-    return Client(signed, place.user, place.app)
+    settings = account()
+    place = settings.place("any")
+    return Client(settings, place.user, place.app)
 
 
 def _client_of(ref: DatasetRef) -> tuple[Client, DatasetPlace]:
-    """A client for the app of a dataset, and where the dataset is."""
+    """A client for the app of a dataset, and the dataset's user, app and id."""
     from mlflow_dsver.providers.clarifai.client import Client
     from mlflow_dsver.providers.clarifai.info import account
 
-    signed = account()
-    place = signed.place(ref.dataset)
-    return Client(signed, place.user, place.app, reference=ref), place
+    settings = account()
+    place = settings.place(ref.dataset)
+    return Client(settings, place.user, place.app, reference=ref), place
 
 
 def _provider() -> ClarifaiProvider:
@@ -282,7 +294,7 @@ def _provider() -> ClarifaiProvider:
 
 
 def _ref(text: str) -> DatasetRef:
-    """A reference of Clarifai, `clarifai://` before it or not."""
+    """The reference of a dataset or version at Clarifai, with or without `clarifai://`."""
     ref = parse(text if "://" in text else f"clarifai://{text}")
     if ref.provider != "clarifai":
         raise click.UsageError(f"{render.cell(text)} is no dataset at Clarifai.")
@@ -290,7 +302,7 @@ def _ref(text: str) -> DatasetRef:
 
 
 def _named(reference: str) -> tuple[DatasetRef, str]:
-    """A reference that names a version by its id, and that id."""
+    """A reference with a version's id, and that id. Raises InvalidReference without one."""
     ref = _ref(reference)
     if ref.selector in (None, LATEST):
         raise InvalidReference(
@@ -301,14 +313,14 @@ def _named(reference: str) -> tuple[DatasetRef, str]:
 
 
 def _status(version: DatasetVersion) -> str:
-    """`64010 in progress, 40 %`; the service's details as well, where it gives some."""
+    """`64010 in progress, 40 %`, and the service's details if there are any."""
     from mlflow_dsver.providers.clarifai.convert import state
 
-    told = version.status
-    if told is None:
+    status = version.status
+    if status is None:
         return state(None)
-    percent = f", {told.percent_completed} %" if told.percent_completed else ""
-    return " ".join(part for part in (str(told.code), state(told.code) + percent, told.details) if part)
+    percent = f", {status.percent_completed} %" if status.percent_completed else ""
+    return " ".join(part for part in (str(status.code), state(status.code) + percent, status.details) if part)
 
 
 def _origin(version: DatasetVersion) -> object:

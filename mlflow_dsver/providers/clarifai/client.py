@@ -52,17 +52,17 @@ def read_error(status: int, body: Any) -> ApiError | None:
     if not isinstance(found, dict):
         return ApiError("an answer without a status") if status < 400 else None
     try:
-        told = Status.read(found)
+        api_status = Status.read(found)
     except UnexpectedResponse as error:
         return ApiError(error.what)
-    if told.code == models.SUCCESS and status < 300:
+    if api_status.code == models.SUCCESS and status < 300:
         return None
     items = "; ".join(f"{name}: {item}" for name, item in _failed_items(body))
     return ApiError(
-        told.description or "refused without a word",
-        code=str(told.code if told.code is not None else "no code"),
-        details=", ".join(part for part in (told.details, items) if part),
-        status=models.HTTP_OF.get(told.code) if isinstance(told.code, int) else None,
+        api_status.description or "refused without a word",
+        code=str(api_status.code if api_status.code is not None else "no code"),
+        details=", ".join(part for part in (api_status.details, items) if part),
+        status=models.HTTP_OF.get(api_status.code) if isinstance(api_status.code, int) else None,
     )
 
 
@@ -233,31 +233,31 @@ class Client:
         query: Mapping[str, str | int | list[str] | None] | None = None,
         body: object = None,
     ) -> dict[str, Any]:
-        answer = self._session.call(
+        response = self._session.call(
             verb, (*self._prefix, *path), operation, reference=self._reference, query=query, body=body
         )
-        assert isinstance(answer, dict)  # `read_error` lets nothing else pass
-        return answer
+        assert isinstance(response, dict)  # `read_error` lets nothing else pass
+        return response
 
     def _one(
-        self, path: tuple[str, ...], key: str, model: type[Made], operation: str, wanted: str | None = None
+        self, path: tuple[str, ...], key: str, model: type[Made], operation: str, requested: str | None = None
     ) -> Made:
-        answer = self._call("GET", path, operation)
-        made = model.read(answer.get(key))
+        response = self._call("GET", path, operation)
+        made = model.read(response.get(key))
         got = getattr(made, "id", None)
-        if wanted is not None and got != wanted:
-            raise self._unexpected("the answer is about another one", operation, answer, wanted, got)
+        if requested is not None and got != requested:
+            raise self._unexpected("the answer is about another one", operation, response, requested, got)
         return made
 
     def _batch(
         self, verb: str, path: tuple[str, ...], key: str, model: type[Made], body: Mapping[str, Any]
     ) -> list[Made]:
         operation = f"{verb.lower()} {key.replace('_', ' ')}"
-        answer = self._call(verb, path, operation, body=body)
-        items, asked = answer.get(key), len(body[key])
-        if not isinstance(items, list) or len(items) != asked:
+        response = self._call(verb, path, operation, body=body)
+        items, requested = response.get(key), len(body[key])
+        if not isinstance(items, list) or len(items) != requested:
             got = len(items) if isinstance(items, list) else "none"
-            raise self._unexpected("another number of items came than was sent", operation, answer, asked, got)
+            raise self._unexpected("another number of items came than was sent", operation, response, requested, got)
         return [model.read(item) for item in items]
 
     def _all(
@@ -279,16 +279,16 @@ class Client:
         query: Mapping[str, str | int | list[str] | None] | None = None,
     ) -> Listing[Item]:
         def fetch(page: int, per_page: int) -> list[Any]:
-            answer = self._call("GET", path, operation, query={**(query or {}), "page": page, "per_page": per_page})
-            items = answer.get(key, [])
+            response = self._call("GET", path, operation, query={**(query or {}), "page": page, "per_page": per_page})
+            items = response.get(key, [])
             if not isinstance(items, list):
-                raise self._unexpected(f"{key} is no list", operation, answer)
+                raise self._unexpected(f"{key} is no list", operation, response)
             return items
 
         return Listing(fetch, model, operation, self._reference)
 
     def _unexpected(
-        self, what: str, operation: str, answer: Mapping[str, Any], expected: object = None, got: object = None
+        self, what: str, operation: str, response: Mapping[str, Any], expected: object = None, got: object = None
     ) -> UnexpectedResponse:
         return UnexpectedResponse(
             what,
@@ -297,7 +297,7 @@ class Client:
             reference=self._reference,
             expected=expected,
             got=got,
-            payload=answer,
+            payload=response,
         )
 
 
@@ -324,11 +324,11 @@ def _failed_items(body: Mapping[str, Any]) -> Iterator[tuple[str, Status]]:
     found = 0
     for value in body.values():
         for item in value if isinstance(value, list) else ():
-            told = item.get("status") if isinstance(item, dict) else None
-            if not isinstance(told, dict) or found == 10:
+            fields = item.get("status") if isinstance(item, dict) else None
+            if not isinstance(fields, dict) or found == 10:
                 continue
             try:
-                status = Status.read(told)
+                status = Status.read(fields)
             except UnexpectedResponse:
                 continue
             if status.code not in GOING_WELL:

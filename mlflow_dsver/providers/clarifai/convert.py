@@ -133,10 +133,14 @@ def _reference(place: DatasetPlace, found: WireVersion) -> DatasetRef:
         raise SettingsError(
             "Clarifai's answer does not say whose dataset it is", tip=f"set {USER} and {APP}, or name them"
         )
-    for asked, got in ((place.user, user), (place.app, app), (place.dataset, found.dataset_id or place.dataset)):
-        if asked not in (None, ME, got):
+    for requested, got in ((place.user, user), (place.app, app), (place.dataset, found.dataset_id or place.dataset)):
+        if requested not in (None, ME, got):
             raise UnexpectedResponse(
-                "the answer is about another dataset", provider="clarifai", reference=place, expected=asked, got=got
+                "the answer is about another dataset",
+                provider="clarifai",
+                reference=place,
+                expected=requested,
+                got=got,
             )
     try:
         return DatasetRef("clarifai", f"{user}/{app}/{place.dataset}", found.id)

@@ -121,37 +121,37 @@ def present(ref: DatasetRef, format_: Format) -> FetchedExport | None:
     return next((each for each in reversed(fetched_exports(ref, format_)) if each.folder.is_dir()), None)
 
 
-def files(wanted: ExportRequest) -> FetchedExport:
+def files(version: ExportRequest) -> FetchedExport:
     """The version's export on this machine, checked; exported and downloaded first when it is missing.
 
     Raises CorruptObject when the kept files changed, UnexpectedResponse for an archive that is refused, and the
     errors of the service. Warns when the content differs from that of an earlier download.
     """
-    ref = wanted.ref
-    former = fetched_exports(ref, wanted.format)
-    kept = next((each for each in reversed(former) if each.folder.is_dir()), None)
-    if kept is None:
-        return _fetch(wanted, former)
-    _check(kept, ref)
+    ref = version.ref
+    former = fetched_exports(ref, version.format)
+    cached = next((each for each in reversed(former) if each.folder.is_dir()), None)
+    if cached is None:
+        return _fetch(version, former)
+    _check(cached, ref)
     if len(former) > 1:
-        log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), kept.date)
-    return kept
+        log.warning("%s: its export has had %d contents; this is the one of %s", ref, len(former), cached.date)
+    return cached
 
 
-def _check(kept: FetchedExport, ref: DatasetRef) -> None:
+def _check(cached: FetchedExport, ref: DatasetRef) -> None:
     got: object
     try:
-        got = _hashed(kept.folder).digest
+        got = _hashed(cached.folder).digest
     except ContentError as error:
         got = error
-    if got != kept.manifest.digest:
+    if got != cached.manifest.digest:
         raise CorruptObject(
             "the files kept of its export are not those that were taken",
             reference=ref,
-            expected=kept.manifest.digest,
+            expected=cached.manifest.digest,
             got=got,
             done="Nothing was served",
-            tip=f"remove the folder {kept.folder} to have it exported again",
+            tip=f"remove the folder {cached.folder} to have it exported again",
         )
 
 
@@ -161,15 +161,15 @@ def _hashed(folder: Path) -> Manifest:
     return hash_folder(folder)
 
 
-def _fetch(wanted: ExportRequest, former: list[FetchedExport]) -> FetchedExport:
-    export = ready_export(wanted)
-    ref, home, deadline = wanted.ref, folder_of(wanted.ref), bound(wanted.seconds)
+def _fetch(version: ExportRequest, former: list[FetchedExport]) -> FetchedExport:
+    export = ready_export(version)
+    ref, home, deadline = version.ref, folder_of(version.ref), bound(version.seconds)
     with _scratch(home, ref) as scratch:
         archive = scratch / "archive.zip"
-        _download(wanted, export, archive, deadline)
+        _download(version, export, archive, deadline)
         facts = {
             "how": "unpacked from an export by Clarifai",
-            "format": wanted.format.value,
+            "format": version.format.value,
             "archive_digest": DIGEST_PREFIX + hash_file(archive).digest,
             "archive_bytes": archive.stat().st_size,
             "taken": date_text(now()),
@@ -183,13 +183,13 @@ def _fetch(wanted: ExportRequest, former: list[FetchedExport]) -> FetchedExport:
             ) from error
         except DeadlineExceeded as error:
             raise ProviderUnavailable(str(error), **_parts(ref)) from error
-        return _keep(wanted, scratch / "files", manifest, former)
+        return _keep(version, scratch / "files", manifest, former)
 
 
-def _keep(wanted: ExportRequest, unpacked: Path, manifest: Manifest, former: list[FetchedExport]) -> FetchedExport:
+def _keep(version: ExportRequest, unpacked: Path, manifest: Manifest, former: list[FetchedExport]) -> FetchedExport:
     """Move unpacked files to their folder, keep their manifest, and warn when the content is a new one."""
-    ref, home = wanted.ref, folder_of(wanted.ref)
-    name = f"{wanted.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
+    ref, home = version.ref, folder_of(version.ref)
+    name = f"{version.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)
     if same is None:
         with atomic_write(manifest_file(home / name)) as stream:
@@ -220,8 +220,8 @@ def ready_export(wanted: ExportRequest) -> Export:
     with Client(wanted.account, place.user, place.app, reference=ref) as client:
 
         def ask() -> Export:
-            told = client.get_dataset_version(place.dataset, version).export(format_)
-            return told or Export.read({"status": {"code": ExportStatus.PENDING.value}})
+            current = client.get_dataset_version(place.dataset, version).export(format_)
+            return current or Export.read({"status": {"code": ExportStatus.PENDING.value}})
 
         export = wait(
             Course(f"the {format_.value} export", ExportStatus.SUCCESS, GOING_ON, FAILED),
@@ -239,10 +239,10 @@ def ready_export(wanted: ExportRequest) -> Export:
     return export
 
 
-def _download(wanted: ExportRequest, export: Export, archive: Path, deadline: Deadline) -> None:
-    account, parts = wanted.account, _parts(wanted.ref)
-    label = f"downloading the export of {wanted.ref}"
-    with visible(wanted.progress, label) as progress, atomic_write(archive) as stream:
+def _download(version: ExportRequest, export: Export, archive: Path, deadline: Deadline) -> None:
+    account, parts = version.account, _parts(version.ref)
+    label = f"downloading the export of {version.ref}"
+    with visible(version.progress, label) as progress, atomic_write(archive) as stream:
         progress.total(1, export.size)
         media_type = download(
             export.url or "",

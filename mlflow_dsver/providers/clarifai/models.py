@@ -228,8 +228,8 @@ class Status(Model):
     percent_completed: Whole = None
 
     def __str__(self) -> str:
-        words = [str(self.code if self.code is not None else "no code"), self.description, self.details]
-        return " ".join(word for word in words if word)
+        parts = [str(self.code if self.code is not None else "no code"), self.description, self.details]
+        return " ".join(part for part in parts if part)
 
 
 class Export(Model):

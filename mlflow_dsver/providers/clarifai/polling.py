@@ -207,13 +207,13 @@ def wait(
     status = status_of(thing)
     if _is_made(course, status, reference):
         return thing
-    pause, told = FIRST_PAUSE, ""
+    pause, logged = FIRST_PAUSE, ""
     with visible(progress, f"waiting for {course.what}"):
         while True:
-            if str(status) != told:
-                told = str(status)
+            if str(status) != logged:
+                logged = str(status)
                 percent = f", {status.percent_completed} %" if status and status.percent_completed else ""
-                log.info("%s: waiting for %s: %s%s", reference, course.what, told, percent)
+                log.info("%s: waiting for %s: %s%s", reference, course.what, logged, percent)
             if deadline.left() <= SHORTEST_PAUSE:
                 raise _too_late(course, status, deadline, setting, reference)
             deadline.sleep(min(pause, deadline.left() * 0.8))  # leaves time for an answer to the last question

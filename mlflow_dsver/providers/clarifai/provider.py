@@ -183,8 +183,8 @@ class ClarifaiProvider(Provider):
         with self._client(signed, place, version.ref) as client:
             found = client.get_dataset_version(place.dataset, version.id)
             tags = set(tags_of(found.metadata)) - removed | added
-            kept = without_tags(found.metadata) if metadata is None else writing.json_object(metadata)
-            changed = writing.overwrite(client, place, found, message, with_tags(kept, tags))
+            existing = without_tags(found.metadata) if metadata is None else writing.json_object(metadata)
+            changed = writing.overwrite(client, place, found, message, with_tags(existing, tags))
         if added:
             self._take_from_others(signed, place, version.id, added)
         return convert.version(signed, place, changed)
@@ -201,13 +201,13 @@ class ClarifaiProvider(Provider):
 
         It lists the files of the export, which are records; media are not among them.
         """
-        kept = exports.present(version.ref, self._export_format())
-        return None if kept is None else kept.manifest
+        cached = exports.present(version.ref, self._export_format())
+        return None if cached is None else cached.manifest
 
     def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
         """The folder of the version's export, if it was downloaded to this machine; unchecked."""
-        kept = exports.present(version.ref, self._export_format())
-        return None if kept is None else LocalCopy(kept.folder, manifest=exports.manifest_file(kept.folder))
+        cached = exports.present(version.ref, self._export_format())
+        return None if cached is None else LocalCopy(cached.folder, manifest=exports.manifest_file(cached.folder))
 
     def path(self, version: DatasetVersion) -> Path:
         """A folder with the version's export, checked; exported and downloaded when it is not on this machine."""
@@ -215,19 +215,19 @@ class ClarifaiProvider(Provider):
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's export into a new or empty folder, checking each file during the copy."""
-        kept = self._files(version)
+        cached = self._files(version)
 
         def check(copied: Manifest) -> None:
-            if copied.digest != kept.manifest.digest:
+            if copied.digest != cached.manifest.digest:
                 raise CorruptObject(
-                    f"the export in {kept.folder} has changed",
+                    f"the export in {cached.folder} has changed",
                     reference=version.ref,
-                    expected=kept.manifest.digest,
+                    expected=cached.manifest.digest,
                     got=copied.digest,
                     done="Nothing was served",
                 )
 
-        copy_folder(kept.folder, folder, check, self.progress)
+        copy_folder(cached.folder, folder, check, self.progress)
 
     def export(self, version: DatasetVersion, format_: Format) -> Export:
         """Export the version, and wait for it: the result has its size in bytes and its address, which expires."""

@@ -22,7 +22,7 @@ import urllib3
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import ProviderUnavailable, UnexpectedResponse
 from mlflow_dsver.providers.http import wire
-from mlflow_dsver.providers.http.session import MAX_BODY, Authorization, NoAnswer, exchange, open_http, read_body
+from mlflow_dsver.providers.http.session import MAX_BODY, Authorization, NoResponse, exchange, open_http, read_body
 from mlflow_dsver.secrets import Secret, redact
 from mlflow_dsver.text import one_line
 
@@ -68,7 +68,7 @@ def download(
             raise UnexpectedResponse(f"the address of the data {error}", got=one_line(host, 80), **parts) from error
         except wire.MalformedResponse as error:
             raise UnexpectedResponse(f"no data from {host}", got=str(error), **parts) from error
-        except NoAnswer as error:
+        except NoResponse as error:
             raise ProviderUnavailable(f"no data from {host}", got=str(error), **parts) from error
         if response.location is None:
             return _media_type(response, host, parts)
@@ -80,7 +80,7 @@ def _media_type(response: Fetched, host: str, parts: dict[str, Any]) -> str:
     if response.status == 200:
         return response.media_type
     kind = wire.error_for(response.status, wire.ApiError("no data"))
-    raise kind(f"no data from {host}", status=response.status, got=wire.excerpt(response.words) or None, **parts)
+    raise kind(f"no data from {host}", status=response.status, got=wire.excerpt(response.text) or None, **parts)
 
 
 def _host(address: str) -> str:
@@ -122,7 +122,7 @@ class Fetched:
     status: int
     media_type: str
     location: str | None = None
-    words: str = ""
+    text: str = ""
 
 
 def fetch(
@@ -131,20 +131,20 @@ def fetch(
     """Send one GET and write the body to `target`; no redirect is followed. pair: scheme and key; None for no key.
 
     Connects to this machine where the address says so, else to public IP addresses only, those that were checked.
-    Raises NoAnswer for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic. No status
-    raises.
+    Raises NoResponse for failures of the network, wire.MalformedResponse for more than max_bytes, NotPublic. No
+    status raises.
     """
     scheme, key = pair or ("", None)
 
-    def take(response: requests.Response) -> Fetched:
+    def read(response: requests.Response) -> Fetched:
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.status_code == 200:
             read_body(response, deadline, max_bytes, target)
             return Fetched(200, media_type)
         if response.is_redirect:
             return Fetched(response.status_code, media_type, location=response.headers["Location"])
-        words = redact(read_body(response, deadline, MAX_BODY)[:10_000].decode("utf-8", "replace"), [key])
-        return Fetched(response.status_code, media_type, words=words)
+        text = redact(read_body(response, deadline, MAX_BODY)[:10_000].decode("utf-8", "replace"), [key])
+        return Fetched(response.status_code, media_type, text=text)
 
     local = wire.is_loopback(urlsplit(address).hostname or "")
     with open_http(local=local) as http:
@@ -152,7 +152,7 @@ def fetch(
             http.mount("https://", PublicOnly())
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         request = requests.Request("GET", address, headers=headers, auth=Authorization(scheme, key))
-        return exchange(http, request, deadline, take, secrets=[key])
+        return exchange(http, request, deadline, read, secrets=[key])
 
 
 class PublicOnly(requests.adapters.HTTPAdapter):

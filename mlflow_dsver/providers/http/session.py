@@ -53,12 +53,12 @@ _CHUNK = 1 << 16
 Result = TypeVar("Result")
 
 
-class NoAnswer(Exception):
-    """No complete response; the message says why, in one line. `passing`: a retry may succeed."""
+class NoResponse(Exception):
+    """No complete response; the message says why, in one line. transient: a retry may succeed."""
 
-    def __init__(self, words: str, *, passing: bool = True) -> None:
-        super().__init__(words)
-        self.passing = passing
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,10 @@ class Session:
             try:
                 return self._once(request, deadline, parts, confidential)
             except _Failed as failed:
-                may = failed.passing and verb in wire.RETRIED_VERBS
-                wait = wire.wait_before(attempt, failed.asked) if may else None
+                may = failed.transient and verb in wire.RETRIED_VERBS
+                wait = wire.wait_before(attempt, failed.retry_after) if may else None
                 if wait is None or wait >= deadline.left():
-                    failed.tell_wait(deadline)
+                    failed.explain_wait(deadline)
                     raise failed.error from failed.cause
                 log.info("%s %s: %s; again in %.1f s", self.profile.provider, operation, failed.error.what, wait)
                 deadline.sleep(wait)
@@ -161,52 +161,52 @@ class Session:
     def _once(
         self, request: requests.Request, deadline: Deadline, parts: Mapping[str, Any], confidential: bool
     ) -> Any:
-        def take(answer: requests.Response) -> _Raw:
-            body = read_body(answer, deadline, MAX_BODY)
-            text = redact(_text(body, answer.headers.get("Content-Encoding")), [self._key])
-            return _Raw(answer.status_code, text, wire.retry_after(answer.headers.get("Retry-After")))
+        def read(response: requests.Response) -> _Raw:
+            body = read_body(response, deadline, MAX_BODY)
+            text = redact(_decoded(body, response.headers.get("Content-Encoding")), [self._key])
+            return _Raw(response.status_code, text, wire.retry_after(response.headers.get("Retry-After")))
 
         try:
-            raw = exchange(self._http, request, deadline, take, secrets=[self._key])
+            raw = exchange(self._http, request, deadline, read, secrets=[self._key])
         except wire.MalformedResponse as error:
             failure = UnexpectedResponse(str(error), **parts)
-            raise _Failed(failure, passing=isinstance(error, wire.TruncatedResponse)) from None
-        except NoAnswer as error:
+            raise _Failed(failure, transient=isinstance(error, wire.TruncatedResponse)) from None
+        except NoResponse as error:
             if deadline.left() <= 0:
                 self._http = open_http(local=self._local)  # the abandoned thread may still use the old connection
             raise _Failed(
                 self._unreachable(str(error), deadline, parts), ConnectionError(str(error)), error
             ) from None
         try:
-            return self._judged(raw, parts)
+            return self._value_of(raw, parts)
         except _Failed as failed:
             if confidential:
                 failed.hide()
             raise
 
-    def _unreachable(self, words: str, deadline: Deadline, parts: Mapping[str, Any]) -> ProviderUnavailable:
+    def _unreachable(self, message: str, deadline: Deadline, parts: Mapping[str, Any]) -> ProviderUnavailable:
         what = f"no answer from {urlsplit(self.base).netloc}"
         if deadline.left() <= 0:
             what = f"no whole answer from {urlsplit(self.base).netloc} within {deadline.seconds:g} seconds"
-        return ProviderUnavailable(what, got=words, tip="again later; is the address right?", **parts)
+        return ProviderUnavailable(what, got=message, tip="again later; is the address right?", **parts)
 
-    def _judged(self, raw: _Raw, parts: Mapping[str, Any]) -> Any:
+    def _value_of(self, raw: _Raw, parts: Mapping[str, Any]) -> Any:
         """The value of a successful response; raises _Failed for any other."""
         try:
             value = wire.read_json(raw.text)
         except wire.MalformedResponse as fault:
             if raw.status not in range(200, 300):
-                raise self._refused(raw, None, None, parts) from None
+                raise self._failure(raw, None, None, parts) from None
             what, shown = f"an answer that cannot be read: {fault}", wire.excerpt(raw.text)
             payload = raw.text[:10_000]
             error = UnexpectedResponse(what, status=raw.status, got=shown, payload=payload, **parts)
-            raise _Failed(error, passing=True) from None
+            raise _Failed(error, transient=True) from None
         api_error = self.profile.read_error(raw.status, value)
         if raw.status in range(200, 300) and api_error is None:
             return value
-        raise self._refused(raw, value, api_error, parts)
+        raise self._failure(raw, value, api_error, parts)
 
-    def _refused(self, raw: _Raw, value: Any, api_error: ApiError | None, parts: Mapping[str, Any]) -> _Failed:
+    def _failure(self, raw: _Raw, value: Any, api_error: ApiError | None, parts: Mapping[str, Any]) -> _Failed:
         status = api_error.status if api_error and api_error.status else raw.status
         kind = wire.error_for(status, api_error)
         if api_error:
@@ -227,7 +227,7 @@ class Session:
         elif kind is NotFound:
             special |= {"tip": "is the name right, and may this key see it?"}
         error = kind(what, got=got, status=raw.status, **special, **parts)
-        return _Failed(error, asked=raw.retry_after, passing=status in wire.RETRIED_STATUSES)
+        return _Failed(error, retry_after=raw.retry_after, transient=status in wire.RETRIED_STATUSES)
 
 
 class _Failed(Exception):  # carries a failure to the one place that decides on a retry
@@ -235,25 +235,25 @@ class _Failed(Exception):  # carries a failure to the one place that decides on 
         self,
         error: ProviderError,
         cause: Exception | None = None,
-        why: NoAnswer | None = None,
+        no_response: NoResponse | None = None,
         *,
-        asked: float | None = None,
-        passing: bool = False,
+        retry_after: float | None = None,
+        transient: bool = False,
     ) -> None:
-        self.error, self.cause, self.asked = error, cause, asked
-        self.passing = passing or (why is not None and why.passing)
+        self.error, self.cause, self.retry_after = error, cause, retry_after
+        self.transient = transient or (no_response is not None and no_response.transient)
 
     def hide(self) -> None:
         """Drop the details of the response, which may be confidential."""
         self.error.got = HIDDEN
         self.error.payload = self.error.details = None
 
-    def tell_wait(self, deadline: Deadline) -> None:
+    def explain_wait(self, deadline: Deadline) -> None:
         """Add how long the service asked to wait, where that is why there was no retry."""
-        if self.asked is not None and self.error.done is None and self.asked > 0:
+        if self.retry_after is not None and self.error.done is None and self.retry_after > 0:
             bound = min(wire.RETRY_AFTER_LIMIT, deadline.left())
-            if self.asked >= bound:
-                asked = f"It asks to wait {round(self.asked)} seconds"
+            if self.retry_after >= bound:
+                asked = f"It asks to wait {round(self.retry_after)} seconds"
                 self.error.done = f"{asked}, and {bound:.3g} are waited at most; not tried again"
 
 
@@ -298,7 +298,7 @@ def exchange(
 ) -> Result:
     """Send a request, follow no redirect, and return `take(response)`, all before the deadline.
 
-    Raises NoAnswer for every network failure, without secrets in the message; errors of `take` propagate.
+    Raises NoResponse for every network failure, without secrets in the message; errors of `take` propagate.
     """
     prepared = http.prepare_request(request)
     environment = http.merge_environment_settings(prepared.url or "", {}, True, None, None)
@@ -308,8 +308,8 @@ def exchange(
     )
 
     def work() -> Result:
-        with http.send(prepared, timeout=timeouts, allow_redirects=False, **environment) as answer:
-            return take(answer)
+        with http.send(prepared, timeout=timeouts, allow_redirects=False, **environment) as response:
+            return take(response)
 
     try:
         deadline.check("the request")
@@ -317,15 +317,15 @@ def exchange(
     except wire.MalformedResponse:
         raise
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        words, late = redact(_error_text(error), secrets), isinstance(error, DeadlineExceeded)
-    raise NoAnswer(words, passing=not late)  # outside `except`: the library's exception holds the key
+        message, late = redact(_error_text(error), secrets), isinstance(error, DeadlineExceeded)
+    raise NoResponse(message, transient=not late)  # outside `except`: the library's exception holds the key
 
 
-def read_body(answer: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
+def read_body(response: requests.Response, deadline: Deadline, limit: int, target: IO[bytes] | None = None) -> bytes:
     """The body as received, written to target or returned; the deadline is checked after each chunk."""
     pieces: list[bytes] = []
     total = 0
-    while piece := answer.raw.read1(_CHUNK, decode_content=False):
+    while piece := response.raw.read1(_CHUNK, decode_content=False):
         deadline.check("the answer")
         total += len(piece)
         if total > limit:
@@ -337,7 +337,7 @@ def read_body(answer: requests.Response, deadline: Deadline, limit: int, target:
     return b"".join(pieces)
 
 
-def _text(body: bytes, encoding: str | None) -> str:
+def _decoded(body: bytes, encoding: str | None) -> str:
     return wire.unpack(body, encoding, MAX_BODY).decode("utf-8", "replace")
 
 

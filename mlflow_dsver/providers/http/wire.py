@@ -122,15 +122,15 @@ def retry_after(header: str | None) -> float | None:
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
-def wait_before(attempt: int, asked: float | None) -> float | None:
+def wait_before(attempt: int, retry_after: float | None) -> float | None:
     """Seconds to wait before retry number `attempt` (from 1); None when there should be no retry.
 
-    asked: the seconds of `Retry-After`, None where it is missing.
+    retry_after: the seconds of `Retry-After`; None if it is missing.
     """
-    if attempt >= TRIES or (asked is not None and asked > RETRY_AFTER_LIMIT):
+    if attempt >= TRIES or (retry_after is not None and retry_after > RETRY_AFTER_LIMIT):
         return None
-    if asked is not None:
-        return asked
+    if retry_after is not None:
+        return retry_after
     return BACKOFF[attempt - 1] * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load; guards nothing)
 
 
@@ -222,16 +222,16 @@ def walk_pages(
     for none. Ends with an empty page or without a token. Raises UnexpectedResponse for a repeated token and after
     10,000 pages, because the listing is incomplete then.
     """
-    mark: str | None = None
+    token: str | None = None
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
-        items, mark = fetch(mark)
+        items, token = fetch(token)
         yield from items
-        if not items or mark is None:
+        if not items or token is None:
             return
-        if mark in seen:
+        if token in seen:
             raise UnexpectedResponse("the same page is offered twice", provider=provider, operation=what)
-        seen.add(mark)
+        seen.add(token)
     raise UnexpectedResponse(f"more than {MAX_PAGES} pages", provider=provider, operation=what)
 
 

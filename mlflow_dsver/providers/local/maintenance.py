@@ -12,12 +12,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import CorruptObject, StoreError
+from mlflow_dsver.model import json_values
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.local.log import State, file_sum, manifest_of, parse, read_log
@@ -68,7 +69,7 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field, and `ok`."""
-        return {"ok": bool(self), **asdict(self)}
+        return {"ok": bool(self), **json_values.to_json(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Collection:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
-        return asdict(self)
+        return json_values.to_json(self)
 
 
 @dataclass(slots=True)

@@ -94,8 +94,8 @@ class Ingest:
 
         Raises ContentError when a file changed since it was hashed.
         """
-        wanted = {entry.digest for entry in manifest.entries} - self._pending.keys() - self._sound
-        self._sound |= self._verified.untouched(wanted)
+        expected = {entry.digest for entry in manifest.entries} - self._pending.keys() - self._sound
+        self._sound |= self._verified.untouched(expected)
         for entry in manifest.entries:
             if self._known(entry.digest):
                 continue

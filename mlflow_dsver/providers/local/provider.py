@@ -9,7 +9,6 @@ refer to a folder are identified by sizes and dates of its files (grade C).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.model.json_values import date_text, date_value
+from mlflow_dsver.model.json_values import date_text, date_value, to_json
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion, Grade, now
@@ -132,7 +131,7 @@ class LocalProvider(Provider):
     ) -> DatasetVersion:
         """Create a version of a folder; it is on disk, and survives a power cut, when this returns."""
         DatasetRef(self.name, dataset)
-        words = text_fields(message, tags, metadata)
+        labels = text_fields(message, tags, metadata)
         if folder is None:
             raise InvalidArgument("a local version is made of a folder", expected="a folder", got="none")
         folder = Path(folder).absolute()
@@ -157,7 +156,7 @@ class LocalProvider(Provider):
             }
             if reference:
                 facts["rules"] = rules_of(manifest).made()
-            state = append(self.store, dataset, lambda state: _creation(state, facts, words))
+            state = append(self.store, dataset, lambda state: _creation(state, facts, labels))
         return _version(state, state.versions[_id_of(state, manifest.digest)], self.store.id())
 
     def update(
@@ -170,15 +169,15 @@ class LocalProvider(Provider):
         metadata: Mapping[str, Any] | None = None,
     ) -> DatasetVersion:
         """Change message (empty string removes it), tags and metadata of a version."""
-        words = text_fields(message, add_tags, metadata)
-        words["remove_tags"] = list(tag_list(remove_tags))
+        labels = text_fields(message, add_tags, metadata)
+        labels["remove_tags"] = list(tag_list(remove_tags))
         self._record(version)
 
         def decide(state: State) -> Operation | None:
             if version.id not in state.versions:
                 raise self._no_version(state, version.id)
-            _check_free(state, words["add_tags"])
-            return _operation("update", version.id, **words)
+            _check_free(state, labels["add_tags"])
+            return _operation("update", version.id, **labels)
 
         with self.store.writing():
             state = append(self.store, version.ref.dataset, decide)
@@ -336,7 +335,7 @@ def _version(state: State, record: Record, store: str | None) -> DatasetVersion:
         creator=record.creator,
         immutable=True,
         counts={"files": record.files},
-        raw={**asdict(record), "tags": list(state.tags_of(record.id))},
+        raw={**to_json(record), "tags": list(state.tags_of(record.id))},
         store=store,
     )
 

@@ -114,22 +114,22 @@ def linked_view(store: Store, source: Path, manifest: Manifest) -> Path:
     from blake3 import blake3
 
     name = f"links-{blake3(os.fsencode(source)).hexdigest()[:16]}"
-    wanted = {entry.path: os.fspath(safe_join(source, entry.path)) for entry in manifest.entries}
+    expected = {entry.path: os.fspath(safe_join(source, entry.path)) for entry in manifest.entries}
     with meanings("a folder of links cannot be made"):
         for number in count(1):
             view = store.view(manifest.digest) / (name if number == 1 else f"{name}-{number}")
             if not view.is_dir():
-                _make(store, view, wanted)
-            if _links(view) == wanted:
+                _make(store, view, expected)
+            if _links(view) == expected:
                 return view
     raise AssertionError("there is always a further number")
 
 
-def _make(store: Store, view: Path, wanted: dict[str, str]) -> None:
+def _make(store: Store, view: Path, expected: dict[str, str]) -> None:
     with store.writing(), store.scratch() as scratch:
         folder = scratch / "links"
         folder.mkdir()
-        for path, target in wanted.items():
+        for path, target in expected.items():
             link = safe_join(folder, path)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(target)

@@ -203,15 +203,15 @@ class _meanings:  # noqa: N801 (used as a statement)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or kind is None:
             return
-        words = one_line(redacted(redact(str(error), self.keys.values())), 300)
+        message = one_line(redacted(redact(str(error), self.keys.values())), 300)
         if kind.__module__.startswith("obstore"):
             raise ProviderUnavailable(
                 "the bucket cannot be read",
                 provider="paperspace",
                 operation="get the files",
                 reference=self.version.ref,
-                got=f"{kind.__name__}: {words}",
+                got=f"{kind.__name__}: {message}",
                 tip=f"{TIP}; AWS_ENDPOINT_URL and AWS_REGION where it is not at AWS",
-            ) from ConnectionError(words)
+            ) from ConnectionError(message)
         if isinstance(error, OSError) and not isinstance(error, StoreError | ProviderUnavailable):
             raise StoreError(f"{_cached(self.version)} cannot be written: {error.strerror}") from error

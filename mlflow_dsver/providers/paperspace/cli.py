@@ -1,7 +1,7 @@
 """`mlflow-dsver paperspace …`: every endpoint of the API for datasets and versions, with all its parameters.
 
-The family `versions` does the everyday things for all providers; here are commits, datasets, storage, and the
-service's own parameters and names. `--json` gives the service's answers as they came.
+`mlflow-dsver versions` has the common operations of all providers; this module adds commits, datasets, storage, and
+the service's own parameters and names. `--json` writes the service's responses unchanged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def paperspace() -> None:
 @paperspace.command()
 @json_option
 def session(as_json: bool) -> None:
-    """Show whom the key belongs to.
+    """Show the user and team of the key.
 
     \b
     Examples:
@@ -58,11 +58,11 @@ def session(as_json: bool) -> None:
 
 @paperspace.command()
 @click.argument("reference")
-@click.option("--undo", is_flag=True, help="Make it uncommitted again, where the service lets you.")
+@click.option("--undo", is_flag=True, help="Make it uncommitted again, if the service allows that.")
 @json_option
 @pass_services
 def commit(services: Services, reference: str, undo: bool, as_json: bool) -> None:
-    """Commit a version: its files cannot change any more, and it can be an input of runs.
+    """Commit a version: its files can no longer change, and it can be an input of runs.
 
     \b
     Examples:
@@ -92,13 +92,13 @@ def datasets() -> None:
 
 
 def paged(command: Command) -> Command:
-    """The options that every listing of the service takes."""
+    """Add the options of every listing of the service."""
     for option in (
         click.option("--order", type=click.Choice(["asc", "desc"]), help="By date of creation; desc by default."),
-        click.option("--order-by", type=click.Choice(["dtCreated"]), help="What to order by."),
-        click.option("--page-size", type=click.IntRange(1, 120), help="Entries a page; 120 by default."),
-        click.option("--after", help="Begin after this mark, the nextPage of an earlier answer."),
-        click.option("--limit", type=click.IntRange(min=1), help="At most that many entries."),
+        click.option("--order-by", type=click.Choice(["dtCreated"]), help="The field to order by."),
+        click.option("--page-size", type=click.IntRange(1, 120), help="Entries per page; 120 by default."),
+        click.option("--after", help="Start after this cursor, the nextPage of a previous response."),
+        click.option("--limit", type=click.IntRange(min=1), help="Maximum number of entries."),
     ):
         command = option(command)
     return command
@@ -112,7 +112,7 @@ def paged(command: Command) -> Command:
 def list_datasets(as_json: bool, limit: int | None, page_size: int | None, **query: Any) -> None:
     """List datasets, newest first.
 
-    With --limit, the last line (and nextPage in JSON) says where the next ones begin, for --after.
+    With --limit, the last line (and nextPage in JSON) has the cursor of the next page, for --after.
 
     \b
     Examples:
@@ -140,12 +140,12 @@ def show_dataset(dataset: str, as_json: bool) -> None:
 
 @datasets.command("create")
 @click.argument("name")
-@click.option("--public", "is_public", is_flag=True, help="Let everybody see it.")
-@click.option("--description", help="What it is.")
-@click.option("--storage-provider", help="Id of the storage provider to keep it at.")
+@click.option("--public", "is_public", is_flag=True, help="Make it visible to everybody.")
+@click.option("--description", help="A description.")
+@click.option("--storage-provider", help="Id of the storage provider for its files.")
 @json_option
 def create_dataset(as_json: bool, **what: Any) -> None:
-    """Make a dataset.
+    """Create a dataset.
 
     \b
     Examples:
@@ -180,9 +180,9 @@ def update_dataset(dataset: str, name: str | None, description: str | None, as_j
 @json_option
 @pass_services
 def delete_dataset(services: Services, dataset: str, yes: bool, as_json: bool) -> None:
-    """Delete a dataset, given by its id, and its versions with it.
+    """Delete a dataset, given by its id, with its versions.
 
-    Which runs use one of them is said before.
+    Before that, the runs that use one of them are shown.
 
     \b
     Examples:
@@ -190,12 +190,12 @@ def delete_dataset(services: Services, dataset: str, yes: bool, as_json: bool) -
     """
     users = services.confirm_deletion(DatasetRef("paperspace", dataset), "", yes=yes)
     with connected() as client:
-        answer = client.delete_dataset(dataset).raw
-    told = {"deleted": dataset, "answer": answer, **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {render.cell(dataset)}"))
+        response = client.delete_dataset(dataset).raw
+    result = {"deleted": dataset, "answer": response, **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {render.cell(dataset)}"))
 
 
-# Versions, by the service's own parameters
+# Versions, with the service's own parameters
 
 
 @paperspace.group("versions")
@@ -217,9 +217,9 @@ def raw_versions() -> None:
 def list_versions(
     dataset: str, tags: tuple[str, ...], as_json: bool, limit: int | None, page_size: int | None, **query: Any
 ) -> None:
-    """List a dataset's versions, newest first, uncommitted ones among them.
+    """List a dataset's versions, newest first, including uncommitted ones.
 
-    With --limit, the last line (and nextPage in JSON) says where the next ones begin, for --after.
+    With --limit, the last line (and nextPage in JSON) has the cursor of the next page, for --after.
 
     \b
     Examples:
@@ -240,7 +240,7 @@ def list_versions(
 @click.argument("reference")
 @json_option
 def show_version(reference: str, as_json: bool) -> None:
-    """Show a version as the service describes it.
+    """Show a version with the service's own fields.
 
     \b
     Examples:
@@ -252,14 +252,14 @@ def show_version(reference: str, as_json: bool) -> None:
 
 @raw_versions.command("create")
 @click.argument("dataset")
-@click.option("--message", "-m", help="What this version is.")
+@click.option("--message", "-m", help="A message.")
 @click.option("--tag", "tags", multiple=True, help="A tag, or several separated by commas; may be repeated.")
 @click.option("--metadata", help="A JSON object.")
 @json_option
 def create_version(
     dataset: str, message: str | None, tags: tuple[str, ...], metadata: str | None, as_json: bool
 ) -> None:
-    """Make an empty, uncommitted version.
+    """Create an empty, uncommitted version.
 
     \b
     Examples:
@@ -274,9 +274,9 @@ def create_version(
 @raw_versions.command("update")
 @click.argument("reference")
 @click.option("--message", "-m", help="A new message.")
-@click.option("--tag", "tags", multiple=True, help="A tag that the version shall have; may be repeated.")
-@click.option("--no-tags", is_flag=True, help="Take all tags away.")
-@click.option("--metadata", help="A JSON object; whether it replaces or joins the former is the service's choice.")
+@click.option("--tag", "tags", multiple=True, help="A tag that the version will have; may be repeated.")
+@click.option("--no-tags", is_flag=True, help="Remove all tags.")
+@click.option("--metadata", help="A JSON object; the service decides whether it replaces or extends the old.")
 @click.option("--committed/--uncommitted", default=None, help="Whether the version is committed.")
 @json_option
 def update_version(
@@ -288,19 +288,19 @@ def update_version(
     committed: bool | None,
     as_json: bool,
 ) -> None:
-    """Change a version; what is not given stays. --tag gives all the tags that it shall have.
+    """Change a version; what is not given stays. Tags given with --tag replace all others.
 
     \b
     Examples:
       mlflow-dsver paperspace versions update dst364npcw6ccok:8ngwr2a --committed
     """
-    wanted = None if not tags and not no_tags else ",".join(tags)
-    if message is None and wanted is None and metadata is None and committed is None:
+    new_tags = None if not tags and not no_tags else ",".join(tags)
+    if message is None and new_tags is None and metadata is None and committed is None:
         raise click.UsageError("Nothing to change: give --message, --tag, --no-tags, --metadata or --committed.")
     with connected() as client:
         dataset, version = version_id(client, reference)
         changed = client.update_version(
-            dataset, version, message=message, tags=wanted, metadata=read_metadata(metadata), is_committed=committed
+            dataset, version, message=message, tags=new_tags, metadata=read_metadata(metadata), is_committed=committed
         )
         _emit_one(as_json, changed)
 
@@ -311,7 +311,7 @@ def update_version(
 @json_option
 @pass_services
 def delete_version(services: Services, reference: str, yes: bool, as_json: bool) -> None:
-    """Delete a version. Which runs use it is said before.
+    """Delete a version. Before that, the runs that use it are shown.
 
     \b
     Examples:
@@ -321,14 +321,14 @@ def delete_version(services: Services, reference: str, yes: bool, as_json: bool)
         dataset, version = version_id(client, reference)
     users = services.confirm_deletion(DatasetRef("paperspace", dataset, version), "", yes=yes)
     with connected() as client:
-        answer = client.delete_version(dataset, version).raw
-    told = {"deleted": f"{dataset}:{version}", "answer": answer, **users.to_json()}
-    emit(as_json, told, render.line(f"deleted {dataset}:{version}"))
+        response = client.delete_version(dataset, version).raw
+    result = {"deleted": f"{dataset}:{version}", "answer": response, **users.to_json()}
+    emit(as_json, result, render.line(f"deleted {dataset}:{version}"))
 
 
 @paperspace.command()
 @click.argument("provider", required=False)
-@click.option("--usage", is_flag=True, help="How many bytes the team uses, instead.")
+@click.option("--usage", is_flag=True, help="Show the bytes that the team uses instead.")
 @json_option
 def storage(provider: str | None, usage: bool, as_json: bool) -> None:
     """List the team's storage providers, or show one; without their keys.
@@ -348,7 +348,7 @@ def storage(provider: str | None, usage: bool, as_json: bool) -> None:
 
 
 def connected() -> AbstractContextManager[PaperspaceClient]:
-    """A client for the account that the settings name."""
+    """A client for the account in the settings."""
     from mlflow_dsver.providers.paperspace.client import connect
     from mlflow_dsver.providers.paperspace.info import Account
 
@@ -363,7 +363,7 @@ def dataset_id(client: PaperspaceClient, dataset: str) -> str:
 
 
 def version_id(client: PaperspaceClient, reference: str) -> tuple[str, str]:
-    """Ids of the dataset and the version that a reference names by id or tag; committed or not."""
+    """Ids of the dataset and the version, committed or not, of a reference with an id or tag."""
     from mlflow_dsver.providers.paperspace import lookup
 
     ref = reference_of(reference)
@@ -384,7 +384,7 @@ def _raw(found: Iterable[Model]) -> dict[str, Any]:
 
 
 def _emit_page(as_json: bool, page: Page[Any], table: render.Table) -> None:
-    """A page's entries, and the mark of those that follow, for --after."""
+    """Write a page's entries, and the cursor of the next page, for --after."""
     data = {**_raw(page.items), "hasMore": page.has_more, "nextPage": page.next_page}
     if not page.has_more:
         emit(as_json, data, table)

@@ -83,8 +83,10 @@ def read_error(status: int, body: Any) -> ApiError | None:
         return None
     if status < 400 and len(body) > 4:
         return None  # a version that happens to have such keys
-    meant = STATUS_OF.get(body["code"], 500) if status < 400 else None
-    return ApiError(body["message"], body["code"], _details(body), meant, body.get("issues") or body.get("details"))
+    status_meant = STATUS_OF.get(body["code"], 500) if status < 400 else None
+    return ApiError(
+        body["message"], body["code"], _details(body), status_meant, body.get("issues") or body.get("details")
+    )
 
 
 API_PROFILE = ApiProfile("paperspace", "Bearer", KEY_NAME, read_error)
@@ -111,12 +113,12 @@ class PaperspaceClient:
 
         The service answers such a key with 200 and null.
         """
-        answer = self._call("GET", ("auth", "session"), "check the key")
-        if answer is None:
+        response = self._call("GET", ("auth", "session"), "check the key")
+        if response is None:
             raise AuthenticationFailed(
                 "the key is not accepted", provider="paperspace", operation="check the key", tip=f"check {KEY_NAME}"
             )
-        return SessionInfo.read(answer, "check the key")
+        return SessionInfo.read(response, "check the key")
 
     # Datasets
 
@@ -153,8 +155,8 @@ class PaperspaceClient:
 
     def dataset(self, dataset: str, *, seconds: float | None = None) -> Dataset:
         """One dataset. seconds: a bound for this call, beside that of the conversation."""
-        answer = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset, seconds=seconds)
-        found = Dataset.read(answer, "get the dataset", dataset)
+        response = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset, seconds=seconds)
+        found = Dataset.read(response, "get the dataset", dataset)
         _check_kept("get the dataset", dataset, id=(dataset, found.id))
         return found
 
@@ -165,16 +167,16 @@ class PaperspaceClient:
         body: dict[str, Any] = _fields(name=name)
         if not isinstance(description, _Keep):
             body["description"] = description
-        answer = self._call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
-        found = Dataset.read(answer, "update the dataset", dataset)
-        kept = {"name": found.name, "description": found.description}
-        _check_kept("update the dataset", dataset, **{key: (value, kept[key]) for key, value in body.items()})
+        response = self._call("PUT", ("datasets", dataset), "update the dataset", reference=dataset, body=body)
+        found = Dataset.read(response, "update the dataset", dataset)
+        updated = {"name": found.name, "description": found.description}
+        _check_kept("update the dataset", dataset, **{key: (value, updated[key]) for key, value in body.items()})
         return found
 
     def delete_dataset(self, dataset: str) -> DeletedDataset:
         """Delete a dataset; whether its versions are deleted too is up to the service. Returns its response."""
-        answer = self._call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
-        return DeletedDataset.read(answer, "delete the dataset", dataset)
+        response = self._call("DELETE", ("datasets", dataset), "delete the dataset", reference=dataset)
+        return DeletedDataset.read(response, "delete the dataset", dataset)
 
     # Versions
 
@@ -244,9 +246,9 @@ class PaperspaceClient:
 
     def delete_version(self, dataset: str, version: str, *, reference: object = None) -> DeletedVersion:
         """Delete a version; returns the service's response."""
-        path, said = ("datasets", dataset, "versions", version), reference or f"{dataset}:{version}"
-        answer = self._call("DELETE", path, "delete the version", reference=said)
-        return DeletedVersion.read(answer, "delete the version", said)
+        path, message = ("datasets", dataset, "versions", version), reference or f"{dataset}:{version}"
+        response = self._call("DELETE", path, "delete the version", reference=message)
+        return DeletedVersion.read(response, "delete the version", message)
 
     # Storage
 
@@ -258,19 +260,19 @@ class PaperspaceClient:
     def storage_provider(self, provider: str) -> StorageProvider:
         """One storage provider, without its keys."""
         path = ("storage-providers", provider)
-        answer = self._call("GET", path, "get the storage provider", confidential=True)
-        return StorageProvider.read(answer, "get the storage provider", provider)
+        response = self._call("GET", path, "get the storage provider", confidential=True)
+        return StorageProvider.read(response, "get the storage provider", provider)
 
     def utilization(self) -> Utilization:
         """How much storage the team uses."""
-        answer = self._call("GET", ("storage-providers", "utilization"), "get the utilization")
-        return Utilization.read(answer, "get the utilization")
+        response = self._call("GET", ("storage-providers", "utilization"), "get the utilization")
+        return Utilization.read(response, "get the utilization")
 
     def _version(
         self, verb: str, path: tuple[str, ...], operation: str, reference: object, body: object = None
     ) -> Version:
-        answer = self._call(verb, path, operation, reference=reference, body=body)
-        return Version.read(answer, operation, reference)
+        response = self._call(verb, path, operation, reference=reference, body=body)
+        return Version.read(response, operation, reference)
 
     def _listing(
         self,
@@ -284,7 +286,7 @@ class PaperspaceClient:
         """place: after which mark to begin, and entries a page."""
 
         def fetch(mark: str | None, size: int) -> Page[AnyModel]:
-            answer = self._call(
+            response = self._call(
                 "GET",
                 path,
                 operation,
@@ -293,7 +295,7 @@ class PaperspaceClient:
                 confidential=model.CONFIDENTIAL,
             )
             return read_page(
-                answer,
+                response,
                 lambda item: model.read_listed(item, operation, reference),
                 operation,
                 reference,
@@ -354,15 +356,15 @@ def _fields(**values: Any) -> dict[str, Any]:
 
 def _check_kept(operation: str, reference: object, **pairs: tuple[object, object]) -> None:
     """Raise UnexpectedResponse when the response has another value than the request."""
-    for key, (wanted, kept) in pairs.items():
-        if wanted != kept:
+    for key, (requested, actual) in pairs.items():
+        if requested != actual:
             raise UnexpectedResponse(
                 f"the service said yes, and its {key} is another",
                 provider="paperspace",
                 operation=operation,
                 reference=reference,
-                expected=one_line(wanted, 100),
-                got=one_line(kept, 100),
+                expected=one_line(requested, 100),
+                got=one_line(actual, 100),
             )
 
 

@@ -87,19 +87,21 @@ class Model(BaseModel):
             kind = type(value).__name__ if value is not None else "null"
             payload = None if cls.CONFIDENTIAL else value
             raise UnexpectedResponse("not an object", expected=cls.__name__, got=kind, payload=payload, **parts)
-        kept = cls.kept(value)
+        valid = cls.kept(value)
         try:
             try:
-                made = cls.model_validate(kept)
+                made = cls.model_validate(valid)
             except ValidationError as error:
-                odd = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
-                if not odd or any(cls.model_fields[name].is_required() for name in odd & cls.model_fields.keys()):
+                invalid = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+                if not invalid or any(
+                    cls.model_fields[name].is_required() for name in invalid & cls.model_fields.keys()
+                ):
                     raise
-                made = cls.model_validate({name: each for name, each in kept.items() if name not in odd})
-                named = one_line(kept.get("version") or kept.get("id"), 60)
+                made = cls.model_validate({name: each for name, each in valid.items() if name not in invalid})
+                named = one_line(valid.get("version") or valid.get("id"), 60)
                 log.warning(
                     "Paperspace: %s of %s %s not understood; taken as unknown",
-                    ", ".join(sorted(odd)),
+                    ", ".join(sorted(invalid)),
                     cls.__name__.lower(),
                     named,
                 )
@@ -107,9 +109,9 @@ class Model(BaseModel):
             wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
             text = one_line(wrong, 300)
             raise UnexpectedResponse(
-                f"an answer that is no {cls.__name__}", got=text, payload=kept, **parts
+                f"an answer that is no {cls.__name__}", got=text, payload=valid, **parts
             ) from ValueError(text)
-        made._raw.update(kept)
+        made._raw.update(valid)
         return made
 
     @classmethod
@@ -324,13 +326,13 @@ def full_metadata(
     removed: Set[str] = frozenset(),
 ) -> dict[str, Any]:
     """The metadata to send: users' metadata, removed keys as null, and our section, which lists the removed keys."""
-    wanted = dict(metadata or {})
-    if OWN in wanted:
+    requested = dict(metadata or {})
+    if OWN in requested:
         raise InvalidArgument(f"metadata has the key {OWN}, which is ours", tip="another key")
     section = {key: value for key, value in own.items() if key != "removed"}
     if removed:
         section["removed"] = sorted(removed)
-    return {**wanted, **dict.fromkeys(removed), OWN: section}
+    return {**requested, **dict.fromkeys(removed), OWN: section}
 
 
 def described(token: str, manifest: Manifest | None) -> dict[str, Any]:

@@ -83,13 +83,13 @@ class Listing(Iterator[Item]):
         UnexpectedResponse, after what was read, when the service announces more without a cursor, when a cursor is
         repeated, when no entry can be read, and when the listing does not end after RESTARTS restarts.
         """
-        seen, marks, restarts, unreadable, mark = set[str](), set[str](), 0, 0, self._after
+        seen, marks, restarts, unreadable, cursor = set[str](), set[str](), 0, 0, self._after
         for _ in range(MAX_PAGES):
-            page = self._page(mark, self._size if limit is None else min(self._size, limit - len(seen)))
+            page = self._page(cursor, self._size if limit is None else min(self._size, limit - len(seen)))
             if not isinstance(page, Page):
                 if restarts == RESTARTS:
                     raise page
-                restarts, mark = restarts + 1, self._after
+                restarts, cursor = restarts + 1, self._after
                 marks.clear()
                 continue
             fresh = [item for item in page.items if self._key(item) not in seen]
@@ -105,20 +105,20 @@ class Listing(Iterator[Item]):
             if page.next_page in marks:
                 raise self._wrong("the same page is offered twice")
             marks.add(page.next_page)
-            mark = page.next_page
+            cursor = page.next_page
         raise self._wrong(f"more than {MAX_PAGES} pages")
 
-    def _page(self, mark: str | None, size: int) -> Page[Item] | ProviderError:
+    def _page(self, cursor: str | None, size: int) -> Page[Item] | ProviderError:
         """The page after a cursor, or the reason for a restart."""
         try:
-            page = self._fetch(mark, size)
+            page = self._fetch(cursor, size)
         except ProviderError as error:
-            if mark is None or mark == self._after or error.status not in _MARK_REFUSED:
+            if cursor is None or cursor == self._after or error.status not in _MARK_REFUSED:
                 raise
             return error
-        if page.items or page.unreadable or page.has_more or mark is None:
+        if page.items or page.unreadable or page.has_more or cursor is None:
             return page
-        if mark == self._after:
+        if cursor == self._after:
             raise self._wrong(
                 "nothing follows that mark, so its entry was probably deleted meanwhile",
                 tip="list from the beginning",
@@ -141,20 +141,20 @@ def _checked_size(size: int | None) -> int:
 
 
 def read_page(
-    answer: Any, read: Callable[[Any], Item | None], what: str, reference: object, *, confidential: bool
+    response: Any, read: Callable[[Any], Item | None], what: str, reference: object, *, confidential: bool
 ) -> Page[Item]:
     """A page as received. read: parses an entry, None for one without an id.
 
     Where `hasMore` is missing, a cursor means that there is more. Raises UnexpectedResponse for a malformed page.
     """
     parts: dict[str, Any] = {"provider": "paperspace", "operation": what, "reference": reference}
-    payload = None if confidential else answer
-    if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
+    payload = None if confidential else response
+    if not isinstance(response, dict) or not isinstance(response.get("items"), list):
         raise UnexpectedResponse("not a page", expected="an object with items", payload=payload, **parts)
-    mark = answer.get("nextPage")
-    if mark is not None and not isinstance(mark, str):
+    cursor = response.get("nextPage")
+    if cursor is not None and not isinstance(cursor, str):
         raise UnexpectedResponse("a page's mark that is no text", payload=payload, **parts)
-    said = answer.get("hasMore")
-    items = [item for item in map(read, answer["items"]) if item is not None]
-    has_more = said if isinstance(said, bool) else bool(mark)
-    return Page(items, has_more, mark or None, len(answer["items"]) - len(items))
+    more_flag = response.get("hasMore")
+    items = [item for item in map(read, response["items"]) if item is not None]
+    has_more = more_flag if isinstance(more_flag, bool) else bool(cursor)
+    return Page(items, has_more, cursor or None, len(response["items"]) - len(items))

@@ -152,18 +152,18 @@ def _wanted_tags(current: Version, changes: Changes) -> list[str]:
             payload=current.raw,
         )
     removed = tag_list(changes.remove_tags)
-    kept = [tag for tag in models.tags_of(current) if tag not in removed]
-    return list(dict.fromkeys([*kept, *tag_list(changes.add_tags)]))
+    remaining = [tag for tag in models.tags_of(current) if tag not in removed]
+    return list(dict.fromkeys([*remaining, *tag_list(changes.add_tags)]))
 
 
 def _without_leftovers(
-    client: PaperspaceClient, ref: DatasetRef, after: Version, wanted: Mapping[str, Any]
+    client: PaperspaceClient, ref: DatasetRef, after: Version, requested: Mapping[str, Any]
 ) -> Version:
     """Where the service merged the metadata, set removed keys to null."""
-    leftovers = models.peoples_metadata(after).keys() - wanted.keys()
+    leftovers = models.peoples_metadata(after).keys() - requested.keys()
     if not leftovers:
         return after
-    metadata = models.full_metadata(wanted, models.own_section(after), leftovers)
+    metadata = models.full_metadata(requested, models.own_section(after), leftovers)
     return client.update_version(ref.dataset, after.version, metadata=metadata, reference=ref)
 
 
@@ -182,14 +182,14 @@ def _take_over(client: PaperspaceClient, ref: DatasetRef, holder: Version, tags:
 
 def _check(ref: DatasetRef, operation: str, **pairs: tuple[object, object]) -> None:
     """Raise UnexpectedResponse when the service reported success but stored other values."""
-    for key, (wanted, kept) in pairs.items():
-        if wanted != kept:
+    for key, (requested, actual) in pairs.items():
+        if requested != actual:
             raise UnexpectedResponse(
                 f"the service said yes, and {key} is not what was asked for",
                 provider="paperspace",
                 operation=operation,
                 reference=ref,
-                expected=one_line(wanted, 200),
-                got=one_line(kept, 200),
+                expected=one_line(requested, 200),
+                got=one_line(actual, 200),
                 tip="look at the version before going on",
             )

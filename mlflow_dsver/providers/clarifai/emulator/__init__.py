@@ -1,10 +1,10 @@
-"""Clarifai's API v2 on loopback, as far as datasets and their versions go, with a data host for exports.
+"""An emulator of Clarifai's API v2 for datasets and their versions, with a data host for exports.
 
-The faithful part follows the published protocol and documents: both forms of addresses, a status inside every
-answer, numbered pages without a total, enumerations as numbers, 64-bit numbers as texts, unset fields left out, and
-the bodies of the documents of 2021. What the documents leave open is a switch, and the texts of descriptions are
-ours. Inputs are taken as they are sent, and an image is a picture of one pixel. The vendor's own clients are served
-over gRPC, see `grpc_server`. It was not compared with the live service.
+It follows the published protocol and documents: both forms of addresses, a status in every response, numbered pages
+without a total, enumerations as numbers, 64-bit integers as strings, unset fields left out, and the bodies of the
+documents of 2021. What the documents leave open is a switch; the texts of descriptions are the emulator's own. Inputs
+are stored as sent, and every image is one pixel. The vendor's own clients are served over gRPC (`grpc_server`). The
+emulator was not compared with the live service.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlflow_dsver.emulators.serving import HOST, Emulator, Option, Reply, Request
-from mlflow_dsver.providers.clarifai.emulator import state as kept
 from mlflow_dsver.providers.clarifai.emulator.responses import (
     LISTS,
     OK,
     SWITCHES,
     Refused,
-    held,
+    find_record,
     picture,
     status,
-    storage,
+    storage_address,
 )
 from mlflow_dsver.providers.clarifai.emulator.routes import Call
-from mlflow_dsver.providers.clarifai.emulator.state import Record, State
+from mlflow_dsver.providers.clarifai.emulator.state import Record, State, export_bytes
 from mlflow_dsver.providers.clarifai.models import Format, Origin
 
 if TYPE_CHECKING:
     from mlflow_dsver.providers.clarifai.emulator.grpc_server import GrpcFace
 
 USER, APP = "demo-user", "demo-app"
-TOKEN = "any-token-will-do"  # noqa: S105 (of nobody)
-"""A personal access token; the emulator accepts any unless `key` is set."""
+TOKEN = "any-token-will-do"  # noqa: S105 (no account has it)
+"""A personal access token for clients; the emulator accepts any unless `key` is set."""
 HTTP_OF = {200: 10000, 401: 11009, 403: 11007, 404: 11101, 405: 11103, 429: 11005}
 
 
 class ClarifaiEmulator(Emulator):
-    """The emulator; its base address is `address`. See `Emulator` for the common arguments.
+    """The emulator; its base address is `address`. See `Emulator` for the other arguments.
 
-    key: the only good personal access token; None takes any. app_key: the only good key of an app, that of `user` and
-    `app`; None takes any that does not begin with `pat`. user, app: what `me` and the short path mean. archive: bytes
-    to serve instead of every export. seed: fill an empty state with two datasets and three versions. grpc_port: serve
-    gRPC as well, on this port, 0 for a free one; needs `pip install "mlflow-dsver[clarifai]"`.
+    key: the only valid personal access token; None accepts any. app_key: the only valid app key, for `user` and
+    `app`; None accepts any that does not begin with `pat`. user, app: what `me` and the short path stand for.
+    archive: bytes to serve instead of every export. seed: fill an empty state with two datasets and three versions.
+    grpc_port: also serve gRPC on this port, 0 for a free one; needs `pip install "mlflow-dsver[clarifai]"`.
     """
 
     name: ClassVar[str] = "clarifai"
@@ -112,7 +111,8 @@ class ClarifaiEmulator(Emulator):
     ) -> str:
         """Add a version of the dataset's current content without a request; return its id.
 
-        ready: at once, whatever the switches say. outcome: instead, a setting of the switch `outcome`, at once.
+        ready: the version is ready at once, whatever the switches say. outcome: its status instead, a setting of the
+        switch `outcome`, also at once.
         """
         with self.lock:
             record = self.state.new_version(self._home()["datasets"][dataset], body, origin)
@@ -121,7 +121,7 @@ class ClarifaiEmulator(Emulator):
             return str(record["id"])
 
     def seed(self) -> None:
-        """Two datasets and three versions: one with a tag, one that training created."""
+        """Add two datasets and three versions: one with a tag, one that training created."""
         for dataset, concepts in (("cats", ("tabby", "siamese")), ("digits", ("7", "1"))):
             self.add_dataset(dataset)
             self.add_inputs(dataset, demo_inputs(dataset, concepts))
@@ -146,7 +146,7 @@ class ClarifaiEmulator(Emulator):
         )
 
     def start(self) -> Self:
-        """Serve in threads, over gRPC too where that is wanted."""
+        """Serve in threads, also over gRPC if requested."""
         super().start()
         if self._grpc_port is not None:
             from mlflow_dsver.providers.clarifai.emulator.grpc_server import GrpcFace
@@ -167,22 +167,22 @@ class ClarifaiEmulator(Emulator):
 
     @property
     def grpc_address(self) -> str | None:
-        """`http://127.0.0.1:PORT` of the gRPC face: what the vendor's own client library takes for its `base`.
+        """`http://127.0.0.1:PORT` of the gRPC server, the `base` of the vendor's own client library.
 
-        None when it is not served.
+        None if gRPC is not served.
         """
         return None if self._grpc is None else f"http://{HOST}:{self._grpc.port}"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where gRPC is served."""
+        """The address of the gRPC server, if there is one."""
         address = self.grpc_address
-        return (f"gRPC on {address}: what Clarifai's own client takes as its base.",) if address else ()
+        return (f"gRPC on {address}: the base of Clarifai's own client.",) if address else ()
 
     # Requests
 
     def answer(self, request: Request) -> Reply:
-        """The answer to a request: the status is inside, whatever the HTTP status."""
+        """The response to a request; its body has a status, whatever the HTTP status is."""
         if request.path[0] in ("data", "signed"):
             return self._data(request)
         items: list[Record] | None = None
@@ -191,18 +191,18 @@ class ClarifaiEmulator(Emulator):
         rest: tuple[str, ...] = request.path
         try:
             app, rest = self._app(request)
-            extra = Call(self.state, app, request, self.switches, self.address).routed(rest)
+            extra = Call(self.state, app, request, self.switches, self.address).dispatch(rest)
         except Refused as refused:
             http, code, details, items = refused.http, refused.code, str(refused), refused.items
             headers = refused.headers
         key = "inputs" if request.path[-1] == "inputs" and "datasets" not in rest else LISTS.get(request.path[-1])
         if code != OK and key:
             extra = {key: items}
-        told = status(code, extra.pop("details", details), self.switches)
-        return Reply(http, {"status": told, **extra}, headers=headers)
+        api_status = status(code, extra.pop("details", details), self.switches)
+        return Reply(http, {"status": api_status, **extra}, headers=headers)
 
     def _app(self, request: Request) -> tuple[Record, tuple[str, ...]]:
-        """The app that a request is about, if its key may have it, and the path inside it."""
+        """The app that a request names, if its key may access it, and the rest of the path."""
         key = request.key("Key")
         if key is None:
             raise Refused(
@@ -211,13 +211,13 @@ class ClarifaiEmulator(Emulator):
         match request.path:
             case ("v2", "users", user, "apps", app, *rest):
                 user = self.user if user == "me" else user
-                own = (user, app) == (self.user, self.app)
+                is_default_app = (user, app) == (self.user, self.app)
                 if self.app_key is not None and key == self.app_key:
-                    if not own or self.switches["key-on-long-path"] == "refuse":
+                    if not is_default_app or self.switches["key-on-long-path"] == "refuse":
                         raise Refused(401, 11008, "the key belongs to another app")
                 elif self.good_key not in (None, key):
                     raise Refused(401, 11009, "invalid key")
-                return held(self.state.records["apps"], f"{user}/{app}", "app_id", shown=app), tuple(rest)
+                return find_record(self.state.records["apps"], f"{user}/{app}", "app_id", shown=app), tuple(rest)
             case ("v2", *rest):
                 if key in (self.good_key or TOKEN,) or (self.app_key is None and key.lower().startswith("pat")):
                     raise Refused(401, 11008, "Must provide app external ID in API authorizer")
@@ -230,17 +230,17 @@ class ClarifaiEmulator(Emulator):
         return self.state.app(self.user, self.app)
 
     def _data(self, request: Request) -> Reply:
-        """The data host: 404 without a key, 401 for a bad one; or storage that rejects a key."""
-        place, token = request.path[0], request.path[-1]
+        """The data host (404 without a key, 401 for an invalid one), or storage that rejects any key."""
+        path, token = request.path[0], request.path[-1]
         key = request.key("Key")
-        if place == "signed" and request.authorization is not None:
+        if path == "signed" and request.authorization is not None:
             return Reply(400, b"<Error><Code>InvalidArgument</Code></Error>", "application/xml")
-        if place == "data" and key is None:
+        if path == "data" and key is None:
             return Reply(404, b"not found", "text/plain")
-        if place == "data" and self.good_key is not None and key not in (self.good_key, self.app_key):
+        if path == "data" and self.good_key is not None and key not in (self.good_key, self.app_key):
             return Reply(401, status(11009, "invalid key", self.switches))
-        if place == "data" and self.switches["export-host"] == "redirect":
-            return Reply(302, b"", "text/plain", {"Location": f"{storage(self.address)}/{token}"})
+        if path == "data" and self.switches["export-host"] == "redirect":
+            return Reply(302, b"", "text/plain", {"Location": f"{storage_address(self.address)}/{token}"})
         if request.path[:2] == ("data", "media"):
             return self._picture(token)
         for app in self.state.records["apps"].values():
@@ -252,23 +252,23 @@ class ClarifaiEmulator(Emulator):
         return Reply(404, b"not found", "text/plain")
 
     def _picture(self, input_id: str) -> Reply:
-        """The image of an input that some dataset or version has."""
+        """The image of an input of any dataset or version."""
         for app in self.state.records["apps"].values():
             for dataset in app["datasets"].values():
-                for holder in (dataset, *dataset["versions"].values()):
-                    if any(each["id"] == input_id for each in holder["inputs"]):
+                for owner in (dataset, *dataset["versions"].values()):
+                    if any(each["id"] == input_id for each in owner["inputs"]):
                         return Reply(200, picture(input_id), "image/png")
         return Reply(404, b"not found", "text/plain")
 
     def _archive(self, record: Record, format_: Format) -> Reply:
         self.downloads += 1
         served = self.downloads if self.switches["export-again"] == "differs" else 0
-        content = self.archive if self.archive is not None else kept.export_bytes(record, format_, served)
+        content = self.archive if self.archive is not None else export_bytes(record, format_, served)
         return Reply(200, content, "application/zip")
 
 
 def demo_inputs(prefix: str, concepts: Iterable[str]) -> list[Record]:
-    """An input for each concept, whose image lies nowhere."""
+    """An input for each concept, with the address of an image that does not exist."""
     return [
         {
             "id": f"{prefix}-{concept}",

@@ -71,11 +71,11 @@ class GrpcFace(grpc.GenericRpcHandler):  # type: ignore[misc]
             return None
         if not method.GetOptions().HasExtension(annotations_pb2.http):
             return None
-        asked = message_factory.GetMessageClass(method.input_type)
+        request = message_factory.GetMessageClass(method.input_type)
         return grpc.unary_unary_rpc_method_handler(
             self._carrying_out(method),
-            request_deserializer=asked.FromString,
-            response_serializer=lambda answer: answer.SerializeToString(),
+            request_deserializer=request.FromString,
+            response_serializer=lambda respond: respond.SerializeToString(),
         )
 
     def _carrying_out(self, method: Any) -> Callable[[Any, Any], Any]:

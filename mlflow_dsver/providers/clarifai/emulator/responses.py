@@ -1,4 +1,4 @@
-"""Answers of the emulator: statuses, refusals, how bodies are read, switches, and archives of exports."""
+"""The emulator's responses: statuses, errors, parsed request bodies, switches, and the archives of exports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTS = {
     "metrics": "dataset_version_metrics_groups",
     "annotation_filters": "annotation_filters",
 }
-"""The list that is printed in answers of a path even when it is empty or something failed."""
+"""The last part of a path to the list that its responses always have, also when it is empty or there is an error."""
 OK, MIXED, FAILED = 10000, 10010, 10020
 DUPLICATE = "Object has a duplicate ID"
 _TEXTS = ("id", "description", "notes", "name")
@@ -44,7 +44,7 @@ _OBJECTS = (
 
 
 class Refused(Exception):
-    """An answer that is an error: HTTP status, the API's code, details, items to show with it, headers."""
+    """An error response: HTTP status, the API's code, details, the items in its body, headers."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
-def storage(address: str) -> str:
-    """Where archives lie that need no key: another host than the API's, as far as a client can see."""
+def storage_address(address: str) -> str:
+    """The address of archives that need no key: for a client, another host than the API's."""
     return f"http://localhost:{address.rpartition(':')[2]}/signed"
 
 
 def status(code: int, details: str | None, switches: Mapping[str, str]) -> Record:
-    """The status of an answer or of an item in it."""
-    words = {
+    """The status of a response, or of an item in it."""
+    descriptions = {
         OK: "Ok",
         MIXED: "Mixed Success",
         FAILED: "Failure",
@@ -79,20 +79,20 @@ def status(code: int, details: str | None, switches: Mapping[str, str]) -> Recor
         64030: "Dataset version conflict",
     }
     names = {OK: "SUCCESS", MIXED: "MIXED_STATUS", FAILED: "FAILURE"}
-    shown: Any = names.get(code, code) if switches["enums"] == "names" else code
-    told = {"code": shown, "description": words.get(code, DUPLICATE), "req_id": secrets.token_hex(16)}
-    return told if details is None else {**told, "details": details}
+    code_value: Any = names.get(code, code) if switches["enums"] == "names" else code
+    result = {"code": code_value, "description": descriptions.get(code, DUPLICATE), "req_id": secrets.token_hex(16)}
+    return result if details is None else {**result, "details": details}
 
 
-def held(known: Mapping[str, Record], wanted: str, what: str, shown: str | None = None) -> Record:
-    """What is known by an id. what, shown: the name of that id, and how it is shown when it is not known."""
-    if wanted not in known:
-        raise Refused(404, 11101, f"{what} '{shown or wanted}' not found. Check the url of your request.")
-    return known[wanted]
+def find_record(records: Mapping[str, Record], record_id: str, what: str, shown: str | None = None) -> Record:
+    """The record with an id, or raise Refused. what: the name of the id. shown: the id as the error shows it."""
+    if record_id not in records:
+        raise Refused(404, 11101, f"{what} '{shown or record_id}' not found. Check the url of your request.")
+    return records[record_id]
 
 
 def body(request: Request) -> Record:
-    """The body, which is an object."""
+    """The JSON object in the body; raises Refused for anything else."""
     try:
         read = json.loads(request.body)
     except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ def body(request: Request) -> Record:
 
 
 def items(sent: Mapping[str, Any], key: str) -> list[Record]:
-    """The objects of a list in a body, with fields of the kinds that the definitions give them."""
+    """The objects of a list in a body; raises Refused for fields of another type than the API defines."""
     found = sent.get(key)
     if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
         raise Refused(400, 11102, f"{key} is a list of objects")
@@ -118,7 +118,7 @@ def items(sent: Mapping[str, Any], key: str) -> list[Record]:
 
 
 def ids(request: Request, key: str) -> list[str]:
-    """The ids in the body of a deletion, each once."""
+    """The ids in the body of a deletion, without duplicates."""
     found = body(request).get(key)
     if not isinstance(found, list) or not found or not all(isinstance(each, str) for each in found):
         raise Refused(400, 11102, f"{key} is a list of ids")
@@ -129,26 +129,26 @@ def ids(request: Request, key: str) -> list[str]:
 
 
 SWITCHES = (
-    Switch("ready-reads", "After how many readings is a version ready?", ("1",), (0, 10_000)),
+    Switch("ready-reads", "After how many reads is a version ready?", ("1",), (0, 10_000)),
     Switch("ready-seconds", "After how many seconds is a version ready?", ("0",), (0, 86_400)),
     Switch(
         "outcome",
-        "What becomes of a new version?",
+        "What is the final status of a new version?",
         ("ready", "failure", "unexpected-error", "conflict", "never", "unknown", "no-status"),
     ),
-    Switch("export-reads", "After how many questions is an export made?", ("1",), (0, 10_000)),
+    Switch("export-reads", "After how many reads is an export ready?", ("1",), (0, 10_000)),
     Switch(
         "export-outcome",
-        "What becomes of an export?",
+        "What is the final status of an export?",
         ("success", "failed", "unexpected-error", "never", "unknown", "no-address"),
     ),
     Switch(
-        "export-early", "What becomes of an export that is asked for before its version is ready?", ("refuse", "wait")
+        "export-early", "What happens to an export that is requested before its version is ready?", ("refuse", "wait")
     ),
-    Switch("export-again", "Has a later download of an export the same bytes?", ("same", "differs")),
+    Switch("export-again", "Does a later download of an export have the same bytes?", ("same", "differs")),
     Switch(
         "export-host",
-        "Where does an export lie: behind the key, at an address that takes no key, or behind a redirect to that?",
+        "Where is an export: at the API with the key, at an address without a key, or behind a redirect to that?",
         ("data-host", "signed", "redirect"),
     ),
     Switch("order", "In which order are versions listed?", ("newest", "oldest", "id")),
@@ -158,37 +158,37 @@ SWITCHES = (
         ("0",),
         (0, 10_000),
     ),
-    Switch("per-page", "What becomes of per_page above 1000?", ("clamp", "refuse")),
-    Switch("duplicate", "Which code has an id that exists?", ("40010", "30100")),
-    Switch("mixed", "Under which HTTP status comes mixed success?", ("200", "207")),
-    Switch("unknown-fields", "What becomes of unknown fields in a body?", ("ignore", "refuse")),
-    Switch("filters", "Is the dataset filter of 2021 still there?", ("gone", "served")),
+    Switch("per-page", "What happens to per_page above 1000?", ("clamp", "refuse")),
+    Switch("duplicate", "Which error code has an id that exists?", ("40010", "30100")),
+    Switch("mixed", "Which HTTP status has mixed success?", ("200", "207")),
+    Switch("unknown-fields", "What happens to unknown fields in a body?", ("ignore", "refuse")),
+    Switch("filters", "Is the dataset filter of 2021 still supported?", ("gone", "served")),
     Switch("metadata", "Does an overwrite replace metadata or merge it?", ("replace", "merge")),
-    Switch("unsent", "Does an overwrite clear the fields that it does not get?", ("keep", "clear")),
-    Switch("action", "What becomes of a change of versions without `overwrite`?", ("refuse", "take")),
-    Switch("delete-unknown", "What becomes of deleting a version that is not there?", ("refuse", "ignore")),
+    Switch("unsent", "Does an overwrite clear the fields that it does not contain?", ("keep", "clear")),
+    Switch("action", "What happens to a change of versions without `overwrite`?", ("refuse", "take")),
+    Switch("delete-unknown", "What happens when a version that does not exist is deleted?", ("refuse", "ignore")),
     Switch("in-use", "Is every version in use, so that deleting it is a conflict?", ("no", "yes")),
     Switch("delete-dataset", "Can a dataset be deleted that still has versions?", ("yes", "refuse")),
     Switch("key-on-long-path", "Does an app's key work on the long path of its own app?", ("accept", "refuse")),
-    Switch("enums", "Are enumerations in answers numbers or names?", ("numbers", "names")),
-    Switch("counts", "Are whole numbers of 64 bits texts or numbers?", ("text", "numbers")),
-    Switch("fraction", "How many digits has the fraction of a second?", ("6", "9")),
+    Switch("enums", "Are enumerations in responses numbers or names?", ("numbers", "names")),
+    Switch("counts", "Are 64-bit integers strings or numbers?", ("text", "numbers")),
+    Switch("fraction", "How many digits does the fraction of a second have?", ("6", "9")),
     Switch("empty-metadata", "Is empty metadata left out or an empty object?", ("absent", "object")),
-    Switch("origin", "Do versions say that a person asked for them?", ("said", "unsaid")),
-    Switch("metrics", "Are counts by part there?", ("there", "computing")),
+    Switch("origin", "Do versions created on request have a request origin?", ("said", "unsaid")),
+    Switch("metrics", "Are counts by part available?", ("there", "computing")),
 )
 
 
-# Archives that are served as exports: deterministic, in the layout that the vendor's client reads
+# Archives of exports: deterministic, in the layout that the vendor's client reads
 
 
 BATCH = 100
-"""Inputs in one file."""
+"""Inputs in each file."""
 _DATE = (2024, 9, 4, 0, 28, 26)
 
 
 def archive(inputs: list[Mapping[str, Any]], format_: Format) -> bytes:
-    """A zip archive with the records of these inputs; media are named in it and not contained."""
+    """A zip archive with the records of these inputs; it has the addresses of media, not their bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as opened:
         for name, content in _members(inputs, format_):
@@ -226,9 +226,9 @@ def _coco(inputs: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def protobuf(inputs: Iterable[Mapping[str, Any]]) -> bytes:
-    """An InputBatch: of each input its id, the address of its image, its raw text and its concepts.
+    """An InputBatch with the id, image address, raw text and concepts of each input.
 
-    Written by hand, so that the emulator needs no library; the numbers are those of the published definitions.
+    Encoded here, so that the emulator needs no library; field numbers are those of the published definitions.
     """
     return b"".join(_field(1, _input(each)) for each in inputs)
 
@@ -255,15 +255,15 @@ def _image(image: Mapping[str, Any]) -> bytes:
 
 
 def picture(name: str) -> bytes:
-    """A PNG of one pixel, whose colour comes from the name: it stands for an image that is nowhere."""
+    """A PNG of one pixel, whose colour depends on the name: a placeholder for an image that does not exist."""
     pixel = b"\0" + hashlib.sha256(name.encode()).digest()[:3]
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixel)), (b"IEND", b""))
-    told = (
+    encoded = (
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(told)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(encoded)
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The calls of the emulator: what each address and method does with the state, as the documents or a switch say."""
+"""The emulator's routes: what each path and method does with the state, as the vendor's documents or a switch say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from typing import Any
 
 from mlflow_dsver.emulators.serving import Request
 from mlflow_dsver.providers.clarifai.emulator import responses
-from mlflow_dsver.providers.clarifai.emulator import state as kept
 from mlflow_dsver.providers.clarifai.emulator.responses import Refused
-from mlflow_dsver.providers.clarifai.emulator.state import Record, State
+from mlflow_dsver.providers.clarifai.emulator.state import (
+    DATASET_FIELDS,
+    Record,
+    State,
+    date,
+    export_json,
+    input_counts,
+    int64,
+    version_code,
+    version_json,
+    with_media_address,
+)
 from mlflow_dsver.providers.clarifai.models import FORMAT_NAMES, ORIGIN_NAMES, Format, VersionStatus, number
 
 MAX_PER_PAGE = 1000
@@ -24,7 +34,7 @@ VERSION_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request inside an app. address: of the emulator."""
+    """One request to an app. address: the emulator's base address."""
 
     state: State
     app: Record
@@ -32,70 +42,70 @@ class Call:
     switches: Mapping[str, str]
     address: str
 
-    def routed(self, path: tuple[str, ...]) -> Record:
-        """Carry out the call; path: segments inside the app. Raises Refused."""
-        found: dict[str, Callable[[], Record]]
+    def dispatch(self, path: tuple[str, ...]) -> Record:
+        """The body of the response. path: segments below the app. Raises Refused."""
+        handlers: dict[str, Callable[[], Record]]
         match path:
             case () | ("app",):
-                found = {"GET": lambda: {"app": {"id": self.app["app"], "user_id": self.app["user"]}}}
+                handlers = {"GET": lambda: {"app": {"id": self.app["app"], "user_id": self.app["user"]}}}
             case ("inputs",):
-                found = {
+                handlers = {
                     "GET": lambda: {"inputs": self._page(self._app_inputs())},
                     "POST": lambda: self._post_inputs(),
                 }
             case ("datasets",):
-                found = {
+                handlers = {
                     "GET": lambda: {"datasets": self._page(self._datasets())},
                     "POST": lambda: self._post_datasets(),
                     "PATCH": lambda: self._patch_datasets(),
                     "DELETE": lambda: self._delete_datasets(),
                 }
             case ("datasets", dataset):
-                found = {"GET": lambda: {"dataset": self._printed_dataset(self._dataset(dataset))}}
+                handlers = {"GET": lambda: {"dataset": self._dataset_json(self._dataset(dataset))}}
             case ("datasets", dataset, "inputs", *rest) if len(rest) < 2:
-                found = self._inputs(self._dataset(dataset), rest)
+                handlers = self._inputs(self._dataset(dataset), rest)
             case ("datasets", dataset, "versions"):
-                held = self._dataset(dataset)
-                found = {
-                    "GET": lambda: {"dataset_versions": self._versions(held)},
-                    "POST": lambda: self._post_versions(held),
-                    "PATCH": lambda: self._patch_versions(held),
-                    "DELETE": lambda: self._delete_versions(held),
+                existing = self._dataset(dataset)
+                handlers = {
+                    "GET": lambda: {"dataset_versions": self._versions(existing)},
+                    "POST": lambda: self._post_versions(existing),
+                    "PATCH": lambda: self._patch_versions(existing),
+                    "DELETE": lambda: self._delete_versions(existing),
                 }
             case ("datasets", dataset, "versions", version):
-                held = self._dataset(dataset)
-                found = {"GET": lambda: self._get_version(held, version)}
+                existing = self._dataset(dataset)
+                handlers = {"GET": lambda: self._get_version(existing, version)}
             case ("datasets", dataset, "versions", version, "exports"):
-                record = self._version(self._dataset(dataset), version)
-                found = {"PUT": lambda: self._put_exports(record)}
+                version_record = self._version(self._dataset(dataset), version)
+                handlers = {"PUT": lambda: self._put_exports(version_record)}
             case ("datasets", dataset, "versions", version, "metrics"):
-                record = self._version(self._dataset(dataset), version)
-                found = {"GET": lambda: {responses.LISTS["metrics"]: self._page(self._metrics(record))}}
+                version_record = self._version(self._dataset(dataset), version)
+                handlers = {"GET": lambda: {responses.LISTS["metrics"]: self._page(self._metrics(version_record))}}
             case ("annotation_filters", *rest) if len(rest) < 2:
-                found = self._filters(rest, "annotation_filter")
+                handlers = self._filters(rest, "annotation_filter")
             case ("datasets", dataset, "filters", *rest) if len(rest) < 2 and self.switches["filters"] == "served":
-                found = self._filters(rest, "dataset_filter")
+                handlers = self._filters(rest, "dataset_filter")
             case _:
                 raise Refused(404, 11101, "Check the url of your request.")
-        if self.request.verb not in found:
-            allow = {"Allow": ", ".join(found)}
+        if self.request.verb not in handlers:
+            allow = {"Allow": ", ".join(handlers)}
             raise Refused(405, 11103, f"{self.request.verb} is not allowed here", headers=allow)
-        return found[self.request.verb]()
+        return handlers[self.request.verb]()
 
     # Datasets, inputs, filters
 
     def _datasets(self) -> list[Record]:
         records = sorted(self.app["datasets"].values(), key=lambda record: -record["modified"])
-        return [self._printed_dataset(record) for record in records]
+        return [self._dataset_json(record) for record in records]
 
     def _dataset(self, dataset: str) -> Record:
-        return responses.held(self.app["datasets"], dataset, "dataset_id")
+        return responses.find_record(self.app["datasets"], dataset, "dataset_id")
 
-    def _printed_dataset(self, record: Record) -> Record:
-        shown = {
+    def _dataset_json(self, record: Record) -> Record:
+        result = {
             "id": record["id"],
-            "created_at": kept.date(record["created"], self.switches),
-            "modified_at": kept.date(record["modified"], self.switches),
+            "created_at": date(record["created"], self.switches),
+            "modified_at": date(record["modified"], self.switches),
             "app_id": self.app["app"],
             "user_id": self.app["user"],
             "default_annotation_filter": {
@@ -106,14 +116,14 @@ class Call:
             **{key: value for key, value in record["sent"].items() if value},
         }
         if record["versions"]:
-            shown["version"] = self._printed(record, list(record["versions"].values())[-1])
-        return shown
+            result["version"] = self._version_json(record, list(record["versions"].values())[-1])
+        return result
 
     def _post_datasets(self) -> Record:
-        def make(each: Record) -> Record:
+        def create(each: Record) -> Record:
             return self.state.new_dataset(self.app, each)
 
-        return self._posted("datasets", self.app["datasets"], make, self._printed_dataset)
+        return self._create_each("datasets", self.app["datasets"], create, self._dataset_json)
 
     def _patch_datasets(self) -> Record:
         body = responses.body(self.request)
@@ -127,24 +137,24 @@ class Call:
             if body["action"] == "remove":
                 record["sent"].pop("image" if each.get("image") else "", None)
             else:
-                self.state.overwrite(record, each, merging, kept.DATASET_FIELDS)
-        return {"datasets": [self._printed_dataset(record) for record in records]}
+                self.state.overwrite(record, each, merging, DATASET_FIELDS)
+        return {"datasets": [self._dataset_json(record) for record in records]}
 
     def _delete_datasets(self) -> Record:
-        wanted = responses.ids(self.request, "dataset_ids")
-        for dataset in wanted:
+        requested = responses.ids(self.request, "dataset_ids")
+        for dataset in requested:
             if self._dataset(dataset)["versions"] and self.switches["delete-dataset"] == "refuse":
                 raise Refused(400, responses.FAILED, f"dataset {dataset!r} has versions")
-        for dataset in wanted:
+        for dataset in requested:
             del self.app["datasets"][dataset]
         return {}
 
-    def _inputs(self, held: Record, rest: list[str]) -> dict[str, Callable[[], Record]]:
-        known = {each["id"]: each for each in held["inputs"]}
+    def _inputs(self, dataset: Record, rest: list[str]) -> dict[str, Callable[[], Record]]:
+        existing = {each["id"]: each for each in dataset["inputs"]}
 
         def show(each: Record) -> Record:
-            shown = kept.with_hosted(each, self.address)
-            return {"created_at": kept.date(held["created"], self.switches), "input": shown}
+            shown = with_media_address(each, self.address)
+            return {"created_at": date(dataset["created"], self.switches), "input": shown}
 
         def post() -> Record:
             added = [
@@ -153,209 +163,219 @@ class Call:
             ]
             if not all(isinstance(each.get("id"), str) for each in added):
                 raise Refused(400, 11102, "input.id is a text")
-            held["inputs"] += [each for each in added if each["id"] not in known]
+            dataset["inputs"] += [each for each in added if each["id"] not in existing]
             return {"dataset_inputs": [show(each) for each in added]}
 
         def delete() -> Record:
-            gone = responses.ids(self.request, "input_ids")
+            deleted = responses.ids(self.request, "input_ids")
             if self.switches["delete-unknown"] == "refuse":
-                for each in gone:
-                    responses.held(known, each, "input_id")
-            held["inputs"] = [each for each in held["inputs"] if each["id"] not in gone]
+                for each in deleted:
+                    responses.find_record(existing, each, "input_id")
+            dataset["inputs"] = [each for each in dataset["inputs"] if each["id"] not in deleted]
             return {}
 
         if rest:
-            return {"GET": lambda: {"dataset_input": show(responses.held(known, rest[0], "input_id"))}}
-        listed = [show(each) for each in held["inputs"]]
+            return {"GET": lambda: {"dataset_input": show(responses.find_record(existing, rest[0], "input_id"))}}
+        listed = [show(each) for each in dataset["inputs"]]
         return {"GET": lambda: {"dataset_inputs": self._page(listed)}, "POST": post, "DELETE": delete}
 
     def _app_inputs(self) -> list[Record]:
-        """All inputs of the app, with the datasets that have them."""
-        found: dict[str, Record] = {key: dict(each) for key, each in self.app["inputs"].items()}
-        for name, held in self.app["datasets"].items():
-            for each in held["inputs"]:
-                shown = found.setdefault(each["id"], dict(each))
+        """All inputs of the app, each with the datasets that contain it."""
+        inputs: dict[str, Record] = {key: dict(each) for key, each in self.app["inputs"].items()}
+        for name, dataset in self.app["datasets"].items():
+            for each in dataset["inputs"]:
+                shown = inputs.setdefault(each["id"], dict(each))
                 shown["dataset_ids"] = [*shown.get("dataset_ids", []), name]
-        return [kept.with_hosted(each, self.address) for each in found.values()]
+        return [with_media_address(each, self.address) for each in inputs.values()]
 
     def _post_inputs(self) -> Record:
-        """Take inputs into the app, and into the datasets that they name."""
-        known = {each["id"]: each for each in self._app_inputs()}
+        """Add inputs to the app, and to the datasets that they name."""
+        existing = {each["id"]: each for each in self._app_inputs()}
 
-        def make(each: Record) -> Record:
+        def create(each: Record) -> Record:
             record = {"id": each.get("id") or secrets.token_hex(16), "data": each.get("data") or {}}
             for name in each.get("dataset_ids") or []:
                 self._dataset(name)["inputs"].append(record)
             self.app["inputs"][record["id"]] = record
             return record
 
-        return self._posted("inputs", known, make, lambda each: kept.with_hosted(each, self.address))
+        return self._create_each("inputs", existing, create, lambda each: with_media_address(each, self.address))
 
     def _filters(self, rest: list[str], name: str) -> dict[str, Callable[[], Record]]:
-        known, many = self.app["filters"], f"{name}s"
+        existing, list_name = self.app["filters"], f"{name}s"
 
-        def make(each: Record) -> Record:
+        def create(each: Record) -> Record:
             record = {**each, "id": each.get("id") or secrets.token_hex(16)}
-            known[record["id"]] = record
+            existing[record["id"]] = record
             return record
 
         def patch() -> Record:
             body = responses.body(self.request)
             if body.get("action") != "overwrite":
                 raise Refused(400, 11102, "action is overwrite")
-            found = [responses.held(known, str(each.get("id")), f"{name}_id") for each in responses.items(body, many)]
-            for record, each in zip(found, body[many], strict=True):
+            records = [
+                responses.find_record(existing, str(each.get("id")), f"{name}_id")
+                for each in responses.items(body, list_name)
+            ]
+            for record, each in zip(records, body[list_name], strict=True):
                 record.update(each)
-            return {many: found}
+            return {list_name: records}
 
         def delete() -> Record:
-            gone = [responses.held(known, each, f"{name}_id") for each in responses.ids(self.request, f"{name}_ids")]
-            for each in gone:
-                del known[each["id"]]
+            deleted = [
+                responses.find_record(existing, each, f"{name}_id")
+                for each in responses.ids(self.request, f"{name}_ids")
+            ]
+            for each in deleted:
+                del existing[each["id"]]
             return {}
 
         if rest:
-            return {"GET": lambda: {name: responses.held(known, rest[0], f"{name}_id")}}
+            return {"GET": lambda: {name: responses.find_record(existing, rest[0], f"{name}_id")}}
         return {
-            "GET": lambda: {many: self._page(list(known.values()))},
-            "POST": lambda: self._posted(many, known, make, dict),
+            "GET": lambda: {list_name: self._page(list(existing.values()))},
+            "POST": lambda: self._create_each(list_name, existing, create, dict),
             "PATCH": patch,
             "DELETE": delete,
         }
 
     # Versions
 
-    def _version(self, held: Record, version: str) -> Record:
-        return responses.held(held["versions"], version, "dataset_version_id")
+    def _version(self, dataset: Record, version: str) -> Record:
+        return responses.find_record(dataset["versions"], version, "dataset_version_id")
 
-    def _printed(self, held: Record, record: Record) -> Record:
-        return kept.printed_version(self.app, held, record, self.switches, self._data_host())
+    def _version_json(self, dataset: Record, record: Record) -> Record:
+        return version_json(self.app, dataset, record, self.switches, self._data_host())
 
-    def _versions(self, held: Record) -> list[Record]:
+    def _versions(self, dataset: Record) -> list[Record]:
         try:
-            wanted = {number(each, ORIGIN_NAMES) for each in self.request.query.get("request_origins", [])}
+            origins = {number(each, ORIGIN_NAMES) for each in self.request.query.get("request_origins", [])}
         except ValueError:
             raise Refused(400, 11102, "request_origins") from None
-        found = [each for each in held["versions"].values() if not wanted or each["origin"] in wanted]
+        records = [each for each in dataset["versions"].values() if not origins or each["origin"] in origins]
         orders: dict[str, Callable[[Record], Any]] = {
             "newest": lambda each: -each["created"],
             "oldest": lambda each: each["created"],
             "id": lambda each: each["id"],
         }
-        ordered = sorted(found, key=orders[self.switches["order"]])
+        ordered = sorted(records, key=orders[self.switches["order"]])
         page, size = self._window()
-        done = self.state.records.get("deleted_meanwhile", 0)
-        if page == 2 and len(ordered) > size > 1 and done < int(self.switches["deleted-meanwhile"]):
-            del held["versions"][ordered.pop(0)["id"]]
-            self.state.records["deleted_meanwhile"] = done + 1
-        return [self._printed(held, each) for each in self._page(ordered)]
+        deletions = self.state.records.get("deleted_meanwhile", 0)
+        if page == 2 and len(ordered) > size > 1 and deletions < int(self.switches["deleted-meanwhile"]):
+            del dataset["versions"][ordered.pop(0)["id"]]
+            self.state.records["deleted_meanwhile"] = deletions + 1
+        return [self._version_json(dataset, each) for each in self._page(ordered)]
 
-    def _get_version(self, held: Record, version: str) -> Record:
-        record = self._version(held, version)
-        shown = self._printed(held, record)
+    def _get_version(self, dataset: Record, version: str) -> Record:
+        record = self._version(dataset, version)
+        result = self._version_json(dataset, record)
         record["reads"] += 1
         for export in record["exports"].values():
             export["reads"] += 1
-        return {"dataset_version": shown}
+        return {"dataset_version": result}
 
-    def _post_versions(self, held: Record) -> Record:
+    def _post_versions(self, dataset: Record) -> Record:
         if self.switches["unknown-fields"] == "refuse":
             for each in responses.items(responses.body(self.request), "dataset_versions"):
                 if unknown := set(each) - VERSION_FIELDS:
                     raise Refused(400, 11100, f"unknown field {sorted(unknown)[0]!r}")
-        return self._posted(
+        return self._create_each(
             "dataset_versions",
-            held["versions"],
-            lambda each: self.state.new_version(held, each),
-            lambda record: self._printed(held, record),
+            dataset["versions"],
+            lambda each: self.state.new_version(dataset, each),
+            lambda record: self._version_json(dataset, record),
         )
 
-    def _patch_versions(self, held: Record) -> Record:
+    def _patch_versions(self, dataset: Record) -> Record:
         body = responses.body(self.request)
         if body.get("action") != "overwrite" and self.switches["action"] == "refuse":
             raise Refused(400, 11102, "action must be overwrite")
         items = responses.items(body, "dataset_versions")
         if self.switches["unknown-fields"] == "refuse" and any(set(each) - VERSION_FIELDS for each in items):
             raise Refused(400, 11100, "unknown field")
-        records = [self._version(held, str(each.get("id"))) for each in items]
+        records = [self._version(dataset, str(each.get("id"))) for each in items]
         for record, each in zip(records, items, strict=True):
             self.state.overwrite(record, each, self.switches)
-        return {"dataset_versions": [self._printed(held, record) for record in records]}
+        return {"dataset_versions": [self._version_json(dataset, record) for record in records]}
 
-    def _delete_versions(self, held: Record) -> Record:
-        wanted = responses.ids(self.request, "dataset_version_ids")
-        for each in wanted:
+    def _delete_versions(self, dataset: Record) -> Record:
+        requested = responses.ids(self.request, "dataset_version_ids")
+        for each in requested:
             if self.switches["in-use"] == "yes":
                 raise Refused(400, VersionStatus.CONFLICT, f"Dataset version '{each}' is in use")
             if self.switches["delete-unknown"] == "refuse":
-                self._version(held, each)
-        for each in wanted:
-            held["versions"].pop(each, None)
-        return {"details": ", ".join(f"Dataset version '{each}' deleted" for each in wanted)}
+                self._version(dataset, each)
+        for each in requested:
+            dataset["versions"].pop(each, None)
+        return {"details": ", ".join(f"Dataset version '{each}' deleted" for each in requested)}
 
-    def _posted(
+    def _create_each(
         self,
         key: str,
-        known: Mapping[str, Record],
-        make: Callable[[Record], Record],
+        existing: Mapping[str, Record],
+        create: Callable[[Record], Record],
         show: Callable[[Record], Record],
     ) -> Record:
-        """Make each of the items that were sent; an id that exists fails alone, and all failing fails the whole."""
-        shown, failed = [], 0
+        """Create each item of the request. An id that exists fails that item; the request fails if all items fail."""
+        results, failed = [], 0
         for each in responses.items(responses.body(self.request), key):
-            if each.get("id") in known:
+            if each.get("id") in existing:
                 failed += 1
-                shown.append(
+                results.append(
                     {
                         "id": each["id"],
                         "status": responses.status(int(self.switches["duplicate"]), None, self.switches),
                     }
                 )
             else:
-                shown.append(show(make(each)))
-        if failed == len(shown):
-            raise Refused(400, responses.FAILED, responses.DUPLICATE, shown)
+                results.append(show(create(each)))
+        if failed == len(results):
+            raise Refused(400, responses.FAILED, responses.DUPLICATE, results)
         if failed:
-            raise Refused(int(self.switches["mixed"]), responses.MIXED, f"{failed} of {len(shown)} failed", shown)
-        return {key: shown}
+            raise Refused(int(self.switches["mixed"]), responses.MIXED, f"{failed} of {len(results)} failed", results)
+        return {key: results}
 
     # Exports and counts
 
     def _put_exports(self, record: Record) -> Record:
-        shown = []
+        results = []
         for each in responses.items(responses.body(self.request), "exports"):
             try:
-                wanted = number(each.get("format"), FORMAT_NAMES)
+                requested = number(each.get("format"), FORMAT_NAMES)
             except ValueError:
-                wanted = None
-            format_ = next((one for one in Format if one.number == wanted), None)
+                requested = None
+            format_ = next((format_option for format_option in Format if format_option.number == requested), None)
             if format_ is None:
                 raise Refused(400, 11102, "format is one of CLARIFAI_DATA_PROTOBUF, COCO, CLARIFAI_DATA_JSON")
-            ready = kept.version_code(record, self.switches) == VersionStatus.READY
+            ready = version_code(record, self.switches) == VersionStatus.READY
             if not ready and self.switches["export-early"] == "refuse":
                 raise Refused(400, 11102, "the dataset version is not ready")
             export = record["exports"].setdefault(
                 format_.value, {"reads": 0, "token": secrets.token_hex(16), "address": self.address}
             )
-            shown.append(kept.printed_export(record, format_, self.switches, self._data_host()))
+            results.append(export_json(record, format_, self.switches, self._data_host()))
             export["reads"] += ready
-        return {"exports": shown}
+        return {"exports": results}
 
     def _metrics(self, record: Record) -> list[Record]:
-        if self.switches["metrics"] == "computing" or kept.version_code(record, self.switches) != VersionStatus.READY:
+        if self.switches["metrics"] == "computing" or version_code(record, self.switches) != VersionStatus.READY:
             return []
-        counts = {name: kept.whole(n, self.switches) for name, n in kept.counted(record["inputs"]).items()}
+        counts = {name: int64(n, self.switches) for name, n in input_counts(record["inputs"]).items()}
         return [{"parent_path": "/", "type": 2, "value": "image", "metrics": counts}]
 
     def _data_host(self) -> str:
-        return responses.storage(self.address) if self.switches["export-host"] == "signed" else f"{self.address}/data"
+        return (
+            responses.storage_address(self.address)
+            if self.switches["export-host"] == "signed"
+            else f"{self.address}/data"
+        )
 
     def _page(self, items: list[Record]) -> list[Record]:
         page, size = self._window()
         return items[(page - 1) * size : page * size]
 
     def _window(self) -> tuple[int, int]:
-        """The page that is asked for, and how many items it has."""
+        """The number and the size of the requested page."""
         try:
             page, size = int(self.request.first("page") or 1), int(self.request.first("per_page") or 128)
         except ValueError:

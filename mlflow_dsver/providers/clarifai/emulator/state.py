@@ -1,6 +1,6 @@
 """The emulator's state: apps of users, their datasets, inputs, filters, versions as JSON, and their response form.
 
-Records keep what was sent and what was created; `printed_version` is the object in a response. This module is
+Records hold what was sent and what was created; `version_json` makes the object in a response. This module is
 independent of addresses, keys and HTTP.
 """
 
@@ -27,7 +27,7 @@ COUNTS = (
 )  # fmt: skip
 VERSION_FIELDS = ("description", "metadata", "visibility")
 DATASET_FIELDS = (*VERSION_FIELDS, "notes", "image", "default_annotation_filter", "default_processing_info")
-"""What an overwrite may change."""
+"""Fields that an overwrite may change."""
 OUTCOMES = {
     "ready": VersionStatus.READY.value,
     "failure": VersionStatus.FAILURE.value,
@@ -48,7 +48,7 @@ EXPORT_OUTCOMES = {
 
 
 class State:
-    """The emulator's whole state: `records` is JSON."""
+    """The emulator's state; `records` can be written as JSON."""
 
     def __init__(self, records: Record | None = None) -> None:
         self.records: Record = records if records is not None else {"apps": {}, "moment": 0}
@@ -60,13 +60,13 @@ class State:
         return found
 
     def now(self) -> int:
-        """Microseconds since 1970, later than all before."""
+        """Microseconds since 1970, always later than the previous ones."""
         moment: int = max(time.time_ns() // 1000, self.records["moment"] + 1)
         self.records["moment"] = moment
         return moment
 
     def new_dataset(self, app: Record, body: Mapping[str, Any]) -> Record:
-        """Put a dataset into an app."""
+        """Create a dataset in an app."""
         moment = self.now()
         record: Record = {
             "id": body.get("id") or uuid.uuid4().hex,
@@ -80,7 +80,7 @@ class State:
         return record
 
     def new_version(self, dataset: Record, body: Mapping[str, Any], origin: Origin = Origin.MANUAL) -> Record:
-        """Take a snapshot of a dataset."""
+        """Create a version of a dataset's current inputs."""
         moment = self.now()
         sent = {key: deepcopy(value) for key, value in body.items() if key != "id"}
         if "dataset_filter" in sent:  # the documents of 2021
@@ -102,7 +102,7 @@ class State:
     def overwrite(
         self, record: Record, body: Mapping[str, Any], switches: Switches, fields: Collection[str] = VERSION_FIELDS
     ) -> None:
-        """Change fields of a version or dataset; those that can be changed."""
+        """Change those of the fields of a version or dataset that may be changed."""
         sent = record["sent"]
         body = _without_name(body)
         for key in fields:
@@ -116,25 +116,25 @@ class State:
         record["modified"] = self.now()
 
 
-def with_hosted(each: Mapping[str, Any], address: str) -> Record:
-    """An input as the service prints it: an image has an address at the data host of the emulator at `address`."""
-    shown = deepcopy(dict(each))
-    data = shown.get("data")
+def with_media_address(record: Mapping[str, Any], address: str) -> Record:
+    """An input as in a response: its image has an address at the data host of the emulator at `address`."""
+    result = deepcopy(dict(record))
+    data = result.get("data")
     image = data.get("image") if isinstance(data, dict) else None
     if isinstance(image, dict) and "hosted" not in image:
-        suffix = quote(str(shown["id"]), safe="")
+        suffix = quote(str(result["id"]), safe="")
         image["hosted"] = {"prefix": f"{address}/data/media", "suffix": suffix, "sizes": ["orig"]}
-    return shown
+    return result
 
 
 def _without_name(body: Mapping[str, Any]) -> Record:
-    """A body without the `name` of the documents of 2021, which is the description where there is no other."""
+    """A body without the `name` of the documents of 2021, which becomes the description if there is none."""
     rest = {key: value for key, value in body.items() if key != "name"}
     return {"description": body["name"], **rest} if body.get("name") else rest
 
 
 def version_code(record: Mapping[str, Any], switches: Switches) -> int | None:
-    """The status of a version now: by readings and by the clock, then what the switch decides."""
+    """The current status of a version: by its reads and age, then as the switch sets. None for no status."""
     waited = time.time() - record["created"] / 1e6
     reads = record["reads"]
     if not record.get("made") and (reads < int(switches["ready-reads"]) or waited < int(switches["ready-seconds"])):
@@ -143,19 +143,19 @@ def version_code(record: Mapping[str, Any], switches: Switches) -> int | None:
 
 
 def export_code(export: Mapping[str, Any], switches: Switches) -> int:
-    """The status of an export now."""
+    """The current status of an export."""
     if export["reads"] < int(switches["export-reads"]):
         return ExportStatus.PENDING.value if export["reads"] == 0 else ExportStatus.IN_PROGRESS.value
     return EXPORT_OUTCOMES[switches["export-outcome"]]
 
 
-def printed_version(
+def version_json(
     app: Mapping[str, Any], dataset: Mapping[str, Any], record: Mapping[str, Any], switches: Switches, data_host: str
 ) -> Record:
-    """A version as an answer shows it; unset fields are left out."""
+    """A version as in a response; unset fields are left out."""
     sent = record["sent"]
     code = version_code(record, switches)
-    shown: Record = {
+    result: Record = {
         "id": record["id"],
         "created_at": date(record["created"], switches),
         "modified_at": date(record["modified"], switches),
@@ -167,49 +167,49 @@ def printed_version(
         **{key: sent[key] for key in ("embed_model_version_ids",) if sent.get(key)},
     }
     if code is not None:
-        shown["status"] = status(code, switches)
+        result["status"] = status(code, switches)
     if sent.get("metadata") or switches["empty-metadata"] == "object":
-        shown["metadata"] = sent.get("metadata", {})
+        result["metadata"] = sent.get("metadata", {})
     if (visible := _gettable(sent.get("visibility"), switches)) is not None:
-        shown["visibility"] = {"gettable": visible}
+        result["visibility"] = {"gettable": visible}
     if record["origin"] != Origin.MANUAL.value or switches["origin"] == "said":
         origin = Origin(record["origin"])
-        shown["request_origin"] = origin.name if switches["enums"] == "names" else origin.value
+        result["request_origin"] = origin.name if switches["enums"] == "names" else origin.value
     if code == VersionStatus.READY:
-        shown["metrics"] = {"/": {name: whole(n, switches) for name, n in counted(record["inputs"]).items()}}
+        result["metrics"] = {"/": {name: int64(n, switches) for name, n in input_counts(record["inputs"]).items()}}
     if record["exports"]:
-        shown["export_info"] = {
-            name: printed_export(record, Format(name), switches, data_host) for name in record["exports"]
+        result["export_info"] = {
+            name: export_json(record, Format(name), switches, data_host) for name in record["exports"]
         }
-    return shown
+    return result
 
 
-def printed_export(record: Mapping[str, Any], format_: Format, switches: Switches, data_host: str) -> Record:
-    """An export as an answer shows it: address and size once it is made."""
+def export_json(record: Mapping[str, Any], format_: Format, switches: Switches, data_host: str) -> Record:
+    """An export as in a response, with address and size once it is ready."""
     export = record["exports"][format_.value]
     code = export_code(export, switches)
-    named = format_.value.upper() if switches["enums"] == "names" else format_.number
-    shown: Record = {"format": named, "status": status(code, switches)}
+    format_value = format_.value.upper() if switches["enums"] == "names" else format_.number
+    result: Record = {"format": format_value, "status": status(code, switches)}
     if code == ExportStatus.SUCCESS:
-        shown["size"] = whole(len(export_bytes(record, format_, 0)), switches)
+        result["size"] = int64(len(export_bytes(record, format_, 0)), switches)
         if switches["export-outcome"] == "success":
-            shown["url"] = f"{data_host}/{export['token']}"
-    return shown
+            result["url"] = f"{data_host}/{export['token']}"
+    return result
 
 
 def export_bytes(record: Mapping[str, Any], format_: Format, served: int) -> bytes:
-    """The archive of an export; served: a number that goes into it, 0 for none."""
+    """The archive of an export. served: a number to write into it, 0 for none."""
     inputs = record["inputs"]
     address = record["exports"].get(format_.value, {}).get("address")
-    if address:  # of the time when the export was made, so that its bytes stay the same
-        inputs = [with_hosted(each, address) for each in inputs]
+    if address:  # as when the export was created, so that its bytes stay the same
+        inputs = [with_media_address(each, address) for each in inputs]
     if served:
         inputs = [*inputs, {"id": f"served-{served}", "data": {"text": {"raw": str(served)}}}]
     return archive(inputs, format_)
 
 
-def counted(inputs: list[Mapping[str, Any]]) -> dict[str, int]:
-    """The counts of a version's root."""
+def input_counts(inputs: list[Mapping[str, Any]]) -> dict[str, int]:
+    """The counts of all inputs of a version."""
     data = [each.get("data", {}) for each in inputs]
     counts = dict.fromkeys(COUNTS, 0)
     counts["inputs_count"] = len(inputs)
@@ -220,24 +220,24 @@ def counted(inputs: list[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def status(code: int, switches: Switches, **parts: Any) -> Record:
-    """A status; the descriptions are the emulator's own wording."""
+    """A status object; the vendor documents no descriptions, so they are the emulator's own."""
     names: dict[int, str] = {each.value: f"DATASET_VERSION_{each.name}" for each in VersionStatus}
     names |= {each.value: f"DATASET_VERSION_EXPORT_{each.name}" for each in ExportStatus}
     name = names.get(code, "UNKNOWN")
-    shown: Record = {"code": name if switches["enums"] == "names" and code in names else code}
-    return {**shown, "description": name.replace("_", " ").capitalize(), **parts}
+    result: Record = {"code": name if switches["enums"] == "names" and code in names else code}
+    return {**result, "description": name.replace("_", " ").capitalize(), **parts}
 
 
-def whole(number: int, switches: Switches) -> str | int:
-    """A whole number of 64 bits as the wire has it."""
+def int64(number: int, switches: Switches) -> str | int:
+    """A 64-bit integer as in a response."""
     return str(number) if switches["counts"] == "text" else number
 
 
 def date(microseconds: int, switches: Switches) -> str:
-    """A date as the wire has it."""
+    """A date as in a response."""
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    more = "789" if switches["fraction"] == "9" else ""
-    return f"{moment}.{microseconds % 1_000_000:06}{more}Z"
+    nanoseconds = "789" if switches["fraction"] == "9" else ""
+    return f"{moment}.{microseconds % 1_000_000:06}{nanoseconds}Z"
 
 
 def _gettable(visibility: Any, switches: Switches) -> int | str | None:
@@ -254,11 +254,11 @@ def _gettable(visibility: Any, switches: Switches) -> int | str | None:
 
 def _filter_config(app: Mapping[str, Any], record: Mapping[str, Any], switches: Switches) -> Record:
     sent = record["sent"].get("annotation_filter_config") or {}
-    chosen = (sent.get("annotation_filter") or {}).get("id") or "default"
+    filter_id = (sent.get("annotation_filter") or {}).get("id") or "default"
     moment = date(record["created"], switches)
-    shown: Record = {
+    result: Record = {
         "annotation_filter": {
-            "id": chosen,
+            "id": filter_id,
             "created_at": moment,
             "modified_at": moment,
             "user_id": app["user"],
@@ -266,5 +266,5 @@ def _filter_config(app: Mapping[str, Any], record: Mapping[str, Any], switches: 
         }
     }
     if sent.get("ignore_empty_inputs"):
-        shown["ignore_empty_inputs"] = True
-    return shown
+        result["ignore_empty_inputs"] = True
+    return result

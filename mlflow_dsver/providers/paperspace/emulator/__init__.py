@@ -1,11 +1,10 @@
-"""Paperspace's v1 API on loopback: datasets, dataset versions, storage providers, the session.
+"""An emulator of Paperspace's v1 API: datasets, dataset versions, storage providers, the session.
 
-The faithful part follows the published reference and OpenAPI file: paths, methods, 200 for every success, the keys
-of each body and which may be null, cursor pages, tags that are written as one text and read as a list, and sizes
-as decimal text. What the documents leave open is a switch. There is no way to upload through the API, so `fill`
-stands for the console or a workflow that puts files into a version; over HTTP it is the path
-`POST /emulator/fill/DATASET/VERSION/BYTES`, which the service does not have. It was not compared with the live
-service.
+It follows the published reference and OpenAPI file: paths, methods, 200 for every success, the keys of each body and
+which may be null, cursor pages, tags that are written as one string and read as a list, and sizes as decimal strings.
+What the documents leave open is a switch. The API has no upload, so `fill` simulates the console or a workflow that
+adds files to a version; over HTTP it is the path `POST /emulator/fill/DATASET/VERSION/BYTES`, which the service does
+not have. The emulator was not compared with the live service.
 """
 
 from __future__ import annotations
@@ -78,10 +77,10 @@ class PaperspaceEmulator(Emulator):
         """Add a version without a request; return its id."""
         with self.lock:
             body = {"tags": tags, "message": message, "metadata": dict(metadata or {}) or None}
-            made = self._new_version(dataset, body, version)
-            self.sizes[f"{dataset}:{made['version']}"] = size
-            made["isCommitted"] = committed
-            return str(made["version"])
+            record = self._new_version(dataset, body, version)
+            self.sizes[f"{dataset}:{record['version']}"] = size
+            record["isCommitted"] = committed
+            return str(record["version"])
 
     def fill(self, dataset: str, version: str, size: int) -> None:
         """Simulate the console or a workflow: add files of this total size to an uncommitted version."""
@@ -91,7 +90,7 @@ class PaperspaceEmulator(Emulator):
                 raise NotFound("no uncommitted version of that id", reference=f"paperspace://{dataset}@{version}")
             self.sizes[f"{dataset}:{version}"] = size
 
-    def _filled(self, dataset: str, version: str, size: str) -> Any:
+    def _fill_over_http(self, dataset: str, version: str, size: str) -> Any:
         """`fill` over HTTP."""
         if not size.isdecimal() or len(size) > 30:
             raise responses.invalid("bytes: Expected a whole number")
@@ -102,7 +101,7 @@ class PaperspaceEmulator(Emulator):
         return {"datasetId": dataset, "version": version, "bytes": size}
 
     def seed(self) -> None:
-        """Two datasets, five versions: two tags, one version that is not committed."""
+        """Add two datasets and five versions: two have tags, one is not committed."""
         cats = self.add_dataset("cats", dataset_id="dst364npcw6ccok")
         self.add_version(cats, version="klfoyy9", message="first upload", size=524_288_000)
         self.add_version(cats, version="fo5rp4m", message="relabelled", tags="clean", size=530_841_600)
@@ -127,63 +126,63 @@ class PaperspaceEmulator(Emulator):
     # Requests
 
     def answer(self, request: Request) -> Reply:
-        """The answer to a request, by path and method."""
+        """The response to a request, by path and method."""
         try:
-            return Reply(200, responses.dressed(self._routed(request), self.switches))
+            return Reply(200, responses.apply_switches(self._dispatch(request), self.switches))
         except responses.Refused as refused:
             return Reply(refused.status, refused.body(self.switches), headers=refused.headers)
 
-    def _routed(self, request: Request) -> Any:
+    def _dispatch(self, request: Request) -> Any:
         if request.path[:2] == ("emulator", "fill") and len(request.path) == 5 and request.verb == "POST":
-            return self._filled(*request.path[2:])
+            return self._fill_over_http(*request.path[2:])
         if request.path[:1] != ("v1",):
             raise responses.Refused(404, "Not found")
         path = request.path[1:]
         key = request.key("Bearer")
-        good = key is not None and self.good_key in (None, key)
+        is_authenticated = key is not None and self.good_key in (None, key)
         if path == ("auth", "session") and request.verb == "GET":
-            return responses.session() if good else None
+            return responses.session() if is_authenticated else None
         handler = self._handler(request.verb, path)
-        if not good:
-            raise responses.Refused(int(self.switches["bad-key"]), "the key is no good")
+        if not is_authenticated:
+            raise responses.Refused(int(self.switches["bad-key"]), "invalid key")
         return handler(request)
 
     def _handler(self, verb: str, path: tuple[str, ...]) -> Callable[[Request], Any]:
         match path:
             case ("datasets",):
-                found = {"GET": self._list_datasets, "POST": self._create_dataset}
+                handlers = {"GET": self._list_datasets, "POST": self._create_dataset}
             case ("datasets", dataset):
-                found = {
+                handlers = {
                     "GET": lambda request: self._dataset(dataset),
                     "PUT": lambda request: self._update_dataset(dataset, request),
                     "DELETE": lambda request: self._delete_dataset(dataset),
                 }
             case ("datasets", dataset, "versions"):
-                found = {
+                handlers = {
                     "GET": lambda request: self._list_versions(dataset, request),
                     "POST": lambda request: self._create_version(dataset, request),
                 }
             case ("datasets", dataset, "versions", version):
-                found = {
-                    "GET": lambda request: self._shown(dataset, self._version(dataset, version)),
+                handlers = {
+                    "GET": lambda request: self._version_json(dataset, self._version(dataset, version)),
                     "PUT": lambda request: self._update_version(dataset, version, request),
                     "DELETE": lambda request: self._delete_version(dataset, version),
                 }
             case ("storage-providers",):
-                found = {
+                handlers = {
                     "GET": lambda request: responses.page([responses.storage(self.switches)], request, self.switches)
                 }
             case ("storage-providers", "utilization"):
-                found = {"GET": lambda request: responses.utilization(self.sizes)}
+                handlers = {"GET": lambda request: responses.utilization(self.sizes)}
             case ("storage-providers", provider) if provider == responses.STORAGE:
-                found = {"GET": lambda request: responses.storage(self.switches)}
+                handlers = {"GET": lambda request: responses.storage(self.switches)}
             case ("storage-providers", _):
                 raise responses.Refused(int(self.switches["unknown"]), "Storage provider not found")
             case _:
                 raise responses.Refused(404, "Not found")
-        if verb not in found:
-            raise responses.Refused(405, "Method not supported", headers={"Allow": ", ".join(found)})
-        return found[verb]
+        if verb not in handlers:
+            raise responses.Refused(405, "Method not supported", headers={"Allow": ", ".join(handlers)})
+        return handlers[verb]
 
     # Datasets
 
@@ -193,8 +192,8 @@ class PaperspaceEmulator(Emulator):
             raise responses.invalid("privacy: Invalid enum value. Expected 'PUBLIC' | 'PRIVATE'")
         if request.first("teamId") not in (None, responses.TEAM, responses.NAMESPACE):
             raise responses.Refused(403, "not a member of this team")
-        wanted = [each for each in self.datasets.values() if each["isPublic"] == (privacy == "PUBLIC")]
-        return responses.page(wanted, request, self.switches)
+        matching = [each for each in self.datasets.values() if each["isPublic"] == (privacy == "PUBLIC")]
+        return responses.page(matching, request, self.switches)
 
     def _create_dataset(self, request: Request) -> Any:
         body = responses.read_body(request, _DATASET_BODY, self.switches)
@@ -204,14 +203,14 @@ class PaperspaceEmulator(Emulator):
         return self._new_dataset(body, None)
 
     def _check_name(self, name: str, dataset: str | None) -> None:
-        """Refuse a name that another dataset has. dataset: the id of the one that gets it; None for a new one."""
+        """Raise Refused for the name of another dataset. dataset: the id of the one to name; None for a new one."""
         same = next((each for each in self.datasets.values() if each["name"] == name and each["id"] != dataset), None)
         if same and self.switches["duplicate-name"] == "409":
             raise responses.Refused(409, f"a dataset with this name exists: {same['id']}")
 
     def _new_dataset(self, body: Mapping[str, Any], dataset_id: str | None) -> dict[str, Any]:
         now = self._now()
-        made = {
+        dataset = {
             "id": dataset_id or "ds" + responses.random_id(13),
             "name": body.get("name"),
             "dtCreated": now,
@@ -221,9 +220,9 @@ class PaperspaceEmulator(Emulator):
             "storageProviderId": body.get("storageProviderId", responses.STORAGE),
             "description": body.get("description"),
         }
-        self.datasets[made["id"]] = made
-        self.versions[made["id"]] = {}
-        return made
+        self.datasets[dataset["id"]] = dataset
+        self.versions[dataset["id"]] = {}
+        return dataset
 
     def _dataset(self, dataset: str) -> dict[str, Any]:
         if dataset not in self.datasets:
@@ -231,12 +230,12 @@ class PaperspaceEmulator(Emulator):
         return self.datasets[dataset]
 
     def _update_dataset(self, dataset: str, request: Request) -> Any:
-        found = self._dataset(dataset)
+        record = self._dataset(dataset)
         body = responses.read_body(request, {"name": str, "description": (str, type(None))}, self.switches)
         if "name" in body:
             self._check_name(body["name"], dataset)
-        found.update(body, dtModified=self._now())
-        return found
+        record.update(body, dtModified=self._now())
+        return record
 
     def _delete_dataset(self, dataset: str) -> Any:
         self._dataset(dataset)
@@ -249,22 +248,22 @@ class PaperspaceEmulator(Emulator):
 
     def _list_versions(self, dataset: str, request: Request) -> Any:
         self._dataset(dataset)
-        found = list(self.versions[dataset].values())
+        matching = list(self.versions[dataset].values())
         if self.switches["list-uncommitted"] == "no":
-            found = [each for each in found if each["isCommitted"]]
+            matching = [each for each in matching if each["isCommitted"]]
         if tags := self._tags(request.first("tags") or ""):
-            enough = all if self.switches["tags-filter"] == "all" else any
-            found = [each for each in found if enough(tag in each["tags"] for tag in tags)]
-        return responses.page(found, request, self.switches, lambda version: self._shown(dataset, version))
+            matches = all if self.switches["tags-filter"] == "all" else any
+            matching = [each for each in matching if matches(tag in each["tags"] for tag in tags)]
+        return responses.page(matching, request, self.switches, lambda version: self._version_json(dataset, version))
 
     def _create_version(self, dataset: str, request: Request) -> Any:
         self._dataset(dataset)
         body = responses.read_body(request, _VERSION_BODY, self.switches)
-        return self._shown(dataset, self._new_version(dataset, body, None))
+        return self._version_json(dataset, self._new_version(dataset, body, None))
 
     def _new_version(self, dataset: str, body: Mapping[str, Any], version: str | None) -> dict[str, Any]:
         now = self._now()
-        made: dict[str, Any] = {
+        record: dict[str, Any] = {
             "version": version or responses.random_id(7),
             "datasetId": dataset,
             "userId": "u" + responses.TEAM,
@@ -276,42 +275,42 @@ class PaperspaceEmulator(Emulator):
             "dtModified": now,
             "tags": self._tags(body.get("tags") or ""),
         }
-        made["url"] += made["version"]
-        self._take_tags(dataset, made["tags"])
-        self.versions[dataset][made["version"]] = made
-        return made
+        record["url"] += record["version"]
+        self._take_tags(dataset, record["tags"])
+        self.versions[dataset][record["version"]] = record
+        return record
 
     def _version(self, dataset: str, version: str) -> dict[str, Any]:
         self._dataset(dataset)
-        known = self.versions[dataset]
+        existing = self.versions[dataset]
         if version == "latest" and self.switches["latest-in-path"] == "resolves":
-            version = next((name for name, each in reversed(known.items()) if each["isCommitted"]), version)
-        if version not in known:
+            version = next((name for name, each in reversed(existing.items()) if each["isCommitted"]), version)
+        if version not in existing:
             raise responses.Refused(int(self.switches["unknown"]), "Dataset version not found")
-        return known[version]
+        return existing[version]
 
     def _update_version(self, dataset: str, version: str, request: Request) -> Any:
-        found = self._version(dataset, version)
+        record = self._version(dataset, version)
         body = responses.read_body(request, {**_VERSION_BODY, "isCommitted": bool}, self.switches)
         edits = [key for key in body if key != "isCommitted"]
-        if edits and found["isCommitted"] and self.switches["edit-committed"] != "allowed":
+        if edits and record["isCommitted"] and self.switches["edit-committed"] != "allowed":
             raise responses.Refused(int(self.switches["edit-committed"]), "the version is committed")
         commit = body.pop("isCommitted", None)
-        if commit is False and found["isCommitted"] and self.switches["uncommit"] != "allowed":
+        if commit is False and record["isCommitted"] and self.switches["uncommit"] != "allowed":
             if self.switches["uncommit"] == "409":
                 raise responses.Refused(409, "the version is committed")
             commit = None
         if "tags" in body:
-            body["tags"] = self._wanted_tags(body["tags"])
+            body["tags"] = self._parsed_tags(body["tags"])
             self._take_tags(dataset, body["tags"])
         if "metadata" in body and self.switches["metadata"] == "merges":
-            body["metadata"] = {**(found["metadata"] or {}), **body["metadata"]}
-        found.update(body)
+            body["metadata"] = {**(record["metadata"] or {}), **body["metadata"]}
+        record.update(body)
         if commit is not None:
-            found["isCommitted"] = commit
+            record["isCommitted"] = commit
         if self.switches["modified"] == "every-put" or commit:
-            found["dtModified"] = self._now()
-        return self._shown(dataset, found)
+            record["dtModified"] = self._now()
+        return self._version_json(dataset, record)
 
     def _delete_version(self, dataset: str, version: str) -> Any:
         found = self._version(dataset, version)["version"]
@@ -319,7 +318,7 @@ class PaperspaceEmulator(Emulator):
         self.sizes.pop(f"{dataset}:{found}", None)
         return {"datasetId": dataset, "version": found}
 
-    def _wanted_tags(self, text: str) -> list[str]:
+    def _parsed_tags(self, text: str) -> list[str]:
         if not text and self.switches["empty-tags"] == "400":
             raise responses.invalid("tags: String must contain at least 1 character(s)")
         return self._tags(text)
@@ -338,18 +337,18 @@ class PaperspaceEmulator(Emulator):
 
     # Forms of bodies
 
-    def _shown(self, dataset: str, version: Mapping[str, Any]) -> dict[str, Any]:
+    def _version_json(self, dataset: str, version: Mapping[str, Any]) -> dict[str, Any]:
         """A version as in a response."""
-        sized = version["isCommitted"] and self.switches["usage-bytes"] == "on-commit"
-        shown = {
+        has_size = version["isCommitted"] and self.switches["usage-bytes"] == "on-commit"
+        result = {
             **version,
-            "usageBytes": str(self.sizes.get(f"{dataset}:{version['version']}", 0)) if sized else None,
+            "usageBytes": str(self.sizes.get(f"{dataset}:{version['version']}", 0)) if has_size else None,
         }
         if self.switches["dataset-id"] == "uuid":
-            shown["datasetId"] = str(uuid.uuid5(uuid.NAMESPACE_OID, dataset))
+            result["datasetId"] = str(uuid.uuid5(uuid.NAMESPACE_OID, dataset))
         if self.switches["nulls"] == "null":
-            shown.update(userId=None, url=None, usageBytes=None)
-        return shown
+            result.update(userId=None, url=None, usageBytes=None)
+        return result
 
     def _now(self) -> str:
         """The time in milliseconds, always later than the previous one."""

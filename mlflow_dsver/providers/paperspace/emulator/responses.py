@@ -1,6 +1,6 @@
-"""The forms of Paperspace's bodies: pages, errors, what is read from a request, the session, a storage provider.
+"""Bodies of Paperspace's API: pages, errors, parsed requests, the session, a storage provider; and the switches.
 
-Functions of their arguments and the switches; the state is in `service`.
+The functions depend on their arguments and the switches only; the emulator has the state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODES = {
 }
 MAX_LIMIT = 120
 MAX_BODY = 100_000
-"""Bytes of a request's body; the library that the service is thought to use refuses more."""
+"""Maximum bytes of a request's body: the limit of the library that the service probably uses."""
 TEAM = "tewr3st2z"
 NAMESPACE = "t40f5ou8vp"
 STORAGE = "spf2xq81vbn0a7c"
@@ -35,7 +35,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Refused(Exception):
-    """An answer that is an error: status, message and details; code and headers where they are not the usual ones."""
+    """An error response. code, headers: those of the status by default."""
 
     def __init__(
         self,
@@ -63,21 +63,21 @@ class Refused(Exception):
 Known = Mapping[str, type | tuple[type, ...]]
 
 
-def dressed(body: Any, switches: Mapping[str, str]) -> Any:
-    """The body with dates and keys as the switches say; recursion goes three levels deep at most."""
+def apply_switches(body: Any, switches: Mapping[str, str]) -> Any:
+    """The body with dates and keys as the switches say; it is nested three levels deep at most."""
     if isinstance(body, list):
-        return [dressed(each, switches) for each in body]
+        return [apply_switches(each, switches) for each in body]
     if not isinstance(body, dict):
         return body
-    whole = {
+    result = {
         key: value
         if key == "metadata"
-        else dressed(_date(value, switches) if key.startswith("dt") else value, switches)
+        else apply_switches(_date(value, switches) if key.startswith("dt") else value, switches)
         for key, value in body.items()
     }
     if switches["extra-keys"] == "yes":
-        whole["addedLater"] = {"a": [1, None, "x"]}
-    return whole
+        result["addedLater"] = {"a": [1, None, "x"]}
+    return result
 
 
 def _date(value: str | None, switches: Mapping[str, str]) -> str | None:
@@ -88,9 +88,9 @@ def page(
     items: list[dict[str, Any]],
     request: Request,
     switches: Mapping[str, str],
-    shown: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    render: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
-    """One page; items are in the order of their creation."""
+    """One page of a listing. items: in the order of their creation. render: makes an item of the response."""
     text = request.first("limit") or switches["default-limit"]
     if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
         raise invalid(f"limit: Number must be from 1 to {MAX_LIMIT}")
@@ -99,18 +99,18 @@ def page(
     if request.first("order") not in (None, "asc", "desc"):
         raise invalid("order: Invalid enum value. Expected 'asc' | 'desc'")
     ordered = items if request.first("order") == "asc" else items[::-1]
-    start = _after(request.first("after"), ordered, request.first("order") == "asc", switches)
+    start = _start(request.first("after"), ordered, request.first("order") == "asc", switches)
     end = start + int(text)
-    found: dict[str, Any] = {"hasMore": end < len(ordered), "items": [shown(each) for each in ordered[start:end]]}
-    if found["hasMore"]:
-        found["nextPage"] = _mark(ordered[end - 1])
+    result: dict[str, Any] = {"hasMore": end < len(ordered), "items": [render(each) for each in ordered[start:end]]}
+    if result["hasMore"]:
+        result["nextPage"] = _cursor(ordered[end - 1])
     elif switches["next-page"] != "missing":
-        found["nextPage"] = None if switches["next-page"] == "null" else ""
-    return found
+        result["nextPage"] = None if switches["next-page"] == "null" else ""
+    return result
 
 
 def read_body(request: Request, known: Known, switches: Mapping[str, str]) -> dict[str, Any]:
-    """A JSON object with only known keys, each of its type, or Refused."""
+    """The JSON object of the body, with known keys only. Raises Refused for a value of another type."""
     if request.headers.get("content-type") != "application/json":
         raise Refused(415, "Unsupported content-type")
     if len(request.body) > MAX_BODY:
@@ -130,7 +130,7 @@ def read_body(request: Request, known: Known, switches: Mapping[str, str]) -> di
 
 
 def storage(switches: Mapping[str, str]) -> dict[str, Any]:
-    """The one storage provider that there is."""
+    """The only storage provider."""
     secret = "********" if switches["secrets"] == "masked" else "emulated-secret-access-key"
     return {
         "id": STORAGE,
@@ -150,7 +150,7 @@ def storage(switches: Mapping[str, str]) -> dict[str, Any]:
 
 
 def utilization(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Bytes in use, as decimal texts."""
+    """Bytes in use, as decimal strings."""
     used = str(sum(sizes.values()))
     rest = (
         "totalFreeStorage",
@@ -163,20 +163,20 @@ def utilization(sizes: Mapping[str, int]) -> dict[str, str]:
 
 
 def invalid(*issues: str) -> Refused:
-    """The answer to a request whose parameters or body are wrong."""
+    """The error response for invalid parameters or an invalid body."""
     return Refused(400, "Input validation failed", list(issues))
 
 
-def _mark(item: Mapping[str, Any]) -> str:
+def _cursor(item: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(f"{_id(item)} {item.get('dtCreated', '')}".encode()).decode()
 
 
-def _after(mark: str | None, items: list[dict[str, Any]], ascending: bool, switches: Mapping[str, str]) -> int:
-    """The index after the item that a cursor names; a switch says what becomes of the cursor of one that is gone."""
-    if not mark:
+def _start(cursor: str | None, items: list[dict[str, Any]], ascending: bool, switches: Mapping[str, str]) -> int:
+    """The index after the item that a cursor names; a switch decides for an item that was deleted."""
+    if not cursor:
         return 0
     try:
-        last, _, date = base64.urlsafe_b64decode(mark).decode().partition(" ")
+        last, _, date = base64.urlsafe_b64decode(cursor).decode().partition(" ")
     except ValueError:
         raise invalid("after: Invalid cursor") from None
     for index, item in enumerate(items):
@@ -194,12 +194,12 @@ def _id(item: Mapping[str, Any]) -> str:
 
 
 def random_id(length: int) -> str:
-    """Lower-case letters and digits."""
+    """An id of lower-case letters and digits."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def session() -> dict[str, Any]:
-    """Who a good key belongs to."""
+    """The user and team of a valid key."""
     team = {
         "id": TEAM,
         "name": "Emulated team",
@@ -234,23 +234,23 @@ def session() -> dict[str, Any]:
 
 SWITCHES = (
     Switch("next-page", "`nextPage` on the last page", ("missing", "null", "empty")),
-    Switch("gone-cursor", "`after` whose entry was deleted meanwhile", ("ends", "400", "goes-on")),
-    Switch("default-limit", "entries a page without `limit`", ("20",), numbers=(1, 120)),
-    Switch("bad-key", "status for a key that is no good", ("401", "403", "404")),
+    Switch("gone-cursor", "`after` whose entry was deleted in the meantime", ("ends", "400", "goes-on")),
+    Switch("default-limit", "entries per page without `limit`", ("20",), numbers=(1, 120)),
+    Switch("bad-key", "status for an invalid key", ("401", "403", "404")),
     Switch("unknown", "status for a dataset or version that does not exist", ("404", "403")),
     Switch("edit-committed", "changing message, tags or metadata of a committed version", ("allowed", "409", "412")),
     Switch("uncommit", "`isCommitted: false` for a committed version", ("409", "ignored", "allowed")),
-    Switch("metadata", "what a PUT of `metadata` does with the former keys", ("replaces", "merges")),
-    Switch("tag-moves", "a tag that another version has", ("moves", "stays")),
+    Switch("metadata", "what a PUT of `metadata` does to the existing keys", ("replaces", "merges")),
+    Switch("tag-moves", "a tag of another version", ("moves", "stays")),
     Switch("empty-tags", 'what `tags: ""` does', ("clears", "400")),
     Switch("tag-blanks", "blanks around a tag", ("trimmed", "kept")),
     Switch("tags-filter", "`?tags=a,b` lists versions with", ("any", "all")),
     Switch("list-uncommitted", "uncommitted versions are listed", ("yes", "no")),
     Switch("latest-in-path", "`…/versions/latest`", ("404", "resolves")),
-    Switch("usage-bytes", "when `usageBytes` is there", ("on-commit", "never")),
-    Switch("modified", "what moves `dtModified`", ("every-put", "commit")),
+    Switch("usage-bytes", "when `usageBytes` is set", ("on-commit", "never")),
+    Switch("modified", "what changes `dtModified`", ("every-put", "commit")),
     Switch("missing-is-public", "a dataset created without `isPublic`", ("false", "400")),
-    Switch("duplicate-name", "a dataset with a name that is taken", ("409", "allowed")),
+    Switch("duplicate-name", "a dataset whose name exists", ("409", "allowed")),
     Switch("unknown-key", "a body's key that is not in the documents", ("dropped", "400")),
     Switch("delete-dataset", "deleting a dataset that has versions", ("versions-too", "409")),
     Switch("error-detail", "key of an error's details", ("issues", "details")),
@@ -258,6 +258,6 @@ SWITCHES = (
     Switch("secrets", "`secretAccessKey` of a storage provider", ("masked", "shown")),
     Switch("dates", "fractions of seconds in dates", ("milliseconds", "seconds")),
     Switch("nulls", "values that may be null", ("filled", "null")),
-    Switch("extra-keys", "keys that are not in the documents are answered", ("no", "yes")),
+    Switch("extra-keys", "responses have keys that are not in the documents", ("no", "yes")),
 )
 """The questions that the vendor's documents leave open; the first setting is the default."""
