@@ -46,7 +46,7 @@ class Since(click.ParamType):  # type: ignore[type-arg]
 @click.option("--filter", "filter_text", help="Only runs that this filter, in MLflow's words, lets through.")
 @click.option("--since", type=Since(), help="Only runs begun since: a date, or an age such as 7d.")
 @click.option("--metadata", "depth", flag_value="metadata", help="Ask providers only; read no byte.")
-@click.option("--full", "depth", flag_value="full", help="Fetch and hash every byte now, whatever caches say.")
+@click.option("--full", "depth", flag_value="full", help="Read and hash every file now, without caches.")
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Hash N files of each input, drawn at random."
 )
@@ -80,12 +80,12 @@ def verify(
     markdown: Path | None,
     as_json: bool,
 ) -> int:
-    """Check that the data of runs can still be had and is the same.
+    """Check that the data of runs is still available and unchanged.
 
-    Every version is asked for at its provider and, where the bytes are at hand, compared with the record; a version
-    that many runs used is checked once. With --signature and --key, one run is compared with what was signed of it
-    too. Exit code 0: all well. 1: something changed, is missing, a signature is not good, or a demand is not met.
-    3: something could not be checked.
+    Every version is requested from its provider and, if its files are on this machine, compared with the record; a
+    version that many runs used is checked once. With --signature and --key, one run is also compared with a signed
+    statement about it. Exit code 0: no findings. 1: something changed or is missing, a signature is invalid, or a
+    requirement is not met. 3: something could not be checked.
 
     \b
     Examples:
@@ -145,11 +145,10 @@ def _print_report(report: Report, *, tag: bool, as_json: bool) -> int:
 @click.option("--no-tag", is_flag=True, help="Only report; write nothing to the run.")
 @json_option
 def seal(run: str, rehash: bool, no_tag: bool, as_json: bool) -> int:
-    """Look whether a run's data changed while it trained.
+    """Check whether a run's data changed during training.
 
-    To be run where training read it, right after it ended. What was seen is put on the run as the tag
-    dsver.ROLE.sealed; when something changed, the grade of that input falls to D. Exit code 1: something changed.
-    3: something could not be looked at.
+    Run it on the machine that trained, right after the run ended. The result is logged as the tag dsver.ROLE.sealed;
+    the grade of a changed input becomes D. Exit code 1: something changed. 3: something could not be checked.
 
     \b
     Examples:
@@ -171,11 +170,11 @@ def seal(run: str, rehash: bool, no_tag: bool, as_json: bool) -> int:
 )
 @json_option
 def reproduce(run: str, into: Path, as_json: bool) -> int:
-    """Put everything that a run needs into a folder.
+    """Write everything that a run needs to a folder.
 
-    Every input as it was, verified; the environment and params as MLflow recorded them; and a README that says how
-    to run it again, and first of all what could not be got. Exit code 1: something changed or is gone. 3: something
-    could not be fetched or verified.
+    The folder gets every input, verified, the environment and params that MLflow recorded, and a README that says how
+    to run it again and, first, what is missing. Exit code 1: something changed or is missing. 3: something could not
+    be fetched or verified.
 
     \b
     Examples:

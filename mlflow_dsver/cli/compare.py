@@ -46,8 +46,8 @@ def diff(before: str, after: str, rows: bool, paths: int, as_json: bool) -> int:
 def compare(first: str, second: str, paths: int, as_json: bool) -> int:
     """Compare the data, params and metrics of two runs.
 
-    Says of each role whether it was the same data, the same bytes under other names, or other data. Exit code 0:
-    the same bytes. 1: other data. 3: unknown.
+    For each role, the output says whether the data was the same, the same bytes under other names, or different.
+    Exit code 0: the same bytes. 1: different data. 3: unknown.
 
     \b
     Examples:
@@ -67,10 +67,10 @@ def compare(first: str, second: str, paths: int, as_json: bool) -> int:
 @paths_option
 @json_option
 def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool) -> int:
-    """Find files of one role that another role has as well.
+    """Find files that are in more than one role.
 
-    Such as test images among the training images, under whatever name. Exit code 1: there are some. 3: the files of
-    a role are not known.
+    For example test images among the training images, also under other names. Exit code 1: there are some. 3: the
+    files of a role are unknown.
 
     \b
     Examples:
@@ -102,10 +102,10 @@ def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs shown of a content.")
 @json_option
 def contains(file: str | None, digest: str | None, path: str | None, refresh: Any, limit: int, as_json: bool) -> None:
-    """Find the versions, runs and models that saw a file.
+    """Find the versions, runs and models that used a file.
 
-    By a copy of it, its digest or its path. No data is fetched: manifests are looked through, in an index that keeps
-    itself up to date.
+    The file is given by a copy of it, its digest or its path. No data is fetched: an index of manifests is searched,
+    which is updated automatically.
 
     \b
     Examples:
@@ -129,7 +129,7 @@ def contains(file: str | None, digest: str | None, path: str | None, refresh: An
 @click.option("--good", "tested_good", multiple=True, metavar="REFERENCE", help="A version that was tried: good.")
 @click.option("--bad", "tested_bad", multiple=True, metavar="REFERENCE", help="A version that was tried: bad.")
 @click.option("--skip", multiple=True, metavar="REFERENCE", help="A version that cannot be tried.")
-@click.option("--run", "command", help="Try versions by this command: {} in it stands for the reference.")
+@click.option("--run", "command", help="Test versions with this command; {} in it is replaced by the reference.")
 @json_option
 def bisect(
     good: str,
@@ -143,11 +143,11 @@ def bisect(
 ) -> None:
     """Find the first bad version between a good and a bad one.
 
-    GOOD and BAD are references, or runs. Nothing is remembered: tell what was tried by --good, --bad and --skip, and
-    the next version to try is named, or the answer. With --run this goes on by itself, GOOD and BAD being tried
-    first. The command's exit code 0 means good, 125 that the version cannot be tried, 1 to 124 bad; 126, 127, more,
-    or a signal stop the bisect_with, as does a command that does not find GOOD good and BAD bad. The command has the
-    environment of this one, with ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE, and writes to standard error.
+    GOOD and BAD are references, or runs. No state is stored: give the tested versions with --good, --bad and --skip;
+    the output is the next version to test, or the result. With --run the versions are tested by a command, GOOD and
+    BAD first. Its exit code 0 means good, 1 to 124 bad, 125 that the version cannot be tested; 126 and above, or a
+    signal, end the search, as does a GOOD that tests bad or a BAD that tests good. The command has this process's
+    environment, with ROLE=REFERENCE in MLFLOW_DSVER_OVERRIDE, and writes to standard error.
 
     \b
     Examples:

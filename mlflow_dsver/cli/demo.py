@@ -1,4 +1,4 @@
-"""`mlflow-dsver demo`: the whole job on bundled data, in a folder and with settings of its own."""
+"""`mlflow-dsver demo`: the main use case on bundled data, in a folder and with settings of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from mlflow_dsver import settings
 
 NEEDED = ("sqlalchemy", "sklearn", "PIL")
-"""What the extra `demo` brings beyond the package itself; the first stands for MLflow with its server."""
+"""Modules of the extra `demo`; the first is one of MLflow's server."""
 
 
 @click.command()
@@ -21,14 +21,14 @@ NEEDED = ("sqlalchemy", "sklearn", "PIL")
     type=click.Path(path_type=Path),
     default=Path(".demo"),
     show_default=True,
-    help="Where everything of the demo lies.",
+    help="The folder for all files of the demo.",
 )
 def demo(folder: Path) -> None:
-    """See the main job done, from data to two linked runs.
+    """Run the main use case, from data to two linked runs.
 
-    Two versions of real data, two models, both runs linked to the versions they used. Nothing is downloaded,
-    no account is needed, your own store and runs are not touched: everything lies in FOLDER. It may be run again:
-    the same versions come back, the runs are new.
+    It creates two versions of real data and trains two models in runs that are linked to the versions. Nothing is
+    downloaded, no account is needed, and everything is in FOLDER: your own store and runs are not touched. When it
+    is run again, the versions are the same and the runs are new.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Emulators(click.Group):
-    """A command for each installed provider that brings an emulator, made when it is named or listed."""
+    """A command for each installed provider with an emulator, created when it is named or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the providers."""
@@ -35,7 +35,7 @@ class _Emulators(click.Group):
 
 @click.group(cls=_Emulators)
 def emulator() -> None:
-    """Serve a vendor's API on this machine, for tests, demos and trying things out.
+    """Serve a vendor's API on this machine, for tests and demos.
 
     Emulators follow the vendors' published documents and were not compared with the live services.
 
@@ -89,7 +89,7 @@ def _command(name: str, vendor: str, emulator_class: type[Emulator]) -> click.Co
 
 
 def _own_options(emulator_class: type[Emulator]) -> Callable[[Any], Any]:
-    """The options that this emulator alone has."""
+    """Add the options of this emulator."""
 
     def add(command: Any) -> Any:
         for name, option in emulator_class.OPTIONS.items():
@@ -100,7 +100,7 @@ def _own_options(emulator_class: type[Emulator]) -> Callable[[Any], Any]:
 
 
 def _serve(emulator: Emulator) -> None:
-    """Serve until SIGINT or SIGTERM; whoever started this with one of them ignored (nohup, `&`) wants it ignored."""
+    """Serve until SIGINT or SIGTERM. A signal that was ignored at the start (nohup, `&`) stays ignored."""
     from mlflow_dsver.emulators.serving import NOT_COMPARED
 
     over = _until_signal()

@@ -58,11 +58,11 @@ def providers(as_json: bool) -> None:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """See whether everything is in place.
+    """Check the installation, the settings and the connections.
 
-    Looks at what is installed and set, and whether the store, MLflow and each provider can be reached. Keys
-    are never shown. A provider without any of its settings is not set up, which is no problem. Ends with 1
-    when something is not well.
+    It shows what is installed and set, and whether the store, MLflow and each provider can be reached. Keys are never
+    shown. A provider without any settings is reported as not set up, which is no problem. Exit code 1: there is a
+    problem.
 
     \b
     Examples:

@@ -120,7 +120,7 @@ def open_(run: str, only_print: bool) -> None:
 @click.option("--output", "-o", type=_OUT, default=_STDOUT, help="Write to this file; default: standard output.")
 @click.option("--send", "url", help="Send the OpenLineage events to this endpoint instead.")
 def export(run: str, format_: str, role: str | None, sha256: bool, output: Path, url: str | None) -> None:
-    """Write a run in the words of an open standard.
+    """Write a run in an open standard format.
 
     OpenLineage run events (one JSON object a line), Croissant, RO-Crate (the content of ro-crate-metadata.json)
     or W3C PROV.
@@ -152,7 +152,7 @@ def export(run: str, format_: str, role: str | None, sha256: bool, output: Path,
 def describe(run: str) -> None:
     """Write what a run used into its description.
 
-    Between two markers, at the end or where the block was before; the rest of the description is not touched.
+    The block is between two markers, at the end or where it was before; the rest of the description is not changed.
 
     \b
     Examples:
@@ -167,7 +167,7 @@ def describe(run: str) -> None:
 def statement() -> None:
     """Sign what a run used, and check it later.
 
-    An in-toto statement in a DSSE envelope, signed with a key of your own: no service, no account.
+    The result is an in-toto statement in a DSSE envelope, signed with your own key, without a service or account.
 
     \b
     Examples:
@@ -180,7 +180,7 @@ def statement() -> None:
 @statement.command("key")
 @click.argument("file", type=_FILE)
 def statement_key(file: Path) -> None:
-    """Make a key pair: FILE for signing, which only you can read, and FILE.pub for others to check with.
+    """Create a key pair: FILE for signing, readable by you only, and FILE.pub for verification.
 
     \b
     Examples:
@@ -214,10 +214,10 @@ def statement_sign(run: str, key: Path, output: Path) -> None:
 @click.option("--key", type=_FILE, required=True, help="Public key (PEM).")
 @json_option
 def statement_verify(run: str, file: Path, key: Path, as_json: bool) -> int:
-    """Check that a statement's signature is good, and that the run still says the same.
+    """Check a statement's signature, and that the run still agrees with the statement.
 
-    Reads no data: `mlflow-dsver verify RUN --signature FILE --key PUB` does both. Exit code 1 when the signature is
-    not good or the run says otherwise, 3 when a package is missing.
+    Reads no data: `mlflow-dsver verify RUN --signature FILE --key PUB` does both. Exit code 1: the signature
+    is invalid or the run disagrees. 3: a package is missing.
 
     \b
     Examples:

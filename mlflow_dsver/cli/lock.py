@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("roles", nargs=-1, metavar="[ROLE]...")
 @click.option("--input", "inputs", multiple=True, metavar="ROLE=REFERENCE", help="Lock this input; may be repeated.")
-@click.option("--update", "action", flag_value="update", help="Move the roles to what their words mean now.")
-@click.option("--remove", "action", flag_value="remove", help="Take the roles out of the file.")
+@click.option(
+    "--update", "action", flag_value="update", help="Update the roles to the current versions of their references."
+)
+@click.option("--remove", "action", flag_value="remove", help="Remove the roles from the file.")
 @click.option("--check", "action", flag_value="check", help="Write nothing; compare the file with the providers.")
-@click.option("--no-ask", is_flag=True, help="With --check: ask no provider, look only at the file.")
+@click.option("--no-ask", is_flag=True, help="With --check: query no provider, check only the file.")
 @click.option(
     "--file",
     "path",
@@ -39,15 +41,15 @@ def lock(
     path: Path | None,
     as_json: bool,
 ) -> int | None:
-    """Keep the file dsver.lock: which version each input means.
+    """Write, update and check the file dsver.lock: the version of each input.
 
-    Made to be reviewed and committed. Without --input, MLFLOW_DSVER_INPUTS is locked; without that either, the file
-    is shown. What is locked already never moves by itself: a role whose words mean another version by now is refused
-    with exit code 1, and --update moves it, with what changed: the ROLEs named, those of --input, or, when none is
-    named, all.
+    The file is meant to be reviewed and committed. Without --input, the inputs of MLFLOW_DSVER_INPUTS are locked;
+    without these, the file is shown. A locked role never changes by itself: if its reference now resolves to another
+    version, the command fails with exit code 1. --update changes it and shows the difference, for the given ROLEs,
+    those of --input, or all.
 
-    Exit codes of --check: 0 every input still means the same version and content, 1 there are findings, 3 a provider
-    could not be asked.
+    Exit codes of --check: 0 every input still resolves to the same version and content, 1 there are findings, 3 a
+    provider could not be reached.
 
     \b
     Examples:

@@ -47,7 +47,11 @@ CANNOT_RUN, NOT_THERE = 126, 127
     type=click.Choice(["full", "short", "none"]),
     help="Log a link as params too, in full or its version alone; without, in tags, dataset inputs and artifacts.",
 )
-@click.option("--override", multiple=True, metavar="ROLE=REFERENCE", help="Use this, whatever the script asks for.")
+    "--override",
+    multiple=True,
+    metavar="ROLE=REFERENCE",
+    help="Use this version instead of the one that the script requests.",
+)
 @click.option("--watch", is_flag=True, help="At the end of each run, say which files read are of no linked version.")
 @click.option("--fresh", is_flag=True, help="Ask again for what a launcher above this one has resolved already.")
 @click.option("--quiet", is_flag=True, help="Do not say which versions are used.")
@@ -66,9 +70,9 @@ def run(
 ) -> None:
     """Run COMMAND with all its runs linked to the same versions.
 
-    References are resolved once, before COMMAND starts; all processes below it get this answer: ranks of a
-    distributed job, workers, sweeps. Inputs in MLFLOW_DSVER_INPUTS are added, --input wins; without any, those of
-    dsver.lock are taken. Inside another `mlflow-dsver run` the same words mean what they mean there.
+    References are resolved once, before COMMAND starts; all its child processes use the result: ranks of a
+    distributed job, workers, sweeps. Inputs in MLFLOW_DSVER_INPUTS are added, and --input takes precedence; without
+    any, those of dsver.lock are used. Inside another `mlflow-dsver run`, its resolutions are used.
 
     Input, output, signals and exit code are COMMAND's own. 127: there is no such command; 126: it cannot be run.
 

@@ -48,14 +48,14 @@ def inputs(run: str, as_json: bool) -> None:
 @click.command()
 @click.argument("reference")
 @click.option("--role", help="Only runs that used it in this role.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most that many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of runs.")
 @json_option
 def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
     """Show which runs used a version.
 
-    The newest runs first, over all experiments, however they were linked. A REFERENCE without a selector means every
-    version of the dataset; with a tag or latest, the version that this means now. Where the provider cannot say what
-    it means, the runs that asked for the same words are shown, and a line on standard error says so.
+    The newest runs of all experiments are first. A REFERENCE without a selector selects every version of the dataset;
+    with a tag or latest, the version that it resolves to now. If the provider cannot resolve it, the runs that
+    requested the same reference are shown, with a note on standard error.
 
     \b
     Examples:
@@ -80,18 +80,18 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
 @click.argument("run", required=False)
 @click.argument("reference", required=False)
 @click.option("--role", default="training", show_default=True, help="What the run used the version for.")
-@click.option("--from", "source", type=click.File("rb"), help="Attach what this file of rows names; - is stdin.")
+@click.option("--from", "source", type=click.File("rb"), help="Attach the rows of this file; - is standard input.")
 @json_option
 def attach(run: str | None, reference: str | None, role: str, source: BinaryIO | None, as_json: bool) -> int | None:
-    """Link a version to a run that is over, or many versions to many runs.
+    """Link a version to a run that has ended, or many versions to many runs.
 
-    The grade then says `attached later`.
+    The grade gets the note `attached later`.
 
-    A FILE has comma-separated values in UTF-8 under the header run_id,reference,role; the role may be left out.
-    All rows are checked before the first is attached, each reference is resolved once, and a row that fails does
-    not stop the rest. The same command again goes on where it stopped.
+    A FILE has comma-separated values in UTF-8 under the header run_id,reference,role; the role is optional. All rows
+    are checked before the first is attached, each reference is resolved once, and a row that fails does not stop the
+    rest. Repeat the command to continue where it stopped.
 
-    Exit code: 0 all are attached, 1 a run has another version in the role or does not exist, 2 the file has bad
+    Exit code: 0 all are attached, 1 a run has another version in the role or does not exist, 2 the file has invalid
     rows and nothing was written, 3 something could not be reached.
 
     \b

@@ -1,4 +1,4 @@
-"""`mlflow-dsver store …`: check the local store, and delete what no version needs any more."""
+"""`mlflow-dsver store …`: check the local store, and delete unused files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Check the local store, and free what no version needs.
+    """Check the local store, and delete unused files.
 
-    The store lies in the folder MLFLOW_DSVER_HOME, or where this platform keeps data; `doctor` says where.
+    The store is in the folder MLFLOW_DSVER_HOME, or in the platform's folder for data; `doctor` shows it.
 
     \b
     Examples:
@@ -33,8 +33,8 @@ def store() -> None:
 def check(as_json: bool) -> int:
     """Read everything in the store and compare it with its digest.
 
-    No cache, date or file mode stands in for reading, and nothing is changed. Ends with 1 when something is
-    damaged or missing, and names it and the versions that need it.
+    Every file is read, without caches, and nothing is changed. Exit code 1: something is damaged or missing; it is
+    listed with the versions that need it.
 
     \b
     Examples:
@@ -51,12 +51,12 @@ def check(as_json: bool) -> int:
 
 
 @store.command()
-@click.option("--delete", is_flag=True, help="Delete it; without this it is only counted.")
+@click.option("--delete", is_flag=True, help="Delete them; without this they are only counted.")
 @json_option
 def gc(delete: bool, as_json: bool) -> None:
-    """Count, or delete, what no version needs any more.
+    """Count, or delete, files that no version needs.
 
-    What is younger than an hour is kept in any case. Nothing is deleted without --delete.
+    Files younger than an hour are always kept. Nothing is deleted without --delete.
 
     \b
     Examples:

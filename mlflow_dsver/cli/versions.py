@@ -30,7 +30,7 @@ REACH_SECONDS = 10.0
 
 @click.group()
 def versions() -> None:
-    """Make, look at, change and give out versions of datasets.
+    """Create, show, change and check out versions of datasets.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def list_versions(reference: str | None, tag: str | None, limit: int | None, as_
 @click.argument("reference")
 @json_option
 def show(reference: str, as_json: bool) -> None:
-    """Show everything that is known of one version.
+    """Show all fields of a version.
 
     \b
     Examples:
@@ -96,9 +96,9 @@ def create(
     options: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make a version from the files in FOLDER.
+    """Create a version from the files in FOLDER.
 
-    The same content gives the same version back.
+    The same content results in the same version.
 
     \b
     Examples:
@@ -138,12 +138,12 @@ def update(reference: str, message: str | None, metadata: str | None, as_json: b
 @versions.command()
 @click.argument("reference")
 @click.argument("tags", nargs=-1)
-@click.option("--remove", multiple=True, help="A tag to take away; may be repeated.")
+@click.option("--remove", multiple=True, help="A tag to remove; may be repeated.")
 @json_option
 def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool) -> None:
-    """Give a version tags, or take them away.
+    """Add tags to a version, or remove them.
 
-    A tag that another version has moves here.
+    A tag of another version moves to this one.
 
     \b
     Examples:
@@ -166,8 +166,8 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json:
 def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None:
     """Delete a version.
 
-    Which runs use it is said before. They keep their record; its files can no longer be given out. REFERENCE names
-    the version: an id, a tag, or latest when that is meant.
+    Before that, the runs that use it are shown. They keep their record; the files can no longer be checked out.
+    REFERENCE has an id, a tag or latest.
 
     \b
     Examples:
@@ -189,9 +189,9 @@ def delete(services: Services, reference: str, yes: bool, as_json: bool) -> None
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
 def materialise(reference: str, folder: Path, as_json: bool) -> None:
-    """Put a version's files into a folder.
+    """Check out a version's files to a folder.
 
-    FOLDER is new or empty. Each file is checked against its digest, and all of them arrive or none.
+    FOLDER must be new or empty. Each file is compared with its digest; on any failure, nothing is written.
 
     \b
     Examples:
@@ -210,7 +210,7 @@ def materialise(reference: str, folder: Path, as_json: bool) -> None:
 def files(reference: str, as_json: bool) -> None:
     """List a version's files.
 
-    Size, the beginning of the BLAKE3 digest, path. JSON has the whole digest.
+    The columns are size, the beginning of the BLAKE3 digest, and path. The JSON has whole digests.
 
     \b
     Examples:

@@ -149,12 +149,12 @@ def run(client: RestClient, run_id: str, report: object | None = None, note: str
 
 
 def run_of(client: RestClient, run_id: str) -> Run:
-    """A run that the user may read, with its models. Raises NotThere."""
+    """A run that the user may read, with its models. Raises PageNotFound."""
     return with_models(client, [_entity(client, run_id)], list(client.experiments))[0]
 
 
 def model(client: RestClient, key: str) -> ModelPage:
-    """A model and the run that made it. Raises NotThere."""
+    """A model and the run that made it. Raises PageNotFound."""
     try:
         made, run_id = _model(client, key)
     except MlflowException as error:
@@ -201,7 +201,7 @@ class _Filtered:
 
 
 def _filtered(client: RestClient, known: DatasetIndex, ref: DatasetRef, filters: Filter, offset: int) -> _Filtered:
-    """Raises NotThere when the user may read nothing of the reference."""
+    """Raises PageNotFound when the user may read nothing of the reference."""
     client.check_may_read_runs()
     history = known.history(ref, filters)
     if not history.exists:
@@ -250,7 +250,7 @@ def _not_found(ref: DatasetRef) -> PageNotFound:
 
 
 def _offset(token: str | None) -> int:
-    """Where a page of runs begins. Raises BadMark for an invalid token, rather than showing the first page."""
+    """Where a page of runs begins. Raises InvalidPageToken rather than showing the first page."""
     if token is None:
         return 0
     if not (token.isascii() and token.isdigit() and len(token) < 9):

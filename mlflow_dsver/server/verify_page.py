@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 def check(client: RestClient, run_id: str) -> Page:
     """The page of the run with the report of a check that was made just now, or with why there is none."""
-    here = pages.run_of(client, run_id)  # raises NotThere before anything is done
+    here = pages.run_of(client, run_id)  # raises PageNotFound first
     facts = run_of(client.get_run(run_id), here.experiment)
     if len(roles_of(facts)) > MAX_ROLES:
         return pages.run(client, run_id, note=f"More than {MAX_ROLES} inputs. {_on_a_machine(run_id)}")
