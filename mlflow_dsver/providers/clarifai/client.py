@@ -1,8 +1,8 @@
-"""Clarifai's addresses: each call of its API on datasets and their versions, one method a call, in its own words.
+"""A client of Clarifai's API for datasets and their versions: one method for each endpoint, named after it.
 
-Success is status 10000 inside the answer and nothing else; what the HTTP status says is not enough. Listings fetch
-their numbered pages as they are needed (see `paging`). Deletions and changes are calls on the collection and carry a
-body; deletions give the answer as it came. Nothing is retried here that makes or changes something.
+A call succeeded only if the status in the response's body is 10000, whatever the HTTP status. Listings fetch their
+numbered pages as they are needed (see `polling`). Deletions and changes are requests to the collection with a body;
+deletions return the response unchanged. Requests that create or change something are never retried.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ API_PROFILE = ApiProfile("clarifai", "Key", f"{PAT} or {API_KEY}", read_error)
 
 
 class Client:
-    """One conversation with the API about the datasets of one app. Use it in a `with` block.
+    """A client for the datasets of one app. Use it in a `with` block.
 
-    user, app: whose datasets; ignored with an app's key, which knows its app itself. reference: what errors name.
+    user, app: the owner of the datasets; ignored with an app's key, which determines its app. reference: for errors.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Client:
         return self._one(("datasets", dataset), "dataset", Dataset, "get the dataset", dataset)
 
     def post_datasets(self, datasets: Bodies) -> list[Dataset]:
-        """Make datasets."""
+        """Create datasets."""
         return self._batch("POST", ("datasets",), "datasets", Dataset, {"datasets": list(datasets)})
 
     def patch_datasets(self, datasets: Bodies, action: str = OVERWRITE) -> list[Dataset]:
@@ -117,11 +117,11 @@ class Client:
         return self._batch("PATCH", ("datasets",), "datasets", Dataset, body)
 
     def delete_datasets(self, datasets: Sequence[str]) -> dict[str, Any]:
-        """Delete datasets by id; gives the answer."""
+        """Delete datasets by id; return the response."""
         return self._call("DELETE", ("datasets",), "delete datasets", body={"dataset_ids": list(datasets)})
 
     def dataset_inputs(self, dataset: str) -> Iterator[DatasetInput]:
-        """The inputs that the dataset has now; a version keeps those that it was made of."""
+        """The current inputs of the dataset; a version keeps those it was created from."""
         return self._all(("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, "list the inputs")
 
     def get_dataset_input(self, dataset: str, input_id: str) -> DatasetInput:
@@ -130,19 +130,19 @@ class Client:
         return self._one(path, "dataset_input", DatasetInput, "get the input")
 
     def post_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> list[DatasetInput]:
-        """Put inputs of the app into a dataset."""
+        """Add inputs of the app to a dataset."""
         body = {"dataset_inputs": [{"input": {"id": input_id}} for input_id in input_ids]}
         return self._batch("POST", ("datasets", dataset, "inputs"), "dataset_inputs", DatasetInput, body)
 
     def delete_dataset_inputs(self, dataset: str, input_ids: Sequence[str]) -> dict[str, Any]:
-        """Take inputs out of a dataset; the app keeps them. Gives the answer."""
+        """Remove inputs from a dataset, not from the app; return the response."""
         body = {"input_ids": list(input_ids)}
         return self._call("DELETE", ("datasets", dataset, "inputs"), "take inputs out", body=body)
 
     def dataset_versions(self, dataset: str, request_origins: Sequence[str] = ()) -> Iterator[DatasetVersion]:
-        """All versions of a dataset in the service's order, which its documents do not tell.
+        """All versions of a dataset in the service's order, which is not documented.
 
-        request_origins: names of `models.Origin`; the service leaves out all others. None are named: all are listed.
+        request_origins: names of `models.Origin`; the service leaves out all others; empty for all.
         Raises ListingChanged when the listing moved while it was read.
         """
         return iter(self._versions(dataset, request_origins))
@@ -167,19 +167,19 @@ class Client:
         return self._one(path, "dataset_version", DatasetVersion, "get the version", version)
 
     def post_dataset_versions(self, dataset: str, versions: Bodies) -> list[DatasetVersion]:
-        """Make versions of what the dataset has now; bodies of 2021 are put into today's words, see `today`."""
+        """Create versions of the dataset's current inputs; bodies of 2021 are converted, see `today`."""
         body = {"dataset_versions": [today(version) for version in versions]}
         return self._batch("POST", ("datasets", dataset, "versions"), "dataset_versions", DatasetVersion, body)
 
     def patch_dataset_versions(self, dataset: str, versions: Bodies) -> list[DatasetVersion]:
-        """Change versions by `overwrite`, the only action there is. Whether metadata is replaced or merged is not
-        documented; so send the whole of it, and read back what became of it.
+        """Change versions by `overwrite`, the only action. Whether metadata is replaced or merged is not documented,
+        so send all of it and check the response.
         """
         body = {"dataset_versions": [today(version) for version in versions], "action": OVERWRITE}
         return self._batch("PATCH", ("datasets", dataset, "versions"), "dataset_versions", DatasetVersion, body)
 
     def delete_dataset_versions(self, dataset: str, versions: Sequence[str]) -> dict[str, Any]:
-        """Delete versions by id; gives the answer."""
+        """Delete versions by id; return the response."""
         body = {"dataset_version_ids": list(versions)}
         return self._call("DELETE", ("datasets", dataset, "versions"), "delete versions", body=body)
 
@@ -194,7 +194,7 @@ class Client:
     def dataset_version_metrics_groups(
         self, dataset: str, version: str, *, parent_paths: Sequence[str] = (), types: Sequence[str] = ()
     ) -> Iterator[MetricsGroup]:
-        """Counts by part of a version; none at all while they are still being computed."""
+        """Counts by part of a version; empty while they are being computed."""
         query = {"parent_paths": list(parent_paths), "types": list(types)}
         path = ("datasets", dataset, "versions", version, "metrics")
         key = "dataset_version_metrics_groups"
@@ -210,17 +210,17 @@ class Client:
         return self._one(path, "annotation_filter", AnnotationFilter, "get the filter", filter_id)
 
     def post_annotation_filters(self, filters: Bodies) -> list[AnnotationFilter]:
-        """Make annotation filters."""
+        """Create annotation filters."""
         body = {"annotation_filters": list(filters)}
         return self._batch("POST", ("annotation_filters",), "annotation_filters", AnnotationFilter, body)
 
     def patch_annotation_filters(self, filters: Bodies) -> list[AnnotationFilter]:
-        """Change annotation filters by `overwrite`, the only action there is."""
+        """Change annotation filters by `overwrite`, the only action."""
         body = {"annotation_filters": list(filters), "action": OVERWRITE}
         return self._batch("PATCH", ("annotation_filters",), "annotation_filters", AnnotationFilter, body)
 
     def delete_annotation_filters(self, filter_ids: Sequence[str]) -> dict[str, Any]:
-        """Delete annotation filters by id; gives the answer."""
+        """Delete annotation filters by id; return the response."""
         body = {"annotation_filter_ids": list(filter_ids)}
         return self._call("DELETE", ("annotation_filters",), "delete filters", body=body)
 
@@ -257,7 +257,9 @@ class Client:
         items, requested = response.get(key), len(body[key])
         if not isinstance(items, list) or len(items) != requested:
             got = len(items) if isinstance(items, list) else "none"
-            raise self._unexpected("another number of items came than was sent", operation, response, requested, got)
+            raise self._unexpected(
+                "the number of items differs from the request", operation, response, requested, got
+            )
         return [model.read(item) for item in items]
 
     def _all(
@@ -302,20 +304,20 @@ class Client:
 
 
 def today(version: Mapping[str, Any]) -> dict[str, Any]:
-    """A version's body in today's words; one as the documents of 2021 print it is mapped, with a logged word.
+    """The body of a version for the current API; a body of the documents of 2021 is converted, with a warning.
 
-    `name` is no field any more and becomes the description, unless there is one; `dataset_filter` becomes
+    `name` was removed and becomes the description, unless there is one; `dataset_filter` becomes
     `annotation_filter_config`.
     """
     body = dict(version)
     if "name" in body:
         name = body.pop("name")
         kept = body.setdefault("description", name) == name
-        log.warning("a dataset version has no name any more: %s", "sent as description" if kept else "left out")
+        log.warning("a dataset version no longer has a name: %s", "sent as description" if kept else "left out")
     if "dataset_filter" in body:
         chosen = {"annotation_filter": body.pop("dataset_filter")}
         body.setdefault("annotation_filter_config", chosen)
-        log.warning("a dataset version has no dataset_filter any more: sent as annotation_filter_config")
+        log.warning("a dataset version no longer has a dataset_filter: sent as annotation_filter_config")
     return body
 
 

@@ -94,9 +94,9 @@ def age(found: WireVersion) -> tuple[datetime, str]:
 def newest_first(listing: Iterable[WireVersion], look_ahead: int = 100) -> Iterator[WireVersion]:
     """The versions, newest first, whatever the order of the listing, which is not documented; each once.
 
-    A listing that begins newest first is handed on as it comes, without keeping it; raises UnexpectedResponse when it
-    turns out to be in another order after all. Any other is read whole and sorted. Versions without a date stand
-    where they were listed, or last.
+    A listing that starts newest first is passed on without storing it; UnexpectedResponse is raised if a later part
+    is in another order. Any other listing is read completely and sorted. Versions without a date keep their position
+    in the listing, or are last.
     """
     rest = iter(listing)
     first = list(islice(rest, look_ahead))
@@ -116,7 +116,7 @@ def newest_first(listing: Iterable[WireVersion], look_ahead: int = 100) -> Itera
 
 
 def _each_once(listing: Iterable[WireVersion]) -> Iterator[WireVersion]:
-    """Without those that came before: versions that are made meanwhile move the pages."""
+    """Each version once: a version that is created in the meantime moves the pages."""
     latest: dict[str, None] = {}
     for found in listing:
         if found.id not in latest:
@@ -162,7 +162,7 @@ def tags_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def without_tags(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata without its tags, and without what `cleared` had to leave behind."""
+    """The metadata without its tags, and without the entries of `cleared`."""
     gone = metadata.get(REMOVED)
     gone = gone if isinstance(gone, list) else []
     return {
@@ -182,7 +182,7 @@ def check_given(metadata: Mapping[str, Any]) -> None:
 
 
 def with_tags(metadata: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
-    """Metadata to send: with these tags, an empty list for none, so that former ones go in any case.
+    """Metadata to send, with these tags; an empty list for none, so that existing ones are removed in any case.
 
     Raises InvalidArgument when the metadata has a `tags` entry of its own, and InvalidReference for bad tags.
     """
@@ -198,7 +198,7 @@ def with_tags(metadata: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any
 
 
 def cleared(found: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The metadata to send again when the service merged it with the former instead of replacing it; None otherwise.
+    """The metadata to send again if the service merged it with the existing instead of replacing it; else None.
 
     Merging cannot remove entries, so removed ones become null, and `dsver_removed` lists them: a null that is not
     listed is the user's own.

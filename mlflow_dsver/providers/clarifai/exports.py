@@ -1,9 +1,9 @@
-"""The records of a version as files: exported by Clarifai, downloaded, unpacked and kept on this machine.
+"""The records of a version as files: exported by Clarifai, downloaded, unpacked and stored on this machine.
 
-An export holds the records of the inputs (ids, annotations, addresses of media); the media themselves are not in it.
-It comes as protobuf, JSON or COCO. For each content that a version's export ever had here, the manifest is kept, with
-the digest of the archive: an export that later has other bytes is kept beside the former one and reported, and is
-never treated as the same data. The unpacked folder may be deleted; the manifests remain.
+An export has the records of the inputs (ids, annotations, addresses of media) as protobuf, JSON or COCO, and no
+media. For each content that a version's export had on this machine, the manifest and the digest of the archive are
+stored: an export with other bytes is stored beside the previous one and reported, and never treated as the same data.
+The unpacked folder may be deleted; the manifests remain.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ STALE = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """The requested export, and the account and limits for getting it.
+    """The requested export, and the account and limits of its download.
 
     ref: of the version. seconds: time-out for the export, and again for its download; None takes the setting.
     """
@@ -80,7 +80,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class FetchedExport:
-    """One content that the export had. folder: path of its files, which may be deleted; manifest: of these files."""
+    """One content of the export. folder: of its files, which may have been deleted; manifest: of these files."""
 
     folder: Path
     manifest: Manifest
@@ -92,12 +92,12 @@ class FetchedExport:
 
 
 def folder_of(ref: DatasetRef) -> Path:
-    """The folder of a version's exports, named by a hash, as an id may have any characters."""
+    """The folder of a version's exports, named by a hash, since an id may have any characters."""
     return settings.home() / "clarifai" / hashlib.sha256(str(ref).encode()).hexdigest()[:32]
 
 
 def fetched_exports(ref: DatasetRef, format_: Format) -> list[FetchedExport]:
-    """Every content that the version's export had here, oldest first. Raises StoreError for a damaged manifest."""
+    """Each content of the version's export here, oldest first. Raises StoreError for a damaged manifest."""
     found = []
     for path in folder_of(ref).glob(f"{format_.value}-*{MANIFEST}"):
         try:
@@ -112,17 +112,17 @@ def fetched_exports(ref: DatasetRef, format_: Format) -> list[FetchedExport]:
 
 
 def manifest_file(folder: Path) -> Path:
-    """Where the manifest of an unpacked export is kept."""
+    """The path of the manifest of an unpacked export."""
     return folder.with_name(folder.name + MANIFEST)
 
 
 def present(ref: DatasetRef, format_: Format) -> FetchedExport | None:
-    """The content that is on this machine, unchecked; the most recent one when there are several."""
+    """The content on this machine, unchecked; the most recent one if there are several."""
     return next((each for each in reversed(fetched_exports(ref, format_)) if each.folder.is_dir()), None)
 
 
 def files(version: ExportRequest) -> FetchedExport:
-    """The version's export on this machine, checked; exported and downloaded first when it is missing.
+    """The version's export on this machine, checked; exported and downloaded first if it is missing.
 
     Raises CorruptObject when the kept files changed, UnexpectedResponse for an archive that is refused, and the
     errors of the service. Warns when the content differs from that of an earlier download.
@@ -187,7 +187,7 @@ def _fetch(version: ExportRequest, former: list[FetchedExport]) -> FetchedExport
 
 
 def _keep(version: ExportRequest, unpacked: Path, manifest: Manifest, former: list[FetchedExport]) -> FetchedExport:
-    """Move unpacked files to their folder, keep their manifest, and warn when the content is a new one."""
+    """Move unpacked files to their folder, store their manifest, and warn if the content is new."""
     ref, home = version.ref, folder_of(version.ref)
     name = f"{version.format.value}-{manifest.digest.removeprefix(DIGEST_PREFIX)[:32]}"
     same = next((each for each in former if each.manifest.digest == manifest.digest), None)
@@ -214,7 +214,7 @@ def _keep(version: ExportRequest, unpacked: Path, manifest: Manifest, former: li
 
 
 def ready_export(wanted: ExportRequest) -> Export:
-    """The version's export, created if needed. Its address expires and is never kept."""
+    """The version's export, created if needed. Its address expires and is never stored."""
     ref, place, format_ = wanted.ref, wanted.place, wanted.format
     version = ref.selector or ""
     with Client(wanted.account, place.user, place.app, reference=ref) as client:
@@ -254,11 +254,11 @@ def _download(version: ExportRequest, export: Export, archive: Path, deadline: D
             **parts,
         )
     if media_type == "application/json":
-        raise UnexpectedResponse("an error came instead of the archive of the export", **parts)
+        raise UnexpectedResponse("an error was received instead of the archive of the export", **parts)
 
 
 def signing(account: Account) -> Signing:
-    """Which key is sent to which host: that of the API, and its data host, `data.` where the API is `api.`.
+    """The hosts to which the key is sent: that of the API, and its data host, `data.` where the API is `api.`.
 
     Only to the first address: the key is not sent after a redirect. Other hosts are storage with presigned addresses,
     which reject an `Authorization` header.
@@ -321,7 +321,7 @@ MAX_BATCH = 512 << 20
 
 
 def inputs(folder: str | os.PathLike[str]) -> Iterator[Mapping[str, Any]]:
-    """Every input in an unpacked export, batch by batch in the order of their names, with the field names of the API.
+    """Every input of an unpacked export, in the order of the batches' names, with the field names of the API.
 
     Raises Unsupported for COCO and for protobuf without the library that reads it, UnexpectedResponse for a file that
     is not in the export's format.

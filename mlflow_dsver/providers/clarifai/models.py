@@ -27,11 +27,11 @@ from mlflow_dsver.errors import UnexpectedResponse
 from mlflow_dsver.model.json_values import date_value
 
 SUCCESS = 10000
-"""The only status at the top of an answer that means success."""
+"""The only status of a response that means success."""
 
 
 class VersionStatus(IntEnum):
-    """Where a dataset version is in its life."""
+    """The statuses of a dataset version."""
 
     PENDING = 64005
     IN_PROGRESS = 64010
@@ -42,7 +42,7 @@ class VersionStatus(IntEnum):
 
 
 class ExportStatus(IntEnum):
-    """Where an export of a dataset version is in its life."""
+    """The statuses of an export of a dataset version."""
 
     SUCCESS = 64200
     PENDING = 64201
@@ -62,7 +62,7 @@ class Origin(IntEnum):
 
 
 class Format(StrEnum):
-    """Formats of an export: the value is the member of `export_info` that tells of it."""
+    """Formats of an export; the value is its key in `export_info`."""
 
     PROTOBUF = "clarifai_data_protobuf"
     COCO = "coco"
@@ -70,7 +70,7 @@ class Format(StrEnum):
 
     @property
     def number(self) -> int:
-        """The format's number in answers."""
+        """The format's number in responses."""
         return {Format.PROTOBUF: 1, Format.COCO: 2, Format.JSON: 3}[self]
 
 
@@ -132,7 +132,7 @@ def number(value: object, names: Mapping[str, int]) -> int | str | None:
 
 
 def whole(value: object) -> int | None:
-    """A whole number that came as a number or as text; None for nothing. Raises ValueError for anything else."""
+    """An integer from a number or a string; None for None. Raises ValueError for anything else."""
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -166,14 +166,14 @@ Object = Annotated[Mapping[str, Any], BeforeValidator(_mapping)]
 
 
 class Model(BaseModel):
-    """Base of all: `raw` is the JSON object that it was read from, untouched."""
+    """Base class: `raw` is the JSON object as received."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=False)
     _raw: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def read(cls, value: object) -> Self:
-        """Read a JSON object; raises UnexpectedResponse, which keeps it, when it is of another shape."""
+        """Parse a JSON object; raises UnexpectedResponse, with the object, for an invalid one."""
         try:
             made = cls.model_validate(value)
         except ValidationError as error:
@@ -192,7 +192,7 @@ class Model(BaseModel):
 
 
 class Listed(Model):
-    """What listings are made of: a field that cannot be read counts as not sent, so that one item spoils no listing.
+    """An item of a listing: a field that cannot be read counts as missing, so that one item does not break a listing.
 
     `unread` names such fields; the raw answer has them. Only an item that is no object, or whose id is no text, is
     refused.
@@ -220,7 +220,7 @@ class Listed(Model):
 
 
 class Status(Model):
-    """A status, of an answer or of an item in it."""
+    """The status of a response or of an item in it."""
 
     code: StatusCode = None
     description: str | None = None
@@ -263,16 +263,16 @@ class DatasetVersion(Listed):
 
     @property
     def code(self) -> int | str | None:
-        """The code of its status; None when the answer has none."""
+        """The code of its status; None if the response has none."""
         return self.status.code if self.status else None
 
     def export(self, format_: Format) -> Export | None:
-        """What the answer says of the export in a format; None when there never was one."""
+        """The export in a format; None if there is none."""
         found = self.export_info.get(format_.value)
         return None if found is None else Export.read(found)
 
     def counts(self) -> dict[str, int]:
-        """Whole numbers of the version by name: those of the metrics of its root, and `export_bytes.<format>`."""
+        """Counts of the version by name: those of its root's metrics, and `export_bytes.<format>`."""
         found = counts(self.metrics.get("/"))
         for format_ in Format:
             export = self.export_info.get(format_.value)
@@ -306,21 +306,21 @@ class MetricsGroup(Listed):
 
 
 class AnnotationFilter(Listed):
-    """Which annotations a version is made of."""
+    """Selects the annotations of a version."""
 
     id: str = ""
     search: Mapping[str, Any] | None = None
 
 
 class DatasetInput(Listed):
-    """An input that belongs to a dataset now (a version keeps those it was made of)."""
+    """A current input of a dataset (a version keeps those it was created from)."""
 
     created_at: Date = None
     input: Object = {}
 
 
 def counts(metrics: object) -> dict[str, int]:
-    """Every `…_count` of a metrics object as a whole number; other things in it are left out."""
+    """Every `…_count` of a metrics object as an integer; other keys are left out."""
     if not isinstance(metrics, Mapping):
         return {}
     found = {}

@@ -1,9 +1,9 @@
 """Requests that are repeated: listings page by page, and waiting until a version or an export is ready.
 
-Pages are numbered, without a total and without a mark of the next page; a listing ends with an empty page. An entry
-that is deleted between two pages moves the following ones forward, so that one would be missed: the last entry of
-each page is therefore read again after the next page, and a listing that moved is an error. Entries created meanwhile
-only come twice. Items that cannot be read are skipped with a warning.
+Pages are numbered, without a total or a cursor; a listing ends with an empty page. When an entry is deleted between
+two pages, the following ones move forward and one would be missed. Therefore the last entry of each page is read
+again after the next page, and a listing that moved is an error. Entries that are created in the meantime are only
+listed twice. Items that cannot be read are skipped with a warning.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_PER_PAGE = 1000
 MAX_ID = 200
 """Maximum characters of an id; a longer one does not fit into a reference."""
 TRIES = 3
-"""How often a listing that changes meanwhile is read, where only its result is needed."""
+"""How often a listing that changes while it is read is read again, where only its result is needed."""
 
 Item = TypeVar("Item", bound=Listed)
 Result = TypeVar("Result")
@@ -52,8 +52,8 @@ class ListingChanged(ProviderUnavailable):
 class Listing(Generic[Item]):
     """A listing of the service.
 
-    fetch: takes the number of a page, from 1 on, and the items in a page, and gives the items as they came.
-    model: what an item is read as. operation, reference: what errors name.
+    fetch: takes the number of a page (from 1) and the page size, and returns the items as received. model: the class
+    of an item. operation, reference: for errors.
     """
 
     fetch: Callable[[int, int], list[Any]]
@@ -71,7 +71,7 @@ class Listing(Generic[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         """All items, each page fetched when it is needed. Raises ListingChanged, and UnexpectedResponse for pages
-        that come twice and after 10,000 pages.
+        that are repeated and after 10,000 pages.
         """
         former: list[Any] = []
         position = 0
@@ -123,7 +123,7 @@ class Listing(Generic[Item]):
 
 
 def settled(work: Callable[[], Result]) -> Result:
-    """The result of `work`, which reads a whole listing; repeated when the listing changed meanwhile.
+    """The result of `work`, which reads a whole listing; repeated if the listing changed while it was read.
 
     Raises ListingChanged when it changed each time.
     """
@@ -142,7 +142,7 @@ def _check_id(name: str) -> None:
 
 
 def _identity(item: Any) -> str | None:
-    """What an item is known by; None for those that have no id."""
+    """The id of an item; None if it has none."""
     if not isinstance(item, dict):
         return None
     found = item.get("id")
@@ -163,13 +163,13 @@ Thing = TypeVar("Thing")
 
 
 def bound(seconds: float | None = None) -> Deadline:
-    """A deadline for waiting: the seconds given, else the setting."""
+    """A deadline for waiting: these seconds, or those of the setting."""
     return Deadline(seconds if seconds is not None else WAIT.get())
 
 
 @contextmanager
 def visible(progress: Progress, label: str) -> Iterator[Progress]:
-    """The caller's progress where it is displayed, else a progress bar of its own on a terminal."""
+    """The caller's progress if it has one, else a progress bar on a terminal."""
     if progress is not SILENT:
         yield progress
         return
@@ -179,7 +179,7 @@ def visible(progress: Progress, label: str) -> Iterator[Progress]:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a status means for something that is made. what: its name in messages."""
+    """The meaning of a status of something that is being created. what: its name in messages."""
 
     what: str
     done: int
@@ -198,11 +198,11 @@ def wait(
     progress: Progress = SILENT,
     setting: str = WAIT.name,
 ) -> Thing:
-    """Ask until the thing is made, and hand back what was answered last; `thing` is what is known at first.
+    """Query until the thing is ready, and return the last response. thing: the first one.
 
-    setting: which one bounds the wait, for the message. `ask` may be bound by the same deadline.
-    Raises ProviderError for a status that means failure, UnexpectedResponse for one that is nowhere in the course,
-    and ProviderUnavailable when the deadline comes first.
+    setting: the one that limits the wait, for the message. `ask` may be limited by the same deadline. Raises
+    ProviderError for a status that means failure, UnexpectedResponse for one that the course does not have, and
+    ProviderUnavailable after the deadline.
     """
     status = status_of(thing)
     if _is_made(course, status, reference):

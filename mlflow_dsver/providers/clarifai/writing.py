@@ -1,9 +1,10 @@
-"""Creating and changing dataset versions at Clarifai: request bodies, lost answers, and checks of what was stored.
+"""Creates and changes dataset versions at Clarifai: request bodies, lost responses, and checks of what was stored.
 
-Nothing is sent twice. A version whose answer was lost is looked up by its id, which is chosen here or by the caller;
-an id of the caller's is looked up before as well, so that no older version is taken for the new one. The only way to
-change a version is `overwrite`. Whether that replaces or merges metadata, and whether it clears fields that are not
-sent, is not documented; so everything is sent, and keys that a merge left are cleared by a second request.
+No request is sent twice. A version whose response was lost is looked up by its id, which is chosen here or by the
+caller; a caller's id is also looked up before the request, so that an older version is not mistaken for the new one.
+The only way to change a version is `overwrite`. Whether that replaces or merges metadata, and whether it clears
+fields that are not sent, is not documented; therefore everything is sent, and a second request clears keys that a
+merge left.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ VISIBILITIES = tuple(name.lower() for name in GETTABLE)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A version to be made. annotation_filter: a filter's id, None for the dataset's own. version_id: None for a
+    """A version to create. annotation_filter: a filter's id, None for the dataset's own. version_id: None for a
     random one. visibility: one of VISIBILITIES; None leaves it to Clarifai.
     """
 
@@ -50,7 +51,7 @@ class Wanted:
     visibility: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """The object that is sent. Raises InvalidArgument and InvalidReference for what cannot be sent."""
+        """The body of the request. Raises InvalidArgument and InvalidReference for invalid values."""
         body: dict[str, Any] = {"id": uuid.uuid4().hex if self.version_id is None else checked_id(self.version_id)}
         if self.message:
             body["description"] = self.message
@@ -67,9 +68,9 @@ class Wanted:
 
 
 def checked_id(version_id: str) -> str:
-    """Hand back an id that a version may get, or raise InvalidReference or InvalidArgument.
+    """Return a valid id for a new version, or raise InvalidReference or InvalidArgument.
 
-    `latest` is refused, because a reference with it means another version each time.
+    `latest` is refused, because a reference with it resolves to another version each time.
     """
     if version_id == LATEST:
         raise InvalidArgument(
@@ -79,14 +80,14 @@ def checked_id(version_id: str) -> str:
 
 
 def gettable(visibility: str) -> str:
-    """The name by which a visibility is sent. Raises InvalidArgument for an unknown one."""
+    """The API's name of a visibility. Raises InvalidArgument for an unknown one."""
     if not isinstance(visibility, str) or visibility.upper() not in GETTABLE:
         raise InvalidArgument("visibility", expected=", ".join(VISIBILITIES), got=ascii(visibility)[:40])
     return visibility.upper()
 
 
 def json_object(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of metadata as JSON. Raises InvalidArgument when it is none, or has entries that mean our tags."""
+    """A copy of metadata as JSON. Raises InvalidArgument if it is none, or has the entry of our tags."""
     try:
         copied = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -97,9 +98,9 @@ def json_object(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def post(client: Client, place: DatasetPlace, body: Mapping[str, Any], *, own_id: bool) -> WireVersion:
-    """Make the version, once. own_id: the caller chose the id, so that a version of it may exist already.
+    """Create the version with one request. own_id: the caller chose the id, so that it may already exist.
 
-    Raises ProviderError when it does exist, and the service's errors.
+    Raises ProviderError if it exists, and the service's errors.
     """
     if own_id:
         _refuse_existing(client, place, body["id"])
@@ -151,10 +152,10 @@ def _recognised(client: Client, place: DatasetPlace, version: str, lost: Provide
 def overwrite(
     client: Client, place: DatasetPlace, found: WireVersion, message: str | None, metadata: dict[str, Any]
 ) -> WireVersion:
-    """Give a version this message (None: the former one) and metadata, tags included.
+    """Set a version's message (None: the existing one) and metadata, including tags.
 
-    Raises UnexpectedResponse when the former values cannot be read, as they would be lost then, or when the answer
-    has other metadata; and the service's errors.
+    Raises UnexpectedResponse if the existing values cannot be read, since they would be lost, or if the response has
+    other metadata; and the service's errors.
     """
     if lost := {"metadata", "description", "visibility"} & set(found.unread):
         raise UnexpectedResponse(
