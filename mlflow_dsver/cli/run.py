@@ -47,6 +47,7 @@ CANNOT_RUN, NOT_THERE = 126, 127
     type=click.Choice(["full", "short", "none"]),
     help="Log a link as params too, in full or its version alone; without, in tags, dataset inputs and artifacts.",
 )
+@click.option(
     "--override",
     multiple=True,
     metavar="ROLE=REFERENCE",
