@@ -164,28 +164,28 @@ def _forget() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of this test session see."""
     given = getattr(request.config, "workerinput", {}).get("shared")
     return Path(given) if given else tmp_path_factory.mktemp("shared")
 
 
 @pytest.fixture(scope="session")
-def prepared(shared: Path) -> Iterator[Prepared]:
+def prepared(session_folder: Path) -> Iterator[Prepared]:
     """A Python that has imported MLflow already; see `prepared.py`."""
-    server = Prepared(shared, start=not (shared / "socket").exists())
+    server = Prepared(session_folder, start=not (session_folder / "socket").exists())
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def empty_database(shared: Path, prepared: Prepared) -> Path:
+def empty_database(session_folder: Path, prepared: Prepared) -> Path:
     """A tracking database with MLflow's tables and nothing in them; making one takes seconds, copying does not."""
-    path = shared / "empty.db"
-    with (shared / "empty.lock").open("w") as lock:
+    path = session_folder / "empty.db"
+    with (session_folder / "empty.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            made = shared / "unfinished.db"
+            made = session_folder / "unfinished.db"
             command = [*prepared.python, "-m", "mlflow", "db", "upgrade", f"sqlite:///{made}"]
             subprocess.run(command, check=True, capture_output=True, timeout=120)
             made.rename(path)
