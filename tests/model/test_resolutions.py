@@ -37,9 +37,13 @@ name, folder, seconds, wait = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
 def ask():
     (folder / f"asks-{name}").touch()
     time.sleep(seconds)
-    if seconds == 0.5:
+    told = folder / f"told-{name}"
+    while name.startswith("held") and not told.exists():
+        time.sleep(0.01)
+    if told.exists() and told.read_text():
         raise LookupError("gone")
     return DatasetVersion(DatasetRef("local", "cats", f"of-{name}"))
+print("wants", flush=True)
 print(resolve_once("local://cats@latest", "job 1", ask, wait), flush=True)
 """
 Start = Callable[..., subprocess.Popen[str]]
@@ -52,7 +56,10 @@ def answers(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start("a", asking=0.3)`: a process that wants the answer, and takes that long if it is the one who asks."""
+    """`start("a", asking=0.3)`: a process that wants the answer, and takes that long if it is the one who asks.
+
+    One whose name starts with `held` has its answer when there is a file `told-NAME`, an error if something is in it.
+    """
     processes: list[subprocess.Popen[str]] = []
 
     def call(name: str, asking: float = 0.0, wait: float = 60.0, **variables: str) -> subprocess.Popen[str]:
@@ -72,6 +79,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    """What it printed besides that it wants an answer."""
+    return process.communicate()[0].removeprefix("wants\n")
 
 
 def asked(folder: Path, count: int = 1) -> list[str]:
@@ -282,7 +294,7 @@ def test_files_are_bounded_in_number_and_age(answers: Path, monkeypatch: pytest.
 
 
 def test_within_a_job_one_asks_and_all_have_its_answer(start: Start, tmp_path: Path) -> None:
-    outputs = {process.communicate()[0] for process in [start(str(number), 0.3) for number in range(8)]}
+    outputs = {answer(process) for process in [start(str(number), 0.3) for number in range(8)]}
     (asker,) = asked(tmp_path)
     assert outputs == {f"local://cats@of-{asker}\n"}
 
@@ -290,40 +302,43 @@ def test_within_a_job_one_asks_and_all_have_its_answer(start: Start, tmp_path: P
 def test_the_variables_of_a_rank_do_not_split_a_job(start: Start, tmp_path: Path) -> None:
     """LOCAL_RANK is no variable of the provider `local`."""
     processes = [start(str(number), 0.1, LOCAL_RANK=str(number), RANK=str(number)) for number in range(3)]
-    assert len({process.communicate()[0] for process in processes}) == 1
+    assert len({answer(process) for process in processes}) == 1
     assert len(asked(tmp_path)) == 1
 
 
 def test_when_the_asker_is_killed_the_next_one_asks(start: Start, tmp_path: Path) -> None:
-    first = start("first", 120.0)
-    assert asked(tmp_path) == ["first"]
+    first = start("held")
+    assert asked(tmp_path) == ["held"]
     others = [start(name, 0.2) for name in ("second", "third")]
-    time.sleep(0.5)
-    assert asked(tmp_path) == ["first"], "the others wait"
+    assert [process.stdout and process.stdout.readline() for process in others] == ["wants\n"] * 2
     first.send_signal(signal.SIGKILL)
     outputs = {process.communicate(timeout=60)[0] for process in others}
-    _, second = sorted(asked(tmp_path, 2), key=lambda name: name != "first")
+    _, second = sorted(asked(tmp_path, 2), key=lambda name: name != "held")  # not both: one waited
     assert outputs == {f"local://cats@of-{second}\n"}
 
 
 def test_an_error_is_the_askers_own(start: Start, tmp_path: Path) -> None:
-    first = start("first", 0.5)
+    first = start("held")
     asked(tmp_path)
     second = start("second")
+    assert second.stdout is not None
+    assert second.stdout.readline() == "wants\n"
+    (tmp_path / "told-held").write_text("an error")
     assert second.communicate()[0] == "local://cats@of-second\n"
-    assert first.communicate()[0] == ""
+    assert answer(first) == ""
     assert first.returncode == 1
 
 
 def test_who_has_waited_long_enough_asks_for_itself_and_the_first_answer_is_for_all(
     start: Start, tmp_path: Path
 ) -> None:
-    slow = start("slow", 6.0)
+    slow = start("held")
     asked(tmp_path)
-    assert start("quick", wait=0.3).communicate()[0] == "local://cats@of-quick\n"
+    assert answer(start("quick", wait=0.3)) == "local://cats@of-quick\n"
+    assert answer(start("late")) == "local://cats@of-quick\n"
     assert slow.poll() is None, "it is still asking"
-    assert start("late").communicate()[0] == "local://cats@of-quick\n"
-    assert slow.communicate()[0] == "local://cats@of-quick\n"
+    (tmp_path / "told-held").touch()
+    assert answer(slow) == "local://cats@of-quick\n"
 
 
 def test_another_job_and_another_question_are_asked_again() -> None:

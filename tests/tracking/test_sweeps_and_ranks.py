@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,7 +194,7 @@ CHILDREN = """
                 print(Parallel(n_jobs=2)(delayed(trial)(*one) for one in each))
             else:
                 with multiprocessing.get_context(METHOD).Pool(2) as pool:
-                    print(pool.starmap(trial, each))
+                    print(pool.starmap(trial, each), flush=True)
 """
 
 
@@ -223,17 +222,20 @@ def test_children_in_other_processes_inherit_from_their_parent(
 def test_children_inherit_even_before_the_parents_record_has_reached_the_server(
     server, server_proxy, start, paperspace_emulator
 ):
-    """The server takes its time with the parent's record; the children do not read `nothing` out of that."""
-    server_proxy.slow = {"runs/log-batch": 8.0}
+    """The server has not answered to the parent's record; the children do not read `nothing` out of that."""
+    server_proxy.held = "runs/log-batch"
     script = f"REFERENCE, METHOD = {CLEAN!r}, 'spawn'\n" + textwrap.dedent(CHILDREN)
     parent = start(script, MLFLOW_TRACKING_URI=server_proxy.address)
     assert parent.stdout.readline() == "ready\n"
     until(lambda: "POST runs/log-batch" in server_proxy.calls())
-    time.sleep(0.2)
-    server_proxy.slow.clear()
     move_the_tag(paperspace_emulator)
-    out, err = parent.communicate("go\n", timeout=100)
-    assert (parent.returncode, out) == (0, f"{[FIRST] * 8}\n"), err
+    parent.stdin.write("go\n")
+    parent.stdin.flush()
+    told = parent.stdout.readline()
+    assert not server_proxy.release.is_set()
+    server_proxy.release.set()
+    out, err = parent.communicate(timeout=100)
+    assert (parent.returncode, told, out) == (0, f"{[FIRST] * 8}\n", ""), err
     assert all_name(runs(server.experiment_id))
 
 
@@ -398,8 +400,7 @@ def test_when_the_rank_that_asks_is_killed_another_one_asks(
     until(lambda: len(paperspace_emulator.requests) == 1)
     others = [start(script, **shared, **torchrun(rank, 4)) for rank in (1, 2, 3)]
     assert [other.stdout.readline() for other in others] == ["asking\n"] * 3
-    time.sleep(1)
-    assert len(paperspace_emulator.requests) == 1, "they wait for rank 0"
+    assert len(paperspace_emulator.requests) == 1
     first.kill()
     first.wait()
     for other in others:
@@ -410,7 +411,7 @@ def test_when_the_rank_that_asks_is_killed_another_one_asks(
     out, err = start(script, **shared, **torchrun(0, 4)).communicate(timeout=60)
     assert FIRST in out, err
     assert one_record(server_proxy.calls())
-    assert len(paperspace_emulator.requests) == 1 + one_answer
+    assert len(paperspace_emulator.requests) == 1 + one_answer, "they waited for rank 0, and one asked for all"
 
 
 TORCH = """

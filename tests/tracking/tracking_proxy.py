@@ -18,6 +18,7 @@ class Proxy:
     missing: paths that end so are answered as by a server that has no such endpoint.
     dead_from: the path ending from which on, once it was asked for, every connection is reset.
     hang: answers come after that many seconds. slow: path ending to seconds, for those alone.
+    held: the next request whose path ends so is answered once `release` is set.
     """
 
     def __init__(self, target: str) -> None:
@@ -28,6 +29,8 @@ class Proxy:
         self.dead = False
         self.hang = 0.0
         self.slow: dict[str, float] = {}
+        self.held: str | None = None
+        self.release = threading.Event()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +48,9 @@ class Proxy:
                     self.close_connection = True
                     self.connection.close()
                     return
+                if proxy.held and path.endswith(proxy.held):
+                    proxy.held = None
+                    proxy.release.wait()
                 time.sleep(proxy.hang + sum(more for end, more in proxy.slow.items() if path.endswith(end)))
                 if path.endswith(proxy.missing) and proxy.missing:
                     self.answer(404, b"Not Found", "text/plain")
@@ -91,6 +97,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
 
