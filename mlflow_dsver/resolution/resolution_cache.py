@@ -2,8 +2,8 @@
 
 An entry is found by the reference and by where it was resolved: the store's folder, the user, and the provider's
 `cache_key` (address, account, key), so that an emulator's resolution is never taken for the vendor's. Only a hash of
-those is written, so no key can be read from a file or its name. Unreadable entries are ignored, and no file here is
-ever the reason for an error.
+those is written, so no key can be read from a file or its name. Unreadable entries are ignored, and no file
+here causes an error.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def invalidate(dataset: DatasetRef) -> None:
 
 
 def resolve_once(requested: str, job: str, ask: Callable[[], DatasetVersion], wait: float) -> DatasetVersion:
-    """One resolution for all processes of a job on this host: one of them asks, the others use its result.
+    """One resolution for all processes of a job on this host: one of them queries, the others use its result.
 
-    job: the same text in all of them. ask: gives the version or raises, which only its caller sees; the next in line
-    asks then, as it does when the first dies. wait: seconds after which a process asks for itself; even then all of
-    them use the resolution that was published first. It is valid for 600 seconds. Where files cannot be written or
-    locked, each process asks for itself. Raises InvalidReference, and whatever `ask` raises.
+    job: the same text in all of them. ask: returns the version, or raises to its caller only; then the next process
+    queries, as it does if the first one dies. wait: seconds after which a process queries itself; all of them still
+    use the resolution that was published first. It is valid for 600 seconds. If files cannot be written or locked,
+    each process queries itself. Raises InvalidReference and the errors of `ask`.
     """
     name = f"{_JOB}{_key(requested, job)}.json"
     found = _read(name, requested, JOB_SECONDS)
@@ -93,7 +93,7 @@ def resolve_once(requested: str, job: str, ask: Callable[[], DatasetVersion], wa
 
 
 def _published(name: str, requested: str, version: DatasetVersion) -> DatasetVersion:
-    """The job's resolution: this one, unless a process whose wait was over was first."""
+    """The job's resolution: this one, unless another process published first."""
     with _locked(name.replace(".json", ".writing"), _PUBLISH_SECONDS):
         found = _read(name, requested, JOB_SECONDS)
         if found is not None:
@@ -104,7 +104,7 @@ def _published(name: str, requested: str, version: DatasetVersion) -> DatasetVer
 
 @contextmanager
 def _locked(name: str, seconds: float) -> Iterator[None]:
-    """Hold a lock file in the block; without it where it cannot be had within so many seconds, or at all."""
+    """Hold a lock file in the block; continue without it if it cannot be locked within so many seconds."""
     descriptor, locked = None, False
     try:
         with suppress(OSError):
@@ -166,7 +166,7 @@ def _read(name: str, requested: str, seconds: float | None) -> CachedResolution 
 
 
 def _parsed(content: bytes | None) -> CachedResolution | None:
-    """The resolution in a file; None for one that is missing, damaged, of another schema or foreign."""
+    """The resolution in a file; None if it is missing, damaged, of another schema or another user's."""
     try:
         data = json.loads(content or b"")
         check_schema(data, "a resolution", 1)

@@ -79,7 +79,7 @@ def resolve_input(
 def create_input(
     new: NewVersion, *, parent_links: Mapping[str, Link] | None = None, reuse: bool = False
 ) -> Resolution:
-    """The version that is made for a run's input, or was made for the parent run or this process in the same words.
+    """The version that is created for a run's input, or that the parent run or this process created for it.
 
     Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
     """
@@ -136,7 +136,7 @@ def _once_per_process(text: str, work: Callable[[], Resolution]) -> Resolution:
 
 
 def _export_to_children() -> None:
-    """Hand this process's resolutions, and those it has from its launcher, down to the processes that it starts."""
+    """Pass this process's resolutions, and those of its launcher, to its child processes."""
     global _from_launcher
     if _from_launcher is None:
         _from_launcher = inputs.inherited_versions(), inputs.inherited_offline()
@@ -187,10 +187,10 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a reference means.
+    """The resolution of a reference.
 
-    offline: the provider did not say so now. since: when it did say so; None for now, or when that is not known.
-    unreached: why it could not be asked; None when it could.
+    offline: the version is from an earlier response. since: the time of that response; None for now or unknown.
+    unreached: why the provider could not be reached; None if it could.
     """
 
     version: DatasetVersion
@@ -205,10 +205,10 @@ def provider_deadline() -> Deadline:
 
 
 def query_provider(text: str, *, offline: bool, job: str = "", until: Deadline | None = None) -> Resolution:
-    """What a reference means by its provider. offline: its last known answer will do when it cannot be reached.
+    """Resolve a reference with its provider. offline: use the last known resolution if it cannot be reached.
 
-    job: told apart from other questions of the same rank's job. until: shared by the questions of one run; None
-    gives this one the whole time. Raises the provider's errors.
+    job: distinguishes the query from others of the same job's ranks. until: shared by the queries of one run; None
+    gives this one the full time-out. Raises the provider's errors.
     """
     ref, until = parse(text), until or provider_deadline()
     provider = get_provider(ref.provider)
@@ -229,7 +229,7 @@ def query_provider(text: str, *, offline: bool, job: str = "", until: Deadline |
 def within_timeout(
     provider: Provider, ref: DatasetRef, query: Callable[[DatasetRef], DatasetVersion], until: Deadline
 ) -> DatasetVersion:
-    """The provider's answer about a reference. Raises its errors, and ProviderUnavailable when none comes in time."""
+    """The version that the provider resolves. Raises its errors, and ProviderUnavailable after the deadline."""
     if not provider.remote:
         return query(ref)
 

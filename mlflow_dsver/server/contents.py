@@ -1,9 +1,9 @@
-"""The files of versions, from the manifests that runs keep as artifacts: to compare two, and to find a file.
+"""Compares versions and finds files by the manifests that runs have as artifacts.
 
-A manifest is read from a run that the user may read, through MLflow, and believed only when its digest is the
-one that was recorded. What was read once is kept on the server's disk, up to `MAX_KEPT`, under the experiment that it
-came from and the digest that a run there recorded: it is shown to those who may read that experiment, and knowing a
-digest gives nobody anything. How much is read is bounded (see `bounds`), since manifests are what people upload.
+A manifest is read through MLflow from a run that the user may read, and used only if it has the recorded digest. It
+is cached on the server's disk, up to `MAX_KEPT`, under the experiment of the run and the recorded digest: only users
+who may read that experiment get it, so that knowing a digest discloses nothing. Manifests are uploaded by users, so
+their size is limited (see `rest_client`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mlflow_dsver.server.rest_client import LISTING, RestClient, TooLarge, limit
 from mlflow_dsver.tracking.lineage_queries import runs_of
 
 SEARCH_SECONDS = 4.0
-"""How long one search may read manifests; it says how far it came, and goes on from there."""
+"""Maximum seconds of reading manifests for one search page; the next page continues there."""
 COMPARE_SECONDS = 20.0
-"""How long a comparison may take; gunicorn ends a worker that does not answer within 30 s."""
+"""Maximum seconds of a comparison; gunicorn ends a worker that does not respond within 30 s."""
 MOST_HITS = 200
 MOST_DIFFERENCES = 100_000
-"""Files that differ, up to which a page compares two versions."""
+"""Maximum number of files that differ between two versions on a page."""
 MAX_KEPT = 1 << 30
 """Bytes of compressed manifests that are kept on the server's disk, in the folder `cache/manifests`."""
 MAX_FILES = 10_000
@@ -45,7 +45,7 @@ _DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
 
 
 def manifest_of(client: RestClient, ref: DatasetRef, deadline: Deadline) -> bytes | None:
-    """The recorded manifest of a version, as it is compressed; None when no readable run has one that is read here.
+    """The compressed manifest of a version; None if no readable run has one within the limits.
 
     Raises DeadlineExceeded.
     """
@@ -91,7 +91,7 @@ def compare(client: RestClient, before: DatasetRef, after: DatasetRef) -> DiffPa
 
 
 def search(client: RestClient, known: DatasetIndex, text: str, skip: int = 0) -> SearchPage:
-    """The versions that hold a file, newest use first: a part of a path, or a digest of eight hex digits or more."""
+    """The versions with a file, newest use first. text: part of its path, or 8 or more hex digits of its digest."""
     deadline = Deadline(SEARCH_SECONDS)
     hits: list[Hit] = []
     searched = unknown = left = 0
@@ -130,7 +130,7 @@ def _hits(ref: DatasetRef, content: bytes, text: str, deadline: Deadline) -> Ite
 
 
 def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
-    """Whether a manifest is within bounds and is the one of that content digest."""
+    """Whether a manifest is within the limits and has that content digest."""
     try:
         lines = ManifestStream(BytesIO(content), limits_until(LISTING, deadline))
         for _ in lines:
@@ -141,7 +141,7 @@ def _is(content: bytes, digest: str, deadline: Deadline) -> bool:
 
 
 def _cached_manifest(client: RestClient, experiment_id: str, digest: str) -> bytes | None:
-    """The manifest that was read before for a run of that experiment, which the user may read."""
+    """The cached manifest of a run of that experiment; None if there is none or the user may not read it."""
     if experiment_id not in client.experiments:
         return None
     return _cache().get(_file_name(client, experiment_id, digest), mark_used=True)

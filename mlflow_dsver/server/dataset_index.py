@@ -1,9 +1,9 @@
-"""Which datasets and versions there are, and which runs used them: what MLflow's search cannot answer in one go.
+"""The datasets and versions of a tracking store and the runs that used them, which MLflow's search cannot list.
 
-Asked of the tracking database directly, read-only, and only for experiments that the user may read. A record of
-ours names its dataset after the version; an input that was logged in MLflow's own way has any name, so its source is
-read; and a run whose record is incomplete has tags. What a user sees of a run itself comes from MLflow's own
-search, by the ids that are found here. A tracking store without a database gives nothing here.
+They are read from the tracking database directly, read-only, and only for experiments that the user may read. Our
+records name the dataset after the version; an input logged with MLflow alone may have any name, so its source is
+read; a run with an incomplete record has tags. The runs themselves are then read through MLflow's search by the ids
+found here. For a tracking store without a database the index is empty.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from mlflow_dsver.tracking.mlflow_private import server as private
 PAGE = 25
 VERSIONS = 50
 _BATCH = 900
-"""Values in one IN list: databases have their limits."""
+"""Maximum values in one IN list; databases limit it."""
 
 
 Tags = Callable[[Sequence[str], Sequence[str]], Mapping[tuple[str, str], str]]
-"""From run ids and keys to the tags that there are, by (run id, key)."""
+"""From run ids and keys to the existing tags, by (run id, key)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class History:
 
     uses: of active runs, as far as a filter leaves them. run_ids: their runs, newest first, each once.
     rows: each version with what was recorded of it, the newest (by first use) first. deleted: runs that are deleted.
-    exists: whether there is anything of it at all, filter or not.
+    exists: whether there is any use of it, filtered or not.
     """
 
     uses: tuple[UseRow, ...]
@@ -60,7 +60,7 @@ class History:
     exists: bool
 
     def dataset_row(self) -> DatasetRow | None:
-        """The dataset in the list; None when there is nothing of it."""
+        """The dataset as a row of the list; None if it has no use."""
         if not self.rows:
             return None
         newest = max(self.rows, key=lambda row: (_seconds(row.last_used), str(row.use.version)))
@@ -85,7 +85,7 @@ class History:
 def history_of(
     uses: Iterable[UseRow], known: Mapping[DatasetRef, Mapping[str, Any]], filters: Filter, tags: Tags
 ) -> History:
-    """Sort out the uses. known: version to what was recorded of it; with a filter, unused versions are left out."""
+    """Group the uses. known: version to its recorded data; with a filter, unused versions are left out."""
     distinct = _without_repeats(uses)
     active = _graded([use for use in distinct if use.active and _matches(use, filters)], filters, tags)
     newest = {use.run_id: use.started or 0 for use in active}
@@ -105,7 +105,7 @@ def history_of(
 
 
 def _without_repeats(uses: Iterable[UseRow]) -> list[UseRow]:
-    """Each use once; one without a role not at all where the run has the version in a role."""
+    """The uses without duplicates; one without a role is dropped if the run has the version in a role."""
     rows = dict.fromkeys(uses)
     in_a_role = {(use.run_id, use.version) for use in rows if use.role != UNKNOWN_ROLE}
     return [use for use in rows if use.role != UNKNOWN_ROLE or (use.run_id, use.version) not in in_a_role]
@@ -123,7 +123,7 @@ def _matches(use: UseRow, filters: Filter) -> bool:
 
 
 def _graded(uses: list[UseRow], filters: Filter, tags: Tags) -> list[UseRow]:
-    """The uses with their grades, as far as grade and last check are wanted."""
+    """The uses with their grades that match the filter's grade and verdict."""
     from dataclasses import replace
 
     keys = sorted({key(use.role, "grade") for use in uses})
@@ -159,7 +159,7 @@ def _seconds(when: datetime | None) -> float:
 
 
 class DatasetIndex:
-    """The datasets of one tracking store, as far as these experiments go.
+    """The datasets in these experiments of one tracking store.
 
     engine: SQLAlchemy's, of the tracking database. readable: ids of the experiments that the user may read.
     """
@@ -169,7 +169,7 @@ class DatasetIndex:
         self._readable = readable
 
     def datasets(self, text: str = "", after: str | None = None) -> tuple[list[DatasetRow], str | None]:
-        """A page of datasets whose reference or name contains a text, sorted, from a mark on; and the next mark."""
+        """A page of datasets whose reference or name contains a text, sorted, after a cursor; and the next cursor."""
         part = _escaped(text.lower())
         experiments = {"wanted": f"%{part}%", "named": f'%"dataset_name": "%{part}%' if text else "%%"}
         names = {name for _, name in self._visible(private.DATASET_NAMES, experiments)}
@@ -209,7 +209,7 @@ class DatasetIndex:
         return {each: self._readable[each] for each in ids if each in self._readable}
 
     def contents(self, skip: int) -> Iterator[tuple[str, tuple[str, str] | None, int]]:
-        """Name of all versions from a place on, the one used last first, with a readable experiment that has it and
+        """Name of all versions after an offset, the one used last first, with a readable experiment that has it and
         the content digest that is recorded there; and how many are left. None where no digest was recorded.
         """
         last: dict[str, int] = {}
@@ -237,7 +237,7 @@ class DatasetIndex:
                 yield name, known.get(name), len(order) - place - 1
 
     def _counted(self, shown: Sequence[str], special: Iterable[str]) -> Iterator[DatasetRow | None]:
-        """The rows of datasets; those with a use that is no complete record of ours by way of their history."""
+        """The rows of datasets; those with incomplete or foreign records are counted from their history."""
         plain = [name for name in shown if name not in set(special)]
         last: dict[str, dict[str, int]] = {}
         for _, version in self._visible(private.VERSIONS_OF, {}, values=plain):
@@ -264,7 +264,7 @@ class DatasetIndex:
                 yield self.history(ref.at(None)).dataset_row()
 
     def _special(self) -> set[str]:
-        """Datasets with a use that is no complete record of ours, which the database cannot count."""
+        """Datasets with a use that is not a complete record of ours, which the database cannot count."""
         found = {str(row[2].at(None)) for row in self._other_rows("%") if str(row[0]) in self._readable}
         texts = (version_of(text) for _, text, *_ in self._visible(private.INCOMPLETE, {"within": "%"}))
         return found | {str(ref.at(None)) for ref in texts if ref is not None}
@@ -272,7 +272,7 @@ class DatasetIndex:
     def _rows_of(self, ref: DatasetRef) -> Iterator[tuple[Any, str, DatasetRef, str, str | None]]:
         """Experiment, id, version, source and profile of the dataset rows of a version or dataset, of any experiment.
 
-        Rows that are not records of ours come first, so that what ours say counts.
+        Rows that are not records of ours are first, so that ours override them.
         """
         yield from (row for row in self._other_rows(f"%{_escaped(str(ref))}%") if _is_of(row[2], ref))
         within = f"{_escaped(str(ref))}@%" if ref.selector is None else ""
@@ -308,7 +308,7 @@ class DatasetIndex:
         lists: Sequence[str] = (),
         values: list[str] | None = None,
     ) -> Iterator[Any]:
-        """The rows of a query. values: for its list of that name, in batches; None when it has none."""
+        """The rows of a query. values: those of its parameter `values`, in batches; None without it."""
         from sqlalchemy import bindparam, text
 
         sql = private.sql(query, self._engine.dialect.name)
@@ -335,5 +335,5 @@ def _is_of(version: DatasetRef, ref: DatasetRef) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """The text for a pattern that has `!` as its escape."""
+    """The text escaped for a LIKE pattern with `!` as escape character."""
     return "".join(f"!{each}" if each in "!%_" else each for each in text)

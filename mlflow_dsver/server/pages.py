@@ -67,7 +67,7 @@ def index(client: RestClient, text: str, after: str | None) -> IndexPage:
 
 
 def dataset(client: RestClient, ref: DatasetRef, filters: Filter, skip: int, token: str | None) -> DatasetPage:
-    """A dataset with its versions and runs, as far as the filter leaves them."""
+    """A dataset with the versions and runs that match the filter."""
     known, centre = _catalogue(client), NodeId(Kind.DATASET, str(ref))
     if known is None:
         runs, following = _searched(client, ref, filters, token)
@@ -101,7 +101,7 @@ def dataset(client: RestClient, ref: DatasetRef, filters: Filter, skip: int, tok
 
 
 def version(client: RestClient, ref: DatasetRef, filters: Filter, token: str | None) -> VersionPage:
-    """A version with the runs that used it, as far as the filter leaves them."""
+    """A version with the runs that used it and match the filter."""
     known, centre = _catalogue(client), NodeId(Kind.VERSION, str(ref))
     if known is None:
         runs, following = _searched(client, ref, filters, token)
@@ -128,7 +128,7 @@ def version(client: RestClient, ref: DatasetRef, filters: Filter, token: str | N
 
 
 def run(client: RestClient, run_id: str, report: object | None = None, note: str = "") -> RunPage:
-    """A run with its inputs and models. report: of a check that was just made; note: what else to say of it."""
+    """A run with its inputs and models. report: of a new check. note: a further message."""
     here, known = _entity(client, run_id), _catalogue(client)
     around: dict[str, Run] = {here.run_id: here}
     versions = list(dict.fromkeys(use.version for use in here.uses))
@@ -168,7 +168,7 @@ def model(client: RestClient, key: str) -> ModelPage:
 
 
 def search(client: RestClient, text: str, skip: int) -> SearchPage:
-    """The versions that hold a file; an empty search gives the empty page."""
+    """The versions with a file; an empty page without a text."""
     known = _catalogue(client)
     if not text or known is None:
         return SearchPage(text)
@@ -228,7 +228,7 @@ def _filtered(client: RestClient, known: DatasetIndex, ref: DatasetRef, filters:
 
 
 def _drawn(shown: _Filtered, centre: NodeId, rows: Sequence[VersionRow]) -> Graph:
-    """The drawing: what came of the centre, with models that have an alias before others."""
+    """The graph around the centre; models with an alias are before others."""
     runs = sorted((*shown.runs, *shown.drawn), key=lambda run: run.started.timestamp() if run.started else 0.0)
     if not runs:
         return _bare(rows[0]) if rows else Graph()
@@ -239,7 +239,7 @@ def _drawn(shown: _Filtered, centre: NodeId, rows: Sequence[VersionRow]) -> Grap
 def _searched(
     client: RestClient, ref: DatasetRef, filters: Filter, token: str | None
 ) -> tuple[tuple[Run, ...], str | None]:
-    """Runs by MLflow's search alone, where there is no database to ask: all with an input are looked at."""
+    """Runs by MLflow's search only, for a store without a database: all runs with an input are examined."""
     keep = partial(is_use_of, ref)
     runs, following = runs_page(client, client.experiments, ANY_INPUT, filters, keep=keep, token=token)
     return with_models(client, runs, list(client.experiments)), following

@@ -1,6 +1,6 @@
-"""The registered models that were made from a dataset or a version, as far as the user may see them.
+"""The registered models that were created from a dataset or a version, and that the user may read.
 
-The registry's database tells which runs made models, and which models have a version in their tags; the models
+The registry's database lists the runs with models, and the models with a version in their tags; the models
 themselves are requested from MLflow with the user's login, so hidden ones are not disclosed.
 """
 
@@ -19,15 +19,15 @@ from mlflow_dsver.tracking.lineage_queries import every, registered_model, run_i
 from mlflow_dsver.tracking.mlflow_private import server as private
 
 MOST_RUNS = 1000
-"""Runs that are asked for their models at most, where the registry is no database."""
+"""Maximum runs whose models are requested, if the registry has no database."""
 MOST_NAMES = 100
-"""Registered models whose aliases are asked for at most."""
+"""Maximum registered models whose aliases are requested."""
 _BATCH = 100
 _IN_SQL = 900
 
 
 class Registry:
-    """The models of a dataset or version. engine: SQLAlchemy's, of the model registry; None where it has none."""
+    """The models of a dataset or version. engine: SQLAlchemy's, of the model registry; None if it has none."""
 
     def __init__(self, client: RestClient, engine: Any) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class Registry:
     def made_from(
         self, ref: DatasetRef, run_ids: Sequence[str], deleted_runs: Sequence[str] | None
     ) -> list[tuple[str, Any]]:
-        """Run id and model version of each registered model that these runs made.
+        """Run id and model version of each registered model of these runs.
 
         deleted_runs: deleted runs, whose models count as well, and those that have the version in their tags; None
         for neither. The run id is empty where MLflow does not know the run.

@@ -1,8 +1,8 @@
-"""The routes of the lineage pages in MLflow's server: read the request, make the page, render it.
+"""The routes of the lineage pages in MLflow's server: parse the request, build the page, render it.
 
 Works with or without a login in front, on MLflow 2.22 (gunicorn) and 3 (uvicorn). Every route is a fixed path with
 its arguments in the query, so that no name from outside becomes a part of a path. Each response has a content
-security policy that allows no script. Errors become pages that say no more than needed.
+security policy that allows no script. Error pages do not disclose details.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ACTIONS = f"{private.ACTIONS_PREFIX}/dsver"
 
 
 def create(app: Any) -> Any:
-    """The application to serve, with the lineage pages and the other server plug-in that settings name."""
+    """The application to serve, with the lineage pages and the other server plug-in of the settings."""
     app = private.flask_app() if app is None else app
     routes = register_routes(app)
     plugin = _other_plugin()
@@ -59,7 +59,7 @@ def create(app: Any) -> Any:
 
 
 def _other_plugin() -> Callable[[], Any] | None:
-    """What makes the other server plug-in; None for none. Raises SettingsError when it is not installed."""
+    """The factory of the other server plug-in; None without one. Raises SettingsError if it is not installed."""
     name = settings.setting("AUTH_APP")
     if name is None and settings.text("MLFLOW_AUTH_CONFIG_PATH") is not None:
         name = "basic-auth"
@@ -74,7 +74,7 @@ def _other_plugin() -> Callable[[], Any] | None:
 
 
 def register_routes(app: Any) -> list[tuple[str, str]]:
-    """Add the pages to MLflow's Flask application; gives (path, method) of each."""
+    """Add the pages to MLflow's Flask application; return (path, method) of each."""
     routes: list[tuple[str, str, Answer]] = [
         ("GET", ROOT, _index),
         ("GET", f"{ROOT}/dataset", _dataset),
@@ -129,7 +129,7 @@ def _verify(client: RestClient, query: Query) -> Page:
 
 
 def read_filter(query: Query) -> Filter:
-    """What `links.filter_query` writes; a date that is none counts as not given."""
+    """The filter that `html.filter_query` writes; an invalid date counts as not given."""
     return Filter(
         experiment=query.get("experiment") or None,
         role=query.get("role") or None,
@@ -190,7 +190,7 @@ def _guarded(app: Any, request: Any, handler: Answer) -> tuple[int, Page]:
 
 
 def _from_here(request: Any) -> bool:
-    """Whether a form was sent by one of our own pages, as far as a browser tells; other programs may ask too."""
+    """Whether a form was sent from one of our pages, judged by the browser's headers; other programs are accepted."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")

@@ -1,10 +1,10 @@
 """The button that checks a run's data: reads it now, within a short time, and shows what was found.
 
-The record is read with the user's permissions, the data with the server's own keys and folders. So the user sees the
-verdict and how the record's own claims fared (see `disclosed`); reasons stay in the server's log. The verdict is
-written to the run with the user's login, so only where MLflow lets that user change the run. One check runs at a
-time in a process, it stops reading when its time is over, and what takes too long is left to the command line: not
-checked is never shown as checked.
+The record is read with the user's permissions, the data with the server's own keys and folders. Therefore the user
+sees only the verdict and the findings about the record's own claims (see `disclosed`); reasons are written to the
+server's log. The verdict is written to the run with the user's login, so only if that user may change the run. A
+process runs one check at a time. It stops reading after a time limit; larger checks need the command line, and what
+was not checked is never shown as checked.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from mlflow_dsver.server.rest_client import CHECKING, LINK, RestClient, TooLarge
 from mlflow_dsver.text import one_line
 
 SECONDS = 20.0
-"""How long the page waits; gunicorn ends a worker that does not answer within 30 s."""
+"""Maximum seconds of a check; gunicorn ends a worker that does not respond within 30 s."""
 MAX_ROLES = 100
-"""Roles of one run that are checked at most."""
+"""Maximum roles of one run that are checked."""
 
 _one_at_a_time = threading.Lock()
 _logger = logging.getLogger(__name__)
 
 
 def check(client: RestClient, run_id: str) -> Page:
-    """The page of the run with the report of a check that was made just now, or with why there is none."""
+    """The page of the run with the report of a new check, or with the reason why there is none."""
     here = pages.run_of(client, run_id)  # raises PageNotFound first
     facts = run_of(client.get_run(run_id), here.experiment)
     if len(roles_of(facts)) > MAX_ROLES:
@@ -72,7 +72,7 @@ def _on_a_machine(run_id: str) -> str:
 
 
 def _work(client: RestClient, facts: Run) -> RunReport:
-    """Check a run and give what of the report may be shown; whatever happens, the next check may begin."""
+    """Check a run and return the part of the report that may be shown; always release the lock for the next check."""
     try:
         return _checked(client, facts)
     finally:
@@ -110,7 +110,7 @@ class _UntilLate:
 
 
 def _summary(report: RunReport) -> Iterator[str]:
-    """What was found and is not shown, for the log."""
+    """The findings that are not shown, for the log."""
     for each in report.inputs:
         for finding in each.findings:
             texts = (each.version, finding.what, finding.expected, finding.found)
@@ -147,7 +147,7 @@ CLAIMS = {
     "usage bytes": "the usage bytes",
     "immutable (committed, ready)": "immutable (committed, ready)",
 }
-"""Findings about a claim of the record, by their text, and how the claim is called on the page."""
+"""The text of findings about a claim of the record, to the claim's name on the page."""
 
 _PROVIDER = {
     Verdict.CHANGED: "the provider does not confirm what was recorded",
@@ -164,7 +164,7 @@ _BYTES = {
 
 
 def disclosed(report: RunReport, records: Iterable[Record]) -> RunReport:
-    """The report with everything left out that does not stand on the run itself.
+    """The report without anything that is not on the run itself.
 
     records: the run's record, assembled without any request; its findings and notes are shown as they are.
     """
@@ -189,7 +189,7 @@ def _input(report: InputReport, record: Record | None) -> InputReport:
 
 
 def _finding(finding: Finding) -> Finding | None:
-    """What may be said of a finding; None for one that says nothing about the record's own claims."""
+    """The finding as it may be shown; None for one that is not about the record's own claims."""
     if finding.subject is Subject.PROVIDER and finding.what in CLAIMS:
         what = f"{CLAIMS[finding.what]}: not as recorded"
         return Finding(finding.verdict, Subject.PROVIDER, what, expected=finding.expected)

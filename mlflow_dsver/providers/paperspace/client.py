@@ -44,7 +44,7 @@ from mlflow_dsver.providers.paperspace.paging import Listing, Page, read_page
 from mlflow_dsver.text import one_line
 
 MAX_METADATA = 80_000
-"""Bytes of metadata as JSON; the service is thought to refuse a body above 100 kB."""
+"""Maximum bytes of metadata as JSON; the service probably refuses a body above 100 kB."""
 Order = Literal["asc", "desc"]
 
 STATUS_OF = {
@@ -62,12 +62,12 @@ STATUS_OF = {
     "CLIENT_CLOSED_REQUEST": 499,
     "INTERNAL_SERVER_ERROR": 500,
 }
-"""The vendor's error codes and the statuses that belong to them (from its own command line's sources)."""
+"""The vendor's error codes and their statuses (from the sources of its own command line)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Keep:
-    """Stands for a value that stays as it is where None is a value."""
+    """The type of the default of arguments where None is a value: leave the value unchanged."""
 
 
 KEEP: Final = _Keep()
@@ -147,14 +147,14 @@ class PaperspaceClient:
         description: str | None = None,
         storage_provider: str | None = None,
     ) -> Dataset:
-        """Make a dataset. `isPublic` is always sent, since sources disagree on whether it must be."""
+        """Create a dataset. `isPublic` is always sent, since sources disagree on whether it must be."""
         body = _fields(name=name, isPublic=is_public, description=description, storageProviderId=storage_provider)
         made = Dataset.read(self._call("POST", ("datasets",), "create a dataset", body=body), "create a dataset")
         _check_kept("create a dataset", made.id, name=(name, made.name), isPublic=(is_public, made.isPublic))
         return made
 
     def dataset(self, dataset: str, *, seconds: float | None = None) -> Dataset:
-        """One dataset. seconds: a bound for this call, beside that of the conversation."""
+        """One dataset. seconds: a time-out for this request, in addition to the client's."""
         response = self._call("GET", ("datasets", dataset), "get the dataset", reference=dataset, seconds=seconds)
         found = Dataset.read(response, "get the dataset", dataset)
         _check_kept("get the dataset", dataset, id=(dataset, found.id))
@@ -163,7 +163,7 @@ class PaperspaceClient:
     def update_dataset(
         self, dataset: str, *, name: str | None = None, description: str | _Keep | None = KEEP
     ) -> Dataset:
-        """Change a dataset's name or description; a description of None takes it away."""
+        """Change a dataset's name or description; a description of None removes it."""
         body: dict[str, Any] = _fields(name=name)
         if not isinstance(description, _Keep):
             body["description"] = description
@@ -192,8 +192,8 @@ class PaperspaceClient:
     ) -> Listing[Version]:
         """A dataset's versions, newest first unless ordered otherwise, committed or not.
 
-        tags: sent as the service's filter, whose meaning for several tags is not documented; look at `tags` of what
-        comes. after: a page's mark. limit: entries a page, 1 to 120. A version without an id is left out with a
+        tags: sent as the service's filter, whose meaning for several tags is not documented; check `tags` of the
+        results. after: a page's cursor. limit: entries a page, 1 to 120. A version without an id is left out with a
         warning.
         """
         query = {"tags": joined(tags) or None, "orderBy": order_by, "order": order}
@@ -283,7 +283,7 @@ class PaperspaceClient:
         place: tuple[str | None, int | None],
         reference: object = None,
     ) -> Listing[AnyModel]:
-        """place: after which mark to begin, and entries a page."""
+        """place: the cursor to start after, and the page size."""
 
         def fetch(mark: str | None, size: int) -> Page[AnyModel]:
             response = self._call(
@@ -318,7 +318,7 @@ class PaperspaceClient:
             raise
 
     def _is_no_api(self) -> bool:
-        """Whether not even the session is there, which answers every key, good or bad."""
+        """Whether even the session is not found, which exists for every key, valid or not."""
         try:
             self._session.call("GET", ("auth", "session"), "check the key")
         except (NotFound, UnexpectedResponse) as error:
@@ -369,7 +369,7 @@ def _check_kept(operation: str, reference: object, **pairs: tuple[object, object
 
 
 def _details(body: Mapping[str, Any]) -> str:
-    """Texts of `issues` or `details`: the documents name the one, the service's library sends the other."""
+    """Texts of `issues` (as documented) or `details` (as the service's library sends them)."""
     found = []
     for each in (body.get("issues"), body.get("details")):
         listed = each.get("issues", [each]) if isinstance(each, dict) else each
