@@ -28,7 +28,7 @@ from mlflow_dsver.record.facts import Filter
 from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.server import pages
-from mlflow_dsver.server.rest_client import RestClient
+from mlflow_dsver.server.rest_client import RestClient, set_served
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking.mlflow_private import server as private
 from mlflow_dsver.tracking.mlflow_private.server import prefixed
@@ -54,6 +54,7 @@ def create(app: Any) -> Any:
     routes = register_routes(app)
     plugin = _other_plugin()
     served = plugin() if plugin is not None else private.served_app(app)
+    set_served(app, served)
     private.allow_logged_in(routes)
     return served
 

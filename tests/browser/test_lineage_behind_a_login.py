@@ -1,8 +1,8 @@
 """The lineage pages behind MLflow's own login: nobody without it, and everybody only what MLflow shows them.
 
-With MLflow 3 under a static prefix and with its fail-closed switch on; with MLflow 2.22 where another interpreter is
-named by DSVER_PYTHON_MLFLOW_2 (an environment with mlflow==2.22.*, flask-wtf, sqlalchemy<2.1 and this package), as
-`make matrix` does.
+With MLflow 3 on uvicorn and gunicorn, under a static prefix and with its fail-closed switch on; with MLflow
+2.22 where another interpreter is named by DSVER_PYTHON_MLFLOW_2 (an environment with mlflow==2.22.*, flask-wtf,
+sqlalchemy<2.1 and this package), as `make matrix` does.
 """
 
 from __future__ import annotations
@@ -76,7 +76,14 @@ class Site:
             return error.code, error.read().decode()
 
 
-@pytest.fixture(scope="module", params=["mlflow 3", "mlflow 2.22"])
+SERVERS = {
+    "mlflow 3": (),  # uvicorn
+    "mlflow 3, gunicorn": ("--gunicorn-opts", "--log-level warning"),
+    "mlflow 2.22": (),  # gunicorn
+}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     old = request.param == "mlflow 2.22"
     if old and OLD_PYTHON is None:
@@ -85,7 +92,8 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("login")
     world = seeded(folder, python)
     variables = {**login_file(folder), "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true"}
-    with serving(folder, python=python, prefix="" if old else "/mlf", **variables) as address:
+    options = SERVERS[request.param]
+    with serving(folder, *options, python=python, prefix="" if old else "/mlf", **variables) as address:
         made = Site(address, world)
         prefix = "/api/2.0/mlflow"
         assert made.admin(f"{prefix}/users/create", {"username": EVE[0], "password": EVE[1]}) == 200

@@ -1,6 +1,6 @@
 """The lineage pages inside this process: whatever is asked for, and whatever stands on a run, gets a page, soon.
 
-MLflow's own Flask application on a small store, without a login; `tests/browser` has real servers with one.
+MLflow's own application on a small store, without a login; `tests/browser` has real servers with one.
 """
 
 from __future__ import annotations
@@ -86,8 +86,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what MLflow's handlers import when they are first asked
         importlib.import_module("mlflow.server.auth")
+        create = importlib.import_module("mlflow.server.fastapi_app").create_fastapi_app
     from mlflow.server import app, handlers
 
+    from mlflow_dsver.server.rest_client import set_served
     from mlflow_dsver.server.routes import register_routes
 
     folder = tmp_path_factory.mktemp("pages")
@@ -97,8 +99,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             patched.setattr(handlers, name, None)
         handlers._get_tracking_store(uri, str(folder / "artifacts"))
         handlers._get_model_registry_store(uri)
-        patched.setattr(app, "_got_first_request", False)  # another test of this process may have asked it already
-        register_routes(app)
+        if not any(rule.rule == "/dsver" for rule in app.url_map.iter_rules()):
+            patched.setattr(app, "_got_first_request", False)  # another test may have asked it
+            register_routes(app)
+        patched.setitem(app.extensions, "mlflow_dsver", app)  # put back at the end
+        set_served(app, create(app))
         client = MlflowClient(uri, uri)
         experiment = client.create_experiment("digits", (folder / "artifacts").as_uri())
         made = Pages(app.test_client(), client, experiment)
