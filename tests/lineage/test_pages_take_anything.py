@@ -35,6 +35,10 @@ from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.tracking.record_writer import PendingLink, write
 
+pytestmark = pytest.mark.filterwarnings(  # MLflow's WSGI bridge closes no file
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 VERIFY = "/ajax-api/2.0/dsver/verify"
 ROUTES = {
     "/dsver": ("q", "after"),
