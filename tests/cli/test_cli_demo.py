@@ -99,14 +99,12 @@ def pages_answer(command: str, folder: Path) -> None:
         start_new_session=True,
     )
     try:
-        until = time.monotonic() + 90
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
                     assert answer.status == 200
                     return
             except (urllib.error.URLError, OSError):
-                assert time.monotonic() < until, "no answer"
                 assert process.poll() is None, "it ended"
                 time.sleep(0.2)
     finally:

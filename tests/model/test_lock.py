@@ -198,10 +198,10 @@ def test_no_file_keeps_a_run_waiting(tmp_path: Path, shape: str) -> None:
     path = tmp_path / "dsver.lock"
     lines = (shape.format(f"k{number}." + ".".join("a" * 900)) for number in range(60))
     path.write_text("schema = 1\n" + "".join(lines))
-    began = time.monotonic()
+    began = time.process_time()  # seconds of computing, whatever else the machine does
     with pytest.raises(SettingsError, match="unknown key"):
         read_lock(path)
-    assert time.monotonic() - began < LONG
+    assert time.process_time() - began < LONG
     path.write_text("schema = 1\n" + shape.format(".".join("a" * 60_000)))
     with pytest.raises(SettingsError, match="a line longer"):
         read_lock(path)
