@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver.checks.data_paths import DataPaths
 from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.content.stat_cache import default_cache, stamp
 from mlflow_dsver.deadlines import Deadline
@@ -34,9 +34,8 @@ from mlflow_dsver.model.versions import DatasetVersion, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution import version_files
-from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import human_count, one_line, text_of
-from mlflow_dsver.tracking.opened_files import OpenedFiles, is_code
+from mlflow_dsver.tracking.opened_files import OpenedFiles
 
 JUDGING_SECONDS = 5.0
 """Seconds after which the remaining files are counted and not judged."""
@@ -45,10 +44,9 @@ MAX_PATHS = 2_000
 MAX_INDEXED = 200_000
 """Files of a version at most whose manifest is read; of a larger one, all files below its folder belong to it."""
 PATHS_IN_WARNING = 3
-PATH_LENGTH = 500
-"""Characters of a path in the artifact at most."""
 NOT_SEEN = (
-    "files that a library opens without Python's open (C++, Rust, Java: pyarrow, polars, HDF5, OpenCV, tf.data)",
+    "files that a library opens without Python's open (C++, Rust, Java): pyarrow, so pandas.read_parquet too, polars, "
+    "HDF5, OpenCV, tf.data",
     "files that another process reads: subprocesses, and children that are started by spawn or forkserver",
     "files that were opened before MLflow was imported, and files that are gone at the end of the run",
     "databases, object stores and other data that comes over the network",
@@ -58,8 +56,6 @@ _SCOPE = (
     "files that this process and its forked children opened for reading from Python in this time, whatever run they "
     "were for"
 )
-_PROJECT_FILES = ("MLproject", "Dockerfile", "Makefile", "README", "LICENSE", "requirements")
-_STORES = frozenset({"mlruns", "mlartifacts", "mlflow.db"})
 _CHECK_TIME_EVERY = 256
 
 
@@ -190,26 +186,27 @@ def judge(
     deadline = Deadline(seconds)
     linked = {role: _Linked(link.version, deadline) for role, link in sorted(links.items())}
     elsewhere = [_Linked(version, deadline) for version in others]
-    data = _DataFiles(stores)
+    data = DataPaths(stores, opened.written)
     found = _Found()
-    for number, path in enumerate(sorted(opened.read)):
+    paths = sorted(opened.read)
+    for number, path in enumerate(paths):
         if number % _CHECK_TIME_EVERY == 0 and deadline.left() <= 0:
-            found.not_judged = sum(map(data.by_name, sorted(opened.read)[number:]))
+            found.not_judged = sum(map(data.is_counted, paths[number:]))
             break
-        _judge_one(path, opened, linked, elsewhere, data, found)
+        _judge_one(path, opened, linked.values(), elsewhere, data, found)
     return FilesRead(
         run_id=run_id,
         since=datetime.fromtimestamp(opened.since, UTC),
         judged=now(),
         versions=tuple(each.result(role) for role, each in linked.items()),
-        undeclared=data.listed(found.undeclared),
+        undeclared=_listed(data, found.undeclared),
         differing={
             data.shown(path): role
-            for path in found.undeclared[:MAX_PATHS]
+            for real, path in islice(found.undeclared.items(), MAX_PATHS)
             for role, each in linked.items()
-            if each.has_other_content(path)
+            if each.has_other_content(real)
         },
-        created_here=data.listed(found.created_here),
+        created_here=_listed(data, found.created_here),
         of_other_runs=found.of_other_runs,
         not_judged=found.not_judged,
         not_kept=opened.not_kept,
@@ -218,10 +215,16 @@ def judge(
     )
 
 
+def _listed(data: DataPaths, paths: Mapping[str, str]) -> Listed:
+    return Listed(len(paths), tuple(map(data.shown, islice(paths.values(), MAX_PATHS))))
+
+
 @dataclass(slots=True)
 class _Found:
-    undeclared: list[str] = field(default_factory=list)
-    created_here: list[str] = field(default_factory=list)
+    """Files by their real path, each with the path that it was opened by."""
+
+    undeclared: dict[str, str] = field(default_factory=dict)
+    created_here: dict[str, str] = field(default_factory=dict)
     of_other_runs: int = 0
     not_judged: int = 0
 
@@ -229,19 +232,23 @@ class _Found:
 def _judge_one(
     path: str,
     opened: OpenedFiles,
-    linked: Mapping[str, _Linked],
-    elsewhere: list[_Linked],
-    data: _DataFiles,
+    linked: Collection[_Linked],
+    elsewhere: Collection[_Linked],
+    data: DataPaths,
     found: _Found,
 ) -> None:
     """Put one opened path where it belongs; one that is no data is dropped."""
-    real = data.real(path)
-    if sum(each.has_below(path) or each.has_below(real) for each in linked.values()):  # a file may be of several
+    name = path.rpartition("/")[2]
+    folder = data.folder_of(path)
+    real = folder.real + name
+    if name in ("", "..") or os.path.islink(real):  # noqa: PTH114
+        real = os.path.realpath(real)
+    if sum(each.has_below(path, real) for each in linked):  # a file may be of several
         return
-    if any(each.has_below(path) or each.has_below(real) for each in elsewhere):
+    if any(each.has_below(path, real) for each in elsewhere):
         found.of_other_runs += 1
         return
-    if not (data.by_name(path) and data.by_name(real)):
+    if not (folder.may_have_data and data.may_be(name)):
         return
     try:
         status = os.stat(real)  # noqa: PTH116  (for each of many files)
@@ -249,14 +256,14 @@ def _judge_one(
         return
     if not stat.S_ISREG(status.st_mode):
         return
-    if sum(each.has_content(real, status) for each in linked.values()):
+    if sum(each.has_content(real, status) for each in linked):
         return
     if any(each.has_content(real, status) for each in elsewhere):
         found.of_other_runs += 1
-    elif status.st_ctime > opened.since or any(each in opened.written for each in _with_parents(path, real)):
-        found.created_here.append(path)
+    elif status.st_ctime > opened.since or folder.created_here or not opened.written.isdisjoint((path, real)):
+        found.created_here.setdefault(real, path)
     else:
-        found.undeclared.append(path)
+        found.undeclared.setdefault(real, path)
 
 
 class _Linked:
@@ -270,44 +277,52 @@ class _Linked:
         self._rows: dict[str, dict[str, tuple[bytes, bytes]]] = {}
         folders, self._index = _files_of(version)
         self._roots = tuple(dict.fromkeys(f"{each.rstrip('/')}/" for each in folders))
-        self._sources: set[str] = set()
+        self._source = "\0"  # the folder elsewhere in which a file of the version was found last
 
     def result(self, role: str) -> VersionRead:
         files = len(self._index) if self._index is not None else schema.file_count(self.version)
         return VersionRead(role, self.version, len(self._read), files, len(self._by_path))
 
-    def has_below(self, path: str) -> bool:
-        """Whether a path is a file of the version in one of its folders; then it was read."""
+    def has_below(self, *paths: str) -> bool:
+        """Whether one of these paths is a file of the version in one of its folders; then it was read."""
         for root in self._roots:
-            if path.startswith(root):
-                relative = text_of(path[len(root) :])
-                if self._index is None or relative in self._index:
-                    self._read.add(relative)
-                    return True
+            for path in paths:
+                if path.startswith(root):
+                    relative = text_of(path[len(root) :])
+                    if self._index is None or relative in self._index:
+                        self._read.add(relative)
+                        return True
         return False
 
     def has_content(self, path: str, status: os.stat_result) -> bool:
         """Whether a file elsewhere has the path and the content of one of the version's files; then it was read."""
         if not self._index:
             return False
+        if path.startswith(self._source) and self._is_in(self._source, path, status):
+            return True
         start = 0
         while (start := path.find("/", start) + 1) > 0:
-            relative = text_of(path[start:])
-            entry = self._index.get(relative)
-            if entry is None or entry.bytes != status.st_size:
-                continue
-            digest = self._digest(path[:start], relative, path, status)
-            if digest in (None, entry.digest):
-                self._sources.add(path[:start])
-                self._read.add(relative)
-                if digest is None:
-                    self._by_path.add(relative)
+            if self._is_in(path[:start], path, status):
+                self._source = path[:start]
                 return True
         return False
 
+    def _is_in(self, root: str, path: str, status: os.stat_result) -> bool:
+        relative = text_of(path[len(root) :])
+        entry = self._index.get(relative) if self._index else None
+        if entry is None or entry.bytes != status.st_size:
+            return False
+        digest = self._digest(root, relative, path, status)
+        if digest is None:
+            self._by_path.add(relative)
+        elif digest != entry.digest:
+            return False
+        self._read.add(relative)
+        return True
+
     def has_other_content(self, path: str) -> bool:
         """Whether an undeclared file is in a folder with files of the version, under the path of one of them."""
-        folders = (*self._roots, *self._sources)
+        folders = (*self._roots, self._source)
         return any(path.startswith(each) and text_of(path[len(each) :]) in (self._index or ()) for each in folders)
 
     def _digest(self, root: str, relative: str, path: str, status: os.stat_result) -> str | None:
@@ -344,60 +359,3 @@ def _files_of(version: DatasetVersion) -> tuple[list[str], dict[str, FileEntry] 
         pass  # what was given out is known without the provider
     absolute = [str(each.absolute()) for each in folders if str(each) not in ("", ".")]
     return [*absolute, *map(os.path.realpath, absolute)], index
-
-
-class _DataFiles:
-    """Which paths may be data, by their names and folders."""
-
-    def __init__(self, stores: Iterable[Path]) -> None:
-        self._here = f"{Path.cwd()}{os.sep}"
-        self._only = tuple(f"{os.path.realpath(each)}{os.sep}" for each in settings.watched_folders() or ())
-        self._temporary = (f"{os.path.realpath(tempfile.gettempdir())}{os.sep}", "/tmp/", "/var/tmp/")  # noqa: S108
-        here = os.path.realpath(self._here)
-        left_out = [settings.home(), *stores]
-        self._left_out = tuple(
-            f"{os.path.realpath(each)}{os.sep}"
-            for each in left_out
-            if not f"{here}{os.sep}".startswith(f"{os.path.realpath(each)}{os.sep}")
-        )
-        self._real_folders: dict[str, str] = {}
-
-    def real(self, path: str) -> str:
-        """The path with the symbolic links of its folders resolved, and its own."""
-        folder, _, name = path.rpartition("/")
-        known = self._real_folders.get(folder)
-        if known is None:
-            known = self._real_folders[folder] = os.path.realpath(folder or "/").rstrip("/")
-        found = f"{known}/{name}"
-        return os.path.realpath(found) if name in ("", ".", "..") or os.path.islink(found) else found  # noqa: PTH114
-
-    def by_name(self, path: str) -> bool:
-        """Whether a file of that path may be data."""
-        if is_code(path) or path.startswith(self._left_out) or (self._only and not path.startswith(self._only)):
-            return False
-        below = path.startswith(self._here)
-        if not below and path.startswith(self._temporary) and not self._only:
-            return False
-        parts = (path[len(self._here) :] if below else path).split("/")
-        return (
-            not any(part.startswith(".") and part != ".." for part in parts)
-            and _STORES.isdisjoint(parts)
-            and not parts[-1].startswith(_PROJECT_FILES)
-        )
-
-    def listed(self, paths: list[str]) -> Listed:
-        """The first of the paths, as text."""
-        return Listed(len(paths), tuple(map(self.shown, paths[:MAX_PATHS])))
-
-    def shown(self, path: str) -> str:
-        """The path as text: below the working folder relative to it, on one line, and without secrets."""
-        text = path[len(self._here) :] if path.startswith(self._here) else path
-        return one_line(redacted(text_of(text)), PATH_LENGTH)
-
-
-def _with_parents(*paths: str) -> Iterator[str]:
-    """Each path and the folders above it."""
-    for path in paths:
-        while path:
-            yield path
-            path = path.rpartition("/")[0]

@@ -21,7 +21,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ MAX_FILES = 100_000
 """Paths that are kept at most; further ones are counted."""
 MAX_CHARACTERS = 20_000_000
 """Characters of all kept paths together at most."""
-BATCH = 4096
-"""Paths that the hook collects before they are merged."""
+BATCH = 50_000
+"""Paths that the hook collects before they are merged, unless the working folder changes."""
 SHARED_BYTES = 1 << 20
 """Memory that a forked child shares with its parent: room for some 10,000 paths. It is used as it is written."""
 MAX_CHILDREN = 64
@@ -79,25 +79,6 @@ class _Watch:
         self.for_parent: mmap.mmap | None = None
         self.lock = threading.RLock()
 
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Called by the interpreter for each audit event: this must cost next to nothing."""
-        if event == "open":
-            try:
-                path, mode, flags = arguments
-                if flags & _WRITES or mode is None:
-                    self.opened_otherwise(path, mode, flags)
-                else:
-                    recent = self.recent
-                    recent.add(path)
-                    if len(recent) > self.batch:
-                        self.merge()
-            except Exception:  # noqa: BLE001, S110  (it would keep the file from being opened)
-                pass
-        elif event == "os.chdir":
-            self.quietly_merge()
-        elif event == "os.rename":
-            self.renamed(arguments)
-
     def opened_otherwise(self, path: Any, mode: Any, flags: int) -> None:
         """A file that is opened for writing, or by `os.open`, which may be given a path relative to a descriptor."""
         if flags & _WRITES:
@@ -122,7 +103,7 @@ class _Watch:
             _, target, _, folder = arguments
             if folder == -1 or _is_absolute(target):
                 self.note_written(target)
-        except Exception:  # noqa: BLE001, S110  (see `hook`)
+        except Exception:  # noqa: BLE001, S110  (see `_hook_of`)
             pass
 
     def merge(self) -> None:
@@ -131,22 +112,24 @@ class _Watch:
         folder: str | None = None
         new = []
         for path in batch:
+            if path in self.read:
+                continue
             if type(path) is not str or path[:1] != "/":
                 text = _text(path)
                 if text is None:
                     continue
                 folder = folder or os.getcwd()  # noqa: PTH109
                 path = _full(text, folder)
-            if path not in self.read:
-                new.append(path)
-        self.keep(new)
+            new.append(path)
+        if new:
+            self.keep(new)
         self.recent.difference_update(batch)
 
     def quietly_merge(self) -> None:
         """`merge`, without an exception."""
         try:
             self.merge()
-        except Exception:  # noqa: BLE001, S110  (see `hook`)
+        except Exception:  # noqa: BLE001, S110  (see `_hook_of`)
             pass
 
     def keep(self, paths: list[str]) -> None:
@@ -251,6 +234,31 @@ class _Watch:
         )
 
 
+def _hook_of(watch: _Watch) -> Callable[[str, tuple[Any, ...]], None]:
+    """What the interpreter calls for each audit event: all that is here costs each file that is opened."""
+    recent = watch.recent
+    add = recent.add
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            try:
+                path, mode, flags = arguments
+                if mode is None or flags & _WRITES:
+                    watch.opened_otherwise(path, mode, flags)
+                else:
+                    add(path)
+                    if len(recent) > watch.batch:
+                        watch.merge()
+            except Exception:  # noqa: BLE001, S110  (it would keep the file from being opened)
+                pass
+        elif event == "os.chdir":
+            watch.quietly_merge()
+        elif event == "os.rename":
+            watch.renamed(arguments)
+
+    return hook
+
+
 _watch: _Watch | None = None
 
 
@@ -266,7 +274,7 @@ def install() -> None:
             after_in_parent=watch.after_fork_in_parent,
             after_in_child=watch.after_fork_in_child,
         )
-    sys.addaudithook(watch.hook)
+    sys.addaudithook(_hook_of(watch))
     _watch = watch
 
 
@@ -298,7 +306,12 @@ _LIBRARIES = ("/site-packages/", "/dist-packages/", "/__pycache__/")
 
 def is_code(path: str) -> bool:
     """Whether an absolute path is code, configuration, or a file of Python or the system, by its name alone."""
-    return path.startswith(_SYSTEM) or path.endswith(CODE_SUFFIXES) or any(each in path for each in _LIBRARIES)
+    return path.endswith(CODE_SUFFIXES) or is_code_folder(path)
+
+
+def is_code_folder(path: str) -> bool:
+    """Whether a path, with `/` at its end for a folder, is below a folder of Python, a library or the system."""
+    return path.startswith(_SYSTEM) or any(each in path for each in _LIBRARIES)
 
 
 def _text(path: Any) -> str | None:
