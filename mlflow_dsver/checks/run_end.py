@@ -10,8 +10,10 @@ The hooks are entry points that `tracking.run_hooks` calls. This module must sta
 from __future__ import annotations
 
 import logging
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import BoundedTask, Deadline
@@ -33,6 +35,17 @@ OTHER_VERSIONS = 20
 _logger = logging.getLogger(__name__)
 _warnings: set[str] = set()
 """Warnings about files that were logged already: many runs of one process read the same ones."""
+
+
+class _Judged(NamedTuple):
+    """What was judged last. asked: versions by role, those of other runs, stores and the working folder."""
+
+    asked: tuple[object, ...]
+    opened: opened_files.OpenedFiles
+    found: FilesRead
+
+
+_last: _Judged | None = None
 
 
 def seal_at_end(run_id: str) -> None:
@@ -92,7 +105,11 @@ def files_at_end(run_id: str) -> None:
 
 
 def _logged_files(run_id: str, opened: opened_files.OpenedFiles) -> FilesRead:
-    """The files that were read, after they were logged on the run. Raises MlflowException, DsverError."""
+    """The files that were read, after they were logged on the run. Raises MlflowException, DsverError.
+
+    They are judged again if any were added since the last time: the many runs of a search read the same files.
+    """
+    global _last
     from mlflow_dsver.checks.undeclared_files import judge
 
     client = clients.client_of(run_id)
@@ -101,10 +118,22 @@ def _logged_files(run_id: str, opened: opened_files.OpenedFiles) -> FilesRead:
     own = {link.version for link in links.values()}
     others = [each for each in parent_inputs.versions_of_other_runs(run_id, OTHER_VERSIONS) if each not in own]
     stores = _mlflow_folders(client.tracking_uri, run.info.artifact_uri)
-    found = judge(run_id, opened, links, others=others, stores=stores)
+    asked = ({role: link.version for role, link in links.items()}, others, stores, Path.cwd())
+    if _last is not None and _last.asked == asked and not _has_new_data(opened, _last.opened):
+        found = replace(_last.found, run_id=run_id)
+    else:
+        found = judge(run_id, opened, links, others, stores)
+        _last = _Judged(asked, opened, found)
     clients.put_files(client, run.info.artifact_uri, schema.FOLDER, {schema.FILES_READ_NAME: found.to_bytes()})
     async_logging.write_tags(client, run_id, {schema.FILES_READ_TAG: one_line(found.summary(), schema.SHORT_LIMIT)})
     return found
+
+
+def _has_new_data(opened: opened_files.OpenedFiles, before: opened_files.OpenedFiles) -> bool:
+    """Whether files were read since that may be data: neither code nor what was logged at the end of a run."""
+    logged = str(Path(tempfile.gettempdir(), clients.TEMPORARY))
+    new = (path for path in opened.read - before.read if not path.startswith(logged))
+    return opened.not_kept > before.not_kept or not all(map(opened_files.is_code, new))
 
 
 def _mlflow_folders(tracking_uri: str, artifact_uri: str) -> list[Path]:

@@ -45,8 +45,8 @@ MAX_INDEXED = 200_000
 """Files of a version at most whose manifest is read; of a larger one, all files below its folder belong to it."""
 PATHS_IN_WARNING = 3
 NOT_SEEN = (
-    "files that a library opens without Python's open (C++, Rust, Java): pyarrow, so pandas.read_parquet too, polars, "
-    "HDF5, OpenCV, tf.data",
+    "files that a library opens without Python's open (C++, Rust, Java): pyarrow, and so pandas.read_parquet, "
+    "polars, HDF5, OpenCV, tf.data",
     "files that another process reads: subprocesses, and children that are started by spawn or forkserver",
     "files that were opened before MLflow was imported, and files that are gone at the end of the run",
     "databases, object stores and other data that comes over the network",
@@ -173,9 +173,9 @@ def judge(
     run_id: str,
     opened: OpenedFiles,
     links: Mapping[str, Link],
-    *,
     others: Collection[DatasetVersion] = (),
     stores: Iterable[Path] = (),
+    *,
     seconds: float = JUDGING_SECONDS,
 ) -> FilesRead:
     """Decide which of the opened files are data, and to which linked version each belongs.

@@ -33,6 +33,9 @@ from mlflow_dsver.tracking.mlflow_private import artifact_repository, short_http
 REMEMBERED = 10_000
 """Runs whose tracking URI is remembered at most; the oldest go first."""
 
+TEMPORARY = "mlflow-dsver-"
+"""How the names of temporary folders begin."""
+
 DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 """Schemes of tracking URIs that mlflow-skinny cannot open, as it comes without SQLAlchemy."""
 
@@ -86,7 +89,7 @@ def client_of(run_id: str) -> MlflowClient:
 
 def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mapping[str, bytes]) -> None:
     """Upload artifacts of a run, by their names inside a folder of its artifacts. Raises MlflowException."""
-    with tempfile.TemporaryDirectory(prefix="mlflow-dsver-") as place:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as place:
         for name, content in files.items():
             (Path(place) / name).write_bytes(content)
         artifact_repository(client, artifact_uri).log_artifacts(place, folder)

@@ -291,6 +291,44 @@ def test_files_of_a_version_that_another_run_of_the_process_has_are_not_undeclar
     assert done.err == ""
 
 
+def test_the_runs_of_a_search_are_judged_once_while_nothing_new_is_read(train: Train, extra: Path) -> None:
+    done = train(
+        """
+        import mlflow
+        from mlflow_dsver.checks import undeclared_files
+        judge = undeclared_files.judge
+        def told(*arguments):
+            print("judged")
+            return judge(*arguments)
+        undeclared_files.judge = told
+        with mlflow.start_run():
+            for name in ("a.csv", "a.csv", "b.csv"):
+                with mlflow.start_run(nested=True):
+                    open(f"extra/{name}").close()
+        """
+    )
+    assert done.out == "judged\n" * 2
+    assert sorted(each["undeclared"]["count"] for each in done.files) == [1, 1, 2, 2]
+    assert len({each["run_id"] for each in done.files}) == 4
+    assert done.err.count("belong") == 2  # the same warning is given once
+
+
+def test_a_run_of_the_client_says_what_was_read(train: Train, extra: Path) -> None:
+    done = train(
+        """
+        import os
+        from mlflow import MlflowClient
+        client = MlflowClient()
+        run = client.create_run(os.environ["MLFLOW_EXPERIMENT_ID"])
+        open("extra/a.csv").close()
+        open("digits/labels.csv").close()
+        client.set_terminated(run.info.run_id)
+        """
+    )
+    assert done.undeclared == ["extra/a.csv"]
+    assert done.read() == 1
+
+
 def test_a_script_that_links_nothing_is_told_what_it_reads(train: Train, extra: Path) -> None:
     done = train(
         """
