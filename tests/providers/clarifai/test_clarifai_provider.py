@@ -226,12 +226,12 @@ def test_malformed_version_hides_no_other(
 ) -> None:
     """The listing, tags and `latest` go on; a version that cannot be named is left out."""
     emulator.add_version("cats", id="odd", ready=False)
-    good = Call._printed
+    good = Call._version_json
 
     def answer(call: Call, held: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
         return {**good(call, held, record), **(odd if record["id"] == "odd" else {})}
 
-    monkeypatch.setattr(Call, "_printed", answer)
+    monkeypatch.setattr(Call, "_version_json", answer)
     listed = [each.id for each in provider.versions(CATS)]
     assert [each for each in listed if each != "odd"] == ["v2", "v1"]
     assert ("odd" in listed) == ("id" not in odd)
@@ -242,8 +242,8 @@ def test_malformed_version_hides_no_other(
 def test_metadata_that_cannot_be_read_is_not_overwritten(
     emulator: ClarifaiEmulator, provider: ClarifaiProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = Call._printed
-    monkeypatch.setattr(Call, "_printed", lambda *them: {**good(*them), "metadata": ["somebody's"]})
+    good = Call._version_json
+    monkeypatch.setattr(Call, "_version_json", lambda *them: {**good(*them), "metadata": ["somebody's"]})
     with pytest.raises(UnexpectedResponse, match="metadata"):
         provider.update(provider.get(CATS, "v1"), message="new")
     assert "PATCH" not in [request.verb for request in emulator.requests]

@@ -95,8 +95,8 @@ def test_tags_as_one_text_are_separated_by_commas(provider: PaperspaceProvider) 
 def test_tags_that_cannot_be_read_are_not_replaced(
     emulator: PaperspaceEmulator, provider: PaperspaceProvider
 ) -> None:
-    shown = emulator._shown
-    emulator._shown = lambda dataset, version: {**shown(dataset, version), "tags": {"odd": 1}}  # type: ignore[method-assign]
+    shown = emulator._version_json
+    emulator._version_json = lambda dataset, version: {**shown(dataset, version), "tags": {"odd": 1}}  # type: ignore[method-assign]
     with pytest.raises(UnexpectedResponse, match="tags cannot be read"):
         provider.update(provider.get(CATS, "klfoyy9"), add_tags=("x",))
     assert writes(emulator) == []

@@ -305,7 +305,7 @@ def test_listing_that_never_comes_to_an_end_is_an_error(
     from mlflow_dsver.providers.paperspace.emulator import responses
 
     monkeypatch.setattr(paging, "PAGE", 2)
-    monkeypatch.setattr(responses, "_mark", lambda item: "Z29uZSAyMDE5")
+    monkeypatch.setattr(responses, "_cursor", lambda item: "Z29uZSAyMDE5")
     with pytest.raises(UnexpectedResponse, match="began again 3 times"):
         list(provider.versions(CATS))
 
@@ -322,8 +322,8 @@ def test_one_odd_version_does_not_hide_the_others(
     """`latest`, tags and listings work; a version of which it is not known whether it is committed is not `latest`
     and that is said.
     """
-    shown = emulator._shown
-    emulator._shown = lambda dataset, version: {  # type: ignore[method-assign]
+    shown = emulator._version_json
+    emulator._version_json = lambda dataset, version: {  # type: ignore[method-assign]
         **shown(dataset, version),
         **(wrong if version["version"] == "1rn19s2" else {}),
     }
