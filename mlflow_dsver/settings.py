@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
-import tomllib
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
+from mlflow_dsver.config_files import toml_file
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.secrets import Secret, add_source
 from mlflow_dsver.text import os_text, text_of
@@ -54,20 +52,10 @@ FORMER = {"SHOW_CHANGES": "SINCE", "CACHE_TTL": "KEEP", "AUTH_APP": "APP_WITH"}
 """Former names of settings. They are still read, with a DeprecationWarning, where the new one is not set."""
 
 ON, OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
-MAX_FILE = 1 << 20
-MAX_SETTINGS = 64 << 10
-"""Maximum bytes of a settings file: TOML and YAML parsers take minutes for a malicious megabyte."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PAT", "CREDENTIAL", "CREDENTIALS")
 _SECRET_ENDINGS = tuple(f"_{word}" for word in (*_SECRET_WORDS, "KEY_ID"))
 _LEAST_SECRET = 8
 """Minimum length of the value of such a variable to be treated as a secret, and not as a word like `none`."""
-_PART = r"""(?:[A-Za-z0-9_-]{1,300}|"[^"\n]{0,300}"|'[^'\n]{0,300}')"""
-_DEEP_KEY = re.compile(rf"(?m)(?:^|[\[{{,])[ \t]{{0,9}}(?:{_PART}[ \t]{{0,9}}\.[ \t]{{0,9}}){{40}}")
-"""A key of more than 40 parts, with a dot behind each."""
-_BRACKETS = 1000
-"""Maximum opening brackets of a YAML file; deep nesting takes seconds before it fails."""
-_YOUNG = 2.0
-"""Seconds in which a file may be written twice without a change of its timestamps."""
 OnError = Literal["raise", "warn", "offline"]
 LoggedParams = Literal["full", "short", "none"]
 Value = TypeVar("Value")
@@ -119,10 +107,6 @@ def choice_setting(name: str, meaning: str, choices: Mapping[str, Value], defaul
 def seconds_setting(name: str, meaning: str, default: float) -> Setting[float]:
     """A setting that is a number of seconds, above 0 and at most a day."""
     return Setting(name, meaning, default, _seconds, "seconds, above 0 and at most 86400")
-
-
-_read: dict[Path, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
-"""Parsed settings files, with the stat at the time of reading."""
 
 
 def text(variable: str) -> str | None:
@@ -311,83 +295,6 @@ def _seconds(value: str, least: float | None = None) -> float:
 def provider_timeout() -> float:
     """Seconds that one operation of a provider may take with its retries; 60 unless set."""
     return seconds("PROVIDER_TIMEOUT", 60.0)
-
-
-def user_file(path: Path, limit: int = MAX_FILE) -> bytes | None:
-    """A vendor's or our own configuration file; None when there is none.
-
-    Raises SettingsError when it is unreadable or has more than `limit` bytes.
-    """
-    try:
-        with path.expanduser().open("rb") as stream:
-            content = stream.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: `~` without a home folder
-        return None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > limit:
-        raise SettingsError(f"{path} is larger than a settings file may be", expected=f"at most {limit} bytes")
-    return content
-
-
-def toml_file(path: Path) -> Mapping[str, Any] | None:
-    """A TOML file as a mapping; None when there is none. Raises SettingsError when it is not TOML.
-
-    Read once, and again when its stat differs; one that was just written is not remembered.
-    """
-    with suppress(RuntimeError):  # no home folder: there is no such file
-        path = path.expanduser()
-    try:
-        status = path.stat()
-    except OSError:
-        status = None  # reading the file raises the reason
-    seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
-    known = _read.get(path)
-    if known is not None and known[0] == seen:
-        return known[1]
-    content = user_file(path, MAX_SETTINGS)
-    if content is None:
-        return None
-    try:
-        found = parse_toml(content.decode())
-    except ValueError as error:
-        raise SettingsError(f"{path} is not TOML") from error
-    if status is not None and seen is not None and abs(time.time() - status.st_mtime) > _YOUNG:
-        _read[path] = (seen, found)
-    return found
-
-
-def parse_toml(content: str) -> dict[str, Any]:
-    """TOML as a mapping. Raises ValueError for anything else, also for keys of very many parts, which take hours."""
-    if _DEEP_KEY.search(content):
-        raise ValueError("a key of too many parts")
-    try:
-        return tomllib.loads(content)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def yaml_file(path: Path) -> Any:
-    """What a YAML file holds; None when there is none. Raises SettingsError when it is not YAML.
-
-    Merge keys (`<<`) are refused: a few lines of them become gigabytes.
-    """
-    content = user_file(path, MAX_SETTINGS)
-    if content is None:
-        return None
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def flatten_mapping(self, node: yaml.MappingNode) -> None:
-            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-                raise yaml.YAMLError("a merge key")
-
-    try:
-        if content.count(b"[") + content.count(b"{") > _BRACKETS:
-            raise ValueError("nested too deeply")
-        return yaml.load(content, Loader)  # noqa: S506  (a SafeLoader that takes less)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML") from error
 
 
 def _secret_values() -> list[str]:

@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
@@ -265,7 +265,7 @@ class Provider(ABC):
         settings of the provider's name and of `settings_prefixes`, the content of `settings_files`, and the plain
         values of the instance's attributes; override it where resolutions depend on anything else.
         """
-        files = {str(path): settings.user_file(path) for path in self.settings_files}
+        files = {str(path): config_files.user_file(path) for path in self.settings_files}
         plain = str, int, float, Path
         settings_text = {name: str(value) for name, value in vars(self).items() if isinstance(value, plain)}
         secret = {name: value.reveal() for name, value in vars(self).items() if isinstance(value, Secret)}

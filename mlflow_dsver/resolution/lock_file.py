@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.errors import InvalidArgument, InvalidReference, LockConflict, SettingsError
 from mlflow_dsver.model.json_values import to_json
@@ -108,7 +108,7 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
     """The entries of a lock file by role, sorted. Raises SettingsError for a missing, unreadable or invalid one."""
     if path_exists(path) and not path.is_file():
         raise SettingsError(f"{path} is not a file")
-    content = settings.user_file(path)
+    content = config_files.user_file(path)
     if content is None:
         raise SettingsError(f"there is no lock file {path}", tip="mlflow-dsver lock --input ROLE=REFERENCE")
     try:

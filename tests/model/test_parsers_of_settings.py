@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.errors import DsverError, SettingsError
 from mlflow_dsver.providers.clarifai import info as clarifai_info
 from mlflow_dsver.providers.paperspace import info, local_files
@@ -54,7 +54,7 @@ NASTY = [
 
 
 def read_settings(path: Path) -> object:
-    return settings.toml_file(path)
+    return config_files.toml_file(path)
 
 
 def read_clarifai(path: Path) -> object:
@@ -123,7 +123,7 @@ def test_any_bytes_are_read_or_refused(reader: Callable[[Path], object], path: P
 
 
 def test_large_file_is_refused(path: Path) -> None:
-    path.write_bytes(b"#" * (settings.MAX_SETTINGS + 1))
+    path.write_bytes(b"#" * (config_files.MAX_SETTINGS + 1))
     for reader in (read_settings, read_clarifai, read_paperspace_mounts):
         with pytest.raises(SettingsError, match="larger"):
             reader(path)

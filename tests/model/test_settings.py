@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.cli.main import run
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.resolution.lock_file import find_lock
@@ -88,8 +88,8 @@ def test_a_folder_below_a_home_that_is_unknown_is_refused_by_name(
 
 @pytest.mark.usefixtures("homeless")
 def test_a_vendors_file_below_a_home_that_is_unknown_is_not_there() -> None:
-    assert settings.user_file(Path("~/.paperspace/config.json")) is None
-    assert settings.toml_file(Path("~/.paperspace/config.toml")) is None
+    assert config_files.user_file(Path("~/.paperspace/config.json")) is None
+    assert config_files.toml_file(Path("~/.paperspace/config.toml")) is None
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "abc", "86401", "1e9"])

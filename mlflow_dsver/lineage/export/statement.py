@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlflow_dsver.config_files import user_file
 from mlflow_dsver.content.atomic_files import atomic_write
 from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
 from mlflow_dsver.lineage.export import RunRecord
 from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.manifests import DIGEST_PREFIX
 from mlflow_dsver.model.versions import Link
-from mlflow_dsver.settings import user_file
 from mlflow_dsver.text import one_line
 
 STATEMENT = "https://in-toto.io/Statement/v1"

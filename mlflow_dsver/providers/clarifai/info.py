@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.errors import AuthenticationFailed, InvalidReference, SettingsError
 from mlflow_dsver.model.refs import check_name
 from mlflow_dsver.plugins import ProviderInfo
@@ -204,11 +204,11 @@ def _name(value: str | Secret | None, name: str) -> str | None:
 
 def _context(name: str | None) -> Mapping[str, Any]:
     """The settings of a context of the vendor's file; {} when there is no file and none was named."""
-    if settings.user_file(CONFIG_FILE) is None:
+    if config_files.user_file(CONFIG_FILE) is None:
         if name is not None:
             raise SettingsError(f"there is no context {name!r}, as there is no {CONFIG_FILE}")
         return {}
-    read = settings.yaml_file(CONFIG_FILE)
+    read = config_files.yaml_file(CONFIG_FILE)
     contexts = read.get("contexts") if isinstance(read, dict) else None
     if not isinstance(contexts, dict):
         raise SettingsError(f"{CONFIG_FILE} has no contexts", expected="what `clarifai config` writes")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.plugins import ProviderInfo
 from mlflow_dsver.secrets import Secret
@@ -143,8 +143,8 @@ def _checked(value: str, name: str) -> Secret:
 
 def _pspace(path: Path) -> str | None:
     """The key of the current team; of the only team when none is current."""
-    keys = _mapping((settings.toml_file(path) or {}).get("keys"))
-    team = (settings.toml_file(path.with_name("config.toml")) or {}).get("team")
+    keys = _mapping((config_files.toml_file(path) or {}).get("keys"))
+    team = (config_files.toml_file(path.with_name("config.toml")) or {}).get("team")
     if not keys:
         return None
     if not isinstance(team, str) or team not in keys:
@@ -158,7 +158,7 @@ def _pspace(path: Path) -> str | None:
 
 
 def _gradient(path: Path) -> str | None:
-    content = settings.user_file(path)
+    content = config_files.user_file(path)
     if content is None:
         return None
     try:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver import config_files, settings
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
@@ -227,7 +227,7 @@ def _below(roots: Roots, name: str) -> Path | None:
 
 def _integrations(path: Path) -> Mapping[str, str]:
     """Name of each dataset that a settings file mounts, and its reference."""
-    document = settings.yaml_file(path)
+    document = config_files.yaml_file(path)
     integrations = document.get("integrations") if isinstance(document, dict) else None
     found = {}
     for name, entry in integrations.items() if isinstance(integrations, dict) else ():
