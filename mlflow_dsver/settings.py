@@ -1,4 +1,4 @@
-"""The only reader of the environment and of configuration files.
+"""The only reader of the environment, and of this package's settings file.
 
 Settings of this package are environment variables `MLFLOW_DSVER_<NAME>`, or `<name>` in a TOML file (by platform
 convention `~/.config/mlflow-dsver/config.toml`; `MLFLOW_DSVER_CONFIG` names another). The environment wins over
