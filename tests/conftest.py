@@ -55,6 +55,10 @@ SLOW_FIRST = (
     "contract/test_clarifai_contract.py",
     "tracking/test_on_a_server.py",
     "tracking/test_sync.py",
+    "tracking/test_source.py",
+    "tracking/test_bulk_attach.py",
+    "tracking/test_mlflow_private.py",
+    "tracking/test_linking_troubles.py",
     "cli/test_cli_terminal.py",
     "cli/test_cli_run.py",
     "faults/test_flipped_bits.py",
@@ -74,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     SIGINT has its usual meaning, for the processes that tests start and interrupt as well: nohup, `&` in a script and
     some CI runners start programs with it ignored, and that is inherited.
     """
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files that have most tests
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in FOREIGN_WARNINGS:
