@@ -132,13 +132,13 @@ def test_large_file_is_refused(path: Path) -> None:
 def test_a_settings_file_is_parsed_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often a setting is read, as for each version of a listing; and again after it was changed."""
     parsed: list[str] = []
-    original = settings.tomllib.loads
+    original = config_files.tomllib.loads
 
     def loads(text: str) -> dict[str, object]:
         parsed.append(text)
         return original(text)
 
-    monkeypatch.setattr(settings.tomllib, "loads", loads)
+    monkeypatch.setattr(config_files.tomllib, "loads", loads)
     monkeypatch.setenv("MLFLOW_DSVER_CONFIG", str(path))
     path.write_text('on_error = "warn"\n')
     os.utime(path, (1_000_000_000, 1_000_000_000))
