@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n 3 --dist loadfile  # half of the time a test waits: for servers, processes, locks
 
-.PHONY: demo test test-slow lint format bench matrix screenshots clean help
+.PHONY: demo test test-slow frameworks lint format bench matrix screenshots clean help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
-	@echo 'Others: make test-slow, lint, format, bench, matrix, screenshots, clean'
+	@echo 'Others: make test-slow, frameworks, lint, format, bench, matrix, screenshots, clean'
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/mlflow-dsver demo
@@ -25,6 +25,10 @@ test: lint
 # A real browser, PostgreSQL, a sweep of 200 trials, a kill at every system call, the demo, the benchmarks.
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+# Training scripts with real frameworks, 2 GB of them; `make test-slow` runs those that are installed.
+frameworks: $(VENV)/.installed-frameworks
+	$(BIN)/python -m pytest -m slow tests/training_code
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -65,6 +69,7 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@$(INSTALL) --editable '.[demo,s3]' --group test
 	@touch $@ $(VENV)/.installed-demo
 
-$(VENV)/.installed-peers: $(VENV)/.installed-test
-	@$(INSTALL) --group peers
+# A dependency group more: peers, frameworks, frameworks-ci.
+$(VENV)/.installed-%: $(VENV)/.installed-test
+	@$(INSTALL) --group $*
 	@touch $@
