@@ -1,9 +1,9 @@
 """Measures the overhead of linking: how long a run start blocks, its number of requests, and the cost for a sweep.
 
 A real `mlflow server` with SQLite is behind a proxy that delays each request. In the same rounds are measured:
-`dsver.start_run`, plain `mlflow.start_run`, and hand-written logging of the same data (params, tags, an input and a
-JSON artifact, key by key and batched). A sweep is a parent run with children that do a fixed amount of work on one
-core.
+`dsver.start_run`, plain `mlflow.start_run`, hand-written logging of the same data (params, tags, an input and a
+JSON artifact, key by key and batched), and runs of `mlflow.start_run` and `MlflowClient.create_run` that are linked
+without a line. A sweep is a parent run with children that do a fixed amount of work on one core.
 
     python benchmarks/tracking.py [--delays 0,20,50] [--rounds 15] [--trials 1000] [--work 0.3]
 """
@@ -11,6 +11,7 @@ core.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import os
 import shutil
@@ -75,6 +76,40 @@ def ours() -> None:
     dsver.start_run(inputs={"training": "local://digits@clean"})
 
 
+def autolinked() -> None:
+    with _autolinking():
+        bare()
+
+
+def created() -> str:
+    import mlflow
+
+    return mlflow.MlflowClient().create_run(_experiment()).info.run_id
+
+
+@functools.cache
+def _experiment() -> str:
+    """The experiment's id, which is the same in each new store."""
+    import mlflow
+
+    return mlflow.MlflowClient().get_experiment_by_name("benchmark").experiment_id
+
+
+def created_autolinked() -> str:
+    with _autolinking():
+        return created()
+
+
+@contextmanager
+def _autolinking() -> Iterator[None]:
+    """Runs that start in this block are linked; the reference was resolved at the first of them."""
+    os.environ["MLFLOW_DSVER_AUTOLINK"] = "all"
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_DSVER_AUTOLINK"] = "none"
+
+
 def by_hand() -> None:
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
@@ -113,12 +148,16 @@ def _source(version: Any) -> Any:
     return mlflow.data.dataset_source_registry.resolve_dataset_source(str(version))
 
 
-SUBJECTS: dict[str, Callable[[], None]] = {
+SUBJECTS: dict[str, Callable[[], str | None]] = {
     "bare mlflow.start_run": bare,
     "ours: dsver.start_run": ours,
     "by hand, key by key": by_hand,
     "by hand, batched": by_hand_batched,
+    "start_run, without a line": autolinked,
+    "bare create_run": created,
+    "create_run, without a line": created_autolinked,
 }
+"""Each starts a run; those that give its id are of MlflowClient."""
 
 
 def starts(proxy: Proxy, rounds: int) -> None:
@@ -130,6 +169,8 @@ def starts(proxy: Proxy, rounds: int) -> None:
     durations: dict[str, list[float]] = {name: [] for name in SUBJECTS}
     requests: dict[str, int] = {}
     resolved = []
+    os.environ["MLFLOW_DSVER_AUTOLINK"] = "none"
+    dsver.autolink({"training": "local://digits@clean"})
     for round_ in range(rounds + 1):
         start = time.perf_counter()
         dsver.resolve("local://digits@clean")
@@ -137,10 +178,10 @@ def starts(proxy: Proxy, rounds: int) -> None:
         for name, subject in SUBJECTS.items():
             proxy.log.clear()
             start = time.perf_counter()
-            subject()
+            run_id = subject()
             seconds = time.perf_counter() - start
             time.sleep(TRAINING + 10 * proxy.hang)
-            mlflow.end_run()
+            mlflow.MlflowClient().set_terminated(run_id) if run_id else mlflow.end_run()
             requests[name] = len(proxy.calls())
             if round_:  # the first round imports and connects
                 durations[name].append(seconds)

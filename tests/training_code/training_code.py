@@ -29,7 +29,7 @@ class Script:
     command: tuple[str, ...] = ()
     """Empty: Python with the script of that name."""
     volatile: str = "$."
-    """Names of metrics, params, tags and artifacts that differ from one run to the next, as times and process ids do."""
+    """Names of metrics, params, tags and artifacts that differ from one run to the next: times, process ids."""
     volatile_output: str = "$."
     programs: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +42,8 @@ class Script:
 
 SKLEARN = (
     Script("sklearn_autolog", 1),
-    Script("sklearn_grid_search", 13),
-    Script("sklearn_randomized_search", 6),
+    Script("sklearn_grid_search", 13, volatile="_time$"),
+    Script("sklearn_randomized_search", 6, volatile="_time$"),
     Script("best_params_back", 4),
     Script("mlflow_client", 5),
     Script("mlproject", 1, command=("mlflow", "run", "mlproject", "--env-manager", "local", "-P", "data={data}")),
@@ -62,9 +62,9 @@ OTHERS = (
         volatile=r"runtime|per_second",
         volatile_output=r"(?<=(runtime|_second)': ')[^']*",
     ),
-    Script("optuna_callback", 4, ("optuna_integration",)),
-    Script("optuna_mlflow_storage", 4, ("optuna",)),
-    Script("ray_tune_callback", 3, ("ray",), volatile="time|pid|trial_name|tfevents", volatile_output=r"/tmp/ray/\S*"),
+    Script("optuna_callback", 4, ("optuna_integration",), volatile="^datetime_"),
+    Script("optuna_mlflow_storage", 4, ("optuna",), volatile="^trial_id$"),
+    Script("ray_tune_callback", 3, ("ray",), volatile="time|pid|trial_name|events", volatile_output=r"/tmp/ray/\S*"),
     Script("ray_tune_setup_mlflow", 2, ("ray",), volatile_output=r"/tmp/ray/\S*"),
     Script(
         "hydra_multirun",
