@@ -117,9 +117,14 @@ def _seen(runs: list[Any], script: Script, folder: Path) -> list[str]:
 
 
 def _seen_run(run: Any, script: Script, folder: Path) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        return (
+            re.sub("0x[0-9a-f]{8,}", "0x…", value.replace(str(folder), "FOLDER")) if isinstance(value, str) else value
+        )
+
     def own(values: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: value.replace(str(folder), "FOLDER") if isinstance(value, str) else value
+            key: plain(value)
             for key, value in values.items()
             if not re.match(r"dsver(\.|$)", key) and not re.search(script.volatile, key)
         }

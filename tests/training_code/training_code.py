@@ -77,7 +77,7 @@ OTHERS = (
         1,
         ("kedro_mlflow",),
         command=("kedro", "run"),
-        volatile="^(run_id|runner)$",
+        volatile="^run_id$",
         variables={"KEDRO_LOGGING_CONFIG": "conf/logging.yml"},
     ),
     Script("spark_mllib", 5, ("pyspark",), programs=("java",)),
@@ -126,10 +126,11 @@ def run_script(
         each.format(data=folder / "data" / "flowers.csv") for each in script.command or (*PYTHON, f"{script.name}.py")
     ]
     binaries = Path(sys.executable).parent
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_EXPERIMENT_ID"}
     return subprocess.run(
         [str(binaries / command[0]), *command[1:]],
         cwd=folder,
-        env={**os.environ, **QUIET, **script.variables, **variables, "PATH": f"{binaries}:{os.environ['PATH']}"},
+        env={**environment, **QUIET, **script.variables, **variables, "PATH": f"{binaries}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
