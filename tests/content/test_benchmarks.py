@@ -74,3 +74,13 @@ def test_what_linking_costs_is_measured_beside_bare_runs_and_the_recipe_by_hand(
     assert ran.returncode == 0, ran.stderr
     for row in ("bare mlflow.start_run", "ours: dsver.start_run", "by hand, key by key", "by hand, batched"):
         assert row in ran.stdout
+
+
+@pytest.mark.slow
+def test_what_the_watch_costs_is_measured_with_and_without_it() -> None:
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "watch.py"
+    command = [sys.executable, str(script), "--files", "600", "--rounds", "1"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    for row in ("open and read, first epoch", "numpy.load, second epoch", "end of a run, no linked version"):
+        assert row in ran.stdout
