@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,27 @@ class Tracking:
 
 
 class tracking_server:  # noqa: N801
-    """`with tracking_server(folder, database_uri) as (address, process)`: a real `mlflow server` on loopback."""
+    """`with tracking_server(folder, database_uri) as (address, process)`: a real `mlflow server` on loopback.
 
-    def __init__(self, folder: Path, database: str, *, python: str = sys.executable) -> None:
+    options: of the command besides. variables: of its environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        *,
+        python: str = sys.executable,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         self._command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
-        self._command += ["--workers", "1"]
+        self._command += ["--workers", "1", *options]
+        self._variables = variables or {}
 
     def __enter__(self) -> tuple[str, subprocess.Popen[bytes]]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -48,7 +61,7 @@ class tracking_server:  # noqa: N801
             self._command,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**environment, **self._variables},
             cwd=self.folder,
             start_new_session=True,
         )

@@ -13,7 +13,7 @@ import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlflow_dsver import settings
 from mlflow_dsver.deadlines import BoundedTask, Deadline
@@ -22,6 +22,7 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.resolution import version_files
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import async_logging, clients, opened_files, parent_inputs
+from mlflow_dsver.tracking.mlflow_private import in_workspace
 
 if TYPE_CHECKING:
     from mlflow_dsver.checks.seal import SealReport
@@ -66,7 +67,8 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
     if policy != "given":
         from mlflow_dsver.checks.seal import seal
 
-        return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
+        with in_workspace(clients.workspace_of_run(run_id)):
+            return seal(run_id, rehash=policy == "hash", tracking_uri=clients.uri_of(run_id))
     links = {
         role: link
         for role, link in parent_inputs.links_of(run_id).items()
@@ -79,7 +81,7 @@ def _sealed(run_id: str, policy: str) -> SealReport | None:
     report = check_local_copies(run_id, links)
     if report.inputs:
         try:
-            async_logging.write_tags(clients.new_client(clients.uri_of(run_id)), run_id, seal_tags(report))
+            async_logging.write_tags(clients.client_of(run_id), run_id, seal_tags(report))
         except DsverError as error:
             _logger.warning("run %s: the check of its data could not be logged: %s", run_id, one_line(error, 600))
     return report
@@ -113,7 +115,7 @@ def _logged_files(run_id: str, opened: opened_files.OpenedFiles) -> FilesRead:
     from mlflow_dsver.checks.undeclared_files import judge
 
     client = clients.client_of(run_id)
-    run = client.get_run(run_id)
+    run: Any = clients.read_run(client, Deadline(FILES_SECONDS), run_id)
     links = parent_inputs.links_of(run_id)
     own = {link.version for link in links.values()}
     others = [each for each in parent_inputs.versions_of_other_runs(run_id, OTHER_VERSIONS) if each not in own]

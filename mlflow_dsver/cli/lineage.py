@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mlflow_dsver.errors import DsverError, InvalidArgument
-from mlflow_dsver.terminal.output import emit, json_option
+from mlflow_dsver.terminal.output import emit, json_option, workspace_options
 from mlflow_dsver.terminal.render import Lines
 
 _OUT = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
@@ -30,6 +30,7 @@ _STDOUT = Path("-")
 @click.option("--since", type=_DAY, help="Only runs that were started on this day (UTC) or later.")
 @click.option("--until", type=_DAY, help="Only runs that were started before this day (UTC).")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most that many runs.")
+@workspace_options
 def lineage(
     experiments: tuple[str, ...],
     html: Path | None,
@@ -42,6 +43,7 @@ def lineage(
     since: datetime | None,
     until: datetime | None,
     limit: int,
+    workspace: str | None,
 ) -> None:
     """Show which data went into which runs and models.
 
@@ -61,7 +63,7 @@ def lineage(
 
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
     filters = Filter(None, role, grade, verdict, first, last)
-    report = report_of(experiments, limit=limit, wanted=filters)
+    report = report_of(experiments, limit=limit, wanted=filters, workspace=workspace)
     mlflow = MLflow(web_root())
     if html is not None:
         _need_pages()
@@ -91,6 +93,7 @@ def open_(run: str, only_print: bool) -> None:
     """
     from mlflow_dsver.lineage.api import web_root
     from mlflow_dsver.record.mlflow_urls import MLflow
+    from mlflow_dsver.tracking.mlflow_private import active_workspace
     from mlflow_dsver.tracking.queries import Tracking
 
     facts = Tracking().run(run)
@@ -100,7 +103,7 @@ def open_(run: str, only_print: bool) -> None:
             "MLFLOW_TRACKING_URI is no address of a server, so there is no page",
             tip="mlflow server --app-name dsver --backend-store-uri …, and MLFLOW_TRACKING_URI=http://127.0.0.1:5000",
         )
-    address = MLflow(root).run(facts.experiment_id, facts.run_id)
+    address = MLflow(root, active_workspace()).run(facts.experiment_id, facts.run_id)
     click.echo(address)
     if not only_print:
         click.launch(address)

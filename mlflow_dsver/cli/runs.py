@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from mlflow_dsver.model.versions import Link
-from mlflow_dsver.terminal.output import counted, emit, json_option, print_error
+from mlflow_dsver.terminal.output import counted, emit, json_option, print_error, workspace_options
 from mlflow_dsver.terminal.render import Lines, Table, line, named, table
 from mlflow_dsver.text import human_bytes, one_line
 
@@ -49,8 +49,9 @@ def inputs(run: str, as_json: bool) -> None:
 @click.argument("reference")
 @click.option("--role", help="Only runs that used it in this role.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of runs.")
+@workspace_options
 @json_option
-def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
+def runs(reference: str, role: str | None, limit: int, workspace: str | None, as_json: bool) -> None:
     """Show which runs used a version.
 
     The newest runs of all experiments are first. A REFERENCE without a selector selects every version of the dataset;
@@ -62,10 +63,11 @@ def runs(reference: str, role: str | None, limit: int, as_json: bool) -> None:
       mlflow-dsver runs local://digits
       mlflow-dsver runs local://digits@clean --role training
       mlflow-dsver runs local://digits@3f9c2a7d11e05b64 --json
+      mlflow-dsver runs local://digits --all-workspaces
     """
     from mlflow_dsver.tracking.history import runs_using
 
-    uses = runs_using(reference, role=role)
+    uses = runs_using(reference, role=role, workspace=workspace)
     found = list(islice(uses, limit))
     more = next(uses, None) is not None
     result = {"reference": reference, "runs": [each.to_json() for each in found], "more": more, "note": uses.note}
@@ -215,11 +217,14 @@ def links_table(found: Iterable[Link]) -> Table:
 
 
 def runs_table(found: Iterable[RunUse]) -> Table:
-    """Runs that used a version, in the order given."""
+    """Runs that used a version, in the order given; with their workspaces where they have any."""
+    uses = list(found)
+    shown = any(each.workspace is not None for each in uses)
     return table(
-        "RUN NAME STARTED STATUS ROLE VERSION GRADE",
+        ("WORKSPACE " if shown else "") + "RUN NAME STARTED STATUS ROLE VERSION GRADE",
         (
             (
+                *([each.workspace] if shown else []),
                 each.run_id,
                 each.run_name,
                 each.started,
@@ -228,7 +233,7 @@ def runs_table(found: Iterable[RunUse]) -> Table:
                 named(each.ref, each.dataset_name),
                 each.grade,
             )
-            for each in found
+            for each in uses
         ),
         empty="no run used this",
     )

@@ -9,7 +9,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from heapq import merge
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ from mlflow_dsver.record.facts import EVERYTHING, Filter
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.history import inputs_in
-from mlflow_dsver.tracking.lineage_queries import all_runs, experiments, models_without_run, run_in, with_models
+from mlflow_dsver.tracking.lineage_queries import all_runs, models_without_run, run_in, with_models
 from mlflow_dsver.tracking.queries import Tracking
+from mlflow_dsver.tracking.run_search import clients_in, experiment_names
 
 MOST_RUNS = 1000
 """Runs of one report by default."""
@@ -132,27 +135,40 @@ def export(record: RunRecord, format_: Format | str, *, role: str | None = None)
             return prov.document(record)
 
 
-def report_of(names_or_ids: Sequence[str] = (), *, limit: int = MOST_RUNS, wanted: Filter = EVERYTHING) -> Report:
+def report_of(
+    names_or_ids: Sequence[str] = (),
+    *,
+    limit: int = MOST_RUNS,
+    wanted: Filter = EVERYTHING,
+    workspace: str | None = None,
+) -> Report:
     """A report of the linked runs of these experiments (none means all), newest first.
 
     With all experiments and without a filter, also of the registered models whose run was deleted. Raises NotFound
     for an experiment that does not exist, and TrackingError.
+
+    workspace: the one to look in, or "*" for all that the user may read; None is the active one.
     """
-    client = clients.new_client()
-    known = experiments(client)
+    readers = [(client, experiment_names(client)) for client in clients_in(workspace)]
     chosen = {}
     for requested in names_or_ids:
-        found = {id_: name for id_, name in known.items() if requested in (id_, name)}
+        found = {id_: name for _, known in readers for id_, name in known.items() if requested in (id_, name)}
         if not found:
             raise NotFound("no such experiment", provider="mlflow", operation="search", got=requested)
         chosen.update(found)
-    found_runs = list(all_runs(client, chosen or known, limit + 1, wanted))
+    streams = []
+    for client, known in readers:
+        names = {id_: name for id_, name in known.items() if not chosen or id_ in chosen}
+        streams.append(all_runs(client, names, limit + 1, wanted))
+    found_runs = list(
+        islice(merge(*streams, key=lambda run: -(run.started.timestamp() if run.started else 0)), limit + 1)
+    )
     runs = found_runs[:limit]
     versions = {use.version for run in runs for use in run.uses}
     subtitle = f"{human_count(len(runs), 'run')} with {human_count(len(versions), 'dataset version')}"
     if len(found_runs) > limit:
         subtitle += ", the newest of more"
-    orphans = [] if chosen or wanted else list(models_without_run(client, known, runs))
+    orphans = [] if chosen or wanted else [each for reader in readers for each in models_without_run(*reader, runs)]
     title = f"Data lineage of {', '.join(chosen.values())}" if chosen else "Data lineage"
     return report(runs, title, subtitle, orphans)
 

@@ -186,7 +186,7 @@ def run_node(run: Run) -> Node:
     """The node of a run."""
     tone = TONES.get(run.verdict or "", "")
     started = f"{run.started:%Y-%m-%d %H:%M}" if run.started else ""
-    detail = " · ".join(part for part in (run.experiment, started) if part)
+    detail = " · ".join(part for part in (run.place, started) if part)
     return Node(NodeId(Kind.RUN, run.run_id), run.name or run.run_id[:8], detail, tone)
 
 

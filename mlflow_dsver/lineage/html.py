@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -116,10 +116,18 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The lineage pages below a root address: `/dsver` on a server, with its static prefix before it."""
+    """The lineage pages below a root address: `/dsver` on a server, with its static prefix before it.
+
+    workspace: the one that the pages are about; None where the server has no workspaces.
+    """
 
     root: str
     actions: str = ""
+    workspace: str | None = None
+
+    def elsewhere(self, workspace: str) -> str:
+        """The list of datasets of another workspace."""
+        return replace(self, workspace=workspace).home()
 
     def home(self, **query: str | None) -> str:
         """The list of datasets."""
@@ -155,7 +163,7 @@ class Pages:
         return self._page(path, {name: node.key})
 
     def _page(self, path: str, query: Mapping[str, str | None]) -> str:
-        given = {name: value for name, value in query.items() if value}
+        given = {name: value for name, value in {**query, "workspace": self.workspace}.items() if value}
         return f"{self.root}{path}" + (f"?{urlencode(given)}" if given else "")
 
 

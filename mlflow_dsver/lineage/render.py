@@ -76,7 +76,7 @@ def _markdown_runs(report: Report, mlflow: MLflow) -> Iterator[str]:
     for run in report.runs:
         used = "<br>".join(f"{markdown(use.role)} {_version_cell(use)} {markdown(use.grade)}" for use in run.uses)
         models = "<br>".join(markdown(model.key.removeprefix("models:/")) for model in run.models)
-        cells = [_run_cell(run, mlflow), markdown(run.experiment), _date_cell(run.started), used]
+        cells = [_run_cell(run, mlflow), markdown(run.place), _date_cell(run.started), used]
         yield "| " + " | ".join([*cells, markdown((run.verdict or "").lower()), models]) + " |"
 
 
@@ -95,7 +95,7 @@ def _markdown_orphans(report: Report) -> Iterator[str]:
 
 def _run_cell(run: Run, mlflow: MLflow) -> str:
     name = markdown(run.name or run.run_id, 80)
-    return f"[{name}](<{mlflow.run(run.experiment_id, run.run_id)}>)" if mlflow.root else name
+    return f"[{name}](<{mlflow.run(run.experiment_id, run.run_id, run.workspace)}>)" if mlflow.root else name
 
 
 def _date_cell(when: datetime | None) -> str:
@@ -151,6 +151,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "name": run.name,
         "experiment_id": run.experiment_id,
         "experiment": run.experiment,
+        **({} if run.workspace is None else {"workspace": run.workspace}),
         "started": date_text(run.started),
         "ended": date_text(run.ended),
         "status": run.status,

@@ -63,12 +63,16 @@ NO_CHOICE = Choices()
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
-    """The datasets, some at a time. wanted: text that a dataset's name must contain. after: mark of the next page."""
+    """The datasets, some at a time. wanted: text that a dataset's name must contain. after: mark of the next page.
+
+    workspaces: that the user may read; none where the server has none.
+    """
 
     datasets: tuple[DatasetRow, ...]
     wanted: str = ""
     after: str | None = None
     before: bool = False
+    workspaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

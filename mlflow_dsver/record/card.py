@@ -43,11 +43,12 @@ class PreviousRun:
 class RelatedRuns:
     """Recent runs of the experiment that used the same versions, newest first.
 
-    runs: run id, name and links by role of each.
+    runs: run id, name and links by role of each. workspace: that of the experiment; None where there is none.
     """
 
     experiment_id: str
     runs: Sequence[tuple[str, str, Mapping[str, Link]]] = ()
+    workspace: str | None = None
 
 
 def render(
@@ -87,7 +88,7 @@ def render(
 
 def _lineage(links: Sequence[Link], related: RelatedRuns) -> list[str]:
     """Dataset, version and runs as nested lists; the addresses are those of the very page that shows the card."""
-    pages = MLflow()
+    pages = MLflow(workspace=related.workspace)
     lines = []
     for ref in dict.fromkeys(link.version.ref for link in links):
         roles = ", ".join(markdown(link.role) for link in links if link.version.ref == ref)

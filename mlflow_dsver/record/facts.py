@@ -48,17 +48,19 @@ class Model:
     """A model that a run made: a registered one with its version, or a logged one with its id.
 
     name: registered name, or the logged model's name. version: None for a logged model that is not registered.
+    workspace: only where models of several workspaces are together, in which names are not unique.
     """
 
     name: str
     version: str | None = None
     model_id: str | None = None
+    workspace: str | None = None
 
     @property
     def key(self) -> str:
-        """MLflow's own address of the model: `models:/name/3` or `models:/m-…`."""
+        """MLflow's own address: `models:/name/3` or `models:/m-…`; the first with ` in WORKSPACE` if it has one."""
         if self.version is not None:
-            return f"models:/{self.name}/{self.version}"
+            return f"models:/{self.name}/{self.version}" + (f" in {self.workspace}" if self.workspace else "")
         return f"models:/{self.model_id or self.name}"
 
 
@@ -85,6 +87,7 @@ class Run:
     sources: role to the source JSON of each input that is a dataset version; see `reader.sources_of` for the roles.
     inputs: those inputs as they are, several of a role where MLflow has several. verdict: the outcome of the last
     check that was recorded; None when there was none. checked: when that was. models: only where they were asked for.
+    workspace: the one that it is in, as far as it was asked by name; None elsewhere.
     """
 
     run_id: str
@@ -106,6 +109,13 @@ class Run:
     checked: datetime | None = None
     uses: tuple[Use, ...] = ()
     models: tuple[Model, ...] = field(default=())
+    workspace: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The experiment, after the run's workspace where it has one: `team-a / digits`."""
+        experiment = self.experiment or self.experiment_id
+        return experiment if self.workspace is None else f"{self.workspace} / {experiment}"
 
 
 @dataclass(frozen=True, slots=True)

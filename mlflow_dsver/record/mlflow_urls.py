@@ -6,7 +6,7 @@ Everything that goes into an address is percent-encoded, so that no name can cha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 from mlflow_dsver.model.refs import DatasetRef
@@ -21,29 +21,43 @@ def web_address(text: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class MLflow:
-    """MLflow's user interface at a root address without a closing slash; empty for the same server."""
+    """MLflow's user interface at a root address without a closing slash; empty for the same server.
+
+    workspace: the one that the pages are in; None where the server has no workspaces.
+    """
 
     root: str = ""
+    workspace: str | None = None
 
-    def run(self, experiment_id: str, run_id: str) -> str:
-        """The page of a run."""
-        return f"{self.root}/#/experiments/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}"
+    def home(self) -> str:
+        """The first page."""
+        return self._page("")
+
+    def run(self, experiment_id: str, run_id: str, workspace: str | None = None) -> str:
+        """The page of a run. workspace: that of the run, where it is another than that of the other pages."""
+        here = replace(self, workspace=workspace or self.workspace)
+        return here._page(f"experiments/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}")
 
     def card(self, experiment_id: str, run_id: str) -> str:
         """The artifact `dsver/card.md` of a run, opened in the viewer."""
-        return f"{self.run(experiment_id, run_id)}/artifacts/dsver/card.md"
+        run = f"experiments/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}"
+        return self._page(f"{run}/artifacts/dsver/card.md")
 
     def experiment(self, experiment_id: str) -> str:
         """The runs of an experiment."""
-        return f"{self.root}/#/experiments/{quote(experiment_id, safe='')}/runs"
+        return self._page(f"experiments/{quote(experiment_id, safe='')}/runs")
 
     def runs_using(self, experiment_id: str, ref: DatasetRef) -> str:
         """The runs of an experiment that used a version, or any version where the reference names none."""
-        return f"{self.experiment(experiment_id)}?{urlencode({'searchFilter': dataset_filter(ref)})}"
+        return self._page(f"experiments/{quote(experiment_id, safe='')}/runs", searchFilter=dataset_filter(ref))
 
     def model(self, name: str, version: str) -> str:
         """The page of a registered model's version."""
-        return f"{self.root}/#/models/{quote(name, safe='')}/versions/{quote(version, safe='')}"
+        return self._page(f"models/{quote(name, safe='')}/versions/{quote(version, safe='')}")
+
+    def _page(self, path: str, **query: str) -> str:
+        given = query if self.workspace is None else {**query, "workspace": self.workspace}
+        return f"{self.root}/#/{path}" + (f"?{urlencode(given)}" if given else "")
 
 
 def dataset_filter(ref: DatasetRef) -> str:

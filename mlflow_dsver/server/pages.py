@@ -60,10 +60,10 @@ def index(client: RestClient, text: str, after: str | None) -> IndexPage:
     known = _catalogue(client)
     if known is None:
         runs, _ = runs_page(client, client.experiments, LINKED)
-        return IndexPage(tuple(_datasets_of(runs, text)), text)
+        return IndexPage(tuple(_datasets_of(runs, text)), text, workspaces=client.workspaces())
     client.check_may_read_runs()
     rows, token = known.datasets(text, after)
-    return IndexPage(tuple(rows), text, token, before=after is not None)
+    return IndexPage(tuple(rows), text, token, before=after is not None, workspaces=client.workspaces())
 
 
 def dataset(client: RestClient, ref: DatasetRef, filters: Filter, skip: int, token: str | None) -> DatasetPage:

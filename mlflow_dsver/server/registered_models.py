@@ -17,6 +17,7 @@ from mlflow_dsver.record.facts import Model, Run
 from mlflow_dsver.server.rest_client import RestClient
 from mlflow_dsver.tracking.lineage_queries import every, registered_model, run_in
 from mlflow_dsver.tracking.mlflow_private import server as private
+from mlflow_dsver.tracking.queries import tagged
 
 MOST_RUNS = 1000
 """Maximum runs whose models are requested, if the registry has no database."""
@@ -46,9 +47,11 @@ class Registry:
             for name, version in self._tagged(ref):
                 if (name, version) not in found:
                     try:
-                        found[name, version] = self._client.get_model_version(name, version)
+                        model = self._client.get_model_version(name, version)
                     except MlflowException:
                         continue
+                    if any(ref in (used, used.at(None)) for used in tagged(model.tags).values()):
+                        found[name, version] = model  # and not one of the same name in another workspace
         return [(each.run_id or "", each) for each in found.values()]
 
     def aliases(self, found: Iterable[tuple[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -80,15 +80,21 @@ def set_served(app: Any, served: Any) -> None:
 
 
 class RestClient:
-    """A `lineage_queries.Reader` for one user of MLflow's application. app: Flask's, which has the pages."""
+    """A `lineage_queries.Reader` for one user of MLflow's application.
 
-    def __init__(self, app: Any, request: Any) -> None:
+    app: Flask's, which has the pages. workspace: to ask about; None where the server has no workspaces.
+    """
+
+    def __init__(self, app: Any, request: Any, workspace: str | None = None) -> None:
+        self.workspace = workspace
+        own = _OWN if workspace is None else _OWN | {private.WORKSPACE_HEADER.lower()}
         served = app.extensions.get(_SERVED, app)
         self._request = partial(_call_asgi, served) if _is_asgi(served) else partial(_call_flask, app)
         self._caller = _Caller(
             request.scheme,
             request.host,
-            [(name.lower(), value) for name, value in request.headers if name.lower() not in _OWN],
+            [(name.lower(), value) for name, value in request.headers if name.lower() not in own]
+            + ([] if workspace is None else [(private.WORKSPACE_HEADER.lower(), workspace)]),
             {name: request.environ[name] for name in _CONNECTION if name in request.environ},
         )
 
@@ -98,6 +104,14 @@ class RestClient:
         from mlflow_dsver.tracking.lineage_queries import experiments
 
         return experiments(self)
+
+    def workspaces(self) -> tuple[str, ...]:
+        """All workspaces that the user may read; none where the server has no workspaces."""
+        if self.workspace is None:
+            return ()
+        response = self._send("GET", private.WORKSPACES_PATH, {})
+        content = response.json() if response.status == 200 else None
+        return tuple(str(each.get("name", "")) for each in (content or {}).get("workspaces", ()))
 
     def search_experiments(self, *, max_results: int, page_token: str | None = None) -> Any:
         """A page of the active experiments that the user may read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ from mlflow_dsver.tracking.mlflow_private.server import prefixed
 MAX_QUERY = 2000
 """Characters of one field of a request at most."""
 
+_WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+_REFUSED = {401: "Your login may not read this", 403: "Your login may not read this", 404: "Not found"}
 _logger = logging.getLogger(__name__)
 Query = Mapping[str, str]
 Answer = Callable[[RestClient, Query], Page]
@@ -145,18 +148,19 @@ def _respond(app: Any, handler: Answer) -> Any:
     from flask import request
 
     nonce = secrets.token_urlsafe(16)
-    addresses = Pages(prefixed(ROOT), prefixed(ACTIONS))
-    root = prefixed("/").rstrip("/")
+    workspace = _workspace(request)
+    addresses = Pages(prefixed(ROOT), prefixed(ACTIONS), workspace)
+    mlflow = MLflow(prefixed("/").rstrip("/"), workspace)
     try:
-        status, page = _guarded(app, request, handler)
-        text = html.render(page, addresses, MLflow(root), nonce)
+        status, page = _guarded(app, request, workspace, handler)
+        text = html.render(page, addresses, mlflow, nonce)
     except Exception as error:  # noqa: BLE001  (the last resort: a page that says nothing, and the log)
         _logger.error("%s: %s\n%s", request.path, error_line(error), redacted(traceback.format_exc()))
         status, page = (
             500,
             MessagePage("Something went wrong", "The page could not be made; the server's log says why."),
         )
-        text = html.render(page, addresses, MLflow(root), nonce)
+        text = html.render(page, addresses, mlflow, nonce)
     response = app.make_response(text)
     response.status_code = status
     response.headers["Content-Security-Policy"] = html.policy(nonce)
@@ -166,7 +170,15 @@ def _respond(app: Any, handler: Answer) -> Any:
     return response
 
 
-def _guarded(app: Any, request: Any, handler: Answer) -> tuple[int, Page]:
+def _workspace(request: Any) -> str | None:
+    """The workspace that a page is about, on a server with workspaces: that of its address, else of the request."""
+    if not private.has_workspaces():
+        return None
+    name = request.values.get("workspace") or private.request_workspace()
+    return name if name is not None and _WORKSPACE.match(name) else None
+
+
+def _guarded(app: Any, request: Any, workspace: str | None, handler: Answer) -> tuple[int, Page]:
     """The page and its status; any exception becomes an error page."""
     if request.method == "POST" and not _from_here(request):
         return 403, MessagePage("Not from here", "This was asked for by another site, and nothing was done.")
@@ -174,7 +186,7 @@ def _guarded(app: Any, request: Any, handler: Answer) -> tuple[int, Page]:
     if any(len(value) > MAX_QUERY for value in fields.values()):
         return 400, MessagePage("Too long", "One of the fields of this address is too long.")
     try:
-        page = handler(RestClient(app, request), fields)
+        page = handler(RestClient(app, request, workspace), fields)
     except InvalidReference as error:
         return 400, MessagePage("Not a reference", one_line(error, 500))
     except pages.InvalidPageToken as error:
@@ -183,7 +195,8 @@ def _guarded(app: Any, request: Any, handler: Answer) -> tuple[int, Page]:
         return 404, MessagePage("Not found", str(error))
     except RestException as error:
         status = error.get_http_status_code()
-        return status, MessagePage("Your login may not read this", one_line(error.message, 300))
+        title = _REFUSED.get(status, "MLflow refused this")
+        return status, MessagePage(title, one_line(error.message, 300))
     except (DsverError, MlflowException) as error:
         _logger.warning("%s: %s", request.path, one_line(error, 500))
         return 502, MessagePage("Could not be read", "The tracking store did not answer as it should.")

@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from functools import wraps
+from typing import Any, NoReturn, TypeVar, cast
 
 import click
 
@@ -30,6 +31,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def json_option(command: Command) -> Command:
     """The option `--json`, the same for every command that shows something."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
+
+
+def workspace_options(command: Command) -> Command:
+    """The options `--workspace` and `--all-workspaces`, as the argument `workspace`: a name, "*" for all, or None."""
+
+    @wraps(command)
+    def with_workspace(*arguments: Any, workspace: str | None, all_workspaces: bool, **named: Any) -> Any:
+        if workspace is not None and all_workspaces:
+            raise click.UsageError("--workspace names one; it does not go with --all-workspaces.")
+        return command(*arguments, workspace="*" if all_workspaces else workspace, **named)
+
+    every = click.option("--all-workspaces", is_flag=True, help="Look in all workspaces that you may read.")
+    one = click.option(
+        "--workspace", metavar="NAME", help="Look in this workspace of MLflow; default: the active one."
+    )
+    return cast(Command, one(every(with_workspace)))
 
 
 def read_metadata(text: str | None) -> dict[str, Any] | None:

@@ -314,6 +314,7 @@ def _pending_record(client: MlflowClient, info: Any, resolved: ResolvedInputs) -
         offline=resolved.offline,
         overridden={role: each.overridden for role, each in resolved.pending.items() if each.overridden is not None},
         params=resolved.params,
+        workspace=clients.workspace_of(client),
     )
 
 

@@ -2,7 +2,8 @@
 
 MLflow's functions use the current tracking URI, which a program may change during a run, to load a model from another
 server, say. So everything about a run goes through a client of the server that the run was started on: requests, and
-artifacts too, whose `mlflow-artifacts:` addresses are relative to that server.
+artifacts too, whose `mlflow-artifacts:` addresses are relative to that server. The same goes for the workspace, which
+is the one that was active when the client was made.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -28,7 +29,12 @@ from mlflow_dsver.errors import DsverError, RunNotFound, SettingsError, Tracking
 from mlflow_dsver.providers.interface import Health
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import mlflow_private
-from mlflow_dsver.tracking.mlflow_private import artifact_repository, short_http_timeouts
+from mlflow_dsver.tracking.mlflow_private import (
+    active_workspace,
+    artifact_repository,
+    in_workspace,
+    short_http_timeouts,
+)
 
 REMEMBERED = 10_000
 """Runs whose tracking URI is remembered at most; the oldest go first."""
@@ -40,21 +46,31 @@ DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 """Schemes of tracking URIs that mlflow-skinny cannot open, as it comes without SQLAlchemy."""
 
 _lock = threading.Lock()
-_uris: OrderedDict[str, str] = OrderedDict()
+_places: OrderedDict[str, tuple[str, str | None]] = OrderedDict()
+"""Run id to the tracking URI and the workspace that the run was started with."""
+_WORKSPACE = "mlflow_dsver_workspace"
 
 
-def new_client(tracking_uri: str | None = None) -> MlflowClient:
-    """A client of that store; None means MLflow's current tracking URI.
+def new_client(tracking_uri: str | None = None, workspace: str | None = None) -> MlflowClient:
+    """A client of that store and workspace; None means MLflow's current tracking URI, and its active workspace.
 
     Raises SettingsError where mlflow-skinny is installed and the store needs the whole of mlflow.
     """
     try:
-        return MlflowClient(tracking_uri=tracking_uri)
+        with in_workspace(workspace):
+            client = MlflowClient(tracking_uri=tracking_uri)
+            setattr(client, _WORKSPACE, active_workspace())
+            return client
     except (ImportError, MlflowException) as error:
         missing = needs_mlflow(tracking_uri or mlflow.get_tracking_uri())
         if missing is None:
             raise
         raise missing from error
+
+
+def workspace_of(client: Any) -> str | None:
+    """The workspace that a client was made for; None for the server's default."""
+    return getattr(client, _WORKSPACE, None)
 
 
 def needs_mlflow(tracking_uri: str) -> SettingsError | None:
@@ -71,20 +87,25 @@ def needs_mlflow(tracking_uri: str) -> SettingsError | None:
 def remember(run_id: str, client: MlflowClient) -> None:
     """The run was started with this client."""
     with _lock:
-        _uris[run_id] = client.tracking_uri
-        _uris.move_to_end(run_id)
-        while len(_uris) > REMEMBERED:
-            _uris.popitem(last=False)
+        _places[run_id] = client.tracking_uri, workspace_of(client)
+        _places.move_to_end(run_id)
+        while len(_places) > REMEMBERED:
+            _places.popitem(last=False)
 
 
 def uri_of(run_id: str) -> str | None:
     """The tracking URI that the run was started with in this process; None when that is not known."""
-    return _uris.get(run_id)
+    return _places.get(run_id, (None, None))[0]
+
+
+def workspace_of_run(run_id: str) -> str | None:
+    """The workspace that the run was started in in this process; None when that is not known, or the default one."""
+    return _places.get(run_id, (None, None))[1]
 
 
 def client_of(run_id: str) -> MlflowClient:
-    """A client of the store that the run was started in, as far as is known, else of the current one."""
-    return new_client(uri_of(run_id))
+    """A client of the store and workspace that the run was started in, if known, else of the current one."""
+    return new_client(*_places.get(run_id, (None, None)))
 
 
 def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mapping[str, bytes]) -> None:
@@ -92,7 +113,8 @@ def put_files(client: MlflowClient, artifact_uri: str, folder: str, files: Mappi
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as place:
         for name, content in files.items():
             (Path(place) / name).write_bytes(content)
-        artifact_repository(client, artifact_uri).log_artifacts(place, folder)
+        with in_workspace(workspace_of(client)):
+            artifact_repository(client, artifact_uri).log_artifacts(place, folder)
 
 
 def _in_child() -> None:
@@ -180,12 +202,21 @@ def deadline() -> Deadline:
 
 
 class ServerTask(BoundedTask[T]):
-    """A call of MLflow that was started in a thread. what: what it does, for the message of an error."""
+    """A call of MLflow that was started in a thread, in the client's workspace.
+
+    what: what it does, for the message of an error.
+    """
 
     def __init__(self, client: MlflowClient, what: str, work: Callable[[], T]) -> None:
         self._what = what
         self._server = shown_address(client.tracking_uri)
-        super().__init__(work)
+        workspace = workspace_of(client)
+
+        def in_its_workspace() -> T:
+            with in_workspace(workspace):
+                return work()
+
+        super().__init__(in_its_workspace)
 
     def result(self, deadline: Deadline) -> T:
         """The value of the call. Raises its DsverError, and TrackingError for all else and when time is up."""

@@ -15,6 +15,7 @@ from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import markdown, markdown_code
 from mlflow_dsver.tracking import clients, record_writer
 from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.mlflow_private import active_workspace
 
 NOTE = "mlflow.note.content"
 """The tag in which MLflow keeps a run's description."""
@@ -48,7 +49,7 @@ def render(experiment_id: str, links: list[Link]) -> str:
     """The block, markers included: a line an input, with a link to the runs that used the same version."""
     lines = [BEGIN, "**Data**", ""]
     for link in links:
-        runs = MLflow().runs_using(experiment_id, link.version.ref).lstrip("/")
+        runs = MLflow(workspace=active_workspace()).runs_using(experiment_id, link.version.ref).lstrip("/")
         page = web_address(link.version.web_url)
         more = f", [at {markdown(link.version.ref.provider)}](<{page}>)" if page else ""
         name = f"**{markdown(link.version.dataset_name, 80)}** " if link.version.dataset_name else ""

@@ -25,7 +25,7 @@ from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact
-from mlflow_dsver.tracking.run_search import RunSearch
+from mlflow_dsver.tracking.run_search import WorkspaceSearch
 
 MAX_LINK_JSON = 32 << 20
 """A `dsver/R.json` of this many bytes or more is not read."""
@@ -39,6 +39,7 @@ class RunUse:
 
     run_name: may be empty. status: MLflow's run status, such as FINISHED. started: None when MLflow does not know.
     dataset_name: the dataset's name as recorded, where the reference has an id; None elsewhere.
+    workspace: the one that has the run; None where none is active and none was asked for.
     """
 
     run_id: str
@@ -50,10 +51,12 @@ class RunUse:
     ref: DatasetRef = field(metadata={"json": "reference"})
     dataset_name: str | None = field(default=None, kw_only=True)
     grade: Grade
+    workspace: str | None = field(default=None, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field; the date in ISO 8601, UTC."""
-        return json_values.to_json(self)
+        """A JSON object with every field, `workspace` only if there is one; the date in ISO 8601, UTC."""
+        data = json_values.to_json(self)
+        return {name: value for name, value in data.items() if name != "workspace" or value is not None}
 
 
 def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
@@ -98,11 +101,12 @@ class RunsFound(Iterator[RunUse]):
         return next(self._uses)
 
 
-def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
+def runs_using(ref: RefLike, *, role: str | None = None, workspace: str | None = None) -> RunsFound:
     """Runs that used a version, over all experiments that the user may see, newest first, however they were linked.
 
     ref: with a version id, a tag or `latest`, that version; without a selector, every version of the dataset.
-    role: only runs that used it in that role. What MLflow has under these very words needs no provider. Else the
+    role: only runs that used it in that role. workspace: the one to look in, or "*" for all that the user may read;
+    None is the active one. What MLflow has under these very words needs no provider. Else the
     provider says what they mean; where it cannot, the runs count whose record says that they asked for the same
     words, or that the dataset has that name, and `note` says so. For the cost, see `tracking.run_search`.
     Raises the provider's errors when there is no such run either, and TrackingError.
@@ -110,7 +114,7 @@ def runs_using(ref: RefLike, *, role: str | None = None) -> RunsFound:
     if role is not None:
         check_role(role)
     target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)
-    search = RunSearch(clients.new_client())
+    search = WorkspaceSearch(workspace)
     searched: DatasetRef | None = None
     if not isinstance(ref, DatasetVersion) and target.selector != LATEST:
         searched = target
@@ -138,7 +142,7 @@ def recorded_uses(ref: DatasetRef) -> Iterator[RunUse]:
 
     No provider is queried, so the reference must be canonical. Raises TrackingError.
     """
-    return _uses(RunSearch(clients.new_client()).using(ref), partial(_is_of, ref), None)
+    return _uses(WorkspaceSearch().using(ref), partial(_is_of, ref), None)
 
 
 def _is_of(target: DatasetRef, link: Link) -> bool:
@@ -167,9 +171,11 @@ def _as_recorded(target: DatasetRef, error: DsverError) -> str:
     )
 
 
-def _uses(runs: Iterable[Any], matches: Callable[[Link], bool], role: str | None) -> Iterator[RunUse]:
+def _uses(
+    runs: Iterable[tuple[str | None, Any]], matches: Callable[[Link], bool], role: str | None
+) -> Iterator[RunUse]:
     """What the runs used of what is wanted: a search finds too much, as in a pattern `_` and `%` are anything."""
-    for run in runs:
+    for workspace, run in runs:
         started = run.info.start_time
         for used_as, link in reader.all_links_of(run).items():
             if matches(link) and (role is None or reader.is_role(used_as, role, run)):
@@ -183,6 +189,7 @@ def _uses(runs: Iterable[Any], matches: Callable[[Link], bool], role: str | None
                     ref=link.version.ref,
                     grade=link.grade,
                     dataset_name=link.version.dataset_name,
+                    workspace=workspace,
                 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Ru
 from mlflow_dsver.record.mlflow_urls import dataset_filter
 from mlflow_dsver.record.reader import run_of
 from mlflow_dsver.text import one_line
+from mlflow_dsver.tracking.clients import workspace_of
+from mlflow_dsver.tracking.mlflow_private import in_workspace
 from mlflow_dsver.tracking.queries import Tracking, origins
 from mlflow_dsver.tracking.run_search import RunSearch, each_page
 
@@ -123,8 +126,19 @@ def all_runs(
     chosen = [each for each in names if wanted.experiment in (None, "", each)]
     found = RunSearch(client, chosen).linked(_conditions(wanted))
     runs = islice(wanted.apply(run_in(run, names) for run in found), limit)
+    workspace = workspace_of(client)
     while some := list(islice(runs, 500)):
-        yield from with_models(client, some, list(names))
+        with in_workspace(workspace):
+            found_runs = with_models(client, some, list(names))
+        yield from (_of_workspace(run, workspace) for run in found_runs)
+
+
+def _of_workspace(run: Run, workspace: str | None) -> Run:
+    """The run with its workspace, and that of its models, whose names are unique in one alone."""
+    if workspace is None:
+        return run
+    models = tuple(replace(model, workspace=workspace) for model in run.models)
+    return replace(run, workspace=workspace, models=models)
 
 
 def runs_of_version(
@@ -143,7 +157,7 @@ def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Ite
 
     names: all experiments. runs: some that are there. Raises TrackingError.
     """
-    models = list(Tracking().model_versions())
+    models = list(Tracking(workspace=workspace_of(client)).model_versions())
     here = {run.run_id for run in runs}
     others = {model.run_id for model in models if model.run_id and model.run_id not in here}
     here |= {run.info.run_id for run in RunSearch(client, list(names)).of_ids(others)}
@@ -152,7 +166,7 @@ def models_without_run(client: MlflowClient, names: Mapping[str, str], runs: Ite
     run_of = {(model.name, model.version): model.run_id for model in models}
     for key, made_from in sorted(origins(models, used).items()):
         if run_of[key] not in here:
-            yield ModelOrigin(Model(*key), tuple(sorted(made_from.items())))
+            yield ModelOrigin(Model(*key, workspace=workspace_of(client)), tuple(sorted(made_from.items())))
 
 
 def is_use_of(ref: DatasetRef, use: Use) -> bool:
@@ -162,8 +176,6 @@ def is_use_of(ref: DatasetRef, use: Use) -> bool:
 
 def with_models(reader: Reader, runs: Sequence[Run], experiment_ids: Sequence[str]) -> tuple[Run, ...]:
     """The runs, each with the models that it made: registered versions, and logged models that are not registered."""
-    from dataclasses import replace
-
     if not runs:
         return ()
     made: dict[str, list[Model]] = {run.run_id: [] for run in runs}

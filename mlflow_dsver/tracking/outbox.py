@@ -58,6 +58,7 @@ class PendingRecord:
     overridden: role to what the script asked for, where another version was put in its place.
     created: with time zone. error: why it was not recorded; None while nothing went wrong.
     params: how much of a link is logged as params; entries of older versions have `full`.
+    workspace: that has the run; None for the server's default one, and on servers without workspaces.
     """
 
     run_id: _Id
@@ -69,6 +70,7 @@ class PendingRecord:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     error: _Text | None = None
     params: LoggedParams = "full"
+    workspace: _Id | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""

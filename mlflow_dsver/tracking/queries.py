@@ -53,10 +53,13 @@ class ModelVersion:
 
 
 class Tracking:
-    """MLflow at a tracking address, by default the current one; experiment names are requested once."""
+    """MLflow at a tracking address, by default the current one; experiment names are requested once.
 
-    def __init__(self, tracking_uri: str | None = None) -> None:
-        self._client = clients.new_client(tracking_uri)
+    workspace: None is the active one.
+    """
+
+    def __init__(self, tracking_uri: str | None = None, workspace: str | None = None) -> None:
+        self._client = clients.new_client(tracking_uri, workspace)
         self._experiments: dict[str, str] = {}
 
     @property

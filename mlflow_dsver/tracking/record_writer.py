@@ -333,7 +333,7 @@ def _related_runs(info: Any, others: Sequence[Any], links: Sequence[Link]) -> ca
     refs = {link.version.ref for link in links}
     candidates = [(run.info.run_id, run.info.run_name or "", reader.links_of(run)) for run in others]
     mine = [each for each in candidates if refs & {link.version.ref for link in each[2].values()}]
-    return card.RelatedRuns(str(info.experiment_id), mine)
+    return card.RelatedRuns(str(info.experiment_id), mine, mlflow_private.active_workspace())
 
 
 def _as_previous(run_id: str, pending: Sequence[PendingLink]) -> card.PreviousRun:

@@ -7,7 +7,7 @@ one. `models_using` finds those, and models registered or logged in any other wa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -22,9 +22,11 @@ from mlflow_dsver.record.facts import Model, Run
 from mlflow_dsver.record.reader import all_links_of
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.clients import new_client
-from mlflow_dsver.tracking.lineage_queries import experiments, registered_model, runs_of_version, with_models
+from mlflow_dsver.tracking.clients import new_client, workspace_of
+from mlflow_dsver.tracking.lineage_queries import registered_model, runs_of_version, with_models
+from mlflow_dsver.tracking.mlflow_private import in_workspace
 from mlflow_dsver.tracking.queries import Origins, Tracking, origins
+from mlflow_dsver.tracking.run_search import clients_in, experiment_names
 
 DATASETS_TAG = "dsver.datasets"
 """On a registered model: the references that its newest version was made from, separated by blanks."""
@@ -32,11 +34,15 @@ DATASETS_TAG = "dsver.datasets"
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model that was made from a version. roles: those in which its run used the version, sorted."""
+    """A model that was made from a version. roles: those in which its run used the version, sorted.
+
+    workspace: the one that has it; None where none is active and none was asked for.
+    """
 
     model: Model
     run_id: str
     roles: tuple[str, ...]
+    workspace: str | None = None
 
 
 def register_model(model_uri: str, name: str, **options: Any) -> Any:
@@ -75,20 +81,21 @@ def tag_model(name: str, version: str) -> dict[str, str]:
     return tags
 
 
-def models_using(ref: RefLike) -> Iterator[ModelUse]:
+def models_using(ref: RefLike, *, workspace: str | None = None) -> Iterator[ModelUse]:
     """Models that were made from a version, newest run first, each once.
 
+    workspace: the one to look in, or "*" for all that the user may read, one after the other; None is the active one.
     A moving selector means the version that it means now; a reference recorded verbatim needs no provider.
     Found through the runs that used the version, deleted ones too, with the models that they logged or registered;
     and through the tags of all model versions, in any role, and those that they are copies of. Raises the provider's
     errors when the reference must be resolved, TrackingError when a request to MLflow fails.
     """
-    client = new_client()
+    within = clients_in(workspace)
     target = ref.ref if isinstance(ref, DatasetVersion) else parse(ref)
     if isinstance(ref, DatasetVersion) or target.selector in (None, LATEST):
-        yield from _models_of(client, resolve(ref).ref)
+        yield from _models_in(within, resolve(ref).ref)
         return
-    found = _models_of(client, target)
+    found = _models_in(within, target)
     first = next(found, None)
     if first is not None:
         yield first
@@ -96,25 +103,34 @@ def models_using(ref: RefLike) -> Iterator[ModelUse]:
         return
     meant = resolve(ref).ref
     if meant != target:
-        yield from _models_of(client, meant)
+        yield from _models_in(within, meant)
+
+
+def _models_in(within: Sequence[MlflowClient], target: DatasetRef) -> Iterator[ModelUse]:
+    for client in within:
+        workspace = workspace_of(client)
+        for use in _models_of(client, target):
+            yield replace(use, workspace=workspace)
 
 
 def _models_of(client: MlflowClient, target: DatasetRef) -> Iterator[ModelUse]:
     seen: set[str] = set()
     try:
-        names = experiments(client)
+        names = experiment_names(client)
         used: dict[str, Origins] = {}
         for deleted in (False, True):
             runs = runs_of_version(client, names, target, deleted=deleted)
             while some := list(islice(runs, 100)):
                 used.update((run.run_id, {use.role: use.version for use in run.uses}) for run in some)
-                for use in chain.from_iterable(map(_uses, with_models(client, some, list(names)))):
+                with in_workspace(workspace_of(client)):
+                    made = with_models(client, some, list(names))
+                for use in chain.from_iterable(map(_uses, made)):
                     if use.model.key not in seen:
                         seen.add(use.model.key)
                         yield use
     except MlflowException as error:
         raise TrackingError("models could not be searched", reference=target) from error
-    models = {(each.name, each.version): each for each in Tracking().model_versions()}
+    models = {(each.name, each.version): each for each in Tracking(workspace=workspace_of(client)).model_versions()}
     for (name, version), made_from in origins(models.values(), used).items():
         use = ModelUse(
             Model(name, version),

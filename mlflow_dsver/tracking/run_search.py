@@ -20,7 +20,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 from mlflow import MlflowClient
@@ -41,6 +41,7 @@ from mlflow_dsver.tracking.mlflow_private import (
     dataset_names,
     dataset_summaries,
     tracking_engine,
+    workspace_names,
 )
 
 PAGE_SIZE = 1000
@@ -118,6 +119,47 @@ class RunSearch:
 
     def _runs(self, experiments: list[str], *conditions: str) -> Iterator[Any]:
         return search_runs(self._client, experiments, *conditions, view=self._view)
+
+
+ALL_WORKSPACES = "*"
+"""The argument `workspace` of a question about all workspaces that the user may read; no workspace has that name."""
+
+
+def clients_in(workspace: str | None) -> list[MlflowClient]:
+    """A client for each workspace that is meant.
+
+    workspace: a name; None for the active one; `ALL_WORKSPACES` for all that the user may read, which is the active
+    one where the server has no workspaces. Raises TrackingError, and SettingsError for a name on an old MLflow.
+    """
+    if workspace != ALL_WORKSPACES:
+        return [clients.new_client(workspace=workspace)]
+    client = clients.new_client()
+    what = "list the workspaces"
+    names = clients.within(client, clients.deadline(), what, partial(workspace_names, client))
+    return [client] if names is None else [clients.new_client(workspace=name) for name in names]
+
+
+class WorkspaceSearch:
+    """The searches of `RunSearch` in one or more workspaces; each result is (workspace, run), newest run first.
+
+    workspace: as for `clients_in`.
+    """
+
+    def __init__(self, workspace: str | None = None) -> None:
+        self._searches = [(clients.workspace_of(client), RunSearch(client)) for client in clients_in(workspace)]
+
+    def using(self, ref: DatasetRef) -> Iterator[tuple[str | None, Any]]:
+        """See `RunSearch.using`."""
+        return self._merged([(name, search.using(ref)) for name, search in self._searches])
+
+    def linked(self) -> Iterator[tuple[str | None, Any]]:
+        """See `RunSearch.linked`."""
+        return self._merged([(name, search.linked()) for name, search in self._searches])
+
+    @staticmethod
+    def _merged(found: list[tuple[str | None, Iterator[Any]]]) -> Iterator[tuple[str | None, Any]]:
+        streams = [zip(repeat(name), runs) for name, runs in found]
+        return heapq.merge(*streams, key=lambda each: -(each[1].info.start_time or 0))
 
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:

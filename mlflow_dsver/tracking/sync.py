@@ -39,7 +39,7 @@ from mlflow_dsver.record.schema import error_keys, has_all_links, is_recorded
 from mlflow_dsver.text import error_line, one_line
 from mlflow_dsver.tracking import clients, outbox, record_writer
 from mlflow_dsver.tracking.clients import address, local_store
-from mlflow_dsver.tracking.mlflow_private import artifact_repository
+from mlflow_dsver.tracking.mlflow_private import DEFAULT_WORKSPACE, active_workspace, artifact_repository
 from mlflow_dsver.tracking.outbox import OutboxEntry, PendingRecord
 from mlflow_dsver.tracking.reconcile import confirm
 from mlflow_dsver.tracking.record_writer import PendingLink
@@ -99,7 +99,8 @@ class Outcome:
             for link in self.entry.links
         ]
         run = {"run_id": self.entry.run_id, "tracking": self.entry.tracking, "created": date_text(self.entry.created)}
-        return {**run, "inputs": inputs, **fields}
+        workspace = {} if self.entry.workspace is None else {"workspace": self.entry.workspace}
+        return {**run, **workspace, "inputs": inputs, **fields}
 
 
 @dataclass(slots=True)
@@ -214,7 +215,7 @@ def _run(entry: PendingRecord, unreachable: _Unreachable) -> tuple[MlflowClient,
     if entry.tracking in unreachable.stores:
         raise TrackingError(f"not asked again: {unreachable.stores[entry.tracking]}")
     try:
-        client = _client(entry.tracking)
+        client = _client(entry.tracking, entry.workspace)
         known: Any = clients.read_run(client, clients.deadline(), entry.run_id)
     except RunNotFound:
         raise
@@ -226,15 +227,20 @@ def _run(entry: PendingRecord, unreachable: _Unreachable) -> tuple[MlflowClient,
     return client, known
 
 
-def _client(kept: str) -> MlflowClient:
-    """A client of the store at that address; with the login of the current tracking URI when that is the same."""
+def _client(kept: str, workspace: str | None) -> MlflowClient:
+    """A client of the store at that address; with the login of the current tracking URI when that is the same.
+
+    workspace: that has the run. An entry of none was made in the server's default one, whichever is active now.
+    """
     current = mlflow.get_tracking_uri()
     uri = current if address(current) == kept else kept
     place = local_store(uri)
     if place is not None and not place.exists():  # MLflow would make a new, empty one
         raise TrackingError(f"there is no tracking store at {place}")
+    if workspace is None and active_workspace() is not None:
+        workspace = DEFAULT_WORKSPACE
     target = SimpleNamespace(tracking_uri=uri)
-    return clients.within(target, clients.deadline(), "open the store", lambda: clients.new_client(uri))
+    return clients.within(target, clients.deadline(), "open the store", lambda: clients.new_client(uri, workspace))
 
 
 def _send(client: MlflowClient, entry: PendingRecord, known: Any, unreachable: _Unreachable) -> bool:

@@ -334,6 +334,41 @@ def test_the_request_for_summaries_of_datasets(stub: Callable[..., Stub]) -> Non
     assert (method, path, json.loads(body)) == ("POST", private._SUMMARIES_PATH, {"experiment_ids": ["1"]})
 
 
+@private_part("the context variable of the active workspace, or the header of a request")
+@pytest.mark.skipif(not hasattr(mlflow, "set_workspace"), reason="this MLflow has no workspaces")
+def test_the_workspace_of_one_block(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment stays, as it is that of all threads; and the name of the header is what the pages send."""
+    from mlflow.utils import rest_utils, workspace_utils
+
+    assert workspace_utils.WORKSPACE_HEADER_NAME.lower() == server_private.WORKSPACE_HEADER.lower()
+    assert workspace_utils.DEFAULT_WORKSPACE_NAME == private.DEFAULT_WORKSPACE
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "others")
+    sent = []
+
+    class Session:
+        @staticmethod
+        def answer(*_: Any, **given: Any) -> Any:
+            sent.append(given["headers"].get("X-MLFLOW-WORKSPACE"))
+            raise OSError
+
+    monkeypatch.setattr(rest_utils, "_get_http_response_with_retries", Session.answer)
+    host = rest_utils.MlflowHostCreds("http://127.0.0.1:9")
+    for block in (private.in_workspace("mine"), private.in_workspace(None)):
+        with block, pytest.raises((MlflowException, OSError)):
+            rest_utils.http_request(host, "/api/2.0/mlflow/runs/get", "GET")
+        assert private.active_workspace() == "others"
+    with private.in_workspace("mine"):
+        assert private.active_workspace() == "mine"
+        assert os.environ["MLFLOW_WORKSPACE"] == "others"
+    assert sent == ["mine", "others"]
+
+
+@private_part("supports_workspaces of a store, or what an old server answers")
+def test_a_server_without_workspaces(stub: Callable[..., Stub], database: str) -> None:
+    assert private.workspace_names(MlflowClient()) is None
+    assert private.workspace_names(MlflowClient(tracking_uri=stub(404).address)) is None
+
+
 # A server's side
 
 
@@ -347,6 +382,21 @@ def test_the_routes_that_are_asked(application: Any) -> None:
     assert (server_private.ARTIFACT_PATH, "GET") in known
     assert (private._SUMMARIES_PATH, "POST") in known
     assert (f"{server_private.ACTIONS_PREFIX}/mlflow/runs/set-tag", "POST") in known
+
+
+@private_part("the switch for workspaces, or the workspace of a request")
+def test_the_workspace_of_a_request(application: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not server_private.has_workspaces()
+    if hasattr(mlflow, "set_workspace"):
+        from mlflow.utils.workspace_context import ServerWorkspaceContext
+
+        assert (server_private.WORKSPACES_PATH, "GET") in routes(application)
+        monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+        assert server_private.has_workspaces()
+        with ServerWorkspaceContext("team-a"):
+            assert server_private.request_workspace() == "team-a"
+        with ServerWorkspaceContext(None):
+            assert server_private.request_workspace() is None
 
 
 @private_part("the static prefix of a server")

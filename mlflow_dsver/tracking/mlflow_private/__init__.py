@@ -71,6 +71,70 @@ def _read_context_first(variable: Any) -> None:
     variable.get = mlflow_dsver_get
 
 
+# Workspaces (MLflow 3.10 and later): `mlflow.utils.workspace_context`
+#
+# Needed: a record is written by a thread of ours, and later by `sync`, to the workspace that has the run; questions
+# over several workspaces ask one after the other. No public way: a client has no workspace. `mlflow.set_workspace`
+# and `WorkspaceContext` change the environment of the process, so every other thread; MLflow reads a context variable
+# before it, for each request.
+
+
+DEFAULT_WORKSPACE = "default"
+"""The workspace of a server that requests without a workspace go to."""
+
+
+def active_workspace() -> str | None:
+    """The workspace that MLflow's requests go to here; None for the server's default, and on MLflow without any."""
+    context = _workspace_context()
+    return None if context is None else context.get_request_workspace()
+
+
+@contextmanager
+def in_workspace(name: str | None) -> Iterator[None]:
+    """In this block, and in this thread, MLflow's requests go to that workspace; None changes nothing.
+
+    Raises SettingsError for a name where this MLflow knows no workspaces.
+    """
+    if name is None:
+        yield
+        return
+    context = _workspace_context()
+    if context is None:
+        from mlflow_dsver.errors import SettingsError
+
+        raise SettingsError("this MLflow has no workspaces", got=name, tip="pip install 'mlflow>=3.10'")
+    token = context._WORKSPACE.set(name)
+    try:
+        yield
+    finally:
+        context._WORKSPACE.reset(token)
+
+
+def workspace_names(client: MlflowClient) -> list[str] | None:
+    """The workspaces that the user may read; None where the server, or this MLflow, has none.
+
+    The store is asked first, as MLflow repeats the request for the list to a server without workspaces for minutes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if not getattr(client._tracking_client.store, "supports_workspaces", False):
+            return None
+    except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":  # a server that is too old to tell
+            return None
+        raise
+    return [str(each.name) for each in client.list_workspaces()]
+
+
+def _workspace_context() -> Any | None:
+    try:
+        from mlflow.utils import workspace_context
+    except ImportError:
+        return None
+    return workspace_context
+
+
 # Starting and ending runs: `mlflow.tracking.fluent`, `TrackingServiceClient`, `mlflow.utils.import_hooks`
 #
 # Needed: linking runs without a line in the script (MLFLOW_DSVER_INPUTS, `autolink`), and the check of files at the

@@ -115,6 +115,30 @@ def _proto_module(name: str) -> Any:
     return service_pb2 if name == "service_pb2" else model_registry_pb2
 
 
+# Workspaces: `MLFLOW_ENABLE_WORKSPACES`, `get_request_workspace`, the header, the list
+#
+# Needed: a page is about one workspace, of its address or else of its request, and its questions go there. No public
+# way: MLflow resolves the workspace of a request for its own routes alone, and its pages ask for the list.
+
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+WORKSPACES_PATH = "/ajax-api/3.0/mlflow/workspaces"
+
+
+def has_workspaces() -> bool:
+    """Whether the server has workspaces."""
+    from mlflow import environment_variables
+
+    variable = getattr(environment_variables, "MLFLOW_ENABLE_WORKSPACES", None)  # MLflow 2 has none
+    return variable is not None and bool(variable.get())
+
+
+def request_workspace() -> str | None:
+    """The workspace of the request that is answered here, on a server with workspaces; None when it has none."""
+    from mlflow.utils.workspace_context import get_request_workspace
+
+    return str(get_request_workspace() or "") or None
+
+
 # The database: `_get_tracking_store`, `_get_model_registry_store`, and MLflow's tables
 #
 # Needed: the list of datasets, how many runs used each, and the models made from one, over all runs of a store.
