@@ -147,6 +147,10 @@ def tag_text(report: RunReport) -> str:
     return f"{report.verdict} {date_text(report.checked.replace(microsecond=0))} ({report.depth})"
 
 
+UNVERSIONED = "not checked, as MLflow keeps no versions of the content of an evaluation dataset"
+"""The note about an evaluation dataset of `mlflow.genai` among the inputs of a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """A run, the records of its inputs, and the roles whose record cannot be read."""
@@ -196,6 +200,7 @@ class _Check:
         failed = {key: text for key, text in inputs.run.tags.items() if _ERROR.match(key)}
         notes = tuple(Note(f"linking failed ({key})", found=text) for key, text in sorted(failed.items()))
         run = inputs.run
+        notes += tuple(Note(UNVERSIONED, found=str(each)) for each in run.evaluation_datasets)
         return RunReport(
             run.run_id, run.name, run.experiment, reports, self._options.depth, checked, unmet=unmet, notes=notes
         )

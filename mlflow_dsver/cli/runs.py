@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.terminal.output import counted, emit, json_option, print_error, workspace_options
 from mlflow_dsver.terminal.render import Lines, Table, line, named, table
@@ -30,8 +31,9 @@ _HOPELESS = ""
 def inputs(run: str, as_json: bool) -> None:
     """Show which dataset versions a run used.
 
-    For each: the role, and how much the link proves (its grade). Then, for a run that was watched, how many files its
-    process read. MLflow is asked at MLFLOW_TRACKING_URI.
+    For each: the role, and how much the link proves (its grade). Then the evaluation datasets of mlflow.genai among
+    the inputs, whose content MLflow does not version, and for a run that was watched, how many files its process
+    read. MLflow is asked at MLFLOW_TRACKING_URI.
 
     \b
     Examples:
@@ -40,9 +42,12 @@ def inputs(run: str, as_json: bool) -> None:
     """
     from mlflow_dsver.tracking.history import inputs_and_files
 
-    found, files = inputs_and_files(run)
+    found, others, files = inputs_and_files(run)
     told = {"run_id": run, "inputs": [link.to_json() for link in found], "files_read": files}
-    emit(as_json, told, links_table(found), *([] if files is None else [line(files)]))
+    if others:
+        told["evaluation_datasets"] = [to_json(each) for each in others]
+    lines = [line(f"evaluation dataset of MLflow, no version: {each}") for each in others]
+    emit(as_json, told, links_table(found), *lines, *([] if files is None else [line(files)]))
 
 
 @click.command()

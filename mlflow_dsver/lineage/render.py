@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_dsver.lineage.graph import outline
 from mlflow_dsver.lineage.views import Report
-from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.json_values import date_text, to_json
 from mlflow_dsver.record.facts import Model, Run, Use
 from mlflow_dsver.record.mlflow_urls import MLflow
 from mlflow_dsver.text import human_bytes, markdown, markdown_code
@@ -75,6 +75,7 @@ def _markdown_runs(report: Report, mlflow: MLflow) -> Iterator[str]:
     yield "|---" * 6 + "|"
     for run in report.runs:
         used = "<br>".join(f"{markdown(use.role)} {_version_cell(use)} {markdown(use.grade)}" for use in run.uses)
+        used += "".join(f"<br>evaluation dataset {markdown(str(each))}" for each in run.evaluation_datasets)
         models = "<br>".join(markdown(model.key.removeprefix("models:/")) for model in run.models)
         cells = [_run_cell(run, mlflow), markdown(run.place), _date_cell(run.started), used]
         yield "| " + " | ".join([*cells, markdown((run.verdict or "").lower()), models]) + " |"
@@ -161,6 +162,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "checked": date_text(run.checked),
         "uses": [{"role": use.role, "requested": use.requested, **_use_json(use)} for use in run.uses],
         "models": [_model_json(model) for model in run.models],
+        **({"evaluation_datasets": list(map(to_json, others))} if (others := run.evaluation_datasets) else {}),
     }
 
 

@@ -80,6 +80,23 @@ class InputFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationDataset:
+    """An evaluation dataset of `mlflow.genai` that is an input of a run: MLflow's own, and no dataset version.
+
+    MLflow keeps its records, which can change under the same id, and no former state of them. context: as logged,
+    empty without one. digest: as it was when the run logged it. dataset_id: empty where the input does not say it.
+    """
+
+    name: str
+    digest: str
+    dataset_id: str = ""
+    context: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(each for each in (self.name, self.dataset_id, f"digest {self.digest}") if each)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run as MLflow has it, the versions that it used, and the models that it made; see `reader.run_of`.
 
@@ -110,6 +127,7 @@ class Run:
     uses: tuple[Use, ...] = ()
     models: tuple[Model, ...] = field(default=())
     workspace: str | None = None
+    evaluation_datasets: tuple[EvaluationDataset, ...] = ()
 
     @property
     def place(self) -> str:

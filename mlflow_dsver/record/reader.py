@@ -22,7 +22,7 @@ from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.dataset_source import SOURCE_TYPE, VersionSource
-from mlflow_dsver.record.facts import InputFacts, Model, Run, Use
+from mlflow_dsver.record.facts import EvaluationDataset, InputFacts, Model, Run, Use
 from mlflow_dsver.text import one_line
 
 UNKNOWN_ROLE = "unknown"
@@ -33,6 +33,7 @@ MAX_SOURCE = 65_536
 """Characters of a dataset's source JSON that are read at most; MLflow stores no more."""
 
 _logger = logging.getLogger(__name__)
+_EVALUATION_SOURCES = frozenset({"mlflow_evaluation_dataset", "databricks_evaluation_dataset"})
 _VERDICT = re.compile(r"\s*([A-Za-z_]+)")
 _DATE_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)?")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
@@ -64,6 +65,7 @@ def run_of(run: Any, experiment: str, models: Sequence[Model] = ()) -> Run:
         checked=checked,
         uses=_uses(run),
         models=tuple(models),
+        evaluation_datasets=evaluation_datasets_of(run),
     )
 
 
@@ -148,6 +150,18 @@ def dataset_inputs_of(run: Any) -> tuple[InputFacts, ...]:
         role, data = schema.context_of(each), each.dataset
         if data.source_type == SOURCE_TYPE and role is not None:
             found.append(InputFacts(role, data.name, data.digest, _object(data.source), _object(data.profile or "")))
+    return tuple(found)
+
+
+def evaluation_datasets_of(run: Any) -> tuple[EvaluationDataset, ...]:
+    """The run's dataset inputs that are evaluation datasets of `mlflow.genai`, in MLflow's order."""
+    found = []
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        data = each.dataset
+        if data.source_type in _EVALUATION_SOURCES:
+            dataset_id = _object(data.source or "").get("dataset_id")
+            known = dataset_id if isinstance(dataset_id, str) else ""
+            found.append(EvaluationDataset(data.name, data.digest, known, schema.context_of(each) or ""))
     return tuple(found)
 
 

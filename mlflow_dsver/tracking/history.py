@@ -21,6 +21,7 @@ from mlflow_dsver.model import json_values
 from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import reader, schema
+from mlflow_dsver.record.facts import EvaluationDataset
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
@@ -69,11 +70,14 @@ def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     return inputs_in(client, clients.read_run(client, clients.deadline(), run_id))
 
 
-def inputs_and_files(run_id: str) -> tuple[list[Link], str | None]:
-    """The links of a run, as `inputs_of`, and what it says of the files that were read; None if none were watched."""
+def inputs_and_files(run_id: str) -> tuple[list[Link], tuple[EvaluationDataset, ...], str | None]:
+    """The links of a run, as `inputs_of`; its evaluation datasets, which are no versions; and what it says of the
+    files that were read, None if none were watched.
+    """
     client = clients.new_client()
     run: Any = clients.read_run(client, clients.deadline(), run_id)
-    return inputs_in(client, run), run.data.tags.get(schema.FILES_READ_TAG)
+    others = reader.evaluation_datasets_of(run)
+    return inputs_in(client, run), others, run.data.tags.get(schema.FILES_READ_TAG)
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:

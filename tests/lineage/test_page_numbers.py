@@ -62,6 +62,10 @@ class Eyes:
     def check_may_read_runs(self) -> None:
         """Nothing is hidden."""
 
+    def workspaces(self) -> tuple[str, ...]:
+        """A store has none."""
+        return ()
+
 
 @pytest.fixture
 def eyes(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> Eyes:
