@@ -43,6 +43,7 @@ FOREIGN_WARNINGS = (
 
 
 SLOW_FIRST = (
+    "training_code/test_training_code.py",
     "browser/test_lineage_pages.py",
     "browser/test_lineage_behind_a_login.py",
     "faults/test_kill.py",

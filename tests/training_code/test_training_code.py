@@ -136,7 +136,13 @@ def _seen_run(run: Any, script: Script, folder: Path) -> dict[str, Any]:
         "metrics": own(run.data.metrics),
         "tags": {key: "…" if key in DIFFERENT_EACH_TIME else value for key, value in tags.items()},
         "inputs": [
-            [each.dataset.name, each.dataset.digest, [tag.value for tag in each.tags]]
+            own(
+                {
+                    "name": each.dataset.name,
+                    "digest": each.dataset.digest,
+                    "contexts": [tag.value for tag in each.tags],
+                }
+            )
             for each in run.inputs.dataset_inputs
             if not _is_ours(each)
         ],

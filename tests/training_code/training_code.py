@@ -29,7 +29,7 @@ class Script:
     command: tuple[str, ...] = ()
     """Empty: Python with the script of that name."""
     volatile: str = "$."
-    """Names of metrics, params, tags and artifacts that differ from one run to the next: times, process ids."""
+    """Names of what differs from one run to the next: metrics, params, tags, artifacts, `digest` of other inputs."""
     volatile_output: str = "$."
     programs: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ OTHERS = (
         volatile="^run_id$",
         variables={"KEDRO_LOGGING_CONFIG": "conf/logging.yml"},
     ),
-    Script("spark_mllib", 5, ("pyspark",), programs=("java",)),
+    Script("spark_mllib", 5, ("pyspark",), programs=("java",), volatile="^digest$"),
 )
 ALL = (*SKLEARN, *OTHERS)
 
