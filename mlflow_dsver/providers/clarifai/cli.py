@@ -109,7 +109,7 @@ def snapshot(
     visibility: str | None,
     as_json: bool,
 ) -> None:
-    """Create a version of a dataset's current inputs, with an annotation filter, and wait until it is ready.
+    """Create a version of a dataset's current inputs, with a filter, and wait until it is ready.
 
     \b
     Examples:
@@ -141,7 +141,7 @@ def snapshot(
 )
 @json_option
 def export(reference: str, format_: str, as_json: bool) -> None:
-    """Request the export of a version, and show the size of the archive, which contains records and no media.
+    """Request the export of a version, and show the size of the archive (records, no media).
 
     `versions materialise` downloads and unpacks it.
 
