@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n 3 --dist loadfile  # half of the time a test waits: for servers, processes, locks
 
-.PHONY: demo test test-slow frameworks lint format bench matrix screenshots clean help
+.PHONY: demo test test-slow frameworks lint format bench matrix next screenshots clean help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
-	@echo 'Others: make test-slow, frameworks, lint, format, bench, matrix, screenshots, clean'
+	@echo 'Others: make test-slow, frameworks, lint, format, bench, matrix, next, screenshots, clean'
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/mlflow-dsver demo
@@ -45,6 +45,10 @@ bench: $(VENV)/.installed-peers
 
 matrix: $(VENV)/.installed-test
 	$(BIN)/python tests/compat/matrix.py $(MATRIX_ARGS)
+
+# The newest MLflow, pre-releases included, against itself and the oldest supported one; needs a network.
+next: $(VENV)/.installed-test
+	$(BIN)/python tests/compat/matrix.py --next $(MATRIX_ARGS)
 
 screenshots: $(VENV)/.installed-test
 	$(BIN)/python tests/browser/screenshots.py

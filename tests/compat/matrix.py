@@ -7,7 +7,10 @@ Makes a virtual environment for each, with pip and a network or pip's cache, and
 `--folder`) for the next time; `--prepare` makes them and runs nothing. A Python that this machine does not have is
 reported, and fails only with `--strict`.
 
-    python tests/compat/matrix.py [--only WORD] [--folder FOLDER] [--strict] [--prepare]
+`--next` does the same with the newest MLflow instead, pre-releases and major versions included that this package does
+not take yet, and installs it anew each time.
+
+    python tests/compat/matrix.py [--next] [--only WORD] [--folder FOLDER] [--strict] [--prepare]
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -34,11 +38,15 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: which Python, and what is installed beside this package."""
+    """A virtual environment: which Python, and what is installed beside this package.
+
+    newest: upgrade the packages each time, whatever MLflow this package says it takes.
+    """
 
     name: str
     python: str
     packages: tuple[str, ...]
+    newest: bool = False
 
 
 OLD = Environment(
@@ -55,6 +63,9 @@ NEW = Environment("mlflow 3.x", "3.11", ("mlflow>=3,<4",))
 SKINNY = Environment("mlflow-skinny", "3.11", ())
 ON_312 = Environment("mlflow 3.x on 3.12", "3.12", ("mlflow>=3,<4",))
 ON_313 = Environment("mlflow 3.x on 3.13", "3.13", ("mlflow>=3,<4",))
+
+NEXT = Environment("mlflow next", HERE, ("mlflow>=3.0.0rc0", "pytest>=8.2"), newest=True)
+"""Naming a pre-release lets pip take those of MLflow, and of no other package, as `--pre` would."""
 
 COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
     (OLD, "sqlite"),
@@ -80,19 +91,34 @@ parts`: one test for each part of MLflow that is not its public API.
 """
 
 
+NEXT_COMBINATIONS: tuple[tuple[Environment, str | Environment], ...] = (
+    (NEXT, "private parts"),
+    (NEXT, "sqlite"),
+    (NEXT, NEXT),
+    (NEXT, OLD),
+    (OLD, NEXT),
+    (SKINNY, NEXT),
+)
+"""What `--next` runs; the private parts first, as a change of MLflow shows there by its name."""
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--next", action="store_true", help="the newest MLflow, pre-releases included")
     options.add_argument("--only", default="", help="combinations with this in their name")
     options.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "matrix")
     options.add_argument("--strict", action="store_true", help="a Python that is missing is a failure")
     options.add_argument("--prepare", action="store_true", help="make the environments, run nothing")
     chosen = options.parse_args()
-    wanted = {_name(*pair): pair for pair in COMBINATIONS if chosen.only in _name(*pair)}
+    combinations = NEXT_COMBINATIONS if chosen.next else COMBINATIONS
+    wanted = {_name(*pair): pair for pair in combinations if chosen.only in _name(*pair)}
     needed = {each.name: each for pair in wanted.values() for each in pair if isinstance(each, Environment)}
     wheel = build(chosen.folder)
     pythons = {name: prepare(each, chosen.folder, wheel) for name, each in needed.items()}
     if chosen.prepare:
         return 0  # what is absent or failed is told, and counted, when the combinations run
+    if NEXT.name in needed and not isinstance(pythons[NEXT.name], str):
+        print(f"{NEXT.name} is {_mlflow_of(pythons[NEXT.name])}", flush=True)
     failed = False
     for name, (teller, store) in wanted.items():
         begun = time.monotonic()
@@ -142,11 +168,25 @@ def prepare(environment: Environment, folder: Path, wheel: Path) -> Path | str:
         if made.returncode:
             return f"no virtual environment: {made.stderr.strip()[-300:]}"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for arguments in ([*environment.packages, wheel], ["--force-reinstall", "--no-deps", wheel]):
+    packages = [*environment.packages, wheel]
+    if environment.newest:
+        packages = ["--upgrade", *environment.packages, *_other_dependencies()]
+    for arguments in (packages, ["--force-reinstall", "--no-deps", wheel]):
         done = subprocess.run([*pip, *arguments], capture_output=True, text=True)
         if done.returncode:
             return f"not installed: {done.stderr.strip()[-600:]}"
     return python
+
+
+def _other_dependencies() -> list[str]:
+    """What this package needs besides MLflow."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return [each for each in project["dependencies"] if not each.startswith("mlflow")]
+
+
+def _mlflow_of(python: Path | str) -> str:
+    code = "from importlib.metadata import version; print('mlflow', version('mlflow'))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
 def find_python(version: str) -> str | None:
