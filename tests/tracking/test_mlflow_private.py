@@ -304,6 +304,18 @@ def test_artifacts_come_from_the_clients_server_in_one_request(
     assert capfd.readouterr() == ("", "")
 
 
+@private_part("the logger of uploads, whose messages have presigned addresses")
+def test_the_log_of_uploads_is_redacted(database: str, capfd: pytest.CaptureFixture[str]) -> None:
+    from mlflow.store.artifact import http_artifact_repo
+
+    private.artifact_repository(MlflowClient(tracking_uri="http://127.0.0.1:9"), "mlflow-artifacts:/0/run/artifacts")
+    assert http_artifact_repo._logger.name == private._UPLOADS_LOGGER
+    http_artifact_repo._logger.warning("no: http://127.0.0.1:9/bucket/%s?X-Amz-Signature=0123456789", "card.md")
+    written = capfd.readouterr().err
+    assert "card.md" in written
+    assert "0123456789" not in written
+
+
 @pytest.fixture
 def foreign_input(database: str) -> str:
     """A run with an input that is a dataset version under a name of its own; gives its experiment."""

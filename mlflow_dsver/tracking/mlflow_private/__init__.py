@@ -11,6 +11,7 @@ library alone at module level.
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -310,11 +311,22 @@ def is_unsupported(error: BaseException | None) -> bool:
 #   the folder first and draws a bar on the user's terminal.
 
 
+_UPLOADS_LOGGER = "mlflow.store.artifact.http_artifact_repo"
+
+
 @cache
 def _takes_tracking_uri() -> bool:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return "tracking_uri" in inspect.signature(get_artifact_repository).parameters  # MLflow 2 does not
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """A filter of log messages, which keeps all and redacts them."""
+    from mlflow_dsver.secrets import redacted
+
+    record.msg, record.args = redacted(record.getMessage()), ()
+    return True
 
 
 def artifact_repository(client: MlflowClient, artifact_uri: str) -> Any:
@@ -326,6 +338,8 @@ def artifact_repository(client: MlflowClient, artifact_uri: str) -> Any:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
+    # MLflow logs why an upload failed with the presigned address in it, which lets anybody write there for an hour.
+    logging.getLogger(_UPLOADS_LOGGER).addFilter(_without_secrets)
     uri = client.tracking_uri
     if _takes_tracking_uri():
         return get_artifact_repository(artifact_uri, tracking_uri=uri)
