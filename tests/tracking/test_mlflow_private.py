@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
 
 from mlflow_dsver.tracking import mlflow_private as private
+from mlflow_dsver.tracking.mlflow_private import artifacts as artifacts_private
 from mlflow_dsver.tracking.mlflow_private import server as server_private
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of MLflow's own code
@@ -304,12 +305,26 @@ def test_artifacts_come_from_the_clients_server_in_one_request(
     assert capfd.readouterr() == ("", "")
 
 
+@private_part("_get_presigned_download_url, or cloud_storage_http_request")
+@pytest.mark.skipif(not MLFLOW_3, reason="MLflow 2 has no presigned downloads")
+def test_an_artifact_from_a_presigned_address(stub: Callable[..., Stub], database: str, tmp_path: Path) -> None:
+    bucket = stub(200, b"card")
+    presigned = json.dumps({"url": f"{bucket.address}/card?X-Amz-Signature=0", "headers": {}}).encode()
+    server = stub(200, presigned)
+    repository = private.artifact_repository(
+        MlflowClient(tracking_uri=server.address), "mlflow-artifacts:/0/artifacts"
+    )
+    artifacts_private._download_presigned(repository, "dsver/card.md", tmp_path / "card")
+    assert (tmp_path / "card").read_bytes() == b"card"
+    assert server.requests[-1][1] == "/api/2.0/mlflow-artifacts/presigned/0/artifacts/dsver/card.md"
+
+
 @private_part("the logger of uploads, whose messages have presigned addresses")
 def test_the_log_of_uploads_is_redacted(database: str, capfd: pytest.CaptureFixture[str]) -> None:
     from mlflow.store.artifact import http_artifact_repo
 
     private.artifact_repository(MlflowClient(tracking_uri="http://127.0.0.1:9"), "mlflow-artifacts:/0/run/artifacts")
-    assert http_artifact_repo._logger.name == private._UPLOADS_LOGGER
+    assert http_artifact_repo._logger.name == artifacts_private._UPLOADS_LOGGER
     http_artifact_repo._logger.warning("no: http://127.0.0.1:9/bucket/%s?X-Amz-Signature=0123456789", "card.md")
     written = capfd.readouterr().err
     assert "card.md" in written

@@ -19,6 +19,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 from servers import free_port, tracking_server
+from tracking_proxy import Proxy
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.verify import verify
@@ -114,6 +115,29 @@ def test_the_record_is_written_and_read(presigned: list[str], digits: Any, caplo
     told = everywhere(run_id, caplog)
     assert "Signature=" not in told
     assert KEYS["AWS_ACCESS_KEY_ID"] not in told
+
+
+def test_a_server_that_sends_and_takes_no_bytes_itself(
+    presigned: list[str], address: str, digits: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A gateway in front refuses artifacts; their list and their presigned addresses come from the server."""
+    caplog.set_level(logging.INFO)
+    with Proxy(address) as proxy:
+        proxy.refused = ("/mlflow-artifacts/artifacts/",)
+        mlflow.set_tracking_uri(proxy.address)
+        run_id = linked(digits)
+        (link,) = dsver.inputs_of(run_id)
+        assert link.version.created == digits.created, "known from the artifact alone"
+        report = verify(run_id)
+        assert (str(report.verdict), report.inputs[0].notes) == ("MATCH", ())
+        told = everywhere(run_id, caplog)
+        assert "Signature=" not in told
+        assert any("/mlflow-artifacts/presigned/" in path for _, path in proxy.log)
+        proxy.refused = (*proxy.refused, "/mlflow-artifacts/presigned/")
+        caplog.clear()
+        assert dsver.inputs_of(run_id)[0].version.ref == digits.ref
+        assert "403" in caplog.text
+    mlflow.set_tracking_uri(address)
 
 
 @pytest.fixture

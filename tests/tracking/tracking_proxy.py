@@ -15,6 +15,7 @@ from typing import Any
 class Proxy:
     """`with Proxy(server_address) as proxy`: the address is `proxy.address`, the requests `proxy.log`.
 
+    refused: parts of paths, such as `PUT /api/`, that are answered with 403.
     missing: paths that end so are answered as by a server that has no such endpoint.
     dead_from: the path ending from which on, once it was asked for, every connection is reset.
     hang: answers come after that many seconds. slow: path ending to seconds, for those alone.
@@ -24,6 +25,7 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self.target = target
         self.log: list[tuple[str, str]] = []
+        self.refused: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
         self.dead_from: str | None = None
         self.dead = False
@@ -52,6 +54,9 @@ class Proxy:
                     proxy.held = None
                     proxy.release.wait()
                 time.sleep(proxy.hang + sum(more for end, more in proxy.slow.items() if path.endswith(end)))
+                if any(part in f"{self.command} {path}" for part in proxy.refused):
+                    self.answer(403, b"Forbidden", "text/plain")
+                    return
                 if path.endswith(proxy.missing) and proxy.missing:
                     self.answer(404, b"Not Found", "text/plain")
                     return

@@ -2,7 +2,7 @@
 
 An upgrade of MLflow is checked in this package alone. Each part says what it is needed for and which public way is
 missing; `tests/tracking/test_mlflow_private.py` has a test for each, which fails when MLflow moves it.
-`mlflow_private.server` has the parts of a tracking server.
+`mlflow_private.artifacts` has the parts about artifacts, `mlflow_private.server` those of a tracking server.
 
 This module is imported while `import mlflow` is still running (see `tracking.source`), so it needs the standard
 library alone at module level.
@@ -11,17 +11,17 @@ library alone at module level.
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from mlflow_dsver.tracking.mlflow_private.artifacts import artifact_repository as artifact_repository
+from mlflow_dsver.tracking.mlflow_private.artifacts import download_artifact as download_artifact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -297,60 +297,6 @@ def is_missing_run(error: MlflowException) -> bool:
 def is_unsupported(error: BaseException | None) -> bool:
     """Whether a store says that it does not support the call, such as a model registry in a folder of files."""
     return _UNSUPPORTED.search(str(error)) is not None
-
-
-# Artifacts of a run: `get_artifact_repository`, `ArtifactRepository._download_file`, `resolve_uri`
-#
-# Needed: reading and writing the artifacts of a record. The public way, `MlflowClient.log_artifacts`,
-# `list_artifacts` and `download_artifacts`, would lose what is promised:
-# - the server: MLflow 2 resolves `mlflow-artifacts:` addresses by the process's tracking URI of the moment, not the
-#   client's; and both versions keep repositories in a process-wide cache by run id alone, so that a client of another
-#   address (a proxy, another login) gets the repository of the first one;
-# - the number of requests: each client reads the run once more to learn its artifact URI, which is known here;
-# - a download is one request without a progress bar, into a file whose size is checked: `download_artifacts` lists
-#   the folder first and draws a bar on the user's terminal.
-
-
-_UPLOADS_LOGGER = "mlflow.store.artifact.http_artifact_repo"
-
-
-@cache
-def _takes_tracking_uri() -> bool:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    return "tracking_uri" in inspect.signature(get_artifact_repository).parameters  # MLflow 2 does not
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """A filter of log messages, which keeps all and redacts them."""
-    from mlflow_dsver.secrets import redacted
-
-    record.msg, record.args = redacted(record.getMessage()), ()
-    return True
-
-
-def artifact_repository(client: MlflowClient, artifact_uri: str) -> Any:
-    """MLflow's artifact repository at a run's artifact URI, on the client's server.
-
-    `list_artifacts(folder)` and `log_artifacts(local_folder, folder)` of it are used, and `download_artifact` below.
-    """
-    import mlflow
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
-
-    # MLflow logs why an upload failed with the presigned address in it, which lets anybody write there for an hour.
-    logging.getLogger(_UPLOADS_LOGGER).addFilter(_without_secrets)
-    uri = client.tracking_uri
-    if _takes_tracking_uri():
-        return get_artifact_repository(artifact_uri, tracking_uri=uri)
-    if artifact_uri.startswith("mlflow-artifacts:") and uri != mlflow.get_tracking_uri():
-        artifact_uri = MlflowArtifactsRepository.resolve_uri(artifact_uri, uri)
-    return get_artifact_repository(artifact_uri)
-
-
-def download_artifact(repository: Any, path: str, local: Path) -> None:
-    """Write one artifact to a local file, with one request. Raises MlflowException or OSError if it is missing."""
-    repository._download_file(path, str(local))
 
 
 # Names of datasets in use: `client._tracking_client.store`, `http_request`, table `datasets`
