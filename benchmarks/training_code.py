@@ -1,7 +1,7 @@
 """Measures what linking costs the training scripts of tests/training_code: runs, links, requests and seconds.
 
 Each script runs as a process against a real `mlflow server` with SQLite, through a proxy that counts its requests;
-bare and linked alternate, after a first round that is not counted. Seconds are medians of the whole process, imports
+bare and linked alternate. Seconds are medians of the whole process, imports
 included. Scripts whose framework is not installed are left out.
 
     python benchmarks/training_code.py [--rounds 3] [--only sklearn_grid_search,lightning_logger]
@@ -43,11 +43,9 @@ class Measured:
 def measure(script: Script, proxy: Proxy, folder: Path, rounds: int) -> tuple[Measured, Measured]:
     """The script bare and linked, in turns."""
     bare, linked = Measured(), Measured()
-    for number in range(rounds + 1):
+    for number in range(rounds):
         for measured, variables in ((bare, BARE), (linked, LINKED)):
             _measure_once(script, proxy, folder / f"{script.name}-{number}-{measured is linked}", variables, measured)
-    for measured in (bare, linked):
-        del measured.seconds[0]
     return bare, linked
 
 

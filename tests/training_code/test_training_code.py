@@ -8,6 +8,7 @@ are not installed are skipped with the reason; `pip install --group frameworks` 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def script(request: pytest.FixtureRequest) -> Script:
     missing = request.param.missing()
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
+    if os.environ.get("CI") and not request.param.ci:
+        pytest.skip("not on CI; `make frameworks` runs it")
     return request.param
 
 

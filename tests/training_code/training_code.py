@@ -32,6 +32,8 @@ class Script:
     """Names of what differs from one run to the next: metrics, params, tags, artifacts, `digest` of other inputs."""
     volatile_output: str = "$."
     programs: tuple[str, ...] = ()
+    ci: bool = True
+    """Whether CI runs it. What other tests run as well, in a shorter form, waits for `make frameworks`."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def missing(self) -> list[str]:
@@ -41,7 +43,7 @@ class Script:
 
 
 SKLEARN = (
-    Script("sklearn_autolog", 1),
+    Script("sklearn_autolog", 1, ci=False),
     Script("sklearn_grid_search", 13, volatile="_time$"),
     Script("sklearn_randomized_search", 6, volatile="_time$"),
     Script("best_params_back", 4),
@@ -52,9 +54,9 @@ OTHERS = (
     Script("xgboost_autolog", 2, ("xgboost",)),
     Script("lightgbm_autolog", 1, ("lightgbm",)),
     Script("keras_callback", 2, ("keras", "torch")),
-    Script("pytorch_by_hand", 1, ("torch",)),
+    Script("pytorch_by_hand", 1, ("torch",), ci=False),
     Script("lightning_logger", 1, ("lightning",)),
-    Script("lightning_autolog", 1, ("lightning",)),
+    Script("lightning_autolog", 1, ("lightning",), ci=False),
     Script(
         "huggingface_trainer",
         1,
