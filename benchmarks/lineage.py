@@ -127,9 +127,11 @@ def measure(uri: str, runs: int, versions: int) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = uri
     import mlflow
     from mlflow.server import app, handlers
+    from mlflow.server.fastapi_app import create_fastapi_app
 
     from mlflow_dsver.model.refs import parse
     from mlflow_dsver.model.versions import DatasetVersion
+    from mlflow_dsver.server.rest_client import set_served
     from mlflow_dsver.server.routes import register_routes
     from mlflow_dsver.tracking.history import runs_using
 
@@ -137,6 +139,7 @@ def measure(uri: str, runs: int, versions: int) -> None:
     handlers._tracking_store = handlers._model_registry_store = None
     if not any(rule.rule == "/dsver" for rule in app.url_map.iter_rules()):
         register_routes(app)
+        set_served(app, create_fastapi_app(app))
     client = app.test_client()
 
     def page(path: str) -> Callable[[], None]:

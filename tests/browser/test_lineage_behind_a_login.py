@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +215,29 @@ def test_the_pages_look_the_same_there(site: Site) -> None:
         ARTIFACTS.mkdir(exist_ok=True)
         kind = "mlflow-3" if site.address.endswith("/mlf") else "mlflow-2.22"
         page.screenshot(path=ARTIFACTS / f"lineage-behind-a-login-{kind}.png", full_page=True)
+
+
+def test_in_a_workspace_that_she_may_not_read_she_sees_nothing(tmp_path: Path) -> None:
+    """On the server with workspaces: neither its pages, nor its name in the list."""
+    import mlflow
+
+    if not hasattr(mlflow, "set_workspace"):
+        pytest.skip("this MLflow has no workspaces")
+    world = seeded(tmp_path)
+    with serving(tmp_path, "--enable-workspaces", **login_file(tmp_path)) as address:
+        made = Site(address, world)
+        assert made.admin("/api/3.0/mlflow/workspaces", {"name": "team-secret"}) in (200, 201)
+        assert made.admin("/api/2.0/mlflow/users/create", {"username": EVE[0], "password": EVE[1]}) == 200
+        status, text = made.ask("/dsver", ADMIN)
+        assert status == 200
+        assert "/dsver?workspace=team-secret" in text
+        assert ">digits<" in text
+        assert ">digits<" not in made.ask("/dsver?workspace=team-secret", ADMIN)[1]
+        for path in ("/dsver", "/dsver?workspace=team-secret", "/dsver?workspace=default"):
+            status, text = made.ask(path, EVE)
+            assert status in (200, 403), path
+            assert "team-secret</a>" not in text
+            assert ">digits<" not in text
+        assert made.ask(f"/dsver/run?id={world['runs'][1]}&workspace=default", EVE)[0] in (403, 404)
+        assert made.ask(f"/dsver/run?id={world['runs'][1]}&workspace=default", ADMIN)[0] == 200
+        assert made.ask(f"/dsver/run?id={world['runs'][1]}&workspace=team-secret", ADMIN)[0] == 404
