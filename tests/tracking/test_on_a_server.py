@@ -88,9 +88,11 @@ def test_what_use_and_reading_cost(proxy, digits):
     proxy.log.clear()
     assert len(list(dsver.runs_using("local://digits"))) >= 1
     asked = [call.partition(" ")[2] for call in proxy.calls()]
-    # datasets are asked for a number of experiments at a time, and other tests have theirs on this server
+    # datasets are asked for a number of experiments at a time, and other tests have theirs on this server; inputs of
+    # theirs that are no records of ours cost one search
     assert list(dict.fromkeys(asked)) == ["experiments/search", "experiments/search-datasets", "runs/search"]
-    assert (asked[0], asked.count("experiments/search"), asked.count("runs/search")) == ("experiments/search", 1, 2)
+    assert (asked[0], asked.count("experiments/search")) == ("experiments/search", 1)
+    assert asked.count("runs/search") in (2, 3)
 
 
 def test_the_first_use_of_a_dataset_by_many_threads(server, fake):
