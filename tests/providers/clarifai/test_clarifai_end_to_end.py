@@ -105,7 +105,7 @@ def test_latest_is_written_down_once_and_stays_what_it_was(world: ClarifaiEmulat
 def test_version_that_does_not_become_ready_leaves_no_run(
     world: ClarifaiEmulator, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_DSVER_CLARIFAI_WAIT", "0.3")
+    monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "2")
     made = world.add_version("cats", ready=False)
     world.switch("outcome", outcome)
     with pytest.raises(dsver.DsverError):
