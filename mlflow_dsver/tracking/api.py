@@ -103,7 +103,6 @@ def use(ref: InputLike, role: str = "training", *, on_error: settings.OnError | 
         else ({}, {})
     )
     resolved = resolved_inputs.resolve_roles(references, policy, parent_links=parents, own=own)
-    resolved = replace(resolved, params=resolved_inputs.logged_params())
     if active is None:
         active = start_with_retry(client, mlflow.start_run, clients.deadline())
         clients.remember(active.info.run_id, client)
@@ -127,8 +126,7 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     resolved = resolved_inputs.resolve_roles(references, "raise", known=known, unconditional=True)
     have, found = reader.links_of(known).get(role), resolved.pending[role]
     grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
-    pending = {role: replace(found, link=replace(found.link, grade=grade))}
-    resolved = replace(resolved, pending=pending, params=resolved_inputs.logged_params())
+    resolved = replace(resolved, pending={role: replace(found, link=replace(found.link, grade=grade))})
     return _datasets(resolved, link_started(client, known.info, resolved, background=False))[role]
 
 

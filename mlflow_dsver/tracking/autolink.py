@@ -10,7 +10,7 @@ Its tags say the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -79,18 +79,7 @@ def resolve_for_run(arguments: Mapping[str, Any]) -> ResolvedInputs | None:
     arguments: those of `mlflow.start_run`. Raises if frozen, or under `raise`.
     """
 
-    def resolve(policy: settings.OnError) -> ResolvedInputs | None:
-        if _which_runs() == "none":
-            return None
-        run_id = resolved_inputs.resumed(arguments)
-        if run_id:
-            async_logging.settle(run_id)  # if this process has just created it, its record is not read half-written
-        resolved = resolved_inputs.resolve_inputs(
-            clients.new_client(), _inputs, policy, arguments=arguments, run_id=run_id, reuse=True, params=PARAMS
-        )
-        return resolved if api.writes(run_id) else None
-
-    return _resolve(resolve)
+    return _resolve(None, arguments, ("all", "fluent"), run_id=resolved_inputs.resumed(arguments))
 
 
 def resolve_for_created_run(tracking_uri: str, arguments: Mapping[str, Any]) -> ResolvedInputs | None:
@@ -100,23 +89,9 @@ def resolve_for_created_run(tracking_uri: str, arguments: Mapping[str, Any]) -> 
     project's own process resumes and links.
     """
     tags = arguments.get("tags") or {}
-
-    def resolve(policy: settings.OnError) -> ResolvedInputs | None:
-        if _which_runs() != "all" or schema.SCHEMA_TAG in tags or tags.get("mlflow.source.type") == "PROJECT":
-            return None
-        if not _inputs and not configured_inputs():
-            return None
-        return resolved_inputs.resolve_inputs(
-            clients.new_client(tracking_uri),
-            _inputs,
-            policy,
-            arguments=arguments,
-            reuse=True,
-            as_parent=True,
-            params=PARAMS,
-        )
-
-    return _resolve(resolve)
+    if schema.SCHEMA_TAG in tags or tags.get("mlflow.source.type") == "PROJECT":
+        return None
+    return _resolve(tracking_uri, arguments, ("all",), as_parent=True)
 
 
 def started(run: Any, resolved: ResolvedInputs | None, tracking_uri: str | None = None) -> None:
@@ -146,17 +121,40 @@ def ending(run_id: str | None = None) -> None:
         run_is_ending(run_id)
 
 
-def _resolve(resolve: Callable[[settings.OnError], ResolvedInputs | None]) -> ResolvedInputs | None:
-    """Resolve by a function of the policy. Errors are raised if frozen or under `raise`, else told by a tag."""
+def _resolve(
+    tracking_uri: str | None,
+    arguments: Mapping[str, Any],
+    linked: tuple[str, ...],
+    *,
+    run_id: str | None = None,
+    as_parent: bool = False,
+) -> ResolvedInputs | None:
+    """The resolved inputs; None without any, when the setting AUTOLINK is none of `linked`, and in ranks but one.
+
+    run_id, as_parent: as for `resolve_inputs`. Errors are raised if frozen or under `raise`, else told by a tag.
+    """
     policy: settings.OnError = "warn"
     strict = False
     try:
         strict = settings.switch("FROZEN", default=False)
         policy = _on_error or (settings.on_error() if settings.setting("ON_ERROR") else "warn")
-        resolved = resolve(policy)
-        if resolved is None or not resolved.references:
+        if settings.choice("AUTOLINK", ("all", "fluent", "none")) not in linked:
             return None
-        return resolved if _params is None else replace(resolved, params=_params)
+        if not _inputs and not configured_inputs():
+            return None
+        if run_id:
+            async_logging.settle(run_id)  # if this process has just created it, its record is not read half-written
+        resolved = resolved_inputs.resolve_inputs(
+            clients.new_client(tracking_uri),
+            _inputs,
+            policy,
+            arguments=arguments,
+            run_id=run_id,
+            reuse=True,
+            as_parent=as_parent,
+        )
+        params = _params or resolved_inputs.logged_params(PARAMS)
+        return replace(resolved, params=params) if api.writes(run_id) else None
     except DsverError as error:
         if strict or policy == "raise":
             raise
@@ -166,7 +164,3 @@ def _resolve(resolve: Callable[[settings.OnError], ResolvedInputs | None]) -> Re
             raise
         _logger.warning("the run is not linked: %s: %s", type(error).__name__, one_line(error))
         return None
-
-
-def _which_runs() -> str:
-    return settings.choice("AUTOLINK", ("all", "fluent", "none"))

@@ -60,7 +60,11 @@ def _wrap_all(module: ModuleType) -> None:
     _wrap(module, {"start_run": _starting, "end_run": _ending})
     try:
         mlflow_private.wrap_client(
-            {"create_run": _creating, "set_terminated": _terminating, "update_run": _terminating}
+            {
+                "create_run": _creating,
+                "set_terminated": functools.partial(_terminating, unless_given="FINISHED"),
+                "update_run": functools.partial(_terminating, unless_given=None),
+            }
         )
     except Exception as error:  # noqa: BLE001  (as above)
         _changed(error, "runs of MlflowClient")
@@ -120,14 +124,14 @@ def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
     return end_run
 
 
-def _terminating(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The wrapper of `set_terminated`, and of `update_run`, which may set the status of a run that is over."""
+def _terminating(original: Callable[..., Any], *, unless_given: str | None) -> Callable[..., Any]:
+    """The wrapper of a method that sets the status of a run. unless_given: the status that it sets without one."""
 
     @functools.wraps(original)
     def terminate(client: Any, *arguments: Any, **named: Any) -> Any:
         if not _busy.get():
             by_name = mlflow_private.arguments_of(original, (client, *arguments), named)
-            if original.__name__ == "set_terminated" or by_name.get("status") in ENDED:
+            if (by_name.get("status") or unless_given) in ENDED:
                 try:
                     _autolink().ending(by_name["run_id"])
                 except BaseException:  # as above

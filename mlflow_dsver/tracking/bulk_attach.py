@@ -35,7 +35,7 @@ from mlflow_dsver.resolution.version_files import resolve
 from mlflow_dsver.text import human_count, one_line
 from mlflow_dsver.tracking import api, clients, record_writer
 from mlflow_dsver.tracking.record_writer import PendingLink
-from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs
+from mlflow_dsver.tracking.resolved_inputs import ResolvedInputs, logged_params
 
 MAX_ROWS = 100_000
 """Rows of a file at most; more are split over several."""
@@ -219,7 +219,7 @@ def _attach(client: MlflowClient, row: Row, versions: _Versions) -> Outcome:
         if is_recorded(known, [link]):
             return Outcome(row, State.THERE, shown)
         wanted = {row.role: PendingLink(link)}
-        resolved = ResolvedInputs("raise", {row.role: row.reference}, wanted, known=known)
+        resolved = ResolvedInputs("raise", {row.role: row.reference}, wanted, known=known, params=logged_params())
         api.link_started(client, known.info, resolved, background=False)
     except RunNotFound as error:
         return Outcome(row, State.NO_RUN, shown, one_line(error, 400))

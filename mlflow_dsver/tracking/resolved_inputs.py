@@ -110,22 +110,20 @@ def resolve_inputs(
     run_id: str | None = None,
     reuse: bool = False,
     as_parent: bool = False,
-    params: settings.LoggedParams = "full",
 ) -> ResolvedInputs:
     """Resolve the inputs of a run that is about to start. Raises as the policy says, and conflicts under each.
 
     arguments: those of `mlflow.start_run`, or of `MlflowClient.create_run`. run_id: the run that is resumed; None for
     a new one. reuse: earlier resolutions of this process are used; see `resolver`. as_parent: the run has all inputs
-    of its parent, whatever is configured for these roles. params: unless the setting PARAMS says otherwise.
+    of its parent, whatever is configured for these roles.
     """
     reading = clients.reading(client, run_id) if run_id else None
     until = clients.deadline()
     parent = parent_inputs.parent_links(client, arguments)
     inherited = {role: link.requested for role, link in parent.items()} if as_parent else {}
     references = roles({**outside.configured_inputs(), **script, **inherited})
-    params = logged_params(params)
     known = reading.result(until) if reading is not None else None
-    found = replace(resolve_roles(references, policy, known=known, parent_links=parent, reuse=reuse), params=params)
+    found = resolve_roles(references, policy, known=known, parent_links=parent, reuse=reuse)
     return found if known is not None else found.below(parent_inputs.parent_of(arguments), parent)
 
 
@@ -182,7 +180,7 @@ def resolve_roles(
     if known is not None:
         record_writer.refuse_conflicts(known, [each.link for each in pending.values()])
     pending = {role: pending[role] for role in final if role in pending}
-    resolved = ResolvedInputs(policy, final, pending, failed, tuple(offline), known)
+    resolved = ResolvedInputs(policy, final, pending, failed, tuple(offline), known, params=logged_params())
     if len(pending) > 1 and overlaps_are_refused():
         resolved = resolved.with_files()
         for role in resolved.failed.keys() - failed.keys():

@@ -149,12 +149,15 @@ def test_each_row_has_its_outcome_and_a_bad_one_does_not_stop_the_rest(tracking,
     assert list(outbox.waiting()) == []
 
 
-def test_what_it_does_is_what_attach_does(tracking, digits):
+@pytest.mark.parametrize("params", ["full", "none"])
+def test_what_it_does_is_what_attach_does(tracking, digits, monkeypatch, params):
+    monkeypatch.setenv("MLFLOW_DSVER_PARAMS", params)
     one, many = ended_runs(2)
     dsver.attach(one, "local://digits@clean", "test")
     assert states([Row(2, many, "local://digits@clean", "test")]) == [State.ATTACHED]
     first, second = run_of(one), run_of(many)
     assert dsver_part(first.data.params) == dsver_part(second.data.params)
+    assert bool(second.data.params) == (params == "full")
     own = "dsver.test.artifacts"  # the sums of files that hold the time when each was linked
     tags = [{**dsver_part(run.data.tags), own: bool(run.data.tags[own])} for run in (first, second)]
     assert tags[0] == tags[1]
