@@ -28,8 +28,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests"), str(HERE.parent / "tests" / "tracking")]
 
-from servers import tracking_server  # noqa: E402
-from tracking_proxy import Proxy  # noqa: E402
+from servers import tracking_server  # noqa: E402  (the path above has them)
+from tracking_proxy import Proxy  # noqa: E402  (the path above has them)
 
 TRAINING = 0.6
 """Seconds between the measured start of a run and its end, in which background work finishes."""

@@ -23,9 +23,9 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 sys.path[:0] = [str(HERE.parent), str(TESTS), str(TESTS / "tracking"), str(TESTS / "training_code")]
 
-from servers import tracking_server  # noqa: E402
-from tracking_proxy import Proxy  # noqa: E402
-from training_code import ALL, REFERENCE, Script, lay_out, run_script  # noqa: E402
+from servers import tracking_server  # noqa: E402  (the path above has them)
+from tracking_proxy import Proxy  # noqa: E402  (the path above has them)
+from training_code import ALL, REFERENCE, Script, lay_out, run_script  # noqa: E402  (the path above has them)
 
 BARE, LINKED = {}, {"MLFLOW_DSVER_INPUTS": f"training={REFERENCE}"}
 

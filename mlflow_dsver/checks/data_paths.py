@@ -42,7 +42,7 @@ class DataPaths:
     def __init__(self, stores: Iterable[Path], written: Collection[str]) -> None:
         self._here = _with_slash(str(Path.cwd()))
         self._only = tuple(_with_slash(os.path.realpath(each)) for each in settings.watched_folders() or ())
-        self._temporary = (_with_slash(os.path.realpath(tempfile.gettempdir())), "/tmp/", "/var/tmp/")  # noqa: S108
+        self._temporary = (_with_slash(os.path.realpath(tempfile.gettempdir())), "/tmp/", "/var/tmp/")  # noqa: S108  (nothing is written there)
         here = _with_slash(os.path.realpath(self._here))
         left_out = [_with_slash(os.path.realpath(each)) for each in (settings.home(), *stores)]
         self._left_out = tuple(each for each in left_out if not here.startswith(each))

@@ -241,7 +241,7 @@ def _judge_one(
     name = path.rpartition("/")[2]
     folder = data.folder_of(path)
     real = folder.real + name
-    if name in ("", "..") or os.path.islink(real):  # noqa: PTH114
+    if name in ("", "..") or os.path.islink(real):  # noqa: PTH114  (for each of many files)
         real = os.path.realpath(real)
     if sum(each.has_below(path, real) for each in linked):  # a file may be of several
         return

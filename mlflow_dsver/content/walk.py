@@ -145,8 +145,8 @@ class _Walk:
         try:
             if len(self._levels) < _OPEN:
                 descriptor = self._folder.open_below(prefix or ".")
-            where = os.path.join(self._folder.real, os_text(prefix)) if descriptor is None else descriptor  # noqa: PTH118
-            now = os.stat(where)  # noqa: PTH116
+            where = os.path.join(self._folder.real, os_text(prefix)) if descriptor is None else descriptor  # noqa: PTH118  (it may be a descriptor)
+            now = os.stat(where)  # noqa: PTH116  (by path or descriptor)
             with os.scandir(where) as entries:
                 listing = [(_name_of(entry), entry) for entry in entries]
         except OSError as error:

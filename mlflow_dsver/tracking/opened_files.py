@@ -118,7 +118,7 @@ class _Watch:
                 text = _text(path)
                 if text is None:
                     continue
-                folder = folder or os.getcwd()  # noqa: PTH109
+                folder = folder or os.getcwd()  # noqa: PTH109  (it costs each file that is opened)
                 path = _full(text, folder)
             new.append(path)
         if new:
@@ -196,7 +196,7 @@ class _Watch:
             self.for_child = None
             while len(self.regions) > MAX_CHILDREN:
                 self.take_from(self.regions.pop(0))
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  (a fork must not fail for it)
             self.cut = True
         finally:
             self.lock.release()
@@ -331,7 +331,7 @@ def _full(path: str, folder: str | None) -> str:
         return path
     while path[:2] == "./":
         path = path[2:].lstrip("/")
-    return f"{folder or os.getcwd()}/{path}"  # noqa: PTH109
+    return f"{folder or os.getcwd()}/{path}"  # noqa: PTH109  (it costs each file that is opened)
 
 
 def _called_by_us() -> bool:

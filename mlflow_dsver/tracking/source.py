@@ -75,7 +75,7 @@ def _link_without_a_line() -> None:
         from mlflow_dsver.tracking import autolog_patch
 
         autolog_patch.install()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  (an `import mlflow` must not fail for it)
         logging.getLogger(__name__).warning("MLFLOW_DSVER_INPUTS: runs are not linked: %s", error)
 
 
@@ -88,7 +88,7 @@ def _watch_files() -> None:
 
         opened_files.install()
         mlflow_private.when_fluent_is_loaded(lambda _: autolog_patch.watch_ends())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  (an `import mlflow` must not fail for it)
         logging.getLogger(__name__).warning("MLFLOW_DSVER_WATCH: files are not watched: %s", error)
 
 

@@ -73,8 +73,8 @@ def download_artifact(repository: Any, path: str, local: Path) -> None:
             raise
         try:
             _download_presigned(repository, path, local)
-        except Exception:  # noqa: BLE001
-            raise error from None  # the other error quotes the address
+        except Exception:  # noqa: BLE001  (whatever it is, it quotes the address)
+            raise error from None
 
 
 _NOT_SENT = (403, 405, 501)
