@@ -4,7 +4,7 @@ When runs are to be linked without a line in the script, these are `start_run` a
 methods below `MlflowClient.create_run` and `set_terminated`, which make all other runs: batched runs of autologging,
 callbacks of training libraries, plain client code. The fluent functions call those methods too, so autolinking is
 suppressed in them meanwhile. When a process was given files that are checked at the end of its run, it is `end_run`
-alone.
+alone; when the files that it reads are watched, all that ends runs.
 
 MLflow has no hook for the start of a run; `mlflow_private` says what is wrapped. If MLflow has changed, one warning
 is logged and runs are not linked. Imported while `import mlflow` is running: needs the standard library alone, and
@@ -56,16 +56,28 @@ def watch_ends() -> None:
         _wrap(module, {"end_run": _ending})
 
 
+def watch_all_ends() -> None:
+    """Wrap what ends runs, of MlflowClient too, now or as soon as MLflow is loaded. Raises ImportError."""
+    mlflow_private.when_fluent_is_loaded(_wrap_ends)
+
+
 def _wrap_all(module: ModuleType) -> None:
     _wrap(module, {"start_run": _starting, "end_run": _ending})
+    _wrap_client(create_run=_creating)
+
+
+def _wrap_ends(module: ModuleType) -> None:
+    _wrap(module, {"end_run": _ending})
+    _wrap_client()
+
+
+def _wrap_client(**wrappers: Wrapper) -> None:
+    ends = {
+        "set_terminated": functools.partial(_terminating, unless_given="FINISHED"),
+        "update_run": functools.partial(_terminating, unless_given=None),
+    }
     try:
-        mlflow_private.wrap_client(
-            {
-                "create_run": _creating,
-                "set_terminated": functools.partial(_terminating, unless_given="FINISHED"),
-                "update_run": functools.partial(_terminating, unless_given=None),
-            }
-        )
+        mlflow_private.wrap_client({**wrappers, **ends})
     except Exception as error:  # noqa: BLE001  (as above)
         _changed(error, "runs of MlflowClient")
 

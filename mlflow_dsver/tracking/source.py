@@ -84,10 +84,10 @@ def _watch_files() -> None:
     if os.environ.get("MLFLOW_DSVER_WATCH", "").strip().lower() in ("", "0", "no", "false", "off"):
         return
     try:
-        from mlflow_dsver.tracking import autolog_patch, mlflow_private, opened_files
+        from mlflow_dsver.tracking import autolog_patch, opened_files
 
         opened_files.install()
-        mlflow_private.when_fluent_is_loaded(lambda _: autolog_patch.watch_ends())
+        autolog_patch.watch_all_ends()
     except Exception as error:  # noqa: BLE001  (an `import mlflow` must not fail for it)
         logging.getLogger(__name__).warning("MLFLOW_DSVER_WATCH: files are not watched: %s", error)
 

@@ -329,16 +329,25 @@ def test_a_run_of_the_client_says_what_was_read(train: Train, extra: Path) -> No
     assert done.read() == 1
 
 
-def test_a_script_that_links_nothing_is_told_what_it_reads(train: Train, extra: Path) -> None:
-    done = train(
-        """
-        import mlflow
-        mlflow.log_metric("begun", 1)
-        open("extra/a.csv").close()
-        mlflow.end_run()
-        """,
-        WATCHED,
-    )
+FLUENT = """
+    import mlflow
+    mlflow.log_metric("begun", 1)
+    open("extra/a.csv").close()
+    mlflow.end_run()
+"""
+OF_THE_CLIENT = """
+    import os
+    from mlflow import MlflowClient
+    client = MlflowClient()
+    run = client.create_run(os.environ["MLFLOW_EXPERIMENT_ID"])
+    open("extra/a.csv").close()
+    client.set_terminated(run.info.run_id)
+"""
+
+
+@pytest.mark.parametrize("script", [FLUENT, OF_THE_CLIENT], ids=["fluent", "client"])
+def test_a_script_that_links_nothing_is_told_what_it_reads(train: Train, extra: Path, script: str) -> None:
+    done = train(script, WATCHED)
     assert done.undeclared == ["extra/a.csv"]
     assert done.tags[0]["dsver.files_read"] == "0 files of linked versions read, 1 undeclared"
 
