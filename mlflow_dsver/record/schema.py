@@ -346,18 +346,17 @@ def missing_inputs(run: Any, links: Sequence[Link]) -> list[str]:
     return [link.role for link in links if (str(link.version.ref), digests[link.role], link.role) not in present]
 
 
-def differences(
-    run: Any, links: Sequence[Link], *, inputs: bool, logged: LoggedParams = "full"
-) -> dict[str, tuple[str, str | None]]:
+def differences(run: Any, links: Sequence[Link], *, inputs: bool) -> dict[str, tuple[str, str | None]]:
     """What of the versions and dataset inputs is not on the run as it was written: key to (expected, found).
 
-    inputs: whether the server takes dataset inputs. logged: how much of a link was logged as params.
+    A version is no param where the labels of its role are tags. inputs: whether the server takes dataset inputs.
     """
     found: dict[str, tuple[str, str | None]] = {}
     for link in links:
         name, expected = key(link.role, "version"), str(link.version.ref)
         param, tag = run.data.params.get(name), run.data.tags.get(name)
-        for text in (tag,) if logged == "none" and param is None else (param, tag):
+        as_tags = param is None and key(link.role, "requested") in run.data.tags
+        for text in (tag,) if as_tags else (param, tag):
             if text != expected:
                 found[name] = (expected, text)
     if inputs:

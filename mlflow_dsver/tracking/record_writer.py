@@ -100,7 +100,7 @@ def write(
     run, others = _read_back(client, info, deadline) if parent is None else (_read(client, info, deadline), [])
     if no_inputs is None:
         run = _complete_inputs(client, run, pending, deadline)
-    details = schema.differences(run, _links(pending), inputs=no_inputs is None, logged=params)
+    details = schema.differences(run, _links(pending), inputs=no_inputs is None)
     if details:
         raise TrackingError(
             f"MLflow took the record of run {info.run_id} and does not show it: {', '.join(details)}",

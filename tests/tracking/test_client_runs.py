@@ -295,3 +295,22 @@ def test_a_wrong_setting_is_told_by_the_run_and_raised_where_a_script_links_by_i
     linked = train(CREATED.format(end=ENDS[0]), {**INPUTS, **wrong})
     assert linked.code == 0
     assert "MLFLOW_DSVER_PARAMS" in linked.runs[0].data.tags["dsver.error"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("none", "full"), ("full", "none"), ("short", "full"), ("none", "short")]
+)
+def test_a_run_that_is_resumed_keeps_its_labels_where_they_are(tracking, digits, monkeypatch, first, then):
+    monkeypatch.setenv("MLFLOW_DSVER_PARAMS", first)
+    inputs = {"training": "local://digits"}
+    with dsver.start_run(inputs=inputs) as run:
+        pass
+    before = run_of(run.info.run_id).data
+    monkeypatch.setenv("MLFLOW_DSVER_PARAMS", then)
+    with dsver.start_run(run_id=run.info.run_id, inputs=inputs) as resumed:
+        assert resumed.datasets["training"].dataset, (
+            "waits for the record, and raises what keeps it from being written"
+        )
+    dsver.attach(run.info.run_id, "local://digits")
+    after = run_of(run.info.run_id).data
+    assert (after.params, after.tags) == (before.params, before.tags)
