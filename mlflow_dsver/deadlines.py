@@ -7,6 +7,7 @@ and checked at every step. A call that cannot check it runs as a `BoundedTask`.
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+FORK_WAIT = 1.0
+"""Seconds that forks of this process wait for one BoundedTask altogether; see `_before_fork`."""
+
+_running: set[BoundedTask[object]] = set()
 _whole: ContextVar[Deadline | None] = ContextVar("mlflow_dsver_deadline", default=None)
 
 
@@ -71,16 +76,20 @@ class BoundedTask(Generic[T]):
         self._done = threading.Event()
         self._value: T
         self._error: BaseException | None = None
+        self._fork_wait = FORK_WAIT
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._run, work), name="mlflow-dsver", daemon=True).start()
+        self._thread = threading.Thread(target=context.run, args=(self._run, work), name="mlflow-dsver", daemon=True)
+        self._thread.start()
 
     def _run(self, work: Callable[[], T]) -> None:
+        _running.add(self)
         try:
             self._value = work()
         except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
             self._error = error
         finally:
             self._done.set()
+            _running.discard(self)
 
     @property
     def done(self) -> bool:
@@ -96,7 +105,29 @@ class BoundedTask(Generic[T]):
             raise self._error
         return self._value
 
+    def join_before_fork(self) -> None:
+        """Wait for the thread to end, as long as FORK_WAIT allows; not from inside the task."""
+        if self._fork_wait <= 0 or threading.current_thread() is self._thread:
+            return
+        begun = time.monotonic()
+        self._thread.join(self._fork_wait)
+        self._fork_wait -= time.monotonic() - begun
+
 
 def within(deadline: Deadline, work: Callable[[], T]) -> T:
     """Do the work in the deadline; see `BoundedTask`."""
     return BoundedTask(work).result(deadline)
+
+
+def _before_fork() -> None:
+    """Wait until running tasks are over, at most FORK_WAIT for each of them over all forks.
+
+    A fork copies the locks of a thread that does not exist in the child. Python's import locks are among them, and
+    MLflow imports a module in each request: a child would wait for ever for one that was held at the fork.
+    """
+    for task in list(_running):
+        task.join_before_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_running.clear)
