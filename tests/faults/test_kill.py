@@ -81,11 +81,18 @@ def make_world(folder: Path) -> World:
 
 
 def run(world: World, store: Path, command: str, mutant: str, inject: str | None = None) -> str:
-    """Run a command under strace and give the trace; with `inject` it must have been killed."""
+    """Run a command under strace and give the trace; with `inject` it must have been killed.
+
+    Bytecode is in a folder of the test's own, complete after the first run: a module that another test compiles
+    meanwhile would change the number of a later call.
+    """
     trace = store.parent / "trace"
-    options = [f"-einject={inject}"] if inject else []
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
+    bytecode = world.base.parent / "bytecode" / command
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": "", "PYTHONPYCACHEPREFIX": str(bytecode)}
     environment["MLFLOW_DSVER_HOME"] = str(store.parent / "home")
+    if bytecode.exists():
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    options = [f"-einject={inject}"] if inject else []
     strace = ["strace", "-f", "-y", "-qq", "-s0", "-o", trace, f"-etrace={CALLS}", *options]
     done = subprocess.run(
         [*strace, sys.executable, CHILD, mutant, command, str(store), *world.arguments(command)],
@@ -157,6 +164,7 @@ def state_after(world: World, store: Path) -> str:
 def kill_everywhere(world: World, command: str, folder: Path, mutant: str = "none") -> list[str]:
     """Kill the command at each of its calls, look at what is left, go on with it; what states were seen."""
     name = command.split(maxsplit=1)[0]
+    run(world, prepare(world, command, folder), name, mutant)  # writes the bytecode
     store = prepare(world, command, folder)
     states = []
     for point in points(run(world, store, name, mutant), store):
