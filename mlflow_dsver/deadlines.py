@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 FORK_WAIT = 1.0
 """Seconds that forks of this process wait for one BoundedTask altogether; see `_before_fork`."""
 
-_running: set[BoundedTask[object]] = set()
+_running: set[BoundedTask[Any]] = set()
 _whole: ContextVar[Deadline | None] = ContextVar("mlflow_dsver_deadline", default=None)
 
 
