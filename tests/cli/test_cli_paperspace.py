@@ -42,7 +42,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 def run(environment: dict[str, str], *arguments: str, code: int = 0) -> str:
     with mock.patch.dict(os.environ, environment, clear=True):
         done = in_process(*arguments)
-    assert done.returncode == code, done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
 
