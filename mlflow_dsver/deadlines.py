@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 FORK_WAIT = 1.0
-"""Seconds that forks of this process wait for one BoundedTask altogether; see `_before_fork`."""
+"""Seconds that a fork of this process waits for running tasks at most; see `_before_fork`."""
 
 _running: set[BoundedTask[Any]] = set()
 _whole: ContextVar[Deadline | None] = ContextVar("mlflow_dsver_deadline", default=None)
@@ -76,7 +76,7 @@ class BoundedTask(Generic[T]):
         self._done = threading.Event()
         self._value: T
         self._error: BaseException | None = None
-        self._fork_wait = FORK_WAIT
+        self._outlasted_fork = False
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run, work), name="mlflow-dsver", daemon=True)
         self._thread.start()
@@ -105,13 +105,11 @@ class BoundedTask(Generic[T]):
             raise self._error
         return self._value
 
-    def join_before_fork(self) -> None:
-        """Wait for the thread to end, as long as FORK_WAIT allows; not from inside the task."""
-        if self._fork_wait <= 0 or threading.current_thread() is self._thread:
-            return
-        begun = time.monotonic()
-        self._thread.join(self._fork_wait)
-        self._fork_wait -= time.monotonic() - begun
+    def join_before_fork(self, deadline: Deadline) -> None:
+        """Wait for the thread to end; not from inside the task, nor for one that outlasted an earlier fork's wait."""
+        if not self._outlasted_fork and threading.current_thread() is not self._thread:
+            self._thread.join(deadline.left())
+            self._outlasted_fork = self._thread.is_alive()
 
 
 def within(deadline: Deadline, work: Callable[[], T]) -> T:
@@ -120,13 +118,14 @@ def within(deadline: Deadline, work: Callable[[], T]) -> T:
 
 
 def _before_fork() -> None:
-    """Wait until running tasks are over, at most FORK_WAIT for each of them over all forks.
+    """Wait until running tasks are over, at most FORK_WAIT, and for each of them once.
 
     A fork copies the locks of a thread that does not exist in the child. Python's import locks are among them, and
     MLflow imports a module in each request: a child would wait for ever for one that was held at the fork.
     """
+    deadline = Deadline(FORK_WAIT)
     for task in list(_running):
-        task.join_before_fork()
+        task.join_before_fork(deadline)
 
 
 if hasattr(os, "register_at_fork"):
