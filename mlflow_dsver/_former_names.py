@@ -35,7 +35,7 @@ class _Finder:
 
     @staticmethod
     def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(name, _Finder) if name in FORMER else None  # type: ignore[arg-type]
+        return ModuleSpec(name, _Finder) if name in FORMER else None  # type: ignore[arg-type]  # a class serves as well
 
     @staticmethod
     def create_module(_spec: ModuleSpec) -> None:

@@ -22,7 +22,7 @@ _AGO = re.compile(r"([0-9]{1,6})([mhdw])\Z")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Since(click.ParamType):  # type: ignore[type-arg]
+class Since(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click alone
     """A date in ISO 8601 (UTC by default), or an age: 30m, 12h, 7d, 2w."""
 
     name = "date or age"
