@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.lineage.api import export_run, report_of
-    from mlflow_dsver.model.manifests import Difference, FileEntry, Manifest
+    from mlflow_dsver.model.differences import Difference
+    from mlflow_dsver.model.manifests import FileEntry, Manifest
     from mlflow_dsver.model.new_versions import NewVersion
     from mlflow_dsver.model.refs import DatasetRef, parse
     from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
@@ -69,7 +70,8 @@ _EXPORTS = {
     "mlflow_dsver.checks.seal": ["seal"],
     "mlflow_dsver.checks.verify": ["verify", "verify_runs"],
     "mlflow_dsver.errors": ["DsverError"],
-    "mlflow_dsver.model.manifests": ["Difference", "FileEntry", "Manifest"],
+    "mlflow_dsver.model.differences": ["Difference"],
+    "mlflow_dsver.model.manifests": ["FileEntry", "Manifest"],
     "mlflow_dsver.model.new_versions": ["NewVersion"],
     "mlflow_dsver.providers.interface": ["Capability", "Provider"],
     "mlflow_dsver.providers.registry": ["get_provider"],

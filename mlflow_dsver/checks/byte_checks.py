@@ -27,7 +27,8 @@ from mlflow_dsver.content.patterns import IGNORE_FILE, Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, DsverError
-from mlflow_dsver.model.manifests import Difference, FileEntry, InvalidManifest, Manifest, difference
+from mlflow_dsver.model.differences import Difference, difference
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Capability, LocalCopy, Provider
 from mlflow_dsver.text import human_count, one_line, os_text

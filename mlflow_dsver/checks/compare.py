@@ -10,8 +10,8 @@ from typing import Any
 from mlflow_dsver.checks.diff import difference_of
 from mlflow_dsver.checks.render import PATHS, difference_lines, difference_summary
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import to_json
-from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record.facts import Run

@@ -205,7 +205,7 @@ def contains_json(report: ContainsReport) -> dict[str, Any]:
             {
                 "content_digest": each.content_digest,
                 "versions": list(each.versions),
-                "files": [entry._asdict() for entry in each.files],
+                "files": [entry.to_json() for entry in each.files],
                 "runs": [
                     {
                         "run_id": use.run_id,

@@ -18,7 +18,8 @@ from mlflow_dsver.checks.manifest_stream import ManifestStream, diff_streams
 from mlflow_dsver.checks.render import PATHS, difference_lines, difference_summary
 from mlflow_dsver.checks.table_diff import TableDifference, table_differences
 from mlflow_dsver.errors import CorruptObject, DsverError, Unsupported
-from mlflow_dsver.model.manifests import Difference, InvalidManifest, Manifest, Overlap, find_overlaps
+from mlflow_dsver.model.differences import Difference, Overlap, find_overlaps
+from mlflow_dsver.model.manifests import InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider

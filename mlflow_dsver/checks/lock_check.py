@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.errors import DsverError, InvalidReference, LockConflict, NotFound, SettingsError
+from mlflow_dsver.model.differences import Difference, difference
 from mlflow_dsver.model.json_values import to_json
-from mlflow_dsver.model.manifests import Difference, Manifest, difference
+from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import DatasetRef, parse_recorded
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider

@@ -14,24 +14,24 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, Any
 
+from mlflow_dsver.model.differences import Difference, Pairs
 from mlflow_dsver.model.manifests import (
     DIGEST_PREFIX,
     MAX_LINE,
     MAX_UNPACKED,
     SCHEMA,
-    Difference,
     FileEntry,
     InvalidManifest,
     ManifestLimits,
-    check_path,
     gc_paused,
-    renamings,
 )
 
 _BLOCK = 1 << 20
-_HEX = re.compile(r"[0-9a-f]{64}").fullmatch
+_STRONG = re.compile(rb'"(?:digest|version)":"|"algorithm":"sha(?:256|512)"').search
+"""Whether a line has evidence that proves against intent. Inside a path each quote has a backslash before it."""
 _PLAIN = re.compile(rb'\{"path":"([ !#-\[\]-~]+)","bytes":(0|[1-9][0-9]{0,17}),"digest":"([0-9a-f]{64})"\}').fullmatch
 
 
@@ -91,12 +91,14 @@ def parse_line(line: bytes) -> FileEntry:
             return FileEntry(path, int(plain[2]), plain[3].decode())
     try:
         fields = json.loads(line)
-        path, size, digest = check_path(fields["path"]), fields["bytes"], fields["digest"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"not a line of a manifest: {line[:80]!a}") from error
-    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _HEX(digest):
-        raise InvalidManifest(f"not a size or not a digest: {line[:80]!a}")
-    return FileEntry(path, size, digest)
+    if not isinstance(fields, dict):
+        raise InvalidManifest(f"not a line of a manifest: {line[:80]!a}")
+    try:
+        return parse_entry(fields, EVIDENCE_SCHEMA)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{error}: {line[:80]!a}") from error
 
 
 class TooManyDifferences(ValueError):
@@ -120,18 +122,24 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
     left, right = next(old, None), next(new, None)
     removed: list[FileEntry] = []
     added: list[FileEntry] = []
-    changed: list[tuple[FileEntry, FileEntry]] = []
-    equal = 0
+    pairs = Pairs()
+    equal = weakly = 0
+    plain = SCHEMA in (before.header["schema"], after.header["schema"])
+
+    def check_number() -> None:
+        if most is not None and len(removed) + len(added) + len(pairs.changed) + len(pairs.unknown) >= most:
+            raise TooManyDifferences(f"more than {most} files differ")
+
     while left is not None and right is not None:
         if left == right:
             equal += 1
+            weakly += not (plain or _STRONG(left))
             left, right = next(old, None), next(new, None)
             continue
-        if most is not None and len(removed) + len(added) + len(changed) >= most:
-            raise TooManyDifferences(f"more than {most} files differ")
+        check_number()
         first, second = parse_line(left), parse_line(right)
         if first.path == second.path:
-            changed.append((first, second))
+            pairs.add(first, second)
             left, right = next(old, None), next(new, None)
         elif first.path < second.path:
             removed.append(first)
@@ -141,11 +149,10 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
             right = next(new, None)
     for some, rest in ((removed, _from(left, old)), (added, _from(right, new))):
         for line in rest:
-            if most is not None and len(removed) + len(added) + len(changed) >= most:
-                raise TooManyDifferences(f"more than {most} files differ")
+            check_number()
             some.append(parse_line(line))
-    renamed, added, removed = renamings(added, removed)
-    return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), equal)
+    found = pairs.difference(added, removed)
+    return replace(found, unchanged=found.unchanged + equal, weakly=found.weakly + weakly)
 
 
 def _from(line: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -180,6 +187,6 @@ def _header(line: bytes) -> dict[str, Any]:
         header = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest("the header is not JSON") from error
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA or "content_digest" not in header:
-        raise InvalidManifest(f"not the header of a manifest of schema {SCHEMA}")
+    if not isinstance(header, dict) or header.get("schema") not in SCHEMAS or "content_digest" not in header:
+        raise InvalidManifest(f"not the header of a manifest of schema {' or '.join(map(str, SCHEMAS))}")
     return header

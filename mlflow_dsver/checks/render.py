@@ -11,8 +11,8 @@ from typing import Any
 
 from mlflow_dsver.checks.reports import Finding, InputReport, Note, Proof, Report, RunReport, SignatureReport, Verdict
 from mlflow_dsver.checks.verdicts import difference_counts
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import date_text, to_json
-from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code, one_line
 
 SCHEMA = 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 

@@ -22,8 +22,8 @@ from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.content.progress import SILENT, Progress, UntilLate
 from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import date_text
-from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.schema import CHANGED_NOTE, key

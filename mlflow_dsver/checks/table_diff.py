@@ -15,7 +15,7 @@ from typing import Any
 from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.model import json_values
-from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import error_line, human_count, one_line

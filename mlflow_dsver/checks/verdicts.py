@@ -32,8 +32,8 @@ from mlflow_dsver.checks.reports import (
     Subject,
     Verdict,
 )
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import date_text
-from mlflow_dsver.model.manifests import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Letter
 from mlflow_dsver.text import human_count, one_line
 

@@ -224,7 +224,7 @@ def files(reference: str, as_json: bool) -> None:
     data = {
         "reference": str(version.ref),
         "content_digest": manifest.digest,
-        "files": [entry._asdict() for entry in manifest.entries] if as_json else [],
+        "files": [entry.to_json() for entry in manifest.entries] if as_json else [],
     }
     emit(as_json, data, render.files(manifest))
 

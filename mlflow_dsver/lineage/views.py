@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mlflow_dsver.lineage.graph import Graph, Kind, NodeId, build
-from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record.facts import EVERYTHING, Filter, Model, ModelOrigin, Run, Use
 

@@ -1,10 +1,14 @@
-"""Manifests: the files of a version, with size and digest of each, and how they were read.
+"""Manifests: the files of a version, with size and what identifies the content of each, and how they were read.
 
 The text format is sorted JSON lines: a header that records how the manifest was made, then one line per file. The
-content digest is the BLAKE3 of the lines below the header and of nothing else, so the same bytes under the same paths
-have the same digest on every machine, whatever tool, date or provider they came from; `zcat FILE | tail -n +2 |
-b3sum` checks it without this package. Manifests that are read are not trusted: paths that leave the folder, wrong
-order, duplicates and wrong types are refused.
+content digest is the BLAKE3 of the lines below the header and of nothing else; `zcat FILE | tail -n +2 | b3sum` checks
+it without this package. Manifests that are read are not trusted: paths that leave the folder, wrong order, duplicates
+and wrong types are refused.
+
+Schema 1 has the BLAKE3 of each file, so the same bytes under the same paths have the same content digest on every
+machine, whatever tool, date or provider they came from. In schema 2 a file may instead, or also, have evidence that a
+store keeps of it (`model.evidence`); equal digests then mean equal files, but the same bytes in two stores have
+different ones. A manifest without such evidence is always of schema 1.
 """
 
 from __future__ import annotations
@@ -18,14 +22,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import combinations
 from json.encoder import encode_basestring
 from typing import IO, Any, NamedTuple
 
 from mlflow_dsver.deadlines import Deadline
-from mlflow_dsver.text import human_bytes, human_count, one_line
+from mlflow_dsver.model.evidence import FileEvidence, parse_evidence, strongest
 
-SCHEMA = 1
+SCHEMA, EVIDENCE_SCHEMA = 1, 2
+SCHEMAS = (SCHEMA, EVIDENCE_SCHEMA)
+"""Schemas that are read: without evidence, and with it."""
 DIGEST_PREFIX = "blake3:"
 MAX_LINE = 64 * 1024
 MAX_SIZE = 1 << 63
@@ -35,15 +40,42 @@ _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class FileEntry(NamedTuple):
-    """One file: its path below the folder with `/`, its size in bytes, and its BLAKE3 as 64 hex digits."""
+    """One file: its path below the folder with `/`, its size in bytes, and what identifies its content.
+
+    digest: its BLAKE3 as 64 hex digits; if it was not hashed here, the strongest checksum of the whole file as
+    `algorithm:<hex>`, or an empty string when no checksum is known. Equal digests that are not empty mean equal
+    content, as far as the algorithm proves; different ones need `model.differences.compare`. evidence: what a store
+    said of it; None for a file that only has its BLAKE3.
+    """
 
     path: str
     bytes: int
     digest: str
+    evidence: FileEvidence | None = None
+
+    @property
+    def blake3(self) -> str | None:
+        """The BLAKE3, 64 hex digits; None when the file was not hashed here."""
+        return self.digest if self.digest and ":" not in self.digest else None
 
     def line(self) -> str:
         """The line of this file in a manifest, newline included."""
-        return f'{{"path":{encode_basestring(self.path)},"bytes":{self.bytes},"digest":"{self.digest}"}}\n'
+        if self.evidence is None:
+            return f'{{"path":{encode_basestring(self.path)},"bytes":{self.bytes},"digest":"{self.digest}"}}\n'
+        return json.dumps(self.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of its line."""
+        fields: dict[str, Any] = {"path": self.path, "bytes": self.bytes}
+        if self.blake3 is not None:
+            fields["digest"] = self.digest
+        return fields if self.evidence is None else fields | self.evidence.to_json()
+
+
+def with_evidence(path: str, size: int, evidence: FileEvidence, blake3: str | None = None) -> FileEntry:
+    """The entry of a file that a store describes. size: in bytes. blake3: 64 hex digits, where it was hashed here."""
+    best = strongest(evidence.checksums)
+    return FileEntry(path, size, blake3 or (best.key if best else ""), evidence)
 
 
 @contextmanager
@@ -122,9 +154,13 @@ class Manifest:
     made: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(init=False)
     """`blake3:<hex>`: the content digest."""
+    schema: int = field(init=False)
+    """1, or 2 when any file has evidence."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", content_digest(self.entries))
+        plain = all(entry.evidence is None for entry in self.entries)
+        object.__setattr__(self, "schema", SCHEMA if plain else EVIDENCE_SCHEMA)
 
     @property
     def total_bytes(self) -> int:
@@ -137,7 +173,7 @@ class Manifest:
     def header(self) -> str:
         """The first line, newline included."""
         fields = {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "files": len(self.entries),
             "bytes": self.total_bytes,
             "content_digest": self.digest,
@@ -177,87 +213,18 @@ def read(stream: IO[bytes], *, max_bytes: int = MAX_UNPACKED, limits: ManifestLi
     """
     lines = _lines(stream, max_bytes, limits)
     header = _object(next(lines, b""), 1)
-    if header.get("schema") != SCHEMA:
-        raise InvalidManifest(f"a manifest of schema {header.get('schema')!r}; this version reads {SCHEMA}")
+    if header.get("schema") not in SCHEMAS:
+        raise InvalidManifest(f"a manifest of schema {header.get('schema')!r}; this version reads {SCHEMAS}")
     made = header.get("made")
     if not isinstance(made, dict):
         raise InvalidManifest("the header does not say how the manifest was made")
-    manifest = Manifest(tuple(_entries(lines)), made=made)
+    manifest = Manifest(tuple(_entries(lines, header["schema"])), made=made)
     if header.get("files") != len(manifest) or header.get("content_digest") != manifest.digest:
         raise InvalidManifest(
             f"the header promises {header.get('files')} files and {header.get('content_digest')}; "
             f"the lines give {len(manifest)} files and {manifest.digest}"
         )
     return manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What changed from one manifest to another; false when nothing did. Every tuple is sorted by path.
-
-    changed: (before, after) under the same path. renamed: (before, after) with the same bytes under another path.
-    """
-
-    added: tuple[FileEntry, ...] = ()
-    removed: tuple[FileEntry, ...] = ()
-    changed: tuple[tuple[FileEntry, FileEntry], ...] = ()
-    renamed: tuple[tuple[FileEntry, FileEntry], ...] = ()
-    unchanged: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.renamed)
-
-    @property
-    def growth(self) -> int:
-        """By how many bytes the whole grew; negative when it shrank."""
-        grown = sum(entry.bytes for entry in self.added) - sum(entry.bytes for entry in self.removed)
-        return grown + sum(after.bytes - before.bytes for before, after in self.changed)
-
-    def to_json(self) -> dict[str, Any]:
-        """Counts, growth in bytes, and every path concerned."""
-        return {
-            "added": [entry._asdict() for entry in self.added],
-            "removed": [entry._asdict() for entry in self.removed],
-            "changed": [{"before": a._asdict(), "after": b._asdict()} for a, b in self.changed],
-            "renamed": [{"before": a._asdict(), "after": b._asdict()} for a, b in self.renamed],
-            "unchanged": self.unchanged,
-            "growth": self.growth,
-        }
-
-
-def difference(before: Manifest, after: Manifest) -> Difference:
-    """Compare two manifests; a removed and an added file with the same bytes are a rename."""
-    old = {entry.path: entry for entry in before.entries}
-    added: list[FileEntry] = []
-    changed: list[tuple[FileEntry, FileEntry]] = []
-    unchanged = 0
-    for entry in after.entries:
-        former = old.pop(entry.path, None)
-        if former is None:
-            added.append(entry)
-        elif former.digest != entry.digest:
-            changed.append((former, entry))
-        else:
-            unchanged += 1
-    removed = sorted(old.values())
-    renamed, added, removed = renamings(added, removed)
-    return Difference(tuple(added), tuple(removed), tuple(changed), tuple(renamed), unchanged)
-
-
-def renamings(
-    added: list[FileEntry], removed: list[FileEntry]
-) -> tuple[list[tuple[FileEntry, FileEntry]], list[FileEntry], list[FileEntry]]:
-    """Pairs of removed and added files with the same bytes, then the remaining added and removed; all by path."""
-    gone: dict[str, list[FileEntry]] = {}
-    for entry in reversed(removed):
-        gone.setdefault(entry.digest, []).append(entry)
-    renamed, came = [], []
-    for entry in added:
-        if former := gone.get(entry.digest):
-            renamed.append((former.pop(), entry))
-        else:
-            came.append(entry)
-    return renamed, came, sorted(entry for entries in gone.values() for entry in entries)
 
 
 def check_path(path: object) -> str:
@@ -301,14 +268,16 @@ def _lines(stream: IO[bytes], max_bytes: int, limits: ManifestLimits | None) -> 
         raise InvalidManifest(f"not readable as gzip: {error}") from error
 
 
-def _entries(lines: Iterator[bytes]) -> Iterator[FileEntry]:
+def _entries(lines: Iterator[bytes], schema: int) -> Iterator[FileEntry]:
     last = ""
     beginnings: list[str] = []  # files whose paths are prefixes of the current one
     for number, line in enumerate(lines, start=2):
         fields = _object(line, number)
-        path, size, digest = check_path(fields.get("path")), fields.get("bytes"), fields.get("digest")
-        if type(size) is not int or not 0 <= size < MAX_SIZE or not isinstance(digest, str) or not _HEX.match(digest):
-            raise InvalidManifest(f"line {number}: not a size or not a digest")
+        try:
+            entry = parse_entry(fields, schema)
+        except InvalidManifest as error:
+            raise InvalidManifest(f"line {number}: {error}") from error
+        path = entry.path
         if path <= last:
             raise InvalidManifest(f"line {number}: not sorted, or twice the same path")
         while beginnings and not path.startswith(beginnings[-1]):
@@ -317,7 +286,21 @@ def _entries(lines: Iterator[bytes]) -> Iterator[FileEntry]:
             raise InvalidManifest(f"line {number}: lies in a folder that is a file")
         beginnings.append(path)
         last = path
-        yield FileEntry(path, size, digest)
+        yield entry
+
+
+def parse_entry(fields: Mapping[str, Any], schema: int) -> FileEntry:
+    """The file that the fields of a line describe; schema: that of the manifest. Raises InvalidManifest."""
+    path, size, digest = check_path(fields.get("path")), fields.get("bytes"), fields.get("digest")
+    if type(size) is not int or not 0 <= size < MAX_SIZE:
+        raise InvalidManifest("not a size")
+    try:
+        evidence = parse_evidence(fields) if schema == EVIDENCE_SCHEMA else None
+    except ValueError as error:
+        raise InvalidManifest(str(error)) from error
+    if (digest is not None or evidence is None) and not (isinstance(digest, str) and _HEX.match(digest)):
+        raise InvalidManifest("not a digest")
+    return FileEntry(path, size, digest) if evidence is None else with_evidence(path, size, evidence, digest)
 
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
@@ -328,61 +311,3 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidManifest(f"line {number}: not a JSON object")
     return fields
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """The files of the role `second` that are byte-identical to files of `first`, such as test images in training.
-
-    Empty files are not counted, as they are all identical.
-    pairs: (a file of first, the identical file of second), sorted by the path in second.
-    total: number of files of second that are not empty.
-    """
-
-    first: str
-    second: str
-    pairs: tuple[tuple[FileEntry, FileEntry], ...]
-    total: int
-
-    @property
-    def bytes(self) -> int:
-        """Total size of the files of second that are in first as well."""
-        return sum(entry.bytes for _, entry in self.pairs)
-
-    def __str__(self) -> str:
-        """`3 files of test (of 360, 1.2 KiB) are in training as well, such as a.png (training: b/a.png)`."""
-        files = human_count(len(self.pairs), "file")
-        verb = "is" if len(self.pairs) == 1 else "are"
-        before, after = self.pairs[0]
-        size = human_bytes(self.bytes)
-        return (
-            f"{files} of {self.second} (of {self.total:,}; {size}) {verb} in {self.first} as well, "
-            f"such as {one_line(after.path, 80)} ({self.first}: {one_line(before.path, 80)})"
-        )
-
-
-def find_overlaps(manifests: Mapping[str, Manifest]) -> tuple[Overlap, ...]:
-    """The overlaps of all pairs of roles that have any; `second` is the role with fewer files."""
-    contents = {role: _contents(manifest.entries) for role, manifest in manifests.items()}
-    found = []
-    for one, other in combinations(sorted(manifests), 2):
-        first, second = sorted((one, other), key=lambda role: (-len(manifests[role]), role))
-        shared = contents[first].keys() & contents[second].keys()
-        if shared:
-            pairs = tuple(
-                (contents[first][entry.digest], entry)
-                for entry in manifests[second].entries
-                if entry.digest in shared
-            )
-            total = sum(entry.bytes > 0 for entry in manifests[second].entries)
-            found.append(Overlap(first, second, pairs, total))
-    return tuple(found)
-
-
-def _contents(entries: Iterable[FileEntry]) -> dict[str, FileEntry]:
-    """Digest to the first file with it, without empty files."""
-    known: dict[str, FileEntry] = {}
-    for entry in entries:
-        if entry.bytes:
-            known.setdefault(entry.digest, entry)
-    return known

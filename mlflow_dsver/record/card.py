@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 
 from mlflow_dsver._version import __version__
-from mlflow_dsver.model.manifests import Difference
+from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.versions import DatasetVersion, Link
 from mlflow_dsver.record.dataset_source import short_web_address
 from mlflow_dsver.record.mlflow_urls import MLflow

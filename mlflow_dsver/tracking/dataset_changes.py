@@ -16,7 +16,7 @@ from dataclasses import replace
 from mlflow_dsver import settings
 from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.errors import DsverError
-from mlflow_dsver.model.manifests import difference
+from mlflow_dsver.model.differences import difference
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import manifest_of

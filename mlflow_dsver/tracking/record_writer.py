@@ -20,7 +20,8 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.errors import DsverError, IncompleteRecord, InputConflict, TrackingError
-from mlflow_dsver.model.manifests import Difference, Manifest, difference
+from mlflow_dsver.model.differences import Difference, difference
+from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import card, reader, schema

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from mlflow_dsver import plugins, settings
 from mlflow_dsver.errors import InvalidArgument
-from mlflow_dsver.model.manifests import find_overlaps
+from mlflow_dsver.model.differences import find_overlaps
 from mlflow_dsver.text import error_line
 from mlflow_dsver.tracking.record_writer import PendingLink
 

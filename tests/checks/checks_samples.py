@@ -16,7 +16,8 @@ from mlflow_dsver.checks.reports import (
     Subject,
     Verdict,
 )
-from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.differences import Difference
+from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import Grade
 

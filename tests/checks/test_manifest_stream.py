@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_dsver.checks.manifest_stream import ManifestStream, diff_streams, parse_line
-from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest, difference
+from mlflow_dsver.model.differences import difference
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
 
 names = st.lists(
     st.text(st.sampled_from('ab!" \\\n~é𝄞/'), min_size=1, max_size=4).filter(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import mlflow_dsver as dsver
 from mlflow_dsver.cli.main import run as command
-from mlflow_dsver.model.manifests import FileEntry, Manifest, find_overlaps
+from mlflow_dsver.model.differences import find_overlaps
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 
 
 def manifest(**files: int) -> Manifest:

@@ -19,7 +19,7 @@ from mlflow_dsver.checks.manifest_index import IndexedUse
 from mlflow_dsver.checks.reproduce import Reproduced, ReproduceReport, State, reproduce_lines
 from mlflow_dsver.checks.seal import SealedInput, SealReport, seal_json, seal_lines, seal_tags
 from mlflow_dsver.checks.table_diff import TableDifference
-from mlflow_dsver.model.manifests import Overlap
+from mlflow_dsver.model.differences import Overlap
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.record.facts import Run

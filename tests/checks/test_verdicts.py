@@ -21,7 +21,8 @@ from mlflow_dsver.checks.reports import (
     Verdict,
 )
 from mlflow_dsver.checks.verdicts import difference_counts, judge, worst
-from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.differences import Difference
+from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 

@@ -29,7 +29,8 @@ from mlflow_dsver.lineage.views import (
     VersionRow,
     report,
 )
-from mlflow_dsver.model.manifests import Difference, FileEntry
+from mlflow_dsver.model.differences import Difference
+from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.record.mlflow_urls import MLflow, dataset_filter, web_address
 

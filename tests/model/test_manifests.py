@@ -14,15 +14,8 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_dsver.model.manifests import (
-    FileEntry,
-    InvalidManifest,
-    Manifest,
-    check_path,
-    content_digest,
-    difference,
-    read,
-)
+from mlflow_dsver.model.differences import difference
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest, check_path, content_digest, read
 
 HEX = "0123456789abcdef" * 4
 segment = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=8).filter(

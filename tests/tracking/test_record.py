@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_param, _validate_tag
 from tracking_fakes import version
 
-from mlflow_dsver.model.manifests import FileEntry, Manifest, difference
+from mlflow_dsver.model.differences import difference
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import card, reader, schema
 from mlflow_dsver.tracking.dataset import dataset_input

@@ -17,7 +17,8 @@ from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, StoreError
-from mlflow_dsver.model.manifests import FileEntry, Manifest, difference
+from mlflow_dsver.model.differences import difference
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.local.objects import READ, Mismatch, give_out, place
 from mlflow_dsver.providers.local.store import Store, meaning, meanings
 from mlflow_dsver.text import text_of
