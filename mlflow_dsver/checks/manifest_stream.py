@@ -20,13 +20,16 @@ from typing import IO, Any
 from mlflow_dsver.model.differences import Difference, Pairs
 from mlflow_dsver.model.manifests import (
     DIGEST_PREFIX,
+    EVIDENCE_SCHEMA,
     MAX_LINE,
     MAX_UNPACKED,
     SCHEMA,
+    SCHEMAS,
     FileEntry,
     InvalidManifest,
     ManifestLimits,
     gc_paused,
+    parse_entry,
 )
 
 _BLOCK = 1 << 20

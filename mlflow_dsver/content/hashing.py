@@ -129,11 +129,11 @@ def _plan(runs: Iterable[list[WalkEntry]], rows: Iterator[Row]) -> tuple[list[Fi
             deleted.append(known)
             known, (known_stamp, digest) = next(rows, _END)
         if known == path and known_stamp == stamp(status):
-            entries.append(_entry(FileEntry, (path, status.st_size, digest.hex())))
+            entries.append(_entry(FileEntry, (path, status.st_size, digest.hex(), None)))
         else:
             todo.append((len(entries), path, status.st_size))
             recent += status.st_ctime_ns > latest
-            entries.append(_entry(FileEntry, (path, status.st_size, "")))
+            entries.append(_entry(FileEntry, (path, status.st_size, "", None)))
         if known == path:
             known, (known_stamp, digest) = next(rows, _END)
     if known is not None:

@@ -42,7 +42,8 @@ class Difference:
     """What changed from one manifest to another; false when nothing is known to have. Every tuple is sorted by path.
 
     changed: (before, after) under the same path. renamed: (before, after) with the same bytes under another path.
-    unchanged: number of files that are the same, of which `weakly` only by evidence against accident (MD5, CRC, ETag).
+    unchanged: number of files that are the same; `weakly`: how many of them only by evidence against accident, such
+    as MD5, a CRC or an ETag.
     unknown: (before, after) under the same path, of the same size, that share nothing to compare them by.
     """
 
@@ -142,7 +143,9 @@ def renamings(
     for entry in reversed(removed):
         for key in content_keys(entry):
             gone.setdefault(key, []).append(entry)
-    renamed, came, taken = [], [], set()
+    renamed: list[tuple[FileEntry, FileEntry]] = []
+    came: list[FileEntry] = []
+    taken: set[str] = set()
     for entry in added:
         former = next((each for key in content_keys(entry) for each in _untaken(gone.get(key), taken)), None)
         if former is None:

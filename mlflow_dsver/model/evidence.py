@@ -74,9 +74,9 @@ class FileEvidence(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Whether two files have the same content; None: nothing that both have tells. by: what decided, such as `sha256`.
+    """Whether two files have the same content; None when nothing that both have tells.
 
-    Strong if `by` proves against intent.
+    by: what decided, such as `sha256`. Strong if `by` proves against intent.
     """
 
     same: bool | None
@@ -158,7 +158,7 @@ def _checksum(fields: object) -> Checksum:
     extent = fields.get("extent", "full")
     if algorithm not in _DIGITS or by not in get_args(By) or extent not in get_args(Extent):
         raise ValueError("checksums: an unknown algorithm, extent or origin")
-    return checked(Checksum(algorithm, value, extent, by))
+    return checked(Checksum(str(algorithm), value, extent, by))  # type: ignore[arg-type]
 
 
 def checked(checksum: Checksum) -> Checksum:

@@ -1,9 +1,9 @@
 """Manifests: the files of a version, with size and what identifies the content of each, and how they were read.
 
 The text format is sorted JSON lines: a header that records how the manifest was made, then one line per file. The
-content digest is the BLAKE3 of the lines below the header and of nothing else; `zcat FILE | tail -n +2 | b3sum` checks
-it without this package. Manifests that are read are not trusted: paths that leave the folder, wrong order, duplicates
-and wrong types are refused.
+content digest is the BLAKE3 of the lines below the header and of nothing else; `zcat FILE | tail -n +2 | b3sum`
+checks it without this package. Manifests that are read are not trusted: paths that leave the folder, wrong order,
+duplicates and wrong types are refused.
 
 Schema 1 has the BLAKE3 of each file, so the same bytes under the same paths have the same content digest on every
 machine, whatever tool, date or provider they came from. In schema 2 a file may instead, or also, have evidence that a
@@ -298,7 +298,9 @@ def parse_entry(fields: Mapping[str, Any], schema: int) -> FileEntry:
         evidence = parse_evidence(fields) if schema == EVIDENCE_SCHEMA else None
     except ValueError as error:
         raise InvalidManifest(str(error)) from error
-    if (digest is not None or evidence is None) and not (isinstance(digest, str) and _HEX.match(digest)):
+    if digest is None and evidence is not None:
+        return with_evidence(path, size, evidence)
+    if not isinstance(digest, str) or not _HEX.match(digest):
         raise InvalidManifest("not a digest")
     return FileEntry(path, size, digest) if evidence is None else with_evidence(path, size, evidence, digest)
 

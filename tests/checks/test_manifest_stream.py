@@ -77,7 +77,7 @@ TEXT = gzip.decompress(GOOD.to_bytes())
         gzip.compress(b"[" * 100_000),
         gzip.compress(TEXT[:-1]),
         gzip.compress(TEXT.replace(b'"bytes":2', b'"bytes":3')),
-        gzip.compress(TEXT.replace(b'"schema":1', b'"schema":2')),
+        gzip.compress(TEXT.replace(b'"schema":1', b'"schema":3')),
         gzip.compress(TEXT + b"x" * 100_000),
     ],
     ids=range(11),  # the bytes hold the time at which they were packed

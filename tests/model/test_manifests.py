@@ -127,7 +127,7 @@ def test_hostile_lines_are_refused(lines: list[object]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2}, {"schema": None}, {"files": 2}, {"content_digest": "blake3:" + HEX}, {"made": None},
+        {"schema": 3}, {"schema": None}, {"files": 2}, {"content_digest": "blake3:" + HEX}, {"made": None},
         {"made": ["a"]}, {"made": "text"}, {"files": None},
     ],
 )  # fmt: skip
