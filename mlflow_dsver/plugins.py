@@ -55,6 +55,8 @@ class ProviderInfo:
     emulator: `module:class` of the service's emulator, an `Emulator`; None for none.
     has_local_manifests: whether listing the provider's versions and reading their manifests needs no network, so
         that a file is looked up in all of them.
+    has_plain_addresses: whether a reference without a selector is also the address of data that may have no version,
+        such as `s3://bucket/key`. MLflow's own dataset sources keep those.
     """
 
     title: str
@@ -65,6 +67,7 @@ class ProviderInfo:
     commands: Mapping[str, str] = field(default_factory=dict)
     emulator: str | None = None
     has_local_manifests: bool = False
+    has_plain_addresses: bool = False
 
 
 def providers() -> Mapping[str, EntryPoint]:

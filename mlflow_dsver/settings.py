@@ -65,9 +65,9 @@ Value = TypeVar("Value")
 class Setting(Generic[Value]):
     """A setting of a provider: `MLFLOW_DSVER_<name>`, or `<name>` in lower case in the settings file.
 
-    name: without the prefix, in capitals, beginning with the provider's name. meaning: one line for `doctor`.
-    default: its value when it is not set. convert: from text to value; raises ValueError for text that is none.
-    expected: what `convert` takes, in words, for the error.
+    name: without the prefix, in capitals, beginning with the provider's name where it concerns one provider. meaning:
+    one line for `doctor`. default: its value when it is not set. convert: from text to value; raises ValueError for
+    text that is none. expected: what `convert` takes, in words, for the error.
     """
 
     name: str

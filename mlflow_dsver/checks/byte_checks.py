@@ -21,6 +21,7 @@ from mlflow_dsver.checks.manifest_stream import ManifestStream, parse_line
 from mlflow_dsver.checks.provider_cache import meaning, reason
 from mlflow_dsver.checks.reports import NOT_REQUESTED, ByteEvidence, Depth, Proof, ReadStatus, Verdict
 from mlflow_dsver.checks.sampling import Sampling
+from mlflow_dsver.checks.store_checks import check_at_store
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.parallel_reading import LARGE, Reader, read_parallel
 from mlflow_dsver.content.patterns import IGNORE_FILE, Rules
@@ -68,9 +69,12 @@ def read_bytes(
     version: as recorded. manifest: the recorded manifest's file, whose digest is the recorded one; None when there
     is none. fetch: False if the provider is known not to respond. Findings and failures are returned, not raised.
     """
-    if options.depth is Depth.METADATA:
-        return NOT_REQUESTED
     try:
+        at_store = check_at_store(provider, version, options.depth, options.sampling, manifest) if fetch else None
+        if at_store is not None:
+            return at_store
+        if options.depth is Depth.METADATA:
+            return NOT_REQUESTED
         copy = provider.local_copy(version)
         if copy is not None:
             return _read_local(copy, version, options, manifest, progress)

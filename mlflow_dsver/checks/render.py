@@ -171,7 +171,8 @@ def _input_lines(report: InputReport) -> Iterator[str]:
         for line in detail_lines(report, finding):
             yield f"{indent}  {line}"
     if report.statement:
-        yield f"{indent}sample: {one_line(report.statement, 600)}"
+        sample = "sample: " if report.proof is Proof.SAMPLED else ""
+        yield f"{indent}{sample}{one_line(report.statement, 600)}"
     for text in report.unmet:
         yield f"{indent}unmet: {one_line(text)}"
     for note in report.notes:

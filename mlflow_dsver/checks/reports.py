@@ -76,6 +76,7 @@ class Proof(StrEnum):
     HASHED = "every file hashed now"
     CACHED = "unchanged since it was hashed (stat cache)"
     SAMPLED = "a random sample hashed now"
+    STORE = "compared with what the store has now; no byte was read"
     PROVIDER = "the provider's word; no byte was read"
     NONE = "nothing"
 
@@ -180,7 +181,7 @@ class ByteEvidence:
     reason: why they were not read; None if they were. proof: how they were read (HASHED, CACHED or SAMPLED).
     digest: content digest of all files found; None after a sample. files, bytes: how much was checked.
     difference: from the recorded manifest to the files found; None without a manifest to compare with.
-    paths: files that are damaged or unreadable. statement: what a sample proves.
+    paths: files that are damaged or unreadable. statement: what a sample, or a comparison at the store, proves.
     """
 
     status: ReadStatus
@@ -216,8 +217,8 @@ class InputReport:
     version: canonical reference of the recorded version. requested: the requested reference; None if not recorded.
     grade: the recorded grade, or the provider's present one if that is worse; None if unknown. proof: the evidence
     for a MATCH. unmet: requirements that this input fails. files_read, bytes_read: how much was checked.
-    difference: from the record to the files found; None if there is none. statement: what a sample proves; None
-    without one.
+    difference: from the record to the files found; None if there is none. statement: what a sample or a comparison at
+    the store, proves; None without one.
     """
 
     role: str

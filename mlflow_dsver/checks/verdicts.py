@@ -41,8 +41,8 @@ LABELS = ("tags", "message", "metadata", "created", "modified", "creator", "web_
 """Fields of a version whose change is a note and does not affect the verdict."""
 
 _ENOUGH = {
-    Depth.METADATA: (Proof.HASHED, Proof.CACHED, Proof.PROVIDER),
-    Depth.DEFAULT: (Proof.HASHED, Proof.CACHED, Proof.PROVIDER),
+    Depth.METADATA: (Proof.HASHED, Proof.CACHED, Proof.STORE, Proof.PROVIDER),
+    Depth.DEFAULT: (Proof.HASHED, Proof.CACHED, Proof.STORE, Proof.PROVIDER),
     Depth.FULL: (Proof.HASHED,),
     Depth.SAMPLE: (Proof.HASHED, Proof.SAMPLED),
 }

@@ -17,7 +17,6 @@ from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes
 from mlflow_dsver.checks.provider_cache import ProviderCache
 from mlflow_dsver.checks.recorded_inputs import Recorded, records_of, unreadable_roles
 from mlflow_dsver.checks.reports import (
-    NOT_REQUESTED,
     ByteEvidence,
     Depth,
     Evidence,
@@ -30,13 +29,14 @@ from mlflow_dsver.checks.reports import (
     Verdict,
 )
 from mlflow_dsver.checks.sampling import Sampling
+from mlflow_dsver.checks.store_checks import proven_manifest
 from mlflow_dsver.checks.verdicts import judge
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import DsverError, InvalidReference, TrackingError
 from mlflow_dsver.model.json_values import date_text
 from mlflow_dsver.model.refs import DatasetRef, parse_recorded
 from mlflow_dsver.model.versions import Letter, now
-from mlflow_dsver.providers.interface import Provider
+from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.record.facts import Run
@@ -207,7 +207,7 @@ class _Check:
 
     def _evidence(self, record: Record) -> Evidence:
         alias = _alias(record) if self._aliases else None
-        lookup = self._cache.recorded(record.version)
+        lookup = self._proven(record) or self._cache.recorded(record.version)
         if lookup.elsewhere:
             alias = None  # it would resolve in another store than the recorded one
         recorded = record.grade is not None and record.grade.meets("B")
@@ -219,9 +219,26 @@ class _Check:
             depth=self._options.depth,
         )
 
+    def _proven(self, record: Record) -> Lookup | None:
+        """The recorded version by the run's own manifest, where that proves it and the provider lacks the version."""
+        found = self._cache.version(record.version.ref)
+        content = self._manifests.get(record.version.content_digest or "")
+        if found.verdict is not Verdict.MISSING or content is None:
+            return None
+        try:
+            provider = self._cache.provider(record.version.ref.provider)
+            if Capability.EVIDENCE not in provider.capabilities:
+                return None
+            manifest = proven_manifest(record.version, content)
+            version = provider.from_manifest(record.version, manifest) if manifest is not None else None
+            if version is None:
+                return None
+            grade = provider.grade(version)
+        except DsverError:
+            return None
+        return Lookup(version=version, guaranteed=grade.meets("B"), grade=grade)
+
     def _read(self, record: Record, lookup: Lookup) -> ByteEvidence:
-        if self._options.depth is Depth.METADATA:
-            return NOT_REQUESTED
         if lookup.verdict is Verdict.MISSING:
             return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the version no longer exists")
         if lookup.elsewhere:

@@ -32,6 +32,8 @@ MAX_LENGTH = 400
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9+-]{0,31}\Z")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_CANONICAL = re.compile(r"[A-Za-z0-9._~@%-]+(?:/[A-Za-z0-9._~@%-]+)*\Z")
+"""What follows `://` in a canonical reference."""
 _FORM = "provider://dataset[@version, tag or latest], such as local://digits@latest"
 
 
@@ -95,8 +97,8 @@ def parse(text: str | DatasetRef) -> DatasetRef:
             tip="versions create, or dsver.create_version, to make one now",
         )
     provider, separator, rest = text.partition("://")
-    # a canonical reference has no bare colon in its body: such a text is read without looking for plug-ins
-    if not separator or ":" in rest or provider.lower() in ("http", "https"):
+    # a canonical reference of an installed provider is read without asking the plug-ins for their spellings
+    if not _CANONICAL.match(rest) or provider.lower() not in plugins.providers():
         spelled = _spelling(text, provider.lower() if separator else None)
         if spelled is not None:
             return spelled

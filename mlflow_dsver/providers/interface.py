@@ -16,26 +16,36 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from mlflow_dsver import config_files, settings
+from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
-from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.plugins import ProviderInfo
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.settings import Setting
 
-__all__ = ["SUGGESTION_LIMIT", "Capability", "Health", "LocalCopy", "Provider", "ProviderInfo", "Setting"]
+__all__ = [
+    "SUGGESTION_LIMIT",
+    "Capability",
+    "FileCheck",
+    "Health",
+    "LocalCopy",
+    "Provider",
+    "ProviderInfo",
+    "Setting",
+]
 
 SUGGESTION_LIMIT = 200
 """Maximum names or versions that are searched for a suggestion."""
@@ -56,6 +66,8 @@ class Capability(StrEnum):
     """Has tags, and a tag names one version of a dataset."""
     BYTES = "bytes"
     """Knows the files of a version, and can put them into a folder."""
+    EVIDENCE = "evidence"
+    """Compares the files of a version with what the store that keeps them says, without fetching them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,26 @@ class LocalCopy:
     manifest: Path | None = None
     given: Path | None = None
     rules: Rules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """What a store says of the files of a version now, compared with the manifest.
+
+    files: number of files that were compared. missing, changed, unknown: paths, sorted; of the unknown ones the store
+    said too little, or nothing. reason: why, for the first of them. read: bytes that were read; None when only the
+    store's description was asked for. by: what the comparison rests on, such as `version id` or `ETag and date`.
+    weakly: how many of the files are the same by evidence against accident only (MD5, CRC, ETag).
+    """
+
+    files: int
+    missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    reason: str | None = None
+    read: int | None = None
+    by: str = ""
+    weakly: int = 0
 
 
 class Provider(ABC):
@@ -252,6 +284,36 @@ class Provider(ABC):
         to be repeated.
         """
         raise self._unsupported("give out files")
+
+    def open(self, version: DatasetVersion, path: str) -> BinaryIO:
+        """One file of the version, open for reading at exactly this version; seekable. Capability BYTES.
+
+        path: as in the manifest. Raises NotFound when the version has no such file. By default it is read from
+        `path()`; a provider that can stream overrides this.
+        """
+        manifest = self.manifest(version)
+        if manifest is not None and not any(entry.path == path for entry in manifest.entries):
+            raise NotFound("this version has no such file", provider=self.name, operation="open", reference=version)
+        return safe_join(self.path(version), path).open("rb")
+
+    def check_files(
+        self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
+    ) -> FileCheck | None:
+        """Compare files of a version with what their store has now; None for a provider that cannot.
+
+        For versions whose files are objects of a store, which describes them without sending their bytes. entries:
+        the files to compare, of `manifest`, which is the recorded one. read: also read every byte and compare its
+        checksums. Raises the provider's errors when the store as a whole does not answer.
+        """
+        return None
+
+    def from_manifest(self, version: DatasetVersion, manifest: Manifest) -> DatasetVersion | None:
+        """The recorded version, proven by its manifest alone; None for a provider whose versions are not.
+
+        For versions whose id is derived from the content digest: with the manifest that the run kept they can be
+        checked where the provider's own list of versions is not at hand.
+        """
+        return None
 
     def health(self) -> Health:
         """Whether the provider can be used now; for `doctor`. Never raises, never shows a secret."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import mlflow
 from mlflow import ActiveRun, MlflowClient
@@ -22,6 +22,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
+from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
 from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private, opened_files
@@ -102,6 +103,14 @@ class LinkedDataset:
         if self.version.content_digest is None and isinstance(self.recording, Recording):
             self.recording.note_loaded_files(self.role, self.version)
         return folder
+
+    def open(self, path: str) -> BinaryIO:
+        """One file of the version, open for reading; from object storage it is streamed and nothing is kept.
+
+        path: as in the manifest. Seekable, so that pandas, PyArrow and Pillow can read it. Raises NotFound when the
+        version has no such file, and the provider's errors.
+        """
+        return get_provider(self.version.ref.provider).open(self.version, path)
 
     def load(self) -> str:
         """The same folder as text, as MLflow's own sources give it."""

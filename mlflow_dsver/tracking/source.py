@@ -43,15 +43,26 @@ class DatasetVersionSource(VersionSource, DatasetSource):  # type: ignore[misc]
 
     @staticmethod
     def _can_resolve(raw_source: Any) -> bool:
-        """Whether this is one of our values, or text whose scheme is an installed provider; never raises."""
+        """Whether this is one of our values, or text whose scheme is an installed provider; never raises.
+
+        An address that MLflow's own sources know as well (`s3://bucket/key`) is ours only when it resolves to a
+        version by the selector in it.
+        """
         try:
-            from mlflow_dsver.model.refs import DatasetRef
+            from mlflow_dsver import plugins
+            from mlflow_dsver.model.refs import DatasetRef, parse
             from mlflow_dsver.model.versions import DatasetVersion
             from mlflow_dsver.providers.registry import names
+            from mlflow_dsver.resolution.version_files import resolve
 
             if isinstance(raw_source, str):
                 scheme = _SCHEME.match(raw_source)
-                return scheme is not None and scheme[1].lower() in names()
+                if scheme is None or scheme[1].lower() not in names():
+                    return False
+                info = plugins.provider_infos().get(scheme[1].lower())
+                if info is None or not info.has_plain_addresses:
+                    return True
+                return "@" in raw_source and parse(raw_source).selector is not None and bool(resolve(raw_source))
             return isinstance(raw_source, DatasetRef | DatasetVersion)
         except Exception:  # noqa: BLE001  (MLflow asks each source about everything: ours must harm no other)
             return False
