@@ -77,7 +77,7 @@ def show(reference: str, as_json: bool) -> None:
 
 @versions.command()
 @click.argument("reference")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", required=False)
 @click.option("--message", "-m", help="What this version is, in a sentence.")
 @click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
 @click.option("--metadata", help="A JSON object to keep with the version.")
@@ -88,7 +88,7 @@ def show(reference: str, as_json: bool) -> None:
 @json_option
 def create(
     reference: str,
-    folder: Path | None,
+    folder: str | None,
     message: str | None,
     tags: tuple[str, ...],
     metadata: str | None,
@@ -96,13 +96,16 @@ def create(
     options: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create a version from the files in FOLDER.
+    """Create a version from the files in FOLDER, or of another provider's version.
 
-    The same content results in the same version.
+    The same content results in the same version. Of a bucket (s3://bucket/prefix, without FOLDER) it takes a
+    snapshot: which objects are there now.
 
     \b
     Examples:
       mlflow-dsver versions create local://digits data/digits --message "relabelled 7s" --tag clean
+      mlflow-dsver versions create s3://bucket/cats --tag round-3
+      mlflow-dsver versions create local://cats s3://bucket/cats --reference
       mlflow-dsver versions create local://digits data/digits --metadata '{"round": 3}'
       mlflow-dsver versions create local://huge /mnt/huge --reference
       mlflow-dsver versions create service://cats --tag round-3 --option commit=no

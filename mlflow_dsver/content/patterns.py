@@ -102,10 +102,11 @@ def select(folder: int, rules: Rules) -> Selection:
     ignored = rules.ignored or ()
     if sum(map(len, (*rules.include, *ignored, *rules.exclude))) > MAX_CHARACTERS:
         raise ContentError("too many patterns", expected=f"at most {MAX_CHARACTERS:,} characters in all")
-    return Selection(rules, included=_test(rules.include), excluded=_test((*ignored, *rules.exclude)))
+    return Selection(rules, included=test_of(rules.include), excluded=test_of((*ignored, *rules.exclude)))
 
 
-def _test(patterns: Iterable[str]) -> Test | None:
+def test_of(patterns: Iterable[str]) -> Test | None:
+    """A test of a path against patterns; None for no patterns. Raises ContentError for an invalid one."""
     patterns = tuple(patterns)
     if not patterns:
         return None

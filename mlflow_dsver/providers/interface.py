@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, ClassVar
 
 from mlflow_dsver import config_files, settings
@@ -217,6 +218,32 @@ class Provider(ABC):
         the manifest only and leave the bytes where they are.
         """
         raise self._unsupported("create versions")
+
+    def create_from(
+        self,
+        dataset: str,
+        source: Provider,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+    ) -> DatasetVersion:
+        """Create a version with the files of another provider's version. Capability CREATE.
+
+        The files are fetched to a temporary folder and created from there; the metadata gets the key `source` with
+        the reference. reference: leave the bytes where they are; Unsupported unless the provider overrides this.
+        """
+        if reference:
+            raise self._unsupported(f"refer to files at {source.name}")
+        scratch = settings.home() / "cache"
+        scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="copy-", dir=scratch) as folder:
+            source.progress = self.progress
+            source.materialise(version, Path(folder) / "files")
+            words = {"source": str(version.ref), **(metadata or {})}
+            return self.create(dataset, Path(folder) / "files", message=message, tags=tags, metadata=words)
 
     def update(
         self,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from mlflow_dsver import plugins
 from mlflow_dsver.content.progress import SILENT, terminal
 from mlflow_dsver.errors import InvalidArgument, InvalidReference
 from mlflow_dsver.model.new_versions import NewVersion, yes_or_no
+from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.providers.registry import get_provider
@@ -22,6 +25,7 @@ from mlflow_dsver.text import one_line
 WAIT_SECONDS = 3600.0
 """Maximum seconds that a rank waits for another rank of its job to create a version."""
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+-]*://")
 _COMMON = frozenset(inspect.signature(Provider.create).parameters)
 
 
@@ -31,6 +35,9 @@ def create(new: NewVersion) -> DatasetVersion:
     Raises InvalidArgument for an option that the provider does not have, and what `Provider.create` raises.
     """
     provider = get_provider(new.dataset.provider)
+    source = _source(new)
+    if source is not None:
+        return _create_from(provider, new, *source)
     options = _options(provider, new)
     # Without a folder, the provider shows its own progress while it waits for its service.
     progress_bar = terminal(f"reading {new.folder}") if new.folder is not None else nullcontext(SILENT)
@@ -46,6 +53,40 @@ def create(new: NewVersion) -> DatasetVersion:
         )
     resolution_cache.invalidate(version.ref)
     return version
+
+
+def _source(new: NewVersion) -> tuple[Provider, DatasetVersion] | None:
+    """The version of another provider that the files are taken from; None where the folder is a folder.
+
+    An address without a selector, such as `s3://bucket/cats`, means what is there now: a version of it is made first.
+    """
+    if new.folder is None or not _ADDRESS.match(new.folder):
+        return None
+    ref = parse(new.folder)
+    source = get_provider(ref.provider)
+    info = plugins.provider_infos().get(ref.provider)
+    with terminal(f"listing {new.folder}") as source.progress:
+        if ref.selector is None and info is not None and info.has_plain_addresses:
+            return source, source.create(ref.dataset)
+        return source, source.resolve(ref)
+
+
+def _create_from(provider: Provider, new: NewVersion, source: Provider, version: DatasetVersion) -> DatasetVersion:
+    if new.options:
+        _options(provider, new)
+        raise InvalidArgument("options are for files of a folder", reference=new.dataset, got=", ".join(new.options))
+    with terminal(f"copying {version}") as provider.progress:
+        made = provider.create_from(
+            new.dataset.dataset,
+            source,
+            version,
+            message=new.message,
+            tags=new.tags,
+            metadata=new.metadata,
+            reference=new.reference,
+        )
+    resolution_cache.invalidate(made.ref)
+    return made
 
 
 def create_once(new: NewVersion) -> DatasetVersion:

@@ -45,7 +45,8 @@ class Record:
     """A version as the log describes it.
 
     kept: the store holds its bytes; otherwise the store holds only the manifest, and the bytes are in the folder
-    `source`. manifest: sum of the manifest's file. rules: the patterns that the folder `source` was walked with; None
+    `source`, or at another provider, whose reference `source` then is, with the `grade` there. manifest: sum of the
+    manifest's file. rules: the patterns that the folder `source` was walked with; None
     where the bytes are kept, and for records older than this field.
     """
 
@@ -62,6 +63,7 @@ class Record:
     message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] | None = None
+    grade: str | None = None
 
 
 @dataclass(slots=True)
@@ -210,12 +212,13 @@ def _new(operation: Operation) -> Record:
         message=operation.get("message") or None,
         metadata=operation.get("metadata") or {},
         rules=operation.get("rules"),
+        grade=operation.get("grade"),
     )
 
 
 def _changed(record: Record, operation: Operation) -> Record:
     changes: dict[str, Any] = {"modified": operation["at"], "kept": record.kept or operation.get("kept", False)}
-    for key in ("source", "manifest", "rules"):
+    for key in ("source", "manifest", "rules", "grade"):
         if operation.get(key):
             changes[key] = operation[key]
     if operation.get("message") is not None:

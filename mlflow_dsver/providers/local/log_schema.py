@@ -62,6 +62,7 @@ class _Operation:
     source: str | None = None
     kept: bool | None = None
     manifest: str | None = None
+    grade: Annotated[str, 600] | None = None
 
     def __post_init__(self) -> None:
         _require("dataset", DatasetRef("local", self.dataset))

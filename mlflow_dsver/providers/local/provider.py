@@ -8,20 +8,20 @@ refer to a folder are identified by sizes and dates of its files (grade C).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
-from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, InvalidReference, NotFound
-from mlflow_dsver.model.json_values import date_text, date_value, to_json
-from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, NotFound
+from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
-from mlflow_dsver.model.versions import DatasetVersion, Grade, now
-from mlflow_dsver.providers.interface import Capability, Health, LocalCopy, Provider
+from mlflow_dsver.model.versions import DatasetVersion, Grade
+from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
 from mlflow_dsver.providers.local.log import (
     Operation,
     Record,
@@ -35,16 +35,15 @@ from mlflow_dsver.providers.local.log import (
     recorded_rules,
     rules_of,
 )
-from mlflow_dsver.providers.local.log_schema import creator, text_fields, utf8
+from mlflow_dsver.providers.local.log_schema import text_fields, utf8
 from mlflow_dsver.providers.local.objects import Ingest
+from mlflow_dsver.providers.local.operations import check_free, creation, id_of, operation, version_of
+from mlflow_dsver.providers.local.remote_sources import is_remote, remote_source
 from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
 from mlflow_dsver.text import os_text, text_of
-
-ID_DIGITS = 16
-"""Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""
 
 MIN_PREFIX = 6
 """Minimum hex digits of an id prefix that `resolve` accepts when only one id begins with it."""
@@ -77,13 +76,13 @@ class LocalProvider(Provider):
         record = state.versions.get(version)
         if record is None:
             raise self._no_version(state, version)
-        return _version(state, record, self.store.id())
+        return version_of(state, record, self.store.id())
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions, the most recently created first."""
         state, store = self._state(dataset), self.store.id()
         return (
-            _version(state, record, store)
+            version_of(state, record, store)
             for record in reversed(state.versions.values())
             if tag is None or state.tags.get(tag) == record.id
         )
@@ -105,10 +104,17 @@ class LocalProvider(Provider):
             if len(begun) != 1:
                 raise self._no_version(state, selector, ambiguous=begun)
             record = state.versions[begun[0]]
-        return _version(state, record, self.store.id())
+        return version_of(state, record, self.store.id())
 
     def grade(self, version: DatasetVersion) -> Grade:
-        """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to."""
+        """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to.
+
+        For a version whose bytes lie at another provider, the grade there.
+        """
+        grade = version.raw.get("grade")
+        if version.raw.get("kept") is not True and isinstance(grade, str):
+            with suppress(ValueError):
+                return Grade.parse(grade)
         return Grade("A" if version.raw.get("kept") is True else "C")
 
     def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
@@ -156,8 +162,34 @@ class LocalProvider(Provider):
             }
             if reference:
                 facts["rules"] = rules_of(manifest).made()
-            state = append(self.store, dataset, lambda state: _creation(state, facts, labels))
-        return _version(state, state.versions[_id_of(state, manifest.digest)], self.store.id())
+            state = append(self.store, dataset, lambda state: creation(state, facts, labels))
+        return version_of(state, state.versions[id_of(state, manifest.digest)], self.store.id())
+
+    def create_from(
+        self, dataset: str, source: Provider, version: DatasetVersion, *, reference: bool = False, **words: Any
+    ) -> DatasetVersion:
+        """Create a version of another provider's version. reference: keep its manifest and the reference alone."""
+        if not reference:
+            return super().create_from(dataset, source, version, **words)
+        manifest = source.manifest(version)
+        if manifest is None or manifest.digest != version.content_digest:
+            raise InvalidArgument(
+                "its provider does not know the files", reference=version, tip="without --reference"
+            )
+        labels = text_fields(words.get("message"), words.get("tags") or (), words.get("metadata"))
+        with self.store.writing():
+            known = self._known(dataset, manifest, reference=True)
+            facts = {
+                "digest": manifest.digest,
+                "files": len(manifest),
+                "bytes": manifest.total_bytes,
+                "manifest": keep_manifest(self.store, manifest, known.manifest if known else None),
+                "kept": False,
+                "source": str(version.ref),
+                "grade": str(source.grade(version)),
+            }
+            state = append(self.store, dataset, lambda state: creation(state, facts, labels))
+        return version_of(state, state.versions[id_of(state, manifest.digest)], self.store.id())
 
     def update(
         self,
@@ -176,12 +208,12 @@ class LocalProvider(Provider):
         def decide(state: State) -> Operation | None:
             if version.id not in state.versions:
                 raise self._no_version(state, version.id)
-            _check_free(state, labels["add_tags"])
-            return _operation("update", version.id, **labels)
+            check_free(state, labels["add_tags"])
+            return operation("update", version.id, **labels)
 
         with self.store.writing():
             state = append(self.store, version.ref.dataset, decide)
-        return _version(state, state.versions[version.id], self.store.id())
+        return version_of(state, state.versions[version.id], self.store.id())
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version and its tags; its bytes remain until garbage collection."""
@@ -190,7 +222,7 @@ class LocalProvider(Provider):
         def decide(state: State) -> Operation | None:
             if version.id not in state.versions:
                 raise self._no_version(state, version.id)
-            return _operation("delete", version.id)
+            return operation("delete", version.id)
 
         with self.store.writing():
             append(self.store, version.ref.dataset, decide)
@@ -212,10 +244,15 @@ class LocalProvider(Provider):
         """The version's manifest. Raises CorruptObject when it is damaged or missing."""
         return manifest_of(self.store, self._record(version).digest, str(version))
 
-    def local_copy(self, version: DatasetVersion) -> LocalCopy:
-        """The store's objects for kept bytes, else the folder that the version refers to; unchecked."""
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
+        """The store's objects for kept bytes, else the folder that the version refers to; unchecked.
+
+        None for a version whose bytes lie at another provider.
+        """
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
+        if is_remote(record):
+            return None
         if record.kept:
             given = checked_out_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
@@ -231,6 +268,9 @@ class LocalProvider(Provider):
         """
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
+        if is_remote(record):
+            provider, there = self._remote(record, manifest)
+            return provider.path(there)
         if record.kept:
             return view_of(self.store, manifest, self.progress)
         rules = recorded_rules(self.store, record) or rules_of(manifest)
@@ -241,8 +281,35 @@ class LocalProvider(Provider):
         """Copy the version's files into a new or empty folder, checking each during the copy."""
         record = self._record(version)
         manifest = manifest_of(self.store, record.digest, str(version))
+        if is_remote(record):
+            provider, there = self._remote(record, manifest)
+            provider.materialise(there, folder)
+            return
         source = None if record.kept else Path(os_text(record.source or ""))
         materialise_at(self.store, manifest, source, Path(folder), self.progress)
+
+    def open(self, version: DatasetVersion, path: str) -> BinaryIO:
+        """One file; streamed from the other provider where the bytes lie there."""
+        record = self._record(version)
+        if not is_remote(record):
+            return super().open(version, path)
+        provider, there = self._remote(record, manifest_of(self.store, record.digest, str(version)))
+        return provider.open(there, path)
+
+    def check_files(
+        self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
+    ) -> FileCheck | None:
+        """For a version whose bytes lie at another provider, what that finds; None for any other."""
+        record = self._record(version)
+        if not is_remote(record):
+            return None
+        provider, there = self._remote(record, manifest)
+        return provider.check_files(there, entries, manifest, read=read)
+
+    def _remote(self, record: Record, manifest: Manifest) -> tuple[Provider, DatasetVersion]:
+        provider, version = remote_source(record, manifest)
+        provider.progress = self.progress
+        return provider, version
 
     def health(self) -> Health:
         """Where the store is, and whether it is readable."""
@@ -307,7 +374,7 @@ class LocalProvider(Provider):
     def _known(self, dataset: str, manifest: Manifest, reference: bool) -> Record | None:
         """The dataset's existing version of this content, if its bytes are kept or `reference` is set."""
         state = read_state(self.store, dataset)
-        record = state.versions.get(_id_of(state, manifest.digest)) if state else None
+        record = state.versions.get(id_of(state, manifest.digest)) if state else None
         return record if record and (record.kept or reference) else None
 
     def _check_apart(self, folder: Path) -> None:
@@ -320,58 +387,3 @@ class LocalProvider(Provider):
                 done="Nothing was added",
                 tip="another folder, or another MLFLOW_DSVER_HOME",
             )
-
-
-def _version(state: State, record: Record, store: str | None) -> DatasetVersion:
-    return DatasetVersion(
-        ref=DatasetRef(LocalProvider.name, state.dataset, record.id),
-        tags=state.tags_of(record.id),
-        message=record.message,
-        metadata=record.metadata,
-        usage_bytes=record.bytes,
-        content_digest=record.digest,
-        created=date_value(record.created),
-        modified=date_value(record.modified),
-        creator=record.creator,
-        immutable=True,
-        counts={"files": record.files},
-        raw={**to_json(record), "tags": list(state.tags_of(record.id))},
-        store=store,
-    )
-
-
-def _creation(state: State, facts: Operation, words: Operation) -> Operation | None:
-    """The operation that makes a version the most recently created one; None when that would change nothing."""
-    version = _id_of(state, facts["digest"])
-    _check_free(state, words["add_tags"], version)
-    known = state.versions.get(version)
-    if known is not None and version == next(reversed(state.versions)):
-        new_facts = (
-            (facts["kept"] and not known.kept)
-            or any(facts.get(key) not in (None, getattr(known, key)) for key in ("source", "rules"))
-            or facts["manifest"] != known.manifest  # the manifest was lost and is written again
-        )
-        new_tags = any(state.tags.get(tag) != version for tag in words["add_tags"])
-        new_words = any(words[key] is not None for key in ("message", "metadata"))
-        if not (new_facts or new_tags or new_words):
-            return None
-    return _operation("create", version, **facts, **words)
-
-
-def _id_of(state: State, digest: str) -> str:
-    digits = hex_of(digest)
-    for length in range(ID_DIGITS, len(digits), 8):
-        if state.ids.get(digits[:length], digest) == digest:
-            return digits[:length]
-    return digits
-
-
-def _operation(kind: str, version: str, **parts: Any) -> Operation:
-    given = {key: value for key, value in parts.items() if value not in (None, [])}
-    return {"op": kind, "version": version, "at": date_text(now()), "by": creator(), **given}
-
-
-def _check_free(state: State, tags: list[str], version: str = "") -> None:
-    for tag in tags:
-        if tag in state.versions or tag == version:
-            raise InvalidReference("this tag is the id of a version", got=tag, tip="another tag")
