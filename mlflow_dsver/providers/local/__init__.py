@@ -1,9 +1,9 @@
 """The embedded provider: versions in a folder of this machine, without account or network.
 
-`store` has the layout and the locks, `log` the operations on a dataset and its manifests (`log_schema`: validation of
-entries), `objects` how bytes are stored and read, `verified_stats` which objects need not be read again,
-`shared_views` and `views` how files are checked out, `maintenance` integrity checks and garbage collection,
-`provider` the implementation of the interface. Linux and macOS only, because the locks use `flock`.
+`store` has the layout and the locks, `log` the operations on a dataset and its manifests, `remote_sources` versions
+whose bytes lie at another provider, `objects` how bytes are stored and read, `verified_stats` which objects need not
+be read again, `shared_views` and `views` how files are checked out, `maintenance` integrity checks and garbage
+collection, `provider` the implementation of the interface. Linux and macOS only, because the locks use `flock`.
 """
 
 from __future__ import annotations

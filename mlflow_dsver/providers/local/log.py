@@ -13,19 +13,18 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mlflow_dsver.content.atomic_files import atomic_write, flush, make_folder, sync_folder
 from mlflow_dsver.content.patterns import EVERYTHING, Rules
 from mlflow_dsver.errors import CorruptObject, InvalidArgument
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest
-from mlflow_dsver.providers.local.log_schema import read_operation
+from mlflow_dsver.providers.dataset_history import Operation, Record, State, apply
 from mlflow_dsver.providers.local.store import Store, locked, meanings
+from mlflow_dsver.providers.operation_schema import read_operation
 
 MAX_LINE = 256 * 1024
 """Maximum bytes of one operation."""
@@ -37,69 +36,6 @@ UNKNOWN = "it says what this version does not understand"
 
 _HEADER = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{32}) \Z")
 _HEADER_BYTES = 51
-Operation = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A version as the log describes it.
-
-    kept: the store holds its bytes; otherwise the store holds only the manifest, and the bytes are in the folder
-    `source`, or at another provider, whose reference `source` then is, with the `grade` there. manifest: sum of the
-    manifest's file. rules: the patterns that the folder `source` was walked with; None
-    where the bytes are kept, and for records older than this field.
-    """
-
-    id: str
-    digest: str
-    files: int
-    bytes: int
-    kept: bool
-    source: str | None
-    created: str
-    modified: str
-    creator: str
-    manifest: str
-    message: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    rules: Mapping[str, Any] | None = None
-    grade: str | None = None
-
-
-@dataclass(slots=True)
-class State:
-    """The state that results from replaying a log.
-
-    versions: existing ones by id, the most recently created last. tags: tag to version id, and `tagged` the reverse;
-    changed only by `tag` and `untag`. ids: every id ever assigned, with its content digest. size: bytes of complete
-    lines; torn: bytes of a truncated line after them. sum: of the last line. lines: their number.
-    """
-
-    dataset: str
-    versions: dict[str, Record] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    tagged: dict[str, set[str]] = field(default_factory=dict)
-    ids: dict[str, str] = field(default_factory=dict)
-    size: int = 0
-    torn: int = 0
-    sum: str = ""
-    lines: int = 0
-
-    def tags_of(self, version: str) -> tuple[str, ...]:
-        """The tags of a version, sorted."""
-        return tuple(sorted(self.tagged.get(version, ())))
-
-    def tag(self, version: str, tag: str) -> None:
-        """Assign a tag to a version, and remove it from the version that has it now."""
-        self.untag(self.tags.get(tag, ""), tag)
-        self.tags[tag] = version
-        self.tagged.setdefault(version, set()).add(tag)
-
-    def untag(self, version: str, tag: str) -> None:
-        """Remove a tag from a version, if it has it."""
-        if tag in self.tagged.get(version, ()):
-            del self.tags[tag]
-            self.tagged[version].remove(tag)
 
 
 def read_state(store: Store, dataset: str) -> State | None:
@@ -177,55 +113,6 @@ def parse(text: bytes, dataset: str | None) -> State | None:
         state.size, state.sum, state.lines = state.size + length, total, state.lines + 1
     state.torn = len(text) - state.size
     return state if state.lines else None
-
-
-def apply(state: State, operation: Operation) -> None:
-    """Apply an operation to the state."""
-    version = operation["version"]
-    if operation["op"] == "delete":
-        del state.versions[version]
-        for tag in state.tagged.pop(version, ()):
-            del state.tags[tag]
-        return
-    known = state.versions.pop(version, None) if operation["op"] == "create" else state.versions[version]
-    record = _changed(known, operation) if known else _new(operation)
-    state.versions[version] = record
-    state.ids[version] = record.digest
-    for tag in operation.get("remove_tags") or ():
-        state.untag(version, tag)
-    for tag in operation.get("add_tags") or ():
-        state.tag(version, tag)
-
-
-def _new(operation: Operation) -> Record:
-    return Record(
-        id=operation["version"],
-        digest=operation["digest"],
-        files=operation["files"],
-        bytes=operation["bytes"],
-        kept=operation["kept"],
-        source=operation.get("source"),
-        created=operation["at"],
-        modified=operation["at"],
-        creator=operation["by"],
-        manifest=operation["manifest"],
-        message=operation.get("message") or None,
-        metadata=operation.get("metadata") or {},
-        rules=operation.get("rules"),
-        grade=operation.get("grade"),
-    )
-
-
-def _changed(record: Record, operation: Operation) -> Record:
-    changes: dict[str, Any] = {"modified": operation["at"], "kept": record.kept or operation.get("kept", False)}
-    for key in ("source", "manifest", "rules", "grade"):
-        if operation.get(key):
-            changes[key] = operation[key]
-    if operation.get("message") is not None:
-        changes["message"] = operation["message"] or None
-    if operation.get("metadata") is not None:
-        changes["metadata"] = operation["metadata"]
-    return replace(record, **changes)
 
 
 def _without_zeros(text: bytes) -> bytes:

@@ -21,7 +21,8 @@ from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.model import json_values
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.providers.local.log import State, file_sum, manifest_of, parse, read_log
+from mlflow_dsver.providers.dataset_history import State
+from mlflow_dsver.providers.local.log import file_sum, manifest_of, parse, read_log
 from mlflow_dsver.providers.local.objects import object_state
 from mlflow_dsver.providers.local.shared_views import is_intact, remove_spare, views_in
 from mlflow_dsver.providers.local.store import Store, hex_of, locked, meanings, remove_tree

@@ -21,11 +21,18 @@ from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, Invalid
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion, Grade
-from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
-from mlflow_dsver.providers.local.log import (
+from mlflow_dsver.providers.dataset_history import (
     Operation,
     Record,
     State,
+    check_free,
+    creation,
+    id_of,
+    operation,
+    version_of,
+)
+from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
+from mlflow_dsver.providers.local.log import (
     append,
     keep_manifest,
     manifest_of,
@@ -35,14 +42,13 @@ from mlflow_dsver.providers.local.log import (
     recorded_rules,
     rules_of,
 )
-from mlflow_dsver.providers.local.log_schema import text_fields, utf8
 from mlflow_dsver.providers.local.objects import Ingest
-from mlflow_dsver.providers.local.operations import check_free, creation, id_of, operation, version_of
 from mlflow_dsver.providers.local.remote_sources import is_remote, remote_source
 from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
+from mlflow_dsver.providers.operation_schema import text_fields, utf8
 from mlflow_dsver.text import os_text, text_of
 
 MIN_PREFIX = 6
@@ -76,13 +82,13 @@ class LocalProvider(Provider):
         record = state.versions.get(version)
         if record is None:
             raise self._no_version(state, version)
-        return version_of(state, record, self.store.id())
+        return version_of(self.name, state, record, self.store.id())
 
     def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
         """All versions, the most recently created first."""
         state, store = self._state(dataset), self.store.id()
         return (
-            version_of(state, record, store)
+            version_of(self.name, state, record, store)
             for record in reversed(state.versions.values())
             if tag is None or state.tags.get(tag) == record.id
         )
@@ -104,7 +110,7 @@ class LocalProvider(Provider):
             if len(begun) != 1:
                 raise self._no_version(state, selector, ambiguous=begun)
             record = state.versions[begun[0]]
-        return version_of(state, record, self.store.id())
+        return version_of(self.name, state, record, self.store.id())
 
     def grade(self, version: DatasetVersion) -> Grade:
         """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to.
@@ -163,7 +169,7 @@ class LocalProvider(Provider):
             if reference:
                 facts["rules"] = rules_of(manifest).made()
             state = append(self.store, dataset, lambda state: creation(state, facts, labels))
-        return version_of(state, state.versions[id_of(state, manifest.digest)], self.store.id())
+        return version_of(self.name, state, state.versions[id_of(state, manifest.digest)], self.store.id())
 
     def create_from(
         self, dataset: str, source: Provider, version: DatasetVersion, *, reference: bool = False, **words: Any
@@ -189,7 +195,7 @@ class LocalProvider(Provider):
                 "grade": str(source.grade(version)),
             }
             state = append(self.store, dataset, lambda state: creation(state, facts, labels))
-        return version_of(state, state.versions[id_of(state, manifest.digest)], self.store.id())
+        return version_of(self.name, state, state.versions[id_of(state, manifest.digest)], self.store.id())
 
     def update(
         self,
@@ -213,7 +219,7 @@ class LocalProvider(Provider):
 
         with self.store.writing():
             state = append(self.store, version.ref.dataset, decide)
-        return version_of(state, state.versions[version.id], self.store.id())
+        return version_of(self.name, state, state.versions[version.id], self.store.id())
 
     def delete(self, version: DatasetVersion) -> None:
         """Delete a version and its tags; its bytes remain until garbage collection."""

@@ -10,8 +10,8 @@ from mlflow_dsver.errors import CorruptObject
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.dataset_history import Record
 from mlflow_dsver.providers.interface import Provider
-from mlflow_dsver.providers.local.log import Record
 from mlflow_dsver.providers.registry import get_provider
 
 

@@ -16,7 +16,8 @@ from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.content import stat_cache as stat_cache
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.model.versions import DatasetVersion, now
-from mlflow_dsver.providers.local import LocalProvider, objects, operations, verified_stats
+from mlflow_dsver.providers import dataset_history
+from mlflow_dsver.providers.local import LocalProvider, objects, verified_stats
 from mlflow_dsver.providers.local.maintenance import check, collect
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects, file_system_clock
 
@@ -153,7 +154,7 @@ def test_the_date_of_a_version_vouches_for_nothing(
     local: LocalProvider, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A version made by a machine whose clock runs ahead: damage done after it, and before its date, is found."""
-    monkeypatch.setattr(operations, "now", lambda: now() + timedelta(days=1))
+    monkeypatch.setattr(dataset_history, "now", lambda: now() + timedelta(days=1))
     version = local.create("digits", folder)
     damage(object_of(local, version, "a"))
     assert look(local, version).status is ReadStatus.DAMAGED
