@@ -35,6 +35,7 @@ from mlflow_dsver import plugins
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.serving import Emulator
 from mlflow_dsver.errors import DsverError, NotFound, Unsupported
+from mlflow_dsver.model.differences import difference
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
@@ -347,9 +348,52 @@ class ProviderContract:
         manifest = provider.manifest(version)
         assert isinstance(manifest, Manifest)
         assert version.content_digest in (None, manifest.digest)
-        assert hash_folder(provider.path(version)).digest == manifest.digest
+        assert is_same(manifest, provider.path(version))
         provider.materialise(version, tmp_path / "new" / "folder")
-        assert hash_folder(tmp_path / "new" / "folder").digest == manifest.digest
+        assert is_same(manifest, tmp_path / "new" / "folder")
+
+    def test_one_file_is_read_without_the_others(self, provider: Provider, known: Known) -> None:
+        """`open` gives a seekable stream of one file's bytes; a file that is not there is NotFound."""
+        if Capability.BYTES not in provider.capabilities:
+            return
+        version = provider.get(known.dataset, known.versions[0])
+        manifest = provider.manifest(version)
+        assert isinstance(manifest, Manifest)
+        for entry in manifest.entries[:3]:
+            content = (provider.path(version) / entry.path).read_bytes()
+            with provider.open(version, entry.path) as stream:
+                assert stream.read() == content
+                stream.seek(len(content) // 2)
+                assert stream.read() == content[len(content) // 2 :]
+        with pytest.raises(NotFound):
+            provider.open(version, "no/such/file")
+
+    def test_files_that_did_not_change_are_found_unchanged_at_the_store(
+        self, provider: Provider, known: Known
+    ) -> None:
+        """What `check_files` says of a version whose files are all there, with and without reading them."""
+        version = provider.get(known.dataset, known.versions[0])
+        manifest = provider.manifest(version)
+        if manifest is None:
+            return
+        for read in (False, True):
+            found = provider.check_files(version, manifest.entries, manifest, read=read)
+            if Capability.EVIDENCE not in provider.capabilities:
+                assert found is None
+            if found is not None:
+                assert (found.files, found.missing, found.changed, found.unknown) == (len(manifest), (), (), ())
+                assert found.by, "it says what the comparison rests on"
+                assert found.read == (manifest.total_bytes if read else None)
+
+    def test_evidence_of_files_is_what_the_store_says(self, provider: Provider, known: Known) -> None:
+        """Checksums that come from elsewhere say so, and only a provider that hashed the bytes itself grades A."""
+        version = provider.get(known.dataset, known.versions[0])
+        manifest = provider.manifest(version)
+        for entry in manifest.entries if manifest is not None else ():
+            checksums = entry.evidence.checksums if entry.evidence is not None else ()
+            assert all(each.by in ("store", "provider", "here") for each in checksums)
+            if provider.grade(version).letter == "A":
+                assert entry.blake3 is not None
 
     def test_materialise_refuses_a_folder_with_files(self, provider: Provider, known: Known, tmp_path: Path) -> None:
         """A folder that has something in it already is refused and left as it was."""
@@ -359,6 +403,14 @@ class ProviderContract:
         with pytest.raises(DsverError):
             provider.materialise(provider.get(known.dataset, known.versions[0]), tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def is_same(manifest: Manifest, folder: Path) -> bool:
+    """Whether a folder has exactly the files of a manifest, by the checksums that both have, else by their sizes."""
+    found = hash_folder(folder)
+    if [each[:2] for each in found.entries] != [each[:2] for each in manifest.entries]:
+        return False
+    return not difference(manifest, found)
 
 
 _WORDS: dict[str, Any] = {

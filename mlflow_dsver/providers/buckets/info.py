@@ -26,11 +26,12 @@ CHECKSUMS = choice_setting(
     default=None,
 )
 
-_SCHEMES = {
+SCHEMES = {
     "s3": "s3", "s3a": "s3", "s3n": "s3",
     "gs": "gs", "gcs": "gs",
     "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az",
 }  # fmt: skip
+"""Schemes that other tools write, and the provider of each."""
 _SIGNATURE = re.compile(
     r"[?&](?:X-Amz-|X-Goog-|Signature=|GoogleAccessId=|AWSAccessKeyId=|sig=|se=|sv=)", re.IGNORECASE
 )
@@ -49,7 +50,7 @@ def _spelling(provider: str) -> Callable[[str], tuple[str, str | None] | None]:
             return None
         if scheme.lower() in ("http", "https"):
             return _from_web(provider, body)
-        if _SCHEMES.get(scheme.lower()) != provider:
+        if SCHEMES.get(scheme.lower()) != provider:
             return None
         if _SIGNATURE.search(body):
             raise _presigned(provider)

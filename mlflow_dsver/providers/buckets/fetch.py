@@ -1,0 +1,271 @@
+"""Gets exactly the recorded object versions: into a folder, in parallel and resumable, or one file as a stream.
+
+Every request names the version id; where the bucket keeps no versions it names the ETag, so that an object which was
+overwritten is an error and never served. Sizes and all checksums that can be computed here are compared while the
+bytes arrive. What was fetched before a failure or a kill stays beside the target, and the next call goes on from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlflow_dsver.content.atomic_files import check_new_folder, safe_join, sync_folder
+from mlflow_dsver.content.file_locks import wait_for_lock
+from mlflow_dsver.content.progress import Progress
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
+from mlflow_dsver.model.evidence import Checksum, FileEvidence
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
+from mlflow_dsver.providers.buckets.checksums import Checksums, compared
+from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
+from mlflow_dsver.providers.buckets.snapshots import key_of
+from mlflow_dsver.text import one_line
+
+PART = 16 << 20
+"""Bytes a request gets at most."""
+AT_ONCE = 32
+BATCH = 16
+"""Small objects that a thread fetches in one go."""
+WAIT = 3600.0
+"""Seconds to wait for another process that fetches the same files to the same place."""
+
+
+class Part(NamedTuple):
+    """A piece of work of one thread: small files whole, or one part of a large file from `start` on."""
+
+    files: tuple[FileEntry, ...]
+    start: int | None = None
+
+
+def fetch_folder(place: Location, manifest: Manifest, folder: Path, progress: Progress, reference: object) -> None:
+    """Fetch all files of a snapshot into a new or empty folder, whole or not at all.
+
+    Raises InvalidArgument for a folder with files, NotFound, naming it, for an object version that is gone,
+    CorruptObject for one that was overwritten or whose bytes are others, and the errors of the store.
+    """
+    check_new_folder(folder)
+    _check_names(manifest, reference)
+    with _partial(folder, manifest.digest) as beside:
+        present = {entry.path for entry in manifest.entries if _is_there(beside, entry)}
+        missing = [entry for entry in manifest.entries if entry.path not in present]
+        progress.total(len(manifest), manifest.total_bytes)
+        progress.advance(len(present), sum(entry.bytes for entry in manifest.entries if entry.path in present))
+        _fetch(place, manifest, missing, beside, progress)
+        if folder.is_dir():
+            folder.rmdir()
+        beside.rename(folder)
+
+
+def _fetch(
+    place: Location, manifest: Manifest, entries: Sequence[FileEntry], folder: Path, progress: Progress
+) -> None:
+    for parent in sorted({entry.path.rpartition("/")[0] for entry in entries} - {""}):
+        safe_join(folder, parent).mkdir(parents=True, exist_ok=True)
+    large = [entry for entry in entries if entry.bytes > PART]
+    for entry in large:
+        for path, size in ((_beside(folder, entry), entry.bytes), (_done(folder, entry), -(-entry.bytes // PART))):
+            if not path.is_file() or path.stat().st_size != size:
+                with _writing(entry), path.open("wb") as stream:
+                    stream.truncate(size)
+    work = partial(_work, place, manifest, folder, progress)
+    with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-fetch") as pool:
+        try:
+            parts = _parts(entries, folder)
+            while batch := list(islice(parts, 4 * AT_ONCE)):
+                for _ in pool.map(work, batch):
+                    pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        for _ in pool.map(partial(_finish, place, manifest, folder), large):
+            progress.advance(1, 0)
+
+
+def _parts(entries: Sequence[FileEntry], folder: Path) -> Iterator[Part]:
+    """All pieces of work; of large files those parts that a former call has not fetched."""
+    small = (entry for entry in entries if entry.bytes <= PART)
+    for entry in entries:
+        if entry.bytes > PART:
+            done = _done(folder, entry).read_bytes()
+            yield from (Part((entry,), number * PART) for number, mark in enumerate(done) if not mark)
+    while batch := tuple(islice(small, BATCH)):
+        yield Part(batch)
+
+
+def _work(place: Location, manifest: Manifest, folder: Path, progress: Progress, part: Part) -> None:
+    store = object_store(place)
+    for entry in part.files:
+        key = key_of(place, manifest, entry.path)
+        if part.start is None:
+            content = _get(store, place, key, entry, 0, entry.bytes)
+            _check(place, key, entry, [content])
+            _write(safe_join(folder, entry.path), content)
+            progress.advance(1, entry.bytes)
+        else:
+            stop = min(part.start + PART, entry.bytes)
+            content = _get(store, place, key, entry, part.start, stop)
+            with _writing(entry), _beside(folder, entry).open("r+b") as stream:
+                stream.seek(part.start)
+                stream.write(content)
+            with _writing(entry), _done(folder, entry).open("r+b") as stream:
+                stream.seek(part.start // PART)
+                stream.write(b"\1")
+            progress.advance(0, stop - part.start)
+
+
+def _finish(place: Location, manifest: Manifest, folder: Path, entry: FileEntry) -> None:
+    """Compare the checksums of a large file that has arrived in parts, and give it its name."""
+    path = _beside(folder, entry)
+    if Checksums.of(entry).known:
+        with path.open("rb") as stream:
+            blocks = iter(partial(stream.read, 1 << 20), b"")
+            _check(place, key_of(place, manifest, entry.path), entry, blocks)
+    _done(folder, entry).unlink()
+    path.rename(safe_join(folder, entry.path))
+
+
+def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, stop: int) -> Any:
+    """The bytes of a recorded object version from start to stop. Raises CorruptObject when there are fewer."""
+    import obstore
+
+    options: dict[str, Any] = {} if stop - start == entry.bytes else {"range": (start, stop)}
+    evidence = entry.evidence or FileEvidence()
+    if evidence.version is not None:
+        options["version"] = evidence.version
+    elif evidence.etag is not None:
+        options["if_match"] = f'"{evidence.etag}"'
+    with storage_errors(place, "fetch", key):
+        found = obstore.get(store, key, options=options)  # type: ignore[arg-type]
+        if found.meta["size"] != entry.bytes:
+            raise _other(place, key, f"{entry.bytes:,} bytes", f"{found.meta['size']:,} bytes")
+        content = found.bytes()
+    if len(content) != stop - start:
+        raise _other(place, key, f"{stop - start:,} bytes", f"{len(content):,} bytes")
+    return content
+
+
+def _check(place: Location, key: str, entry: FileEntry, blocks: Any) -> None:
+    found = Checksums.of(entry)
+    if found.known:
+        for block in blocks:
+            found.update(block)
+        wrong = compared(entry, found.values())
+        if wrong.same is False:
+            raise _other(place, key, f"the recorded {wrong.by}", f"another {wrong.by}")
+
+
+def _other(place: Location, key: str, expected: str, got: str) -> CorruptObject:
+    return CorruptObject(
+        f"the object {one_line(key, 200)} is not what was recorded",
+        reference=place.uri,
+        expected=expected,
+        got=got,
+        done="Nothing was served",
+    )
+
+
+def _write(path: Path, content: Any) -> None:
+    """Write a small file. A kill leaves it shorter than it should be, which the next call sees."""
+    try:
+        with path.open("wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise _disk(path, error) from error
+
+
+@contextmanager
+def _writing(entry: FileEntry) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _disk(entry.path, error) from error
+
+
+def _disk(path: object, error: OSError) -> StoreError:
+    return StoreError(
+        f"{one_line(path, 300)} cannot be written: {error.strerror}",
+        done="What was fetched is kept beside the target",
+        tip="the same command again goes on from there",
+    )
+
+
+@contextmanager
+def _partial(folder: Path, digest: str) -> Iterator[Path]:
+    """The folder beside the target that files arrive in, locked; the same one for each try since the machine started.
+
+    After a restart of the machine files may have lost bytes that were not on the disk yet, so it begins anew then.
+    """
+    beside = folder.with_name(f".{folder.name[:60]}.{digest[-12:]}-{_boot()}.part")
+    beside.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(beside, os.O_RDONLY)
+    try:
+        if not wait_for_lock(descriptor, WAIT):
+            raise StoreError(f"another process fetches to {one_line(folder, 300)}")
+        if not beside.is_dir():  # the other process has finished and renamed it
+            raise StoreError(f"another process has just fetched to {one_line(folder, 300)}", tip="that folder")
+        yield beside
+    finally:
+        os.close(descriptor)
+    with suppress(OSError):
+        sync_folder(folder.parent)
+
+
+def _boot() -> str:
+    """Eight characters that are others after each start of the machine, and for each process where it has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return f"p{os.getpid()}"
+
+
+def _beside(folder: Path, entry: FileEntry) -> Path:
+    """Where the parts of a large file are put together."""
+    path = safe_join(folder, entry.path)
+    return path.with_name(f".{path.name[:80]}.parts")
+
+
+def _done(folder: Path, entry: FileEntry) -> Path:
+    """A byte for each part of a large file: 1 when it has arrived."""
+    path = safe_join(folder, entry.path)
+    return path.with_name(f".{path.name[:80]}.done")
+
+
+def _is_there(folder: Path, entry: FileEntry) -> bool:
+    try:
+        return safe_join(folder, entry.path).lstat().st_size == entry.bytes
+    except (OSError, InvalidManifest):
+        return False
+
+
+def _check_names(manifest: Manifest, reference: object) -> None:
+    """Refuse names that a file system cannot have side by side or at all."""
+    for entry in manifest.entries:
+        if any(len(part.encode()) > 255 for part in entry.path.split("/")) or len(entry.path.encode()) > 4000:
+            raise InvalidArgument(
+                f"the key {one_line(entry.path, 100)} is too long for a file's name",
+                reference=reference,
+                tip="a new snapshot with an exclude pattern, or open() for the other files",
+            )
+
+
+def read_checksums(place: Location, key: str, entry: FileEntry, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
+    """Read a recorded object version to its end and return its checksums of these algorithms; keeps nothing."""
+    store, found = object_store(place), Checksums(algorithms)
+    for start in range(0, entry.bytes, PART):
+        found.update(_get(store, place, key, entry, start, min(start + PART, entry.bytes)))
+    return found.values()
+
+
+def reader_of(place: Location, key: str, entry: FileEntry) -> Callable[[int, int], bytes]:
+    """A function that reads a recorded object version from one byte to another."""
+
+    def read(start: int, stop: int) -> bytes:
+        return bytes(_get(object_store(place), place, key, entry, start, stop))
+
+    return read

@@ -1,0 +1,99 @@
+"""Lists the objects below a prefix with what the store says of each.
+
+Amazon S3 is listed by `s3_listing`, Google Cloud Storage by `gs_listing`. Any other store is listed by obstore, with
+one HEAD for each object where the store keeps versions, since its listing has no version ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.model.evidence import Checksum
+from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
+
+AT_ONCE = 32
+"""Requests at the same time."""
+
+
+class ObjectState(NamedTuple):
+    """One object: its key, size in bytes, version id, ETag, date of the last write and checksums, as the store says.
+
+    version: None where the store keeps only the last state. etag: with or without quotes; None for none.
+    """
+
+    key: str
+    size: int
+    version: str | None
+    etag: str | None
+    modified: datetime
+    checksums: tuple[Checksum, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Objects below a prefix. moment: of the server's clock, with time zone; None where it does not tell.
+
+    keeps_versions: whether the bucket keeps every version; None when that may not be asked. source: how they were
+    listed, such as `versions` or `inventory`.
+    """
+
+    objects: Iterable[ObjectState]
+    moment: datetime | None
+    keeps_versions: bool | None
+    source: str
+
+
+def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:
+    """The objects whose keys are below the prefix; the object with that very key when there are none.
+
+    checksums: whether to ask for each object's, with one HEAD each; None: only where the bucket keeps no versions.
+    """
+    if place.provider == "s3":
+        from mlflow_dsver.providers.buckets import s3_listing
+
+        return s3_listing.list_objects(place, checksums=checksums)
+    if place.provider == "gs":
+        from mlflow_dsver.providers.buckets import gs_listing
+
+        return gs_listing.list_objects(place)
+    found = list(_listed(place))
+    versioned = bool(found) and _head(place, found[0]).version is not None
+    if versioned:
+        with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-list") as pool:
+            found = list(pool.map(lambda state: _head(place, state), found))
+    return Listing(found, None, versioned, "objects")
+
+
+def _listed(place: Location) -> Iterator[ObjectState]:
+    import obstore
+
+    below = place.key("")
+    some = False
+    with storage_errors(place, "list"):
+        for batch in obstore.list(object_store(place), below or None):
+            for meta in batch:
+                if meta["path"].startswith(below):
+                    some = True
+                    yield _state(meta)
+    if not some and place.prefix:
+        try:
+            with storage_errors(place, "list", place.prefix):
+                yield _state(obstore.head(object_store(place), place.prefix))
+        except NotFound:
+            return
+
+
+def _head(place: Location, state: ObjectState) -> ObjectState:
+    import obstore
+
+    with storage_errors(place, "list", state.key):
+        return _state(obstore.head(object_store(place), state.key))
+
+
+def _state(meta: Any) -> ObjectState:
+    return ObjectState(meta["path"], meta["size"], meta.get("version"), meta.get("e_tag"), meta["last_modified"])

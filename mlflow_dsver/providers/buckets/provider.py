@@ -1,0 +1,298 @@
+"""The providers of object storage: snapshots of a prefix as versions.
+
+A snapshot's id is the beginning of its manifest's digest, so the same objects have the same reference wherever it was
+taken. Its grade is B when the store has a version id of each object and keeps versions, else C: an object can then be
+replaced. No object is ever written, changed or deleted, except what the setting SNAPSHOTS asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mlflow_dsver import settings
+from mlflow_dsver.content.patterns import Rules
+from mlflow_dsver.content.progress import SILENT, Progress
+from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound
+from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.refs import DatasetRef, nearest, tag_list
+from mlflow_dsver.model.versions import DatasetVersion, Grade
+from mlflow_dsver.providers import dataset_history as history
+from mlflow_dsver.providers.buckets import catalog, check, fetch, local_copies, snapshots
+from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location, object_store, s3_settings
+from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
+from mlflow_dsver.providers.buckets.listing import list_objects
+from mlflow_dsver.providers.buckets.streams import open_stream
+from mlflow_dsver.providers.interface import Capability, FileCheck, Health, Provider
+from mlflow_dsver.providers.operation_schema import text_fields
+
+__all__ = ["AzProvider", "GsProvider", "S3Provider"]
+
+
+class BucketProvider(Provider):
+    """A prefix of a bucket is a dataset. progress: receives the progress of long operations."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, *, progress: Progress = SILENT) -> None:
+        self.progress = progress
+        self._proven: dict[str, Manifest] = {}
+
+    def get(self, dataset: str, version: str) -> DatasetVersion:
+        """The snapshot of that id, without asking the bucket."""
+        state = self._state(dataset)
+        record = state.versions.get(version)
+        if record is None:
+            raise self._no_snapshot(state, version)
+        return self._version(state, record)
+
+    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
+        """All snapshots, the most recently taken first."""
+        state = self._state(dataset)
+        return (
+            self._version(state, record)
+            for record in reversed(state.versions.values())
+            if tag is None or state.tags.get(tag) == record.id
+        )
+
+    def grade(self, version: DatasetVersion) -> Grade:
+        """B when the store keeps every object version of the snapshot, else C; the notes say what it rests on."""
+        with suppress(ValueError):
+            return Grade.parse(str(version.raw.get("grade")))
+        return Grade("C")
+
+    def id_allows(self, version: DatasetRef, content_digest: str) -> bool:
+        """Whether the id is the beginning of the content digest."""
+        return content_digest.removeprefix("blake3:").startswith(version.selector or "")
+
+    def datasets(self) -> Iterator[str]:
+        """Prefixes that have ever had a snapshot; none are known where snapshots are kept beside the data."""
+        return catalog.datasets(self.name)
+
+    def create(
+        self,
+        dataset: str,
+        folder: Path | None = None,
+        *,
+        message: str | None = None,
+        tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+        reference: bool = False,
+        include: str | None = None,
+        exclude: str | None = None,
+        checksums: str | None = None,
+        inventory: str | None = None,
+    ) -> DatasetVersion:
+        """Take a snapshot: which objects are below the prefix now, and what the store says of each.
+
+        No data is read, so `reference` changes nothing. include, exclude: patterns as in a `.gitignore`, with commas
+        between them. checksums: auto, yes or no; None for the setting. inventory: the manifest.json of an S3
+        Inventory report, a path or an address, to list from instead of from the bucket.
+        """
+        DatasetRef(self.name, dataset)
+        labels = text_fields(message, tags, metadata)
+        if folder is not None:
+            raise InvalidArgument(
+                "a snapshot is taken of what is in the bucket",
+                reference=DatasetRef(self.name, dataset),
+                got=f"a folder, {folder}",
+                tip="local://… for files of a folder, or copy them to the bucket first",
+            )
+        place = location(self.name, dataset)
+        rules = Rules(snapshots.patterns(include), snapshots.patterns(exclude))
+        asked = CHECKSUMS.get() if checksums is None else _choice(checksums)
+        if inventory is not None:
+            from mlflow_dsver.providers.buckets.inventory import read_inventory
+
+            listing = read_inventory(place, inventory)
+        else:
+            listing = list_objects(place, checksums=asked)
+        manifest = snapshots.manifest_of(place, listing, rules)
+        kept = catalog.catalog(place)
+        content = kept.keep(manifest)
+        facts = {
+            "digest": manifest.digest,
+            "files": len(manifest),
+            "bytes": manifest.total_bytes,
+            "manifest": _sum(content),
+            "kept": False,
+            "source": place.uri,
+            "grade": str(snapshots.grade_of(place, manifest, listing.keeps_versions)),
+        }
+        state = kept.append(lambda state: history.creation(state, facts, labels))
+        return self._version(state, state.versions[history.id_of(state, manifest.digest)])
+
+    def update(
+        self,
+        version: DatasetVersion,
+        *,
+        message: str | None = None,
+        add_tags: tuple[str, ...] = (),
+        remove_tags: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> DatasetVersion:
+        """Change message (empty text removes it), tags and metadata of a snapshot."""
+        labels = text_fields(message, add_tags, metadata)
+        labels["remove_tags"] = list(tag_list(remove_tags))
+
+        def decide(state: history.State) -> history.Operation:
+            if version.id not in state.versions:
+                raise self._no_snapshot(state, version.id)
+            history.check_free(state, labels["add_tags"])
+            return history.operation("update", version.id, **labels)
+
+        self._state(version.ref.dataset)
+        state = self._catalog(version).append(decide)
+        return self._version(state, state.versions[version.id])
+
+    def delete(self, version: DatasetVersion) -> None:
+        """Forget a snapshot and its tags; the objects stay as they are."""
+
+        def decide(state: history.State) -> history.Operation:
+            if version.id not in state.versions:
+                raise self._no_snapshot(state, version.id)
+            return history.operation("delete", version.id)
+
+        self._state(version.ref.dataset)
+        self._catalog(version).append(decide)
+
+    def elsewhere(self, version: DatasetVersion) -> str | None:
+        """Why a snapshot that is not known here may be known elsewhere: snapshots are kept where a setting says."""
+        return (
+            "the snapshots that are kept here have none of this id; set "
+            f"{SNAPSHOTS.variable} to where it is kept, or check with the manifest that the run has (not at depth "
+            "metadata)"
+        )
+
+    def manifest(self, version: DatasetVersion) -> Manifest:
+        """The snapshot's manifest. Raises CorruptObject when it is damaged or missing."""
+        proven = self._proven.get(version.content_digest or "")
+        if proven is not None:
+            return proven
+        record = self._state(version.ref.dataset).versions.get(version.id)
+        if record is None:
+            raise self._no_snapshot(self._state(version.ref.dataset), version.id)
+        return self._catalog(version).manifest(record.digest)
+
+    def from_manifest(self, version: DatasetVersion, manifest: Manifest) -> DatasetVersion | None:
+        """The snapshot as its manifest proves it: the id is the beginning of the digest."""
+        if not self.id_allows(version.ref, manifest.digest) or version.content_digest != manifest.digest:
+            return None
+        self._proven[manifest.digest] = manifest
+        place = location(self.name, version.ref.dataset)
+        keeps = manifest.made.get("keeps_versions")
+        grade = snapshots.grade_of(place, manifest, keeps if isinstance(keeps, bool) else None)
+        raw = {**version.raw, "grade": str(grade), "digest": manifest.digest}
+        return replace(version, raw=raw, immutable=grade.meets("B"), usage_bytes=manifest.total_bytes)
+
+    def check_files(
+        self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
+    ) -> FileCheck:
+        """Compare the objects with what the store has now: one HEAD each, and their bytes when `read`."""
+        place = location(self.name, version.ref.dataset)
+        return check.check_files(
+            place, manifest, entries, self.progress, checksums=self._read_checksums(place), read=read
+        )
+
+    def path(self, version: DatasetVersion) -> Path:
+        """A folder with the files, fetched once to the cache and checked whenever it is given out."""
+        place = location(self.name, version.ref.dataset)
+        return local_copies.folder_of(place, version, self.manifest(version), self.progress)
+
+    def materialise(self, version: DatasetVersion, folder: Path) -> None:
+        """Fetch exactly the recorded object versions into a new or empty folder; after a kill the next call goes on."""
+        place = location(self.name, version.ref.dataset)
+        fetch.fetch_folder(place, self.manifest(version), Path(folder), self.progress, version.ref)
+
+    def open(self, version: DatasetVersion, path: str) -> BinaryIO:
+        """A stream of one file, of exactly the recorded object version."""
+        manifest = self.manifest(version)
+        entry = next((each for each in manifest.entries if each.path == path), None)
+        if entry is None:
+            near = nearest(path, [each.path for each in manifest.entries[:10_000]])
+            raise self._not_found(version.ref, f"this snapshot has no file {path[:200]!r}", ", ".join(near) or None)
+        place = location(self.name, version.ref.dataset)
+        key = snapshots.key_of(place, manifest, path)
+        return open_stream(entry.bytes, fetch.reader_of(place, key, entry), path)
+
+    def health(self) -> Health:
+        """Where snapshots are kept, and which settings were found; no bucket is asked."""
+        known = {SNAPSHOTS.variable: settings.origin(SNAPSHOTS.name)}
+        variables = settings.of_provider(self.name, PREFIXES[self.name])
+        known |= {name: "environment" for name in sorted(variables) if name.startswith(PREFIXES[self.name])}
+        try:
+            object_store(Location(self.name, "mlflow-dsver-doctor", ""))
+            where = SNAPSHOTS.get() or str(settings.home() / "snapshots")
+            return Health(True, f"snapshots are kept in {where}", known)
+        except (DsverError, OSError) as error:
+            return Health(False, str(error), known)
+
+    def _read_checksums(self, place: Location) -> check.ReadChecksums | None:
+        return None
+
+    def _catalog(self, version: DatasetVersion) -> catalog.Catalog:
+        return catalog.catalog(location(self.name, version.ref.dataset))
+
+    def _state(self, dataset: str) -> history.State:
+        state = catalog.catalog(location(self.name, dataset)).state()
+        if state is None:
+            ref = DatasetRef(self.name, dataset)
+            near = nearest(dataset, list(self.datasets()))
+            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near)
+            raise self._not_found(ref, "no snapshot of it is known", tip or f"mlflow-dsver versions create {ref}")
+        return state
+
+    def _no_snapshot(self, state: history.State, selector: str) -> NotFound:
+        ref = DatasetRef(self.name, state.dataset, selector)
+        what = "this snapshot was deleted" if selector in state.ids else "no snapshot of that id and no such tag"
+        near = nearest(selector, [*state.versions, *state.tags]) or (["latest"] if state.versions else [])
+        return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
+
+    def _version(self, state: history.State, record: history.Record) -> DatasetVersion:
+        version = history.version_of(self.name, state, record)
+        return replace(version, immutable=self.grade(version).meets("B"))
+
+
+class S3Provider(BucketProvider):
+    """Prefixes in Amazon S3, and in services with its API."""
+
+    name = "s3"
+    settings_prefixes = (*PREFIXES["s3"], SNAPSHOTS.variable)
+
+    def _read_checksums(self, place: Location) -> check.ReadChecksums | None:
+        from mlflow_dsver.providers.buckets import s3_listing, s3_requests
+
+        if s3_settings().anonymous and s3_settings().region is None:
+            return None
+        client = s3_requests.requests_of(place)
+        return lambda key, version: s3_listing.read_checksums(client, key, version)
+
+
+class GsProvider(BucketProvider):
+    """Prefixes in Google Cloud Storage."""
+
+    name = "gs"
+    settings_prefixes = (*PREFIXES["gs"], SNAPSHOTS.variable)
+
+
+class AzProvider(BucketProvider):
+    """Prefixes in Azure Blob Storage, in the account of AZURE_STORAGE_ACCOUNT_NAME."""
+
+    name = "az"
+    settings_prefixes = (*PREFIXES["az"], SNAPSHOTS.variable)
+
+
+def _choice(text: str) -> bool | None:
+    try:
+        return CHECKSUMS.convert(text)
+    except KeyError as error:
+        raise InvalidArgument("checksums", expected=CHECKSUMS.expected, got=text[:40]) from error
+
+
+def _sum(content: bytes) -> str:
+    from blake3 import blake3
+
+    return str(blake3(content).hexdigest()[:32])

@@ -1,0 +1,76 @@
+"""The provider of S3 keeps the contract of providers, on a real S3 server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from object_servers import Bucket, new_bucket, s3_server
+
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.buckets import S3Provider
+from mlflow_dsver.providers.interface import Provider
+from mlflow_dsver.testing import Known, ProviderContract
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    keeps_versions: bool,
+) -> Bucket:
+    monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path_factory.mktemp("home")))
+    made = new_bucket(server, versions=keeps_versions)
+    for name, value in made.variables.items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+class S3Contract(ProviderContract):
+    """A dataset with two snapshots, of which the older has a tag."""
+
+    @pytest.fixture
+    def provider(self, bucket: Bucket) -> Provider:
+        return S3Provider()
+
+    @pytest.fixture
+    def known(self, provider: Provider, bucket: Bucket) -> Known:
+        self.bucket = bucket
+        dataset = f"{bucket.name}/digits"
+        bucket.put("digits/labels.csv", b"file,label\n0,7\n")
+        bucket.put("digits/images/0 ü+&.bin", bytes(range(256)))
+        old = provider.create(dataset, tags=("clean",))
+        bucket.put("digits/labels.csv", b"file,label\n0,9\n")
+        bucket.put("digits/images/empty", b"")
+        new = provider.create(dataset)
+        return Known(dataset, (new.id, old.id), tag=("clean", old.id))
+
+    def make(self, provider: Provider, dataset: str, folder: Path, **words: Any) -> DatasetVersion:
+        self.bucket.put(f"digits/{folder.name}.csv", b"file,label\n")
+        return provider.create(dataset, **words)
+
+
+class TestS3WithVersions(S3Contract):
+    @pytest.fixture
+    def keeps_versions(self) -> bool:
+        return True
+
+    def test_files_are_those_of_an_older_snapshot(self, provider: Provider, known: Known) -> None:
+        """An object that was overwritten is still had as it was."""
+        older = provider.get(known.dataset, known.versions[1])
+        assert (provider.path(older) / "labels.csv").read_bytes() == b"file,label\n0,7\n"
+
+
+class TestS3WithoutVersions(S3Contract):
+    @pytest.fixture
+    def keeps_versions(self) -> bool:
+        return False
