@@ -76,7 +76,7 @@ def read_bytes(
         if options.depth is Depth.METADATA:
             return NOT_REQUESTED
         copy = provider.local_copy(version)
-        if copy is not None:
+        if copy is not None and copy.hashed is None:
             return _read_local(copy, version, options, manifest, progress)
         if options.depth is Depth.DEFAULT or not fetch:
             return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep the files on this machine")

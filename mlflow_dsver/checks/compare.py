@@ -14,6 +14,8 @@ from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import to_json
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.interface import Capability
+from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking.history import inputs_of
@@ -100,11 +102,24 @@ def compare_role(role: str, first: DatasetVersion | None, second: DatasetVersion
     try:
         found = difference_of(first, second)
     except DsverError as error:
-        known = first.content_digest is not None and second.content_digest is not None
+        known = _has_digest_of_bytes(first) and _has_digest_of_bytes(second)
         sameness = Sameness.OTHER if known else Sameness.UNKNOWN
         return RoleComparison(role, sameness, first, second, reason=one_line(error, 600))
     only_renamed = not (found.added or found.removed or found.changed)
+    if only_renamed and found.unknown:
+        return RoleComparison(role, Sameness.UNKNOWN, first, second, found)
     return RoleComparison(role, Sameness.RENAMED if only_renamed else Sameness.OTHER, first, second, found)
+
+
+def _has_digest_of_bytes(version: DatasetVersion) -> bool:
+    """Whether another content digest means other bytes; a digest of what a store says of its objects does not."""
+    if version.content_digest is None:
+        return False
+    try:
+        provider = get_provider(version.ref.provider)
+    except DsverError:
+        return True
+    return not (provider.remote and Capability.EVIDENCE in provider.capabilities)
 
 
 def compare_lines(report: CompareReport, limit: int = PATHS) -> Iterator[str]:

@@ -11,7 +11,8 @@ import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -22,10 +23,12 @@ from mlflow_dsver import plugins
 from mlflow_dsver.checks.manifest_index import Index, IndexedUse, default_index, drop_index, replace_uses
 from mlflow_dsver.checks.manifest_stream import ManifestStream
 from mlflow_dsver.checks.recorded_inputs import records_of
+from mlflow_dsver.content.checksums import file_checksums
 from mlflow_dsver.content.hashing import hash_file
 from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.model.evidence import Checksum, checked
 from mlflow_dsver.model.json_values import date_text
-from mlflow_dsver.model.manifests import DIGEST_PREFIX, FileEntry, InvalidManifest
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.interface import Provider
@@ -45,7 +48,7 @@ ALL_AFTER = 3600.0
 _OVERLAP = 86_400.0
 """Seconds by which an update overlaps the previous one: MLflow filters by start time, and links come later."""
 
-_DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{64})\Z")
+_DIGEST = re.compile(r"(?:(blake3|sha512|sha256|sha1|md5):)?([0-9a-f]{32,128})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +97,52 @@ def contains(
 ) -> ContainsReport:
     """Find where a file occurs, by one of: file, digest, path.
 
-    file: a copy of the file. digest: its BLAKE3, 64 hex digits. path: its path, exactly as in a manifest. refresh:
-    `auto` updates the index as needed, `all` completely, `none` not at all.
+    file: a copy of the file. digest: its BLAKE3 or SHA-256, 64 hex digits, or another checksum such as `md5:<hex>`.
+    path: its path, exactly as in a manifest. refresh: `auto` updates the index as needed, `all` completely, `none`
+    not at all.
     Raises ContentError when the copy cannot be read, InvalidArgument unless exactly one of the three is passed.
     """
     if sum(each is not None for each in (file, digest, path)) != 1:
         raise InvalidArgument("pass exactly one of file, digest and path")
     if file is not None:
         digest = hash_file(Path(file)).digest
-    found = _DIGEST.match(digest.lower()) if digest is not None else None
-    if digest is not None and found is None:
-        raise InvalidArgument("not the digest of a file", expected="64 hex digits (BLAKE3)", got=one_line(digest, 80))
-    target = DIGEST_PREFIX + found[1] if found is not None else path or ""
+    keys = _keys(digest) if digest is not None else []
+    target = keys[0] if keys else path or ""
+    copy = Path(file) if file is not None else None
     try:
-        return _search(target, found is not None, refresh)
+        return _search(target, keys, copy, refresh)
     except (sqlite3.DatabaseError, zlib.error):  # a damaged index is rebuilt
         drop_index()
-        return _search(target, found is not None, refresh)
+        return _search(target, keys, copy, refresh)
 
 
-def _search(target: str, by_content: bool, refresh: Refresh) -> ContainsReport:
+def _keys(digest: str) -> list[str]:
+    """The checksums that a text may mean. Raises InvalidArgument for one that is none."""
+    found = _DIGEST.match(digest.lower())
+    names = [name for name in ("blake3", "sha256", "sha512", "sha1", "md5") if found and found[1] in (None, name)]
+    keys = []
+    for name in names:
+        with suppress(ValueError):
+            keys.append(checked(Checksum(name, found[2] if found else "")).key)
+    if not keys:
+        raise InvalidArgument(
+            "not the digest of a file",
+            expected="64 hex digits (BLAKE3 or SHA-256), or sha512:, sha1: or md5: and digits",
+            got=one_line(digest, 80),
+        )
+    return keys
+
+
+def _search(target: str, keys: Sequence[str], file: Path | None, refresh: Refresh) -> ContainsReport:
+    """keys: of the content; () for a path. file: a copy, which is read again for checksums that manifests have."""
     with default_index() as index:
         tracking = Tracking()
         server = shown_address(tracking.address)
         failures = tuple(update_index(index, refresh, tracking))
-        entries = index.by_content(target.removeprefix(DIGEST_PREFIX)) if by_content else index.by_path(target)
+        if file is not None:
+            others = [name for name in index.algorithms() if name != "blake3"]
+            keys = [target, *(each.key for each in file_checksums(file, others))] if others else [target]
+        entries = index.by_content(*keys) if keys else index.by_path(target)
         holdings = _holdings(index, server, entries)
         manifests, files = index.size()
         unlisted = tuple(index.unlisted(server))

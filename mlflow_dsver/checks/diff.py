@@ -45,6 +45,11 @@ class DiffReport:
     def __bool__(self) -> bool:
         return bool(self.difference)
 
+    @property
+    def exit_code(self) -> int:
+        """0 no difference, 1 they differ, 3 nothing is known to differ and some files cannot be compared."""
+        return 1 if self else 3 if self.difference.unknown else 0
+
 
 def diff(before: RefLike, after: RefLike, *, rows: bool = False) -> DiffReport:
     """The difference of two versions.

@@ -1,6 +1,6 @@
 """A local SQLite index of manifests that finds the contents with a given file, in milliseconds for thousands of them.
 
-The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of the digest, and of a hash of
+The files of a manifest are put into 256 buckets by the first byte of a 64-bit key (of each digest, and of a hash of
 the path), and the buckets of one number are adjacent for all manifests. A search therefore reads one 256th of the
 index and looks for eight bytes in it. The manifest lines are stored in compressed blocks: a hit is confirmed by its
 full digest or path, and no other block is read. The index takes about 100 bytes per file.
@@ -23,9 +23,10 @@ from typing import IO
 
 from mlflow_dsver import settings
 from mlflow_dsver.checks.manifest_stream import ManifestStream, parse_line
+from mlflow_dsver.model.differences import content_keys
 from mlflow_dsver.model.manifests import FileEntry
 
-SCHEMA = 2
+SCHEMA = 3
 BLOCK = 256
 """Manifest lines per block."""
 
@@ -52,6 +53,7 @@ CREATE TABLE uses (
     started REAL, version TEXT NOT NULL, digest TEXT, PRIMARY KEY (server, run, role)
 ) WITHOUT ROWID;
 CREATE INDEX uses_by_digest ON uses (digest);
+CREATE TABLE algorithms (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE stored (version TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE models (
     server TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, run TEXT NOT NULL,
@@ -108,12 +110,17 @@ class Index:
         blocks: list[bytes] = []
         buckets: dict[tuple[int, int], list[bytes]] = {}
         count = 0
+        algorithms: set[str] = set()
         rows = iter(lines)
         while batch := list(islice(rows, BLOCK)):
             for line in batch:
                 entry = parse_line(line)
                 number = count.to_bytes(_NUMBER, "big")
-                for kind, key in ((_BY_CONTENT, _content_key(entry.digest)), (_BY_PATH, _path_key(entry.path))):
+                keys = [(_BY_PATH, _path_key(entry.path))]
+                for content in filter(is_searchable, content_keys(entry)):
+                    algorithms.add(content.partition(":")[0])
+                    keys.append((_BY_CONTENT, _content_key(content)))
+                for kind, key in keys:
                     buckets.setdefault((kind, key[0]), []).append(key[1:] + number)
                 count += 1
             blocks.append(zlib.compress(b"\n".join(batch), 1))
@@ -131,11 +138,26 @@ class Index:
                     "INSERT INTO buckets VALUES (?, ?, ?, ?)",
                     ((kind, number, rowid, b"".join(items)) for (kind, number), items in sorted(buckets.items())),
                 )
+                self.connection.executemany(
+                    "INSERT OR IGNORE INTO algorithms VALUES (?)", ((name,) for name in sorted(algorithms))
+                )
         return lines.content_digest
 
-    def by_content(self, digest: str) -> Iterator[tuple[str, FileEntry]]:
-        """(content digest, file) of every manifest with a file of that BLAKE3 (64 hex digits)."""
-        return self._found(_BY_CONTENT, _content_key(digest), lambda entry: entry.digest == digest)
+    def by_content(self, *keys: str) -> Iterator[tuple[str, FileEntry]]:
+        """(content digest, file) of every manifest with a file of one of these checksums, such as `sha256:<hex>`."""
+        seen = set()
+        wanted = set(keys)
+        for key in keys:
+            for digest, entry in self._found(
+                _BY_CONTENT, _content_key(key), lambda entry: not wanted.isdisjoint(content_keys(entry))
+            ):
+                if (digest, entry.path) not in seen:
+                    seen.add((digest, entry.path))
+                    yield digest, entry
+
+    def algorithms(self) -> list[str]:
+        """Names of the checksums by which files can be found."""
+        return [row[0] for row in self.connection.execute("SELECT name FROM algorithms ORDER BY 1")]
 
     def by_path(self, path: str) -> Iterator[tuple[str, FileEntry]]:
         """(content digest, file) of every manifest with a file under exactly that path."""
@@ -237,8 +259,13 @@ def _numbers(items: bytes, key: bytes) -> list[int]:
     return found
 
 
-def _content_key(digest: str) -> bytes:
-    return bytes.fromhex(digest[: 2 * _KEY])
+def is_searchable(key: str) -> bool:
+    """Whether files are found by such a checksum: those of 32 and 64 bits say too little."""
+    return len(key.partition(":")[2]) >= 4 * _KEY
+
+
+def _content_key(key: str) -> bytes:
+    return bytes.fromhex(key.partition(":")[2][: 2 * _KEY])
 
 
 def _path_key(path: str) -> bytes:

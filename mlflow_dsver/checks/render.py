@@ -44,7 +44,8 @@ def proof_text(report: InputReport) -> str:
         return ""
     read = ""
     if report.files_read:
-        read = f": {human_count(report.files_read, 'file')}, {human_bytes(report.bytes_read)}"
+        read = f": {human_count(report.files_read, 'file')}"
+        read += f", {human_bytes(report.bytes_read)}" if report.proof is not Proof.STORE else ""
     return f"{report.proof}{read}"
 
 
@@ -64,7 +65,7 @@ def note_text(note: Note) -> str:
 
 
 def difference_lines(difference: Difference, limit: int = PATHS) -> Iterator[str]:
-    """One line per file: changed, added, removed, renamed; at most `limit` of each kind, and the number of others."""
+    """One line per file: changed, added, removed, renamed, unknown; at most `limit` of each, and how many others."""
     changed = [
         f"changed  {_path(after.path)}  {human_bytes(before.bytes)} → {human_bytes(after.bytes)}"
         for before, after in difference.changed[:limit]
@@ -76,6 +77,8 @@ def difference_lines(difference: Difference, limit: int = PATHS) -> Iterator[str
     yield from _some(removed, len(difference.removed), "removed")
     renamed = [f"renamed  {_path(before.path)} → {_path(after.path)}" for before, after in difference.renamed[:limit]]
     yield from _some(renamed, len(difference.renamed), "renamed")
+    unknown = [f"unknown  {_path(after.path)}  no evidence in common" for _, after in difference.unknown[:limit]]
+    yield from _some(unknown, len(difference.unknown), "unknown")
 
 
 def difference_summary(difference: Difference) -> str:
@@ -83,7 +86,11 @@ def difference_summary(difference: Difference) -> str:
     growth = difference.growth
     sign = "+" if growth > 0 else ""
     unchanged = human_count(difference.unchanged, "file")
-    return f"{difference_counts(difference)}; {unchanged} unchanged; {sign}{human_bytes(growth)}"
+    weakly = f" ({difference.weakly:,} by evidence against accident only)" if difference.weakly else ""
+    unknown = ""
+    if difference and difference.unknown:
+        unknown = f"; {human_count(len(difference.unknown), 'file')} cannot be compared"
+    return f"{difference_counts(difference)}; {unchanged} unchanged{weakly}{unknown}; {sign}{human_bytes(growth)}"
 
 
 def path_lines(paths: tuple[str, ...], limit: int = PATHS) -> Iterator[str]:

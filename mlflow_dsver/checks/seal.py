@@ -11,10 +11,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.checks.byte_checks import ReadOptions, read_bytes, read_folder
+from mlflow_dsver.checks.manifest_stream import ManifestStream
 from mlflow_dsver.checks.render import difference_lines, path_lines
 from mlflow_dsver.checks.reports import ByteEvidence, Depth, Proof, ReadStatus
 from mlflow_dsver.checks.verdicts import difference_counts, paths_of
@@ -24,6 +26,7 @@ from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.manifests import InvalidManifest
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.schema import CHANGED_NOTE, key
@@ -209,9 +212,26 @@ def _read(
     folder = folder or (copy.given if copy is not None else None)
     if folder is None and copy is None:
         return ByteEvidence(ReadStatus.NOT_LOCAL, reason="the provider does not keep the files on this machine")
+    if copy is not None and copy.hashed is not None:
+        return _read_fetched(version, copy.folder, copy.hashed, depth, progress)
     manifest = copy.manifest.read_bytes() if copy is not None and copy.manifest is not None else None
     if folder is None or (copy is not None and folder == copy.folder):
         return read_bytes(provider, version, ReadOptions(depth), manifest=manifest, fetch=False, progress=progress)
     if not folder.is_dir():
         return ByteEvidence(ReadStatus.GONE, reason=f"no folder {one_line(folder)}")
     return read_folder(folder, version, depth, manifest, progress, rules=EVERYTHING)
+
+
+def _read_fetched(
+    version: DatasetVersion, folder: Path, hashed: Path, depth: Depth, progress: Progress
+) -> ByteEvidence:
+    """Compare a fetched copy with its own manifest, where the version's has what a store says of the files."""
+    content = hashed.read_bytes()
+    try:
+        own = replace(version, content_digest=ManifestStream(BytesIO(content)).content_digest)
+    except InvalidManifest as error:
+        return ByteEvidence(ReadStatus.FAILED, reason=f"the manifest of the copy is damaged: {one_line(error, 300)}")
+    if not folder.is_dir():
+        return ByteEvidence(ReadStatus.GONE, reason=f"no folder {one_line(folder)}")
+    evidence = read_folder(folder, own, depth, content, progress, rules=EVERYTHING)
+    return replace(evidence, digest=version.content_digest) if evidence.digest == own.content_digest else evidence

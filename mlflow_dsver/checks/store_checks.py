@@ -65,7 +65,7 @@ def _evidence(version: DatasetVersion, manifest: Manifest, found: FileCheck, dra
             more = f", {others:,} others failed as well" if others else ""
             why = f": {found.reason}" if found.reason else ""
             text = f"{human_count(len(paths), 'file')} of {found.files:,} {word}{more}{why}"
-            return ByteEvidence(status, reason=text, paths=tuple(sorted((*found.missing, *found.changed, *paths))))
+            return ByteEvidence(status, reason=text, paths=tuple(sorted({*found.missing, *found.changed, *paths})))
     statement = f"compared by {found.by}" if found.by else None
     if found.weakly:
         weak = "" if found.weakly == found.files else f" {found.weakly:,} of {found.files:,} files only"

@@ -313,7 +313,7 @@ class _Linked:
         if entry is None or entry.bytes != status.st_size:
             return False
         digest = self._digest(root, relative, path, status)
-        if digest is None:
+        if digest is None or entry.blake3 is None:
             self._by_path.add(relative)
         elif digest != entry.digest:
             return False

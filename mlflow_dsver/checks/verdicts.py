@@ -259,7 +259,8 @@ def paths_of(difference: Difference) -> tuple[str, ...]:
 def difference_counts(difference: Difference) -> str:
     """`4 files differ: 2 changed, 1 added, 1 removed`; `no difference` for none."""
     if not difference:
-        return "no difference"
+        unknown = human_count(len(difference.unknown), "file")
+        return f"{unknown} cannot be compared" if difference.unknown else "no difference"
     counts = {
         "changed": len(difference.changed),
         "added": len(difference.added),

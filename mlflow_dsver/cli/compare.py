@@ -23,7 +23,8 @@ paths_option = click.option(
 def diff(before: str, after: str, rows: bool, paths: int, as_json: bool) -> int:
     """Show what changed from one version to another.
 
-    Files are compared by their manifests; no data is fetched. Exit code 1: they differ.
+    Files are compared by their manifests, with whatever checksum, version id or ETag both have; no data is fetched.
+    Exit code 1: they differ. 3: nothing is known to differ, and some files have nothing to compare them by.
 
     \b
     Examples:
@@ -35,7 +36,7 @@ def diff(before: str, after: str, rows: bool, paths: int, as_json: bool) -> int:
 
     report = difference(before, after, rows=rows)
     emit(as_json, diff_json(report), render.Lines(diff_lines(report, paths)))
-    return 1 if report else 0
+    return report.exit_code
 
 
 @click.command()
@@ -90,7 +91,7 @@ def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool)
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--digest", help="Look for the file of this BLAKE3 digest.")
+@click.option("--digest", help="Look for the file of this BLAKE3 or SHA-256, or of sha1:… or md5:…")
 @click.option("--path", help="Look for this path, exactly as in a version.")
 @click.option(
     "--refresh",

@@ -21,7 +21,7 @@ from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsE
 from mlflow_dsver.lineage.export import RunRecord, croissant, openlineage, prov, ro_crate
 from mlflow_dsver.lineage.export.statement import differences, opened, read_envelope
 from mlflow_dsver.lineage.views import Report, report
-from mlflow_dsver.model.manifests import InvalidManifest, Manifest, read
+from mlflow_dsver.model.manifests import SCHEMA, InvalidManifest, Manifest, read
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import EVERYTHING, Filter
@@ -176,7 +176,7 @@ def report_of(
 def _hashes(link: Link, manifest: Manifest) -> dict[str, str]:
     """The sha256 of each file, from a folder checked against the manifest; {} when it is not on this host."""
     provider = get_provider(link.version.ref.provider)
-    if provider.local_copy(link.version) is None:
+    if manifest.schema != SCHEMA or provider.local_copy(link.version) is None:
         return {}
     folder = provider.path(link.version)
     found = {}

@@ -93,7 +93,8 @@ class LocalCopy:
     file cannot have changed since its bytes were hashed; None when that is unknown for all files. manifest: the
     provider's own copy of the manifest; None when it keeps none. given: the folder that `path` returned, where that
     is another one; None when there is none, or not recently. rules: the patterns that the version was created with,
-    as the provider recorded them; None where it did not.
+    as the provider recorded them; None where it did not. hashed: the manifest of the files as they were hashed on
+    this machine, where the version's own has what a store says of them instead.
     """
 
     folder: Path
@@ -102,6 +103,7 @@ class LocalCopy:
     manifest: Path | None = None
     given: Path | None = None
     rules: Rules | None = None
+    hashed: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

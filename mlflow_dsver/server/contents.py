@@ -20,6 +20,7 @@ from mlflow_dsver.checks.manifest_stream import ManifestStream, TooManyDifferenc
 from mlflow_dsver.content.file_cache import FileCache
 from mlflow_dsver.deadlines import Deadline, DeadlineExceeded
 from mlflow_dsver.lineage.views import DiffPage, Hit, SearchPage
+from mlflow_dsver.model.differences import content_keys
 from mlflow_dsver.model.manifests import InvalidManifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.record import schema
@@ -41,7 +42,7 @@ MAX_KEPT = 1 << 30
 MAX_FILES = 10_000
 """Files in that folder at most, so that listing it takes milliseconds."""
 
-_DIGEST = re.compile(r"(?:blake3:)?([0-9a-f]{8,64})\Z")
+_DIGEST = re.compile(r"(?:[a-z0-9]{3,9}:)?([0-9a-f]{8,128})\Z")
 
 
 def manifest_of(client: RestClient, ref: DatasetRef, deadline: Deadline) -> bytes | None:
@@ -121,11 +122,13 @@ def search(client: RestClient, known: DatasetIndex, text: str, skip: int = 0) ->
 def _hits(ref: DatasetRef, content: bytes, text: str, deadline: Deadline) -> Iterator[Hit]:
     digest = _DIGEST.match(text.strip().lower())
     part = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
-    needles: Sequence[bytes] = [f'"digest":"{digest[1]}'.encode(), part] if digest else [part]
+    begins = [f'"{name}":"{digest[1]}'.encode() for name in ("digest", "value")] if digest else []
+    needles: Sequence[bytes] = [*begins, part]
     for line in ManifestStream(BytesIO(content), limits_until(LISTING, deadline)):
         if any(needle in line for needle in needles):
             entry = parse_line(line)
-            if text in entry.path or (digest and entry.digest.startswith(digest[1])):
+            keys = content_keys(entry)
+            if text in entry.path or (digest and any(key.partition(":")[2].startswith(digest[1]) for key in keys)):
                 yield Hit(ref, entry.path, entry.bytes, entry.digest)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.evidence import STRONG
+from mlflow_dsver.model.manifests import SCHEMA, FileEntry, Manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.text import human_bytes, human_count, one_line
@@ -126,8 +127,25 @@ def named(ref: DatasetRef, dataset_name: str | None) -> str:
 
 
 def files(manifest: Manifest) -> Lines:
-    """The files of a version: size, the digest's beginning, path."""
+    """The files of a version: size, the beginning of what identifies the content, path."""
+    identity = _digest if manifest.schema == SCHEMA else _identity
     return Lines(
-        f"{human_bytes(entry.bytes):>10}  {entry.digest[:16]}  {one_line(entry.path, 4096)}"
+        f"{human_bytes(entry.bytes):>10}  {identity(entry)}  {one_line(entry.path, 4096)}"
         for entry in manifest.entries
     )
+
+
+def _digest(entry: FileEntry) -> str:
+    return entry.digest[:16]
+
+
+def _identity(entry: FileEntry) -> str:
+    """The strongest evidence of a file, in a column: `sha256:3f9c2a7d11e05b64`, `version 3sL4kqtJlcpXroDT`."""
+    if entry.blake3 is not None:
+        return f"blake3:{entry.blake3[:16]} "
+    name, _, value = entry.digest.partition(":")
+    version, etag = (entry.evidence.version, entry.evidence.etag) if entry.evidence is not None else (None, None)
+    shown = f"{name}:{value[:16]}" if value else f"etag {one_line(etag, 16)}" if etag else "size and date"
+    if version is not None and name not in STRONG:
+        shown = f"version {one_line(version, 16)}"
+    return f"{shown:<24}"

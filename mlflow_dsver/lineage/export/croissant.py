@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mlflow_dsver.lineage.export import RunRecord
 from mlflow_dsver.model.json_values import date_text
-from mlflow_dsver.model.manifests import FileEntry
+from mlflow_dsver.model.manifests import SCHEMA, FileEntry, Manifest
 from mlflow_dsver.model.versions import Link
 from mlflow_dsver.record.mlflow_urls import web_address
 
@@ -71,7 +71,7 @@ def _distribution(record: RunRecord, link: Link) -> Iterator[dict[str, Any]]:
         "@type": "cr:FileObject",
         "@id": "manifest",
         "name": "manifest",
-        "description": "Every file of the version with its size and BLAKE3 digest.",
+        "description": f"Every file of the version with its size and {_evidence(manifest)}.",
         "contentUrl": f"dsver/{link.role}.manifest.jsonl.gz",
         "encodingFormat": "application/gzip",
         "sha256": sha256,
@@ -91,6 +91,10 @@ def _distribution(record: RunRecord, link: Link) -> Iterator[dict[str, Any]]:
         yield _file(number, entry, hashes.get(entry.path))
 
 
+def _evidence(manifest: Manifest) -> str:
+    return "BLAKE3 digest" if manifest.schema == SCHEMA else "what the store that has it keeps of it"
+
+
 def _file(number: int, entry: FileEntry, sha256: str | None) -> dict[str, Any]:
     kind, _ = mimetypes.guess_type(entry.path)
     fields: dict[str, Any] = {
@@ -100,8 +104,14 @@ def _file(number: int, entry: FileEntry, sha256: str | None) -> dict[str, Any]:
         "contentUrl": quote(entry.path, errors="surrogatepass"),
         "contentSize": f"{entry.bytes} B",
         "encodingFormat": kind or "application/octet-stream",
-        "dsver:blake3": entry.digest,
     }
+    if entry.blake3 is not None:
+        fields["dsver:blake3"] = entry.blake3
+    if entry.evidence is not None:
+        stated = {each.algorithm: each.value for each in entry.evidence.checksums if each.extent == "full"}
+        sha256 = sha256 or stated.get("sha256")
+        if "md5" in stated:
+            fields["md5"] = stated["md5"]
     if sha256 is not None:
         return {**fields, "sha256": sha256}
     return {**fields, "containedIn": {"@id": "manifest"}}

@@ -97,10 +97,14 @@ class Catalog:
         return state
 
     def keep(self, manifest: Manifest) -> bytes:
-        """Write a manifest, unless it is there; returns its file's bytes."""
-        name, content = self._manifest_name(manifest.digest), manifest.to_bytes()
-        if self.files.read(name, MAX_MANIFEST) != content:
-            self.files.write(name, content)
+        """Write a manifest, unless one with its digest is there; returns that file's bytes."""
+        name = self._manifest_name(manifest.digest)
+        content = self.files.read(name, MAX_MANIFEST)
+        with suppress(InvalidManifest):
+            if content is not None and read_manifest(BytesIO(content)).digest == manifest.digest:
+                return content
+        content = manifest.to_bytes()
+        self.files.write(name, content)
         return content
 
     def manifest(self, digest: str) -> Manifest:

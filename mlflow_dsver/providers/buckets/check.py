@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
+from mlflow_dsver.content.checksums import Checksums, compared
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import (
     AuthenticationFailed,
@@ -26,7 +27,6 @@ from mlflow_dsver.model.differences import compare
 from mlflow_dsver.model.evidence import ETAG, STRONG, VERSION_ID, Checksum, FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.manifests import with_evidence as file_entry
-from mlflow_dsver.providers.buckets.checksums import Checksums, compared
 from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
 from mlflow_dsver.providers.buckets.fetch import read_checksums as bytes_checksums
 from mlflow_dsver.providers.buckets.snapshots import date_text, key_of
@@ -117,7 +117,7 @@ def _described(store: Any, location: Location, key: str, entry: FileEntry, check
     options: dict[str, Any] = {"head": True}
     if recorded.version is not None:
         options["version"] = recorded.version
-    with storage_errors(location, "check the files", key):
+    with storage_errors(location, "check the files", key, recorded.version):
         meta = obstore.get(store, key, options=options).meta  # type: ignore[arg-type]
     if meta["size"] != entry.bytes:
         return Result(entry.path, False, "size", why=f"{meta['size']:,} bytes instead of {entry.bytes:,}")

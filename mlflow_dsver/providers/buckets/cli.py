@@ -84,6 +84,7 @@ def snapshot(
     services.forget(version.ref)
     emit(as_json, version.to_json(), render.version(version))
     if not as_json:
+        click.echo(f"grade           {provider.grade(version)}")
         advice = _advice(version)
         if advice:
             click.echo(advice, err=True)

@@ -259,19 +259,21 @@ def _connection_string() -> dict[str, str]:
 
 
 @contextmanager
-def storage_errors(place: Location, operation: str, key: str | None = None) -> Iterator[None]:
-    """Turn obstore's errors into ours, without credentials and signatures. key: of the object concerned."""
+def storage_errors(
+    place: Location, operation: str, key: str | None = None, version: str | None = None
+) -> Iterator[None]:
+    """Turn obstore's errors into ours, without credentials and signatures. key, version: of the object concerned."""
     try:
         yield
     except FileNotFoundError:
-        raise _not_found(place, operation, key) from None
+        raise _not_found(place, operation, key, version) from None
     except Exception as error:
         if not type(error).__module__.startswith("obstore"):
             raise
-        _raise(error, place, operation, key)
+        _raise(error, place, operation, key, version)
 
 
-def _raise(error: Exception, place: Location, operation: str, key: str | None) -> None:
+def _raise(error: Exception, place: Location, operation: str, key: str | None, version: str | None) -> None:
     kind, text = type(error).__name__, str(error)
     code = _CODE.search(text)
     status = _STATUS.search(text)
@@ -281,7 +283,7 @@ def _raise(error: Exception, place: Location, operation: str, key: str | None) -
     what = f"the object {one_line(key, 200)}" if key is not None else "the bucket"
     marks = (number, code[1] if code else "")
     if kind == "NotFoundError" or number == "404":
-        raise _not_found(place, operation, key, code[1] if code else None) from None
+        raise _not_found(place, operation, key, version, code[1] if code else None) from None
     if kind == "UnauthenticatedError" or any(mark in _BAD_KEYS for mark in marks):
         raise AuthenticationFailed("the credentials are not accepted", **parts) from None
     if kind == "PermissionDeniedError" or number == "403":
@@ -299,12 +301,14 @@ def _raise(error: Exception, place: Location, operation: str, key: str | None) -
     raise ProviderUnavailable(f"{what} could not be reached", **parts) from None
 
 
-def _not_found(place: Location, operation: str, key: str | None, code: str | None = None) -> NotFound:
+def _not_found(
+    place: Location, operation: str, key: str | None, version: str | None, code: str | None = None
+) -> NotFound:
     what = f"there is no object {one_line(key, 200)}" if key is not None else "there is no such bucket"
     if code == "NoSuchBucket":
         what = f"there is no bucket {one_line(place.bucket, 80)}"
-    if code == "NoSuchVersion":
-        what = f"this version of the object {one_line(key, 200)} is gone"
+    elif version is not None:
+        what = f"the version {one_line(version, 80)} of the object {one_line(key, 200)} is gone"
     return NotFound(what, provider=place.provider, operation=operation, reference=place.uri)
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlflow_dsver.content.atomic_files import check_new_folder, safe_join, sync_folder
+from mlflow_dsver.content.checksums import Checksums, compared
 from mlflow_dsver.content.file_locks import wait_for_lock
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.model.evidence import Checksum, FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
-from mlflow_dsver.providers.buckets.checksums import Checksums, compared
 from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
 from mlflow_dsver.providers.buckets.snapshots import key_of
 from mlflow_dsver.text import one_line
@@ -140,7 +140,7 @@ def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, st
         options["version"] = evidence.version
     elif evidence.etag is not None:
         options["if_match"] = f'"{evidence.etag}"'
-    with storage_errors(place, "fetch", key):
+    with storage_errors(place, "fetch", key, evidence.version):
         found = obstore.get(store, key, options=options)  # type: ignore[arg-type]
         if found.meta["size"] != entry.bytes:
             raise _other(place, key, f"{entry.bytes:,} bytes", f"{found.meta['size']:,} bytes")

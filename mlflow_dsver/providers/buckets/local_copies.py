@@ -20,6 +20,7 @@ from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.fetch import fetch_folder
+from mlflow_dsver.providers.interface import LocalCopy
 from mlflow_dsver.text import one_line
 
 _FILES, _MANIFEST = "files", "manifest.jsonl.gz"
@@ -30,8 +31,7 @@ def folder_of(place: Location, version: DatasetVersion, manifest: Manifest, prog
 
     Raises CorruptObject when the copy was changed, and what fetching raises.
     """
-    name = hashlib.sha256(f"{place.uri}\n{manifest.digest}".encode()).hexdigest()[:32]
-    folder = settings.home() / "cache" / "buckets" / name
+    folder = _folder(place, manifest.digest)
     kept = folder / _MANIFEST
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,19 @@ def folder_of(place: Location, version: DatasetVersion, manifest: Manifest, prog
     if found.digest != _recorded(kept, version).digest:
         raise _changed(version, folder)
     return folder / _FILES
+
+
+def copy_of(place: Location, digest: str) -> LocalCopy | None:
+    """Where the copy of a snapshot is, unchecked; None when there is none. digest: of its manifest."""
+    folder = _folder(place, digest)
+    if not (folder / _MANIFEST).is_file():
+        return None
+    return LocalCopy(folder / _FILES, hashed=folder / _MANIFEST)
+
+
+def _folder(place: Location, digest: str) -> Path:
+    name = hashlib.sha256(f"{place.uri}\n{digest}".encode()).hexdigest()[:32]
+    return settings.home() / "cache" / "buckets" / name
 
 
 def _fetch(place: Location, version: DatasetVersion, manifest: Manifest, folder: Path, progress: Progress) -> None:

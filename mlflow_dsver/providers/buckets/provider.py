@@ -26,7 +26,7 @@ from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location,
 from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
 from mlflow_dsver.providers.buckets.listing import list_objects
 from mlflow_dsver.providers.buckets.streams import open_stream
-from mlflow_dsver.providers.interface import Capability, FileCheck, Health, Provider
+from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
 from mlflow_dsver.providers.operation_schema import text_fields
 
 __all__ = ["AzProvider", "GsProvider", "S3Provider"]
@@ -197,13 +197,18 @@ class BucketProvider(Provider):
             place, manifest, entries, self.progress, checksums=self._read_checksums(place), read=read
         )
 
+    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
+        """The fetched copy, with the manifest that it had when it arrived; None when there is none."""
+        place = location(self.name, version.ref.dataset)
+        return local_copies.copy_of(place, version.content_digest or "")
+
     def path(self, version: DatasetVersion) -> Path:
         """A folder with the files, fetched once to the cache and checked whenever it is given out."""
         place = location(self.name, version.ref.dataset)
         return local_copies.folder_of(place, version, self.manifest(version), self.progress)
 
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Fetch exactly the recorded object versions into a new or empty folder; after a kill the next call goes on."""
+        """Fetch exactly the recorded object versions into a new or empty folder; after a kill, call it again."""
         place = location(self.name, version.ref.dataset)
         fetch.fetch_folder(place, self.manifest(version), Path(folder), self.progress, version.ref)
 

@@ -253,12 +253,13 @@ class LocalProvider(Provider):
     def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
         """The store's objects for kept bytes, else the folder that the version refers to; unchecked.
 
-        None for a version whose bytes lie at another provider.
+        For a version whose bytes lie at another provider, the copy that this has fetched; None for none.
         """
         record = self._record(version)
         manifest = self.store.manifest(record.digest)
         if is_remote(record):
-            return None
+            provider, there = self._remote(record, manifest_of(self.store, record.digest, str(version)))
+            return provider.local_copy(there)
         if record.kept:
             given = checked_out_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.model.differences import compare
@@ -16,7 +17,17 @@ from mlflow_dsver.model.evidence import Checksum, Comparison, FileEvidence
 from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.manifests import with_evidence as file_entry
 
+_BLOCK = 1 << 20
 _HASHES = ("sha256", "sha512", "sha1", "md5")
+
+
+def file_checksums(path: Path, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
+    """The checksums of a file, read once. OSError passes through."""
+    found = Checksums(algorithms)
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            found.update(block)
+    return found.values()
 
 
 class Checksums:
