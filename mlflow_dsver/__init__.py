@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.checks.verify import verify, verify_runs
     from mlflow_dsver.errors import DsverError
     from mlflow_dsver.lineage.api import export_run, report_of
+    from mlflow_dsver.lineage.retention import hold, holds, release
     from mlflow_dsver.model.differences import Difference
     from mlflow_dsver.model.manifests import FileEntry, Manifest
     from mlflow_dsver.model.new_versions import NewVersion
@@ -81,6 +82,7 @@ _EXPORTS = {
     "mlflow_dsver.tracking.api": ["attach", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.lineage.api": ["export_run", "report_of"],
+    "mlflow_dsver.lineage.retention": ["hold", "holds", "release"],
     "mlflow_dsver.tracking.history": ["inputs_of", "runs_using"],
     "mlflow_dsver.tracking.active_run": ["LinkedDataset"],
     "mlflow_dsver.tracking.registered_models": ["models_using", "register_model", "tag_model"],
@@ -93,6 +95,7 @@ __all__ = [  # noqa: RUF022  (grouped by topic)
     "attach", "autolink", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
     "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
     "models_using", "register_model", "tag_model", "report_of", "export_run", "describe",
+    "holds", "hold", "release",
     "parse", "get_provider",
     "Capability", "DatasetRef", "DatasetVersion", "Difference", "DsverError", "FileEntry", "Grade", "Link",
     "LinkedDataset", "Manifest", "NewVersion", "Provider",

@@ -170,6 +170,12 @@ class UnexpectedResponse(ProviderError):
     """A response that does not follow the provider's API. payload: the response."""
 
 
+class VersionHeld(DsverError, PermissionError):
+    """A version cannot be deleted, as there are reasons to keep it; the message names the first ones."""
+
+    exit_code = 2
+
+
 class Unsupported(ProviderError, NotImplementedError):
     """The provider does not support this operation."""
 

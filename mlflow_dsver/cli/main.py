@@ -15,7 +15,7 @@ import click
 
 from mlflow_dsver import plugins
 from mlflow_dsver._version import __version__
-from mlflow_dsver.cli import checks, compare, demo, emulator, info, lineage, lock, runs, store, versions
+from mlflow_dsver.cli import checks, compare, demo, emulator, holds, info, lineage, lock, runs, store, versions
 from mlflow_dsver.cli.failures import guarded
 from mlflow_dsver.cli.run import COMMANDS as LAUNCHER
 from mlflow_dsver.errors import SettingsError
@@ -102,6 +102,7 @@ for each in (
     *emulator.COMMANDS,
     *lineage.COMMANDS,
     *lock.COMMANDS,
+    *holds.COMMANDS,
     *LAUNCHER,
 ):
     cli.add_command(each)

@@ -5,17 +5,21 @@ The local store keeps the operations in a log, and the providers of object stora
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlflow_dsver.errors import InvalidReference
+from mlflow_dsver.errors import InvalidReference, VersionHeld
+from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.json_values import date_text, date_value, to_json
 from mlflow_dsver.model.manifests import DIGEST_PREFIX
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, now
 from mlflow_dsver.providers.operation_schema import creator
+from mlflow_dsver.text import human_count
 
+HoldChange = Callable[["State", str, Sequence[Hold]], "Operation | None"]
+"""`hold_operation` or `release_operation`."""
 ID_DIGITS = 16
 """Hex digits of the content digest in a version's id; more only where two contents of a dataset share them."""
 
@@ -53,8 +57,9 @@ class State:
     """The state that results from replaying a log.
 
     versions: existing ones by id, the most recently created last. tags: tag to version id, and `tagged` the reverse;
-    changed only by `tag` and `untag`. ids: every id ever assigned, with its content digest. size: bytes of complete
-    lines; torn: bytes of a truncated line after them. sum: of the last line. lines: their number.
+    changed only by `tag` and `untag`. holds: version id to the reasons to keep it; foreign: to the paths that
+    somebody else had the store hold before. ids: every id ever assigned, with its content digest. size: bytes of
+    complete lines; torn: bytes of a truncated line after them. sum: of the last line. lines: their number.
     """
 
     dataset: str
@@ -62,6 +67,8 @@ class State:
     tags: dict[str, str] = field(default_factory=dict)
     tagged: dict[str, set[str]] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    holds: dict[str, dict[Hold, Hold]] = field(default_factory=dict)
+    foreign: dict[str, set[str]] = field(default_factory=dict)
     size: int = 0
     torn: int = 0
     sum: str = ""
@@ -89,8 +96,12 @@ def apply(state: State, operation: Operation) -> None:
     version = operation["version"]
     if operation["op"] == "delete":
         del state.versions[version]
+        state.holds.pop(version, None)
         for tag in state.tagged.pop(version, ()):
             del state.tags[tag]
+        return
+    if "hold" in operation or "release" in operation:
+        _hold(state, operation)
         return
     known = state.versions.pop(version, None) if operation["op"] == "create" else state.versions[version]
     record = _changed(known, operation) if known else _new(operation)
@@ -131,6 +142,56 @@ def _changed(record: Record, operation: Operation) -> Record:
     if operation.get("metadata") is not None:
         changes["metadata"] = operation["metadata"]
     return replace(record, **changes)
+
+
+def _hold(state: State, operation: Operation) -> None:
+    """Such an operation is an update without changes to those versions of this package that know no holds."""
+    if operation["version"] not in state.versions:
+        raise KeyError(operation["version"])
+    held = state.holds.setdefault(operation["version"], {})
+    since, by = date_value(operation["at"]), operation["by"]
+    for each in map(Hold.from_json, operation.get("hold") or ()):
+        held.setdefault(each, replace(each, since=since, by=by))
+    for each in map(Hold.from_json, operation.get("release") or ()):
+        held.pop(each, None)
+    state.foreign.setdefault(operation["version"], set()).update(operation.get("foreign") or ())
+    if not held:
+        del state.holds[operation["version"]]
+        state.foreign.pop(operation["version"], None)
+
+
+def hold_operation(state: State, version: str, reasons: Sequence[Hold], **parts: Any) -> Operation | None:
+    """The operation that adds reasons to keep a version; None when there are all of them."""
+    new = [each for each in dict.fromkeys(reasons) if each not in state.holds.get(version, {})]
+    return operation("update", version, hold=[_bare(each) for each in new], **parts) if new else None
+
+
+def release_operation(state: State, version: str, reasons: Sequence[Hold]) -> Operation | None:
+    """The operation that takes back reasons; None when there is none of them."""
+    old = [each for each in dict.fromkeys(reasons) if each in state.holds.get(version, {})]
+    return operation("update", version, release=[_bare(each) for each in old]) if old else None
+
+
+def holds_of(state: State, version: str) -> tuple[Hold, ...]:
+    """The reasons to keep a version, sorted."""
+    return tuple(sorted(state.holds.get(version, ()), key=lambda each: (each.reason, each.server or "")))
+
+
+def check_not_held(state: State, reference: DatasetRef) -> None:
+    """Raise VersionHeld, with the first reasons, for a version that is held."""
+    reasons = holds_of(state, reference.selector or "")
+    if reasons:
+        some = ", ".join(str(each) for each in reasons[:5]) + (", …" if len(reasons) > 5 else "")
+        raise VersionHeld(
+            f"it is kept for {human_count(len(reasons), 'reason')}: {some}",
+            reference=reference,
+            done="Nothing was deleted",
+            tip=f"mlflow-dsver release {reference}",
+        )
+
+
+def _bare(hold: Hold) -> dict[str, Any]:
+    return Hold(hold.reason, hold.server).to_json()
 
 
 def version_of(provider: str, state: State, record: Record, store: str | None = None) -> DatasetVersion:

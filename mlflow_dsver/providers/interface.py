@@ -13,13 +13,10 @@ All methods raise errors of `mlflow_dsver.errors` only, and end within the provi
 
 from __future__ import annotations
 
-import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,13 +24,14 @@ from typing import Any, BinaryIO, ClassVar
 
 from mlflow_dsver import config_files, settings
 from mlflow_dsver.content.atomic_files import safe_join
-from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
+from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.plugins import ProviderInfo
+from mlflow_dsver.providers.values import Capability, FileCheck, Health, LocalCopy
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.settings import Setting
 
@@ -50,80 +48,6 @@ __all__ = [
 
 SUGGESTION_LIMIT = 200
 """Maximum names or versions that are searched for a suggestion."""
-
-
-class Capability(StrEnum):
-    """Optional capabilities of a provider, beyond resolving and listing."""
-
-    DATASETS = "datasets"
-    """Lists the datasets that it has."""
-    CREATE = "create"
-    """Makes versions."""
-    UPDATE = "update"
-    """Changes message, tags and metadata of a version."""
-    DELETE = "delete"
-    """Deletes versions."""
-    TAGS = "tags"
-    """Has tags, and a tag names one version of a dataset."""
-    BYTES = "bytes"
-    """Knows the files of a version, and can put them into a folder."""
-    EVIDENCE = "evidence"
-    """Compares the files of a version with what the store that keeps them says, without fetching them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """A provider's state for `mlflow-dsver doctor`: `ok`, and one line with the reason or the address reached.
-
-    settings: each setting that the provider reads, and where its value comes from ("environment", a file's path, "not
-    set"); never the value of a secret.
-    """
-
-    ok: bool
-    summary: str
-    settings: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class LocalCopy:
-    """The current location of a version's bytes, for comparison with a record; unchecked.
-
-    folder: holds the files under their paths; or, where `by_digest`, each content once, as `ab/<64 hex digits>`.
-    unchanged: from a file's address below `folder` and its stat (of a link itself, not of its target) to whether the
-    file cannot have changed since its bytes were hashed; None when that is unknown for all files. manifest: the
-    provider's own copy of the manifest; None when it keeps none. given: the folder that `path` returned, where that
-    is another one; None when there is none, or not recently. rules: the patterns that the version was created with,
-    as the provider recorded them; None where it did not. hashed: the manifest of the files as they were hashed on
-    this machine, where the version's own has what a store says of them instead.
-    """
-
-    folder: Path
-    by_digest: bool = False
-    unchanged: Callable[[str, os.stat_result], bool] | None = None
-    manifest: Path | None = None
-    given: Path | None = None
-    rules: Rules | None = None
-    hashed: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FileCheck:
-    """What a store says of the files of a version now, compared with the manifest.
-
-    files: number of files that were compared. missing, changed, unknown: paths, sorted; of the unknown ones the store
-    said too little, or nothing. reason: why, for the first of them. read: bytes that were read; None when only the
-    store's description was asked for. by: what the comparison rests on, such as `version id` or `ETag and date`.
-    weakly: how many of the files are the same by evidence against accident only (MD5, CRC, ETag).
-    """
-
-    files: int
-    missing: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    reason: str | None = None
-    read: int | None = None
-    by: str = ""
-    weakly: int = 0
 
 
 class Provider(ABC):
@@ -263,8 +187,35 @@ class Provider(ABC):
         raise self._unsupported("update versions")
 
     def delete(self, version: DatasetVersion) -> None:
-        """Delete a version. Raises NotFound when it does not exist. Capability DELETE."""
+        """Delete a version. Capability DELETE.
+
+        Raises NotFound when it does not exist, VersionHeld when it is held.
+        """
         raise self._unsupported("delete versions")
+
+    def hold(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
+        """Keep a version for these reasons; those that it is kept for already change nothing. Capability HOLD."""
+        raise self._unsupported("keep a version for a reason")
+
+    def release(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
+        """Take back these reasons; those that there are not change nothing. Capability HOLD.
+
+        With the last reason the version may be deleted again.
+        """
+        raise self._unsupported("release a version")
+
+    def holds(self, version: DatasetVersion) -> tuple[Hold, ...]:
+        """The reasons for which a version is kept now, sorted; () for none, and where there are no holds."""
+        return ()
+
+    def held(self) -> Iterator[tuple[DatasetVersion, tuple[Hold, ...]]]:
+        """All versions that are kept for a reason, of all datasets that the provider lists."""
+        if not {Capability.HOLD, Capability.DATASETS} <= self.capabilities:
+            return
+        for dataset in self.datasets():
+            for version in self.versions(dataset):
+                if reasons := self.holds(version):
+                    yield version, reasons
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
         """Why a recorded version that this provider does not find may still exist elsewhere, as text.
@@ -323,7 +274,12 @@ class Provider(ABC):
         manifest = self.manifest(version)
         if manifest is not None and not any(entry.path == path for entry in manifest.entries):
             raise NotFound("this version has no such file", provider=self.name, operation="open", reference=version)
-        return safe_join(self.path(version), path).open("rb")
+        try:
+            return safe_join(self.path(version), path).open("rb")
+        except FileNotFoundError as error:
+            raise NotFound(
+                "this version has no such file", provider=self.name, operation="open", reference=version
+            ) from error
 
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool

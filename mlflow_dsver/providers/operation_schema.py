@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mlflow_dsver.errors import InvalidArgument
+from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.json_values import date_value, from_json
 from mlflow_dsver.model.refs import DatasetRef, tag_list
 from mlflow_dsver.text import encodable, text_of
@@ -63,12 +64,17 @@ class _Operation:
     kept: bool | None = None
     manifest: str | None = None
     grade: Annotated[str, 600] | None = None
+    hold: tuple[Mapping[str, Any], ...] = ()
+    release: tuple[Mapping[str, Any], ...] = ()
+    foreign: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require("dataset", DatasetRef("local", self.dataset))
         _require("version", _VERSION.match(self.version))
         _require("at", date_value(self.at))
         _require("source", "\0" not in (self.source or ""))
+        for each in (*self.hold, *self.release):
+            Hold.from_json(each)
         _require("manifest", self.manifest is None or _SUM.match(self.manifest))
 
 

@@ -16,47 +16,34 @@ from typing import Any, BinaryIO
 from mlflow_dsver import settings
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound
+from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.model.refs import DatasetRef, nearest, tag_list
+from mlflow_dsver.model.refs import DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers import dataset_history as history
-from mlflow_dsver.providers.buckets import catalog, check, fetch, local_copies, snapshots
+from mlflow_dsver.providers.buckets import catalog, check, fetch, legal_holds, local_copies, snapshots
 from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location, object_store, s3_settings
 from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
 from mlflow_dsver.providers.buckets.listing import list_objects
 from mlflow_dsver.providers.buckets.streams import open_stream
-from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
+from mlflow_dsver.providers.history_provider import Decide, HistoryProvider
+from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy
 from mlflow_dsver.providers.operation_schema import text_fields
 
 __all__ = ["AzProvider", "GsProvider", "S3Provider"]
 
 
-class BucketProvider(Provider):
+class BucketProvider(HistoryProvider):
     """A prefix of a bucket is a dataset. progress: receives the progress of long operations."""
 
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.HOLD}
+    deleted_text = "this snapshot was deleted"
+    unknown_text = "no snapshot of that id and no such tag"
 
     def __init__(self, *, progress: Progress = SILENT) -> None:
         self.progress = progress
         self._proven: dict[str, Manifest] = {}
-
-    def get(self, dataset: str, version: str) -> DatasetVersion:
-        """The snapshot of that id, without asking the bucket."""
-        state = self._state(dataset)
-        record = state.versions.get(version)
-        if record is None:
-            raise self._no_snapshot(state, version)
-        return self._version(state, record)
-
-    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
-        """All snapshots, the most recently taken first."""
-        state = self._state(dataset)
-        return (
-            self._version(state, record)
-            for record in reversed(state.versions.values())
-            if tag is None or state.tags.get(tag) == record.id
-        )
 
     def grade(self, version: DatasetVersion) -> Grade:
         """B when the store keeps every object version of the snapshot, else C; the notes say what it rests on."""
@@ -125,40 +112,6 @@ class BucketProvider(Provider):
         state = kept.append(lambda state: history.creation(state, facts, labels))
         return self._version(state, state.versions[history.id_of(state, manifest.digest)])
 
-    def update(
-        self,
-        version: DatasetVersion,
-        *,
-        message: str | None = None,
-        add_tags: tuple[str, ...] = (),
-        remove_tags: tuple[str, ...] = (),
-        metadata: Mapping[str, Any] | None = None,
-    ) -> DatasetVersion:
-        """Change message (empty text removes it), tags and metadata of a snapshot."""
-        labels = text_fields(message, add_tags, metadata)
-        labels["remove_tags"] = list(tag_list(remove_tags))
-
-        def decide(state: history.State) -> history.Operation:
-            if version.id not in state.versions:
-                raise self._no_snapshot(state, version.id)
-            history.check_free(state, labels["add_tags"])
-            return history.operation("update", version.id, **labels)
-
-        self._state(version.ref.dataset)
-        state = self._catalog(version).append(decide)
-        return self._version(state, state.versions[version.id])
-
-    def delete(self, version: DatasetVersion) -> None:
-        """Forget a snapshot and its tags; the objects stay as they are."""
-
-        def decide(state: history.State) -> history.Operation:
-            if version.id not in state.versions:
-                raise self._no_snapshot(state, version.id)
-            return history.operation("delete", version.id)
-
-        self._state(version.ref.dataset)
-        self._catalog(version).append(decide)
-
     def elsewhere(self, version: DatasetVersion) -> str | None:
         """Why a snapshot that is not known here may be known elsewhere: snapshots are kept where a setting says."""
         return (
@@ -172,10 +125,8 @@ class BucketProvider(Provider):
         proven = self._proven.get(version.content_digest or "")
         if proven is not None:
             return proven
-        record = self._state(version.ref.dataset).versions.get(version.id)
-        if record is None:
-            raise self._no_snapshot(self._state(version.ref.dataset), version.id)
-        return self._catalog(version).manifest(record.digest)
+        record = self._record(version)
+        return catalog.catalog(location(self.name, version.ref.dataset)).manifest(record.digest)
 
     def from_manifest(self, version: DatasetVersion, manifest: Manifest) -> DatasetVersion | None:
         """The snapshot as its manifest proves it: the id is the beginning of the digest."""
@@ -238,9 +189,6 @@ class BucketProvider(Provider):
     def _read_checksums(self, place: Location) -> check.ReadChecksums | None:
         return None
 
-    def _catalog(self, version: DatasetVersion) -> catalog.Catalog:
-        return catalog.catalog(location(self.name, version.ref.dataset))
-
     def _state(self, dataset: str) -> history.State:
         state = catalog.catalog(location(self.name, dataset)).state()
         if state is None:
@@ -250,11 +198,8 @@ class BucketProvider(Provider):
             raise self._not_found(ref, "no snapshot of it is known", tip or f"mlflow-dsver versions create {ref}")
         return state
 
-    def _no_snapshot(self, state: history.State, selector: str) -> NotFound:
-        ref = DatasetRef(self.name, state.dataset, selector)
-        what = "this snapshot was deleted" if selector in state.ids else "no snapshot of that id and no such tag"
-        near = nearest(selector, [*state.versions, *state.tags]) or (["latest"] if state.versions else [])
-        return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
+    def _append(self, dataset: str, decide: Decide) -> history.State:
+        return catalog.catalog(location(self.name, dataset)).append(decide)
 
     def _version(self, state: history.State, record: history.Record) -> DatasetVersion:
         version = history.version_of(self.name, state, record)
@@ -265,7 +210,41 @@ class S3Provider(BucketProvider):
     """Prefixes in Amazon S3, and in services with its API."""
 
     name = "s3"
+    capabilities = frozenset(Capability)
     settings_prefixes = (*PREFIXES["s3"], SNAPSHOTS.variable)
+
+    def hold(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
+        """Set the legal hold of each object version, then keep the reasons. The bucket needs Object Lock."""
+        place, manifest = location(self.name, version.ref.dataset), self.manifest(version)
+        self._record(version)
+        ours = self._held_objects(place, None)
+        foreign = legal_holds.put(place, manifest, ours, self.progress)
+        self._changed(
+            version, lambda state: history.hold_operation(state, version.id, reasons, foreign=foreign or None)
+        )
+
+    def release(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
+        """Take back these reasons; with the last one, the legal holds that we set and nobody else needs."""
+        place, manifest = location(self.name, version.ref.dataset), self.manifest(version)
+        before = self._state(version.ref.dataset)
+        foreign = before.foreign.get(version.id, set())
+        super().release(version, reasons)
+        if before.holds.get(version.id) and not self.holds(version):
+            legal_holds.remove(place, manifest, self._held_objects(place, version), foreign, self.progress)
+
+    def _held_objects(self, place: Location, without: DatasetVersion | None) -> frozenset[legal_holds.ObjectVersion]:
+        """The object versions of the bucket that held snapshots need, but for one of them."""
+        found: set[legal_holds.ObjectVersion] = set()
+        for dataset in {place.dataset, *self.datasets()}:
+            other = location(self.name, dataset)
+            kept = catalog.catalog(other)
+            state = kept.state() if other.bucket == place.bucket else None
+            for version_id in state.holds if state is not None else ():
+                if without is None or (dataset, version_id) != (without.ref.dataset, without.id):
+                    assert state is not None
+                    manifest = kept.manifest(state.versions[version_id].digest)
+                    found |= legal_holds.objects_of(other, manifest)
+        return frozenset(found)
 
     def _read_checksums(self, place: Location) -> check.ReadChecksums | None:
         from mlflow_dsver.providers.buckets import s3_listing, s3_requests

@@ -56,7 +56,7 @@ class ClarifaiProvider(Provider):
     """
 
     name = "clarifai"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.EVIDENCE, Capability.HOLD}
     settings_files = (CONFIG_FILE,)
 
     def __init__(

@@ -17,20 +17,18 @@ from mlflow_dsver import settings
 from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
-from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument, NotFound
+from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument
 from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
+from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.dataset_history import (
-    Operation,
     Record,
     State,
-    check_free,
     creation,
     id_of,
-    operation,
     version_of,
 )
+from mlflow_dsver.providers.history_provider import Decide, HistoryProvider
 from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy, Provider
 from mlflow_dsver.providers.local.log import (
     append,
@@ -55,7 +53,7 @@ MIN_PREFIX = 6
 """Minimum hex digits of an id prefix that `resolve` accepts when only one id begins with it."""
 
 
-class LocalProvider(Provider):
+class LocalProvider(HistoryProvider):
     """Versions in a folder of this machine.
 
     store: the store's folder; None for the user's default store, or `MLFLOW_DSVER_HOME` where set. progress: receives
@@ -76,23 +74,6 @@ class LocalProvider(Provider):
         """
         return {}
 
-    def get(self, dataset: str, version: str) -> DatasetVersion:
-        """The version of that id; tags and id prefixes are resolved by `resolve` only."""
-        state = self._state(dataset)
-        record = state.versions.get(version)
-        if record is None:
-            raise self._no_version(state, version)
-        return version_of(self.name, state, record, self.store.id())
-
-    def versions(self, dataset: str, *, tag: str | None = None) -> Iterator[DatasetVersion]:
-        """All versions, the most recently created first."""
-        state, store = self._state(dataset), self.store.id()
-        return (
-            version_of(self.name, state, record, store)
-            for record in reversed(state.versions.values())
-            if tag is None or state.tags.get(tag) == record.id
-        )
-
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
         """A version id, else a tag, else an unambiguous prefix of an id (6 digits or more)."""
         state = self._state(ref.dataset)
@@ -110,7 +91,7 @@ class LocalProvider(Provider):
             if len(begun) != 1:
                 raise self._no_version(state, selector, ambiguous=begun)
             record = state.versions[begun[0]]
-        return version_of(self.name, state, record, self.store.id())
+        return self._version(state, record)
 
     def grade(self, version: DatasetVersion) -> Grade:
         """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to.
@@ -196,42 +177,6 @@ class LocalProvider(Provider):
             }
             state = append(self.store, dataset, lambda state: creation(state, facts, labels))
         return version_of(self.name, state, state.versions[id_of(state, manifest.digest)], self.store.id())
-
-    def update(
-        self,
-        version: DatasetVersion,
-        *,
-        message: str | None = None,
-        add_tags: tuple[str, ...] = (),
-        remove_tags: tuple[str, ...] = (),
-        metadata: Mapping[str, Any] | None = None,
-    ) -> DatasetVersion:
-        """Change message (empty string removes it), tags and metadata of a version."""
-        labels = text_fields(message, add_tags, metadata)
-        labels["remove_tags"] = list(tag_list(remove_tags))
-        self._record(version)
-
-        def decide(state: State) -> Operation | None:
-            if version.id not in state.versions:
-                raise self._no_version(state, version.id)
-            check_free(state, labels["add_tags"])
-            return operation("update", version.id, **labels)
-
-        with self.store.writing():
-            state = append(self.store, version.ref.dataset, decide)
-        return version_of(self.name, state, state.versions[version.id], self.store.id())
-
-    def delete(self, version: DatasetVersion) -> None:
-        """Delete a version and its tags; its bytes remain until garbage collection."""
-        self._record(version)
-
-        def decide(state: State) -> Operation | None:
-            if version.id not in state.versions:
-                raise self._no_version(state, version.id)
-            return operation("delete", version.id)
-
-        with self.store.writing():
-            append(self.store, version.ref.dataset, decide)
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
         """Why the version may be in another store, as text; None when it would have to be in this one.
@@ -360,23 +305,14 @@ class LocalProvider(Provider):
     def _record(self, version: DatasetVersion) -> Record:
         if version.ref.provider != self.name:
             raise InvalidArgument("not a version of the local provider", reference=version)
-        state = self._state(version.ref.dataset)
-        record = state.versions.get(version.id)
-        if record is None:
-            raise self._no_version(state, version.id)
-        return record
+        return super()._record(version)
 
-    def _no_version(self, state: State, selector: str, ambiguous: list[str] | None = None) -> NotFound:
-        ref = DatasetRef(self.name, state.dataset, selector)
-        what = "no version of that id and no such tag"
-        if ambiguous:
-            what = f"{len(ambiguous)} versions begin so"
-        elif selector in state.ids:
-            what = "this version was deleted"
-        near = ambiguous or nearest(selector, [*state.versions, *state.tags])
-        if not near and state.versions:
-            near = [LATEST]
-        return self._not_found(ref, what, ", ".join(str(ref.at(name)) for name in near[:3]) or None)
+    def _append(self, dataset: str, decide: Decide) -> State:
+        with self.store.writing():
+            return append(self.store, dataset, decide)
+
+    def _version(self, state: State, record: Record) -> DatasetVersion:
+        return version_of(self.name, state, record, self.store.id())
 
     def _known(self, dataset: str, manifest: Manifest, reference: bool) -> Record | None:
         """The dataset's existing version of this content, if its bytes are kept or `reference` is set."""
