@@ -32,14 +32,12 @@ from typing import Any, ClassVar
 import pytest
 
 from mlflow_dsver import plugins
-from mlflow_dsver.content.hashing import hash_folder
 from mlflow_dsver.emulators.serving import Emulator
-from mlflow_dsver.errors import DsverError, NotFound, Unsupported
-from mlflow_dsver.model.differences import difference
-from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.model.refs import LATEST, DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.interface import Capability, Health, Provider
+from mlflow_dsver.testing_files import HOLDS, FilesContract
 
 __all__ = [
     "EMULATED_KEY",
@@ -92,7 +90,7 @@ class Known:
     tag: tuple[str, str] | None = None
 
 
-class ProviderContract:
+class ProviderContract(FilesContract):
     """Subclass this with the fixtures `provider` and `known`; both are asked for once a test.
 
     words: which of `message` and `metadata` the provider can keep; override where it is less than both.
@@ -258,6 +256,7 @@ class ProviderContract:
             Capability.CREATE: [lambda: self.make(provider, known.dataset, tmp_path / "new")],
             Capability.UPDATE: [lambda: provider.update(version, message="x")],
             Capability.DELETE: [lambda: provider.delete(version)],
+            Capability.HOLD: [lambda: provider.hold(version, HOLDS), lambda: provider.release(version, HOLDS)],
             Capability.BYTES: [
                 lambda: provider.path(version),
                 lambda: provider.materialise(version, tmp_path / "out"),
@@ -339,78 +338,6 @@ class ProviderContract:
         for ask in (lambda: provider.get(known.dataset, version.id), lambda: provider.delete(version)):
             with pytest.raises(NotFound):
                 ask()
-
-    def test_files_are_those_of_the_manifest(self, provider: Provider, known: Known, tmp_path: Path) -> None:
-        """`path` and `materialise` give exactly the files that the manifest lists, with these bytes."""
-        if Capability.BYTES not in provider.capabilities:
-            return
-        version = provider.get(known.dataset, known.versions[0])
-        manifest = provider.manifest(version)
-        assert isinstance(manifest, Manifest)
-        assert version.content_digest in (None, manifest.digest)
-        assert is_same(manifest, provider.path(version))
-        provider.materialise(version, tmp_path / "new" / "folder")
-        assert is_same(manifest, tmp_path / "new" / "folder")
-
-    def test_one_file_is_read_without_the_others(self, provider: Provider, known: Known) -> None:
-        """`open` gives a seekable stream of one file's bytes; a file that is not there is NotFound."""
-        if Capability.BYTES not in provider.capabilities:
-            return
-        version = provider.get(known.dataset, known.versions[0])
-        manifest = provider.manifest(version)
-        assert isinstance(manifest, Manifest)
-        for entry in manifest.entries[:3]:
-            content = (provider.path(version) / entry.path).read_bytes()
-            with provider.open(version, entry.path) as stream:
-                assert stream.read() == content
-                stream.seek(len(content) // 2)
-                assert stream.read() == content[len(content) // 2 :]
-        with pytest.raises(NotFound):
-            provider.open(version, "no/such/file")
-
-    def test_files_that_did_not_change_are_found_unchanged_at_the_store(
-        self, provider: Provider, known: Known
-    ) -> None:
-        """What `check_files` says of a version whose files are all there, with and without reading them."""
-        version = provider.get(known.dataset, known.versions[0])
-        manifest = provider.manifest(version)
-        if manifest is None:
-            return
-        for read in (False, True):
-            found = provider.check_files(version, manifest.entries, manifest, read=read)
-            if Capability.EVIDENCE not in provider.capabilities:
-                assert found is None
-            if found is not None:
-                assert (found.files, found.missing, found.changed, found.unknown) == (len(manifest), (), (), ())
-                assert found.by, "it says what the comparison rests on"
-                assert found.read == (manifest.total_bytes if read else None)
-
-    def test_evidence_of_files_is_what_the_store_says(self, provider: Provider, known: Known) -> None:
-        """Checksums that come from elsewhere say so, and only a provider that hashed the bytes itself grades A."""
-        version = provider.get(known.dataset, known.versions[0])
-        manifest = provider.manifest(version)
-        for entry in manifest.entries if manifest is not None else ():
-            checksums = entry.evidence.checksums if entry.evidence is not None else ()
-            assert all(each.by in ("store", "provider", "here") for each in checksums)
-            if provider.grade(version).letter == "A":
-                assert entry.blake3 is not None
-
-    def test_materialise_refuses_a_folder_with_files(self, provider: Provider, known: Known, tmp_path: Path) -> None:
-        """A folder that has something in it already is refused and left as it was."""
-        if Capability.BYTES not in provider.capabilities:
-            return
-        (tmp_path / "mine.txt").write_text("mine")
-        with pytest.raises(DsverError):
-            provider.materialise(provider.get(known.dataset, known.versions[0]), tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def is_same(manifest: Manifest, folder: Path) -> bool:
-    """Whether a folder has exactly the files of a manifest, by the checksums that both have, else by their sizes."""
-    found = hash_folder(folder)
-    if [each[:2] for each in found.entries] != [each[:2] for each in manifest.entries]:
-        return False
-    return not difference(manifest, found)
 
 
 _WORDS: dict[str, Any] = {

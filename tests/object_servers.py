@@ -58,6 +58,18 @@ class Bucket:
             if marker["Key"] == key and marker["IsLatest"]:
                 self.delete(key, marker["VersionId"])
 
+    def set_hold(self, key: str, version: str, status: str) -> None:
+        """Set or take away the legal hold of an object version."""
+        self.client.put_object_legal_hold(Bucket=self.name, Key=key, VersionId=version, LegalHold={"Status": status})
+
+    def is_held(self, key: str, version: str) -> bool:
+        """Whether an object version has a legal hold."""
+        try:
+            found = self.client.get_object_legal_hold(Bucket=self.name, Key=key, VersionId=version)
+        except self.client.exceptions.ClientError:
+            return False
+        return bool(found["LegalHold"]["Status"] == "ON")
+
     def remove(self) -> None:
         """Delete the bucket with everything in it."""
         for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.name):

@@ -91,7 +91,7 @@ def overlap(run: str | None, inputs: tuple[str, ...], paths: int, as_json: bool)
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--digest", help="Look for the file of this BLAKE3 or SHA-256, or of sha1:… or md5:…")
+@click.option("--digest", help="Look for the file of this BLAKE3 or SHA-256, or of sha1:… or md5:….")
 @click.option("--path", help="Look for this path, exactly as in a version.")
 @click.option(
     "--refresh",

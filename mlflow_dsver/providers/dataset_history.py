@@ -174,7 +174,7 @@ def release_operation(state: State, version: str, reasons: Sequence[Hold]) -> Op
 
 def holds_of(state: State, version: str) -> tuple[Hold, ...]:
     """The reasons to keep a version, sorted."""
-    return tuple(sorted(state.holds.get(version, ()), key=lambda each: (each.reason, each.server or "")))
+    return tuple(sorted(state.holds.get(version, {}).values(), key=lambda each: (each.reason, each.server or "")))
 
 
 def check_not_held(state: State, reference: DatasetRef) -> None:

@@ -48,7 +48,7 @@ def test_the_index_finds_exactly_what_is_in_the_manifests(described: list[dict[s
         for content in range(10):
             wanted = entry("x", content).digest
             expected = {(d, e) for d, m in known.items() for e in m.entries if e.digest == wanted}
-            assert set(index.by_content(wanted)) == expected
+            assert set(index.by_content(f"blake3:{wanted}")) == expected
         for path in {"a", "b/c", "é"}:
             assert set(index.by_path(path)) == {(d, e) for d, m in known.items() for e in m.entries if e.path == path}
 
@@ -57,9 +57,11 @@ def test_many_equal_files_are_all_found(tmp_path: Path) -> None:
     manifest = Manifest(tuple(entry(f"{number:05}", 0 if number < 6000 else number) for number in range(7000)))
     with Index(tmp_path / "index") as index:
         index.add(file_of(manifest))
-        assert len(list(index.by_content(entry("", 0).digest))) == 6000
+        assert len(list(index.by_content("blake3:" + entry("", 0).digest))) == 6000
         for number in (6000, 6999):
-            assert [found.path for _, found in index.by_content(entry("", number).digest)] == [f"{number:05}"]
+            assert [found.path for _, found in index.by_content("blake3:" + entry("", number).digest)] == [
+                f"{number:05}"
+            ]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from object_servers import Bucket, new_bucket, s3_server
 
+from mlflow_dsver.errors import Unsupported
+from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.buckets import S3Provider
 from mlflow_dsver.providers.interface import Provider
@@ -29,7 +31,7 @@ def bucket(
     keeps_versions: bool,
 ) -> Bucket:
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path_factory.mktemp("home")))
-    made = new_bucket(server, versions=keeps_versions)
+    made = new_bucket(server, versions=keeps_versions, lock=keeps_versions)
     for name, value in made.variables.items():
         monkeypatch.setenv(name, value)
     return made
@@ -64,13 +66,45 @@ class TestS3WithVersions(S3Contract):
     def keeps_versions(self) -> bool:
         return True
 
+    def test_legal_holds_are_set_and_taken_away(self, provider: Provider, known: Known) -> None:
+        """Each object version is held as long as any snapshot needs it; a hold of somebody else stays."""
+        new, old = (provider.get(known.dataset, each) for each in known.versions)
+        labels = {version.id: _version_of(provider, version, "labels.csv") for version in (new, old)}
+        image = _version_of(provider, new, "images/0 ü+&.bin")
+        self.bucket.set_hold("digits/labels.csv", labels[new.id], "ON")  # somebody else's
+        provider.hold(new, [Hold("note:a")])
+        provider.hold(old, [Hold("note:b")])
+        held = [("digits/labels.csv", labels[old.id]), ("digits/images/0 ü+&.bin", image)]
+        assert all(self.bucket.is_held(*each) for each in held)
+        provider.release(new, [Hold("note:a")])
+        assert all(self.bucket.is_held(*each) for each in held), "the older snapshot needs them"
+        provider.release(old, [Hold("note:b")])
+        assert not any(self.bucket.is_held(*each) for each in held)
+        assert self.bucket.is_held("digits/labels.csv", labels[new.id])
+
     def test_files_are_those_of_an_older_snapshot(self, provider: Provider, known: Known) -> None:
         """An object that was overwritten is still had as it was."""
         older = provider.get(known.dataset, known.versions[1])
         assert (provider.path(older) / "labels.csv").read_bytes() == b"file,label\n0,7\n"
 
 
+def _version_of(provider: Provider, version: DatasetVersion, path: str) -> str:
+    manifest = provider.manifest(version)
+    assert manifest is not None
+    evidence = next(entry.evidence for entry in manifest.entries if entry.path == path)
+    assert evidence is not None
+    assert evidence.version is not None
+    return evidence.version
+
+
 class TestS3WithoutVersions(S3Contract):
     @pytest.fixture
     def keeps_versions(self) -> bool:
         return False
+
+    def test_held_version_is_kept_until_the_last_reason_is_gone(self, provider: Provider, known: Known) -> None:
+        """Without versions and Object Lock, S3 holds nothing, and says so; no hold is noted."""
+        version = provider.get(known.dataset, known.versions[0])
+        with pytest.raises(Unsupported, match="Object Lock"):
+            provider.hold(version, [Hold("note:a")])
+        assert provider.holds(version) == ()

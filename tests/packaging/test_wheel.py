@@ -78,4 +78,4 @@ def test_the_wheels_own_code_runs_and_mlflow_finds_it(installed: Installed) -> N
     where, source, providers = done.stdout.splitlines()
     assert Path(where).is_relative_to(installed.bin.parent), done.stderr
     assert source == "mlflow_dsver.tracking.source"
-    assert providers == "['clarifai', 'local', 'paperspace']"
+    assert providers == "['az', 'clarifai', 'gs', 'local', 'paperspace', 's3']"
