@@ -22,7 +22,7 @@ from mlflow_dsver.providers.registry import get_provider, names
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.resolution.lock_file import read_lock
 from mlflow_dsver.text import error_line, one_line
-from mlflow_dsver.tracking.clients import new_client, shown_address, workspace_of
+from mlflow_dsver.tracking.clients import shown_address, workspace_of
 from mlflow_dsver.tracking.queries import Origins, Tracking, origins
 from mlflow_dsver.tracking.run_search import ALL_WORKSPACES, clients_in
 
@@ -169,7 +169,7 @@ def _meant(target: str, note: str | None) -> tuple[list[DatasetRef], Hold]:
         if not refs:
             raise NotFound("the run has no link to a dataset version", reference=run.run_id)
         return list(dict.fromkeys(refs)), Hold(f"run:{run.run_id}", server)
-    name, version = model["name"], model["version"] or _aliased(model["name"], model["alias"])
+    name, version = model["name"], model["version"] or tracking.aliased_version(model["name"], model["alias"])
     models = list(tracking.model_versions())
     wanted = [each for each in models if (each.name, each.version) == (name, version)]
     if not wanted:
@@ -179,15 +179,6 @@ def _meant(target: str, note: str | None) -> tuple[list[DatasetRef], Hold]:
     if not made_from:
         raise NotFound("the model has no link to a dataset version", reference=target)
     return list(dict.fromkeys(made_from.values())), Hold(f"model:{name}/{version}", server)
-
-
-def _aliased(name: str, alias: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(new_client().get_model_version_by_alias(name, alias).version)
-    except MlflowException as error:
-        raise NotFound(f"the model {one_line(name, 80)} has no alias {one_line(alias, 80)}") from error
 
 
 class _Search:

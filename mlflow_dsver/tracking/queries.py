@@ -24,7 +24,7 @@ from mlflow_dsver.record.schema import role_of_key
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
 from mlflow_dsver.tracking.clients import deadline, read_run, within
-from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact, is_unsupported
+from mlflow_dsver.tracking.mlflow_private import artifact_repository, download_artifact, is_unanswered, is_unsupported
 from mlflow_dsver.tracking.record_writer import put_tags
 from mlflow_dsver.tracking.run_search import RunSearch, experiment_names, pages, search_runs
 
@@ -168,6 +168,22 @@ class Tracking:
             if is_unsupported(error.__cause__):
                 return
             raise
+
+    def aliased_version(self, name: str, alias: str) -> str:
+        """The version of a registered model that has an alias. Raises NotFound, TrackingError."""
+
+        def work() -> str | None:
+            try:
+                return str(self._client.get_model_version_by_alias(name, alias).version)
+            except MlflowException as error:
+                if is_unanswered(error):
+                    raise
+                return None
+
+        found = within(self._client, deadline(), f"find the alias {one_line(alias, 60)}", work)
+        if found is None:
+            raise NotFound(f"the model {one_line(name, 80)} has no alias {one_line(alias, 80)}")
+        return found
 
     def _experiment_id(self, name: str) -> str:
         def work() -> Any:
