@@ -25,7 +25,7 @@ from mlflow_dsver.errors import (
 )
 from mlflow_dsver.model.evidence import Checksum, checked, ordered
 from mlflow_dsver.providers.buckets.connect import Location, gs_emulator
-from mlflow_dsver.providers.buckets.listing import Listing, ObjectState
+from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 
 MAX_BODY = 64 << 20
 TRIES = 6

@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 
 from mlflow_dsver.errors import ContentError, CorruptObject, NotFound, SettingsError, StoreError
 from mlflow_dsver.providers.buckets.connect import Location, address, object_store, storage_errors
-from mlflow_dsver.providers.buckets.listing import Listing, ObjectState
+from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 from mlflow_dsver.text import one_line
 
 MAX_MANIFEST = 16 << 20

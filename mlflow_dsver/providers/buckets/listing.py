@@ -6,46 +6,16 @@ one HEAD for each object where the store keeps versions, since its listing has n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow_dsver.errors import NotFound
-from mlflow_dsver.model.evidence import Checksum
 from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
+from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 
 AT_ONCE = 32
 """Requests at the same time."""
-
-
-class ObjectState(NamedTuple):
-    """One object: its key, size in bytes, version id, ETag, date of the last write and checksums, as the store says.
-
-    version: None where the store keeps only the last state. etag: with or without quotes; None for none.
-    """
-
-    key: str
-    size: int
-    version: str | None
-    etag: str | None
-    modified: datetime
-    checksums: tuple[Checksum, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Objects below a prefix. moment: of the server's clock, with time zone; None where it does not tell.
-
-    keeps_versions: whether the bucket keeps every version; None when that may not be asked. source: how they were
-    listed, such as `versions` or `inventory`.
-    """
-
-    objects: Iterable[ObjectState]
-    moment: datetime | None
-    keeps_versions: bool | None
-    source: str
 
 
 def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:

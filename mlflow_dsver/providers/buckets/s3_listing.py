@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element
 from mlflow_dsver.errors import PermissionDenied, UnexpectedResponse, Unsupported
 from mlflow_dsver.model.evidence import Checksum, checked, ordered
 from mlflow_dsver.providers.buckets.connect import Location
-from mlflow_dsver.providers.buckets.listing import Listing, ObjectState
+from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 from mlflow_dsver.providers.buckets.s3_requests import AT_ONCE, Answer, S3Requests, parse_xml, requests_of
 
 PAGE = 1000

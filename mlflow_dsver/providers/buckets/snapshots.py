@@ -21,7 +21,7 @@ from mlflow_dsver.model.manifests import with_evidence as file_entry
 from mlflow_dsver.model.versions import Grade
 from mlflow_dsver.providers.buckets.catalog import OWN_FOLDER
 from mlflow_dsver.providers.buckets.connect import Location
-from mlflow_dsver.providers.buckets.listing import Listing, ObjectState
+from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 from mlflow_dsver.text import one_line
 
 TITLES = {"s3": "S3", "gs": "GCS", "az": "Azure"}
