@@ -1,7 +1,7 @@
 """Lists a prefix of Google Cloud Storage by its JSON API: one request for 1,000 objects, with all that it knows.
 
 The generation is the version id, and MD5 and CRC32C come with the listing; an object composed of others has no MD5.
-Google's own library finds the credentials where it is installed; without it the objects are listed by obstore.
+Google's own library (google-auth, which MLflow brings) finds the credentials; without any, requests are anonymous.
 """
 
 from __future__ import annotations
@@ -60,15 +60,16 @@ class _Api:
         seen = set()
         while True:
             page = self._get(f"{quote(self.place.bucket, safe='')}/o", query)
-            for item in page.get("items") or []:
-                yield self._state(item)
-            token = page.get("nextPageToken")
+            items, token = page.get("items") or [], page.get("nextPageToken") or ""
+            if not isinstance(items, list) or not isinstance(token, str):
+                raise self._error(UnexpectedResponse, "a page that is none")
+            yield from map(self._state, items)
             if not token:
                 return
             if token in seen:
                 raise self._error(UnexpectedResponse, "a page that has itself as the next one")
             seen.add(token)
-            query["pageToken"] = str(token)
+            query["pageToken"] = token
 
     def keeps_versions(self) -> bool | None:
         try:

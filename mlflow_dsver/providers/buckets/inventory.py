@@ -13,7 +13,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -26,6 +26,8 @@ from mlflow_dsver.text import one_line
 MAX_MANIFEST = 16 << 20
 MAX_FILE = 1 << 32
 """Maximum bytes of a report's file, compressed; AWS makes files of some 100 MB."""
+MAX_LINE = 1 << 16
+"""Maximum characters of a row; a key has at most 1,024 bytes."""
 _NEEDED = ("Bucket", "Key", "Size", "LastModifiedDate")
 _OTHERS = ("VersionId", "IsLatest", "IsDeleteMarker", "ETag")
 Read = Callable[[str, int], bytes]
@@ -40,7 +42,7 @@ def read_inventory(place: Location, source: str) -> Listing:
     try:
         report = json.loads(read(name, MAX_MANIFEST))
         files = [(str(each["key"]), str(each["MD5checksum"])) for each in report["files"]]
-        made = datetime.fromtimestamp(int(report["creationTimestamp"]) / 1000, UTC)
+        made = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(report["creationTimestamp"]))
         kind = str(report["fileFormat"])
         columns = _columns(str(report["fileSchema"]), kind)
         bucket = str(report["sourceBucket"])
@@ -90,9 +92,10 @@ def _rows(content: bytes, kind: str, columns: list[str], source: str) -> Iterato
     if kind == "CSV":
         try:
             with gzip.open(io.BytesIO(content), "rt", encoding="utf-8", newline="") as stream:
-                for values in csv.reader(stream):
+                lines = iter(lambda: stream.readline(MAX_LINE), "")
+                for values in csv.reader(lines):
                     row = dict(zip(columns, values, strict=True))
-                    yield row | {"Key": unquote_plus(row["Key"])}
+                    yield row | {"Key": unquote_plus(row["Key"], errors="strict")}
         except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
             raise _unusable(source, f"a file of it cannot be read ({one_line(error, 100)})") from error
     elif kind == "Parquet":

@@ -22,7 +22,14 @@ from mlflow_dsver.errors import PermissionDenied, UnexpectedResponse, Unsupporte
 from mlflow_dsver.model.evidence import Checksum, checked, ordered
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
-from mlflow_dsver.providers.buckets.s3_requests import AT_ONCE, Answer, S3Requests, parse_xml, requests_of
+from mlflow_dsver.providers.buckets.s3_requests import (
+    AT_ONCE,
+    Answer,
+    S3Requests,
+    has_dot_segments,
+    parse_xml,
+    requests_of,
+)
 
 PAGE = 1000
 """Keys an answer has at most."""
@@ -87,11 +94,21 @@ def keeps_versions(client: S3Requests) -> bool | None:
 
 
 def with_checksums(client: S3Requests, states: Iterable[ObjectState]) -> Iterator[ObjectState]:
-    """The objects with the checksums that the store keeps of them: one HEAD each, in parallel."""
-    with ThreadPoolExecutor(2 * AT_ONCE, "mlflow-dsver-checksums") as pool:
-        yield from pool.map(
-            lambda state: state._replace(checksums=read_checksums(client, state.key, state.version)), states
-        )
+    """The objects with the checksums that the store keeps of them: one HEAD each, in parallel.
+
+    Keys with the segments `.` and `..` cannot be asked for, and have none.
+    """
+
+    def asked(state: ObjectState) -> ObjectState:
+        if has_dot_segments(state.key):
+            return state
+        return state._replace(checksums=read_checksums(client, state.key, state.version))
+
+    pool = ThreadPoolExecutor(2 * AT_ONCE, "mlflow-dsver-checksums")
+    try:
+        yield from pool.map(asked, states)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read_checksums(client: S3Requests, key: str, version: str | None) -> tuple[Checksum, ...]:
@@ -104,8 +121,13 @@ def read_checksums(client: S3Requests, key: str, version: str | None) -> tuple[C
 
 
 def checksums_of(answer: Answer) -> tuple[Checksum, ...]:
-    """The checksums in the headers of an answer; values that are none are left out."""
-    composite = answer.headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
+    """The checksums in the headers of an answer; values that are none are left out.
+
+    So are those of a multipart upload when it is not said that they are of the whole object.
+    """
+    kind = answer.headers.get("x-amz-checksum-type", "").upper()
+    multipart = "-" in answer.headers.get("etag", "")
+    composite = kind == "COMPOSITE" or (multipart and kind != "FULL_OBJECT")
     found = []
     for algorithm in CHECKSUM_HEADERS:
         text, dash, parts = answer.headers.get(f"x-amz-checksum-{algorithm}", "").partition("-")
@@ -137,7 +159,8 @@ class _Pages:
         if first.following is None:
             return self._chosen(first.versions)
         found: list[ObjectState] = []
-        with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-list") as pool:
+        pool = ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-list")
+        try:
             waiting: set[Future[tuple[list[ObjectState], list[tuple[str, int]]]]] = {
                 pool.submit(self._level, prefix, 0)
             }
@@ -147,6 +170,8 @@ class _Pages:
                     states, folders = each.result()
                     found += states
                     waiting |= {pool.submit(self._level, folder, depth) for folder, depth in folders}
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error the folders that wait are not listed
         return found
 
     def _level(self, prefix: str, depth: int) -> tuple[list[ObjectState], list[tuple[str, int]]]:
@@ -160,7 +185,8 @@ class _Pages:
             if not page.folders:  # many objects in one folder: their keys have to be listed one page after another
                 return self._chosen(self._all({"prefix": prefix})), []
             page = self._page({**query, **page.following})
-            versions, folders = versions + page.versions, folders + page.folders
+            versions += page.versions
+            folders += page.folders
         deeper = depth + 1 if len(folders) < AT_ONCE else MAX_DEPTH + 1
         return self._chosen(versions), [(folder, deeper) for folder in folders]
 
@@ -178,8 +204,10 @@ class _Pages:
             if self.versions and self.moment is not None and each.modified > self.moment:
                 continue
             other = chosen.get(each.key)
-            if other is None or (each.modified, each.latest) > (other.modified, other.latest):
-                chosen[each.key] = each  # of two of the same second, neither the latest, the newer comes first
+            if other is None or (each.latest, each.modified) > (other.latest, other.modified):
+                chosen[each.key] = (
+                    each  # a multipart upload has the date of its beginning, so the latest may be older
+                )
         return [
             ObjectState(each.key, each.size, each.version, each.etag, each.modified)
             for each in chosen.values()
@@ -195,7 +223,7 @@ class _Pages:
             root = parse_xml(answer.body, self.place)
         except UnexpectedResponse:  # XML cannot have every character that a key can
             answer = self.client.get(query={**whole, "encoding-type": "url"})
-            root, decode = parse_xml(answer.body, self.place), unquote_plus
+            root, decode = parse_xml(answer.body, self.place), _unquoted
         try:
             return _Page(
                 [_version(each, decode) for each in root if each.tag.rpartition("}")[2] in _ENTRIES],
@@ -243,6 +271,10 @@ def _version(element: Element, decode: Callable[[str], str]) -> _Version:
         0 if deleted else int(fields.get("Size", "")),
         fields.get("ETag") or None,
     )
+
+
+def _unquoted(text: str) -> str:
+    return unquote_plus(text, errors="strict")  # replaced bytes would make one key of two
 
 
 def _missing(name: str) -> str:

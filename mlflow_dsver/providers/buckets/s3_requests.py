@@ -86,6 +86,8 @@ class S3Requests:
         """Send one signed request; tries again what the store asks to repeat. Raises errors of this package."""
         import urllib3
 
+        if has_dot_segments(key):
+            raise self._error(Unsupported, f"the key {one_line(key, 200)} cannot be asked for by HTTP", operation)
         text = urlencode(sorted((query or {}).items()), quote_via=quote, safe="-_.~")
         url = f"{self._base}/{quote(key, safe='/-_.~')}" + (f"?{text}" if text else "")
         until = Deadline(settings.provider_timeout())
@@ -198,10 +200,15 @@ def requests_of(place: Location) -> S3Requests:
     return _clients[key]
 
 
+def has_dot_segments(key: str) -> bool:
+    """Whether a key has a segment `.` or `..`: HTTP clients take it out, and would ask for another object."""
+    return any(segment in (".", "..") for segment in key.split("/"))
+
+
 def parse_xml(body: bytes, place: Location) -> ElementTree.Element:
     """The root of an XML answer. Raises UnexpectedResponse for anything else, and for one that declares entities."""
     try:
-        if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+        if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\0" in body:  # a NUL: UTF-16 could hide them
             raise ElementTree.ParseError("a document type")
         return ElementTree.fromstring(body)  # noqa: S314  (no document type, so no entities)
     except ElementTree.ParseError as error:
