@@ -7,17 +7,20 @@ version with NoSuchVersion only for GET, and never throttles. Nothing here was c
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY_ID, SECRET = "object-key-id-0123456789", "object-secret-0123456789"
@@ -112,6 +115,63 @@ def new_bucket(endpoint: str, *, versions: bool, lock: bool = False) -> Bucket:
     if versions:
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return Bucket(name, endpoint, client)
+
+
+@contextmanager
+def throttled(endpoint: str, *, first: int) -> Iterator[tuple[str, list[int]]]:
+    """A proxy of a server that answers its first requests with 503 SlowDown; its address, and what it answered."""
+    answered: list[int] = []
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            with lock:
+                refused = len(answered) < first
+                status = 503 if refused else 0
+                answered.append(status)
+                number = len(answered) - 1
+            headers: list[tuple[str, str]] = [("Content-Type", "application/xml")]
+            content = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            if not refused:
+                status, headers, content = _forwarded(endpoint, self.command, self.path, dict(self.headers), body)
+                answered[number] = status
+            self.send_response_only(status)
+            for name, value in headers:
+                if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", answered
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _forwarded(
+    endpoint: str, method: str, path: str, headers: dict[str, str], body: bytes
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, body=body or None, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
+    finally:
+        connection.close()
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
