@@ -2,8 +2,9 @@
 
 The moment is the second of the store's own clock at the first answer: of each key, the newest version that is not
 later counts, so objects that are written while the listing goes on do not get in. A bucket that keeps no versions has
-no such moment; its objects are listed as they are, and those written meanwhile are counted. An ETag is kept as it is
-and never taken for an MD5: that of a multipart or encrypted upload is none, and a listing does not tell which.
+no such moment: its objects are listed as they are, and what is written meanwhile may be among them. An ETag is kept
+as it is and never taken for an MD5: that of a multipart or encrypted upload is none, and a listing does not tell
+which.
 """
 
 from __future__ import annotations
