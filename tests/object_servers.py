@@ -32,7 +32,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -53,6 +53,7 @@ class Bucket:
     name: str
     endpoint: str
     client: Any = field(repr=False)
+    versions: bool = True
 
     @property
     def variables(self) -> dict[str, str]:
@@ -268,40 +269,54 @@ def new_bucket(endpoint: str, *, versions: bool, lock: bool = False) -> Bucket:
     client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
     if versions:
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    return Bucket(name, endpoint, client)
+    return Bucket(name, endpoint, client, versions)
+
+
+Fault = Callable[[str, str, Mapping[str, str]], "tuple[int, bytes] | bytes | None"]
+"""From method, path with query and headers of a request to the status and body that are answered in the server's
+place; bytes alone replace the body of the server's answer; None lets it through.
+"""
 
 
 @contextmanager
-def throttled(endpoint: str, *, first: int) -> Iterator[tuple[str, list[int]]]:
-    """A proxy of a server that answers its first requests with 503 SlowDown; its address, and what it answered."""
-    answered: list[int] = []
-    lock = threading.Lock()
+def faulty(address: str, fault: Fault) -> Iterator[tuple[str, list[str]]]:
+    """The address of a proxy in front of a server, and the requests that it has seen, as `GET /bucket/key?query`."""
+    seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _forward(self) -> None:
+            seen.append(f"{self.command} {self.path}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with lock:
-                refused = len(answered) < first
-                status = 503 if refused else 0
-                answered.append(status)
-                number = len(answered) - 1
-            headers: list[tuple[str, str]] = [("Content-Type", "application/xml")]
-            content = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-            if not refused:
-                status, headers, content = _forwarded(endpoint, self.command, self.path, dict(self.headers), body)
-                answered[number] = status
+            instead = fault(self.command, self.path, dict(self.headers))
+            if isinstance(instead, tuple):
+                self._answer(instead[0], {"Content-Type": "application/xml"}, instead[1])
+                return
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+            connection.request(self.command, self.path, body or None, headers)
+            answer = connection.getresponse()
+            content = answer.read() if instead is None else (answer.read(), instead)[1]
+            left = ("transfer-encoding", "content-length", "connection")
+            kept = {name: value for name, value in answer.getheaders() if name.lower() not in left}
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+            self._answer(answer.status, kept, content, length)
+            connection.close()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815
+
+        def _answer(self, status: int, headers: Mapping[str, str], content: bytes, length: str | None = None) -> None:
             self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in ("connection", "content-length", "transfer-encoding"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
-
-        def log_message(self, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -309,23 +324,27 @@ def throttled(endpoint: str, *, first: int) -> Iterator[tuple[str, list[int]]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", answered
+        yield f"http://127.0.0.1:{server.server_address[1]}", seen
     finally:
         server.shutdown()
-        thread.join()
         server.server_close()
+        thread.join()
 
 
-def _forwarded(
-    endpoint: str, method: str, path: str, headers: dict[str, str], body: bytes
-) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=30)
-    try:
-        connection.request(method, path, body=body or None, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.getheaders(), answer.read()
-    finally:
-        connection.close()
+@contextmanager
+def throttled(endpoint: str, *, first: int) -> Iterator[tuple[str, list[int]]]:
+    """A proxy of a server that answers its first requests with 503 SlowDown; its address, and 503 or 0 for each."""
+    answered: list[int] = []
+    lock = threading.Lock()
+
+    def fault(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes] | None:
+        with lock:
+            refused = len(answered) < first
+            answered.append(503 if refused else 0)
+        return (503, b"<Error><Code>SlowDown</Code></Error>") if refused else None
+
+    with faulty(endpoint, fault) as (address, _):
+        yield address, answered
 
 
 def _wait(address: str, path: str | None, process: subprocess.Popen[bytes], seconds: float = 120) -> None:

@@ -126,7 +126,7 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
     removed: list[FileEntry] = []
     added: list[FileEntry] = []
     pairs = Pairs()
-    equal = weakly = 0
+    equal = 0
     plain = SCHEMA in (before.header["schema"], after.header["schema"])
 
     def check_number() -> None:
@@ -135,8 +135,11 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
 
     while left is not None and right is not None:
         if left == right:
-            equal += 1
-            weakly += not (plain or _STRONG(left))
+            if plain or _STRONG(left):
+                equal += 1
+            else:
+                entry = parse_line(left)
+                pairs.add(entry, entry)
             left, right = next(old, None), next(new, None)
             continue
         check_number()
@@ -155,7 +158,7 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
             check_number()
             some.append(parse_line(line))
     found = pairs.difference(added, removed)
-    return replace(found, unchanged=found.unchanged + equal, weakly=found.weakly + weakly)
+    return replace(found, unchanged=found.unchanged + equal)
 
 
 def _from(line: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -77,7 +77,7 @@ def show(reference: str, as_json: bool) -> None:
 
 @versions.command()
 @click.argument("reference")
-@click.argument("folder", required=False)
+@click.argument("folder", type=click.Path(), required=False)
 @click.option("--message", "-m", help="What this version is, in a sentence.")
 @click.option("--tag", "tags", multiple=True, help="A name that moves to this version; may be repeated.")
 @click.option("--metadata", help="A JSON object to keep with the version.")

@@ -74,6 +74,8 @@ class FileEntry(NamedTuple):
 
 def with_evidence(path: str, size: int, evidence: FileEvidence, blake3: str | None = None) -> FileEntry:
     """The entry of a file that a store describes. size: in bytes. blake3: 64 hex digits, where it was hashed here."""
+    if blake3 is not None and evidence == FileEvidence():
+        return FileEntry(path, size, blake3)
     best = strongest(evidence.checksums)
     return FileEntry(path, size, blake3 or (best.key if best else ""), evidence)
 

@@ -12,7 +12,7 @@ from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest, tag_list
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers import dataset_history as history
 from mlflow_dsver.providers.dataset_history import Operation, Record, State
-from mlflow_dsver.providers.interface import Provider
+from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.operation_schema import text_fields
 
 Decide = Callable[[State], "Operation | None"]
@@ -85,10 +85,14 @@ class HistoryProvider(Provider):
 
     def hold(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
         """Keep a version for these reasons: deleting it is refused."""
+        if Capability.HOLD not in self.capabilities:
+            super().hold(version, reasons)
         self._changed(version, lambda state: history.hold_operation(state, version.id, reasons))
 
     def release(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
         """Take back these reasons."""
+        if Capability.HOLD not in self.capabilities:
+            super().release(version, reasons)
         self._changed(version, lambda state: history.release_operation(state, version.id, reasons))
 
     def holds(self, version: DatasetVersion) -> tuple[Hold, ...]:

@@ -208,11 +208,14 @@ class FolderFiles:
         """As `Files.read`."""
         try:
             with (self.root / name).open("rb") as stream:
-                return _bounded(name, stream.read(most + 1), most)
+                content = stream.read(most + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"{self.root / name} cannot be read: {error.strerror}") from error
+        if len(content) > most:
+            raise CorruptObject(f"{name} has more than {most:,} bytes", done="Nothing was served")
+        return content
 
     def write(self, name: str, content: bytes) -> None:
         """As `Files.write`."""
@@ -272,9 +275,3 @@ class ObjectFiles:
         objects = [each["path"] for each in found["objects"]]
         paths = [*objects, *(each.rstrip("/") for each in found["common_prefixes"])]
         return [path[len(prefix) :] for path in paths if path.startswith(prefix)]
-
-
-def _bounded(name: str, content: bytes, most: int) -> bytes:
-    if len(content) > most:
-        raise CorruptObject(f"{name} has more than {most:,} bytes", done="Nothing was served")
-    return content

@@ -98,6 +98,8 @@ def _check(
             return result
         return _bytes(location, key, entry, result, checksums)
     except NotFound as error:
+        if manifest.made.get("keeps_versions") is not True and _exists(store, location, key):
+            return Result(entry.path, False, why="it was overwritten, and the bucket keeps no versions")
         return Result(entry.path, None, missing=True, why=one_line(error.what, 200))
     except CorruptObject as error:
         return Result(entry.path, False, why=one_line(error.what, 200))
@@ -129,6 +131,18 @@ def _described(store: Any, location: Location, key: str, entry: FileEntry, check
         return Result(entry.path, True, DATE, weak=True)
     now = FileEvidence(checksums(key, None) if checksums and recorded.checksums else (), etag=etag, modified=modified)
     return _rewritten(entry, file_entry(entry.path, entry.bytes, now))
+
+
+def _exists(store: Any, location: Location, key: str) -> bool:
+    """Whether there is an object of that key now, whatever it is."""
+    import obstore
+
+    try:
+        with storage_errors(location, "check the files", key):
+            obstore.head(store, key)
+    except DsverError:
+        return False
+    return True
 
 
 def _rewritten(entry: FileEntry, now: FileEntry) -> Result:

@@ -89,7 +89,7 @@ def grade_of(location: Location, manifest: Manifest, keeps_versions: bool | None
     strong = [algorithm for algorithm in STRONG if facts.checksums.get(algorithm) == facts.files]
     notes = [f"{_WORDS.get(strong[0], strong[0])} by {name}"] if strong else []
     if facts.with_version == facts.files and kept:
-        return Grade("B", (f"immutable by {name} version id", *notes))
+        return Grade("B", (f"immutable by {name} {'generation' if name == 'GCS' else 'version id'}", *notes))
     why = "the bucket keeps no versions" if not kept else "some objects have no version id"
     if keeps_versions is None and not kept:
         why = "the bucket does not tell whether it keeps versions"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from object_servers import Bucket, new_bucket, s3_server
@@ -21,6 +21,12 @@ def s3() -> Iterator[str]:
 def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket that keeps versions."""
     yield from _bucket(s3, monkeypatch, versions=True)
+
+
+@pytest.fixture
+def another_bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Bucket]:
+    """Makes a bucket that keeps no versions, in the place of the first one."""
+    return lambda: next(_bucket(s3, monkeypatch, versions=False))
 
 
 @pytest.fixture
