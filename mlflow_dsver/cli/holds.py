@@ -29,7 +29,7 @@ def holds(locks: tuple[Path, ...], apply: bool, as_json: bool) -> int:
     Needed are the versions of runs that are not deleted, of registered models, and of lock files, over all
     experiments and workspaces. With --apply, their stores are told to keep them, and holds whose run, model or lock
     entry is gone are taken back; holds by note stay. Exit code 1: a hold is missing or no longer needed. 3: not
-    everything could be read, or a provider cannot hold a version.
+    everything could be read. Versions at providers that cannot hold any are listed, and do not count.
 
     \b
     Examples:
@@ -91,7 +91,7 @@ def _change(targets: tuple[str, ...], note: str | None, *, apply: bool, as_json:
     needs = tuple(need for report in reports for need in report.needs)
     report = retention.HoldReport(needs, (), apply)
     emit(as_json, report.to_json(), render.Lines(retention.hold_lines(report)))
-    return 3 if any(need.problem for need in needs) else 0
+    return 3 if any(need.problem or need.limit for need in needs) else 0
 
 
 COMMANDS = (holds, hold, release)

@@ -251,11 +251,19 @@ def users_of(ref: DatasetRef) -> Users:
             runs[use.run_id] = None
             if len(runs) > COUNTED:
                 break
+        models = _models_of(ref) if ref.selector is not None else ()
     except DsverError as error:
         return Users(unchecked=one_line(error, 300))
     except Exception as error:  # noqa: BLE001  (MLflow missing or broken must not keep anybody from deleting)
         return Users(unchecked=error_line(error, 300))
-    return Users(tuple(runs)[:COUNTED], len(runs) > COUNTED)
+    return Users(tuple(runs)[:COUNTED], len(runs) > COUNTED, models=models)
+
+
+def _models_of(ref: DatasetRef) -> tuple[str, ...]:
+    from mlflow_dsver.tracking.registered_models import recorded_models
+
+    uses = islice((use.model for use in recorded_models(ref) if use.model.version), COUNTED)
+    return tuple(f"{one_line(model.name, 80)} version {model.version}" for model in uses)
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -37,7 +37,8 @@ class Need:
     """A version, who needs it and what keeps it.
 
     needed: reasons, sorted, at most MOST of each kind; runs, models: how many there are in all. held: the reasons for
-    which its provider keeps it now. problem: why it cannot be kept, or why that is unknown; None for neither.
+    which its provider keeps it now. limit: why its provider cannot hold it; None where it can. problem: why it is not
+    known what keeps it, or could not be changed; None for neither.
     """
 
     ref: DatasetRef
@@ -45,6 +46,7 @@ class Need:
     runs: int = 0
     models: int = 0
     held: tuple[Hold, ...] = ()
+    limit: str | None = None
     problem: str | None = None
     version: DatasetVersion | None = field(default=None, repr=False)
     add: tuple[Hold, ...] = ()
@@ -60,6 +62,7 @@ class Need:
             "held": [each.to_json() for each in self.held],
             "hold": [each.to_json() for each in self.add],
             "release": [each.to_json() for each in self.take_back],
+            "limit": self.limit,
             "problem": self.problem,
         }
 
@@ -74,7 +77,7 @@ class HoldReport:
 
     @property
     def exit_code(self) -> int:
-        """0 every version is kept as needed, 1 some hold is missing or not needed any more, 3 not all is known."""
+        """0 what can be held is, 1 some hold is missing or not needed any more, 3 not all is known."""
         if self.unread or any(need.problem for need in self.needs):
             return 3
         return 1 if not self.applied and any(need.add or need.take_back for need in self.needs) else 0
@@ -282,7 +285,7 @@ class _Providers:
         try:
             provider = get_provider(need.ref.provider)
             if Capability.HOLD not in provider.capabilities:
-                need.problem = f"{provider.name} cannot hold versions"
+                need.limit = f"{provider.name} cannot hold versions"
                 return
             need.version = provider.get(need.ref.dataset, need.ref.selector or "")
             need.held = need.held or provider.holds(need.version)
@@ -327,6 +330,8 @@ def hold_lines(report: HoldReport, limit: int = 3) -> Iterable[str]:
             yield f"  {'held now' if done else 'to hold'}   {_some(need.add, limit)}"
         if need.take_back:
             yield f"  {'released' if done else 'to release'} {_some(need.take_back, limit)}"
+        if need.limit:
+            yield f"  limit      {one_line(need.limit, 600)}"
         if need.problem:
             yield f"  problem    {one_line(need.problem, 600)}"
     for text in report.unread:

@@ -30,15 +30,20 @@ COUNTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Ids of runs that use something, newest first; more: there are others. unchecked: why MLflow could not tell."""
+    """Ids of runs that use something, newest first; more: there are others. unchecked: why MLflow could not tell.
+
+    models: the models that were made from it, as `name version 3`.
+    """
 
     runs: tuple[str, ...] = ()
     more: bool = False
     unchecked: str | None = None
+    models: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"runs": list(self.runs), "more_runs": self.more, "runs_unchecked": self.unchecked}
+        found: dict[str, Any] = {"runs": list(self.runs), "more_runs": self.more, "runs_unchecked": self.unchecked}
+        return found | ({"models": list(self.models)} if self.models else {})
 
 
 def _nobody_asked(ref: DatasetRef) -> Users:
@@ -80,6 +85,10 @@ def _say(ref: DatasetRef, users: Users) -> None:
         count = f"more than {COUNTED} runs" if users.more else human_count(len(users.runs), "run")
         verb = "uses" if len(users.runs) == 1 and not users.more else "use"
         print_error(f"{count} {verb} {ref}: {some}. Their records stay, and can no longer be checked against it")
+    if users.models:
+        some = ", ".join(users.models[:SHOWN]) + (", …" if len(users.models) > SHOWN else "")
+        was = "was" if len(users.models) == 1 else "were"
+        print_error(f"{human_count(len(users.models), 'model')} {was} made from {ref}: {some}")
 
 
 def _agreed(ref: DatasetRef, what: str) -> bool:

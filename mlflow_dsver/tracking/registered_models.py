@@ -106,6 +106,11 @@ def models_using(ref: RefLike, *, workspace: str | None = None) -> Iterator[Mode
         yield from _models_in(within, meant)
 
 
+def recorded_models(ref: DatasetRef) -> Iterator[ModelUse]:
+    """Models that were made from exactly this version, as recorded; no provider is asked. Raises TrackingError."""
+    return _models_in(clients_in(None), ref)
+
+
 def _models_in(within: Sequence[MlflowClient], target: DatasetRef) -> Iterator[ModelUse]:
     for client in within:
         workspace = workspace_of(client)

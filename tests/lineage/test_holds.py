@@ -198,14 +198,20 @@ def test_a_version_that_is_gone_is_a_problem(version: DatasetVersion) -> None:
 @pytest.mark.usefixtures("tracking")
 def test_the_commands_as_processes(version: DatasetVersion, process: Callable[..., Any]) -> None:
     run_id = run_with(version)
+    client = MlflowClient()
+    client.create_registered_model("m")
+    client.create_model_version("m", "file:///nowhere", run_id=run_id)
     planned = process("holds", "--json")
     assert planned.returncode == 1, planned.stderr
-    assert json.loads(planned.stdout)["versions"][0]["hold"][0]["reason"] == f"run:{run_id}"
+    reasons = [each["reason"] for each in json.loads(planned.stdout)["versions"][0]["hold"]]
+    assert sorted(reasons) == ["model:m/1", f"run:{run_id}"]
     assert "nothing was changed" in process("holds").stdout
     assert process("holds", "--apply").returncode == 0
     refused = process("versions", "delete", str(version.ref), "--yes")
     assert refused.returncode == 2
     assert f"run {run_id}" in refused.stderr
+    assert "1 model was made from" in refused.stderr
+    assert "m version 1" in refused.stderr
     assert "mlflow-dsver release" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert process("release", run_id, "--apply").returncode == 0

@@ -85,6 +85,9 @@ def snapshot(
     emit(as_json, version.to_json(), render.version(version))
     if not as_json:
         click.echo(f"grade           {provider.grade(version)}")
+        meanwhile = provider.manifest(version).made.get("written_meanwhile")
+        if meanwhile:
+            click.echo(f"{meanwhile:,} objects were written while the bucket was listed", err=True)
         advice = _advice(version)
         if advice:
             click.echo(advice, err=True)

@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -38,7 +39,7 @@ def list_objects(place: Location) -> Listing:
     api = _Api(place)
     found = [state for state in api.objects(place.key("")) if state.key.startswith(place.key(""))]
     if not found and place.prefix:
-        found = [state for state in api.objects(place.prefix) if state.key == place.prefix]
+        found = [state for state in islice(api.objects(place.prefix), 1) if state.key == place.prefix]
     return Listing(found, api.moment, api.keeps_versions(), "objects")
 
 

@@ -79,7 +79,7 @@ def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:
         pages = _Pages(client, place, versions=False)
         chosen = sorted(pages.current(place.key("")), key=lambda state: state.key)
     if not chosen and place.prefix:
-        chosen = [state for state in pages.current(place.prefix) if state.key == place.prefix]
+        chosen = pages.object(place.prefix)
     if checksums is True or (checksums is None and keeps is False):
         chosen = list(with_checksums(client, chosen))
     return Listing(chosen, pages.moment, keeps, "versions" if pages.versions else "objects")
@@ -174,6 +174,10 @@ class _Pages:
         finally:
             pool.shutdown(cancel_futures=True)  # after an error the folders that wait are not listed
         return found
+
+    def object(self, key: str) -> list[ObjectState]:
+        """The object with that very key, at the moment; [] for none. It comes first of all that begin so."""
+        return self._chosen(each for each in self._page({"prefix": key}).versions if each.key == key)
 
     def _level(self, prefix: str, depth: int) -> tuple[list[ObjectState], list[tuple[str, int]]]:
         """The objects of a folder, and its folders where it has several: they are listed by others in parallel."""

@@ -65,6 +65,7 @@ def manifest_of(location: Location, listing: Listing, rules: Rules) -> Manifest:
         "listed": listing.source,
         "moment": None if listing.moment is None else date_text(listing.moment),
         "keeps_versions": listing.keeps_versions,
+        **_written_meanwhile(listing, states.values()),
         "include": list(rules.include),
         "exclude": list(rules.exclude),
     }
@@ -105,6 +106,13 @@ def date_text(moment: datetime) -> str:
     """The date as manifests have it: `2026-12-01T06:00:00Z`, with the fraction that the store gave."""
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="auto")
     return f"{text}Z"
+
+
+def _written_meanwhile(listing: Listing, states: Iterable[ObjectState]) -> dict[str, int]:
+    """How many objects are newer than the listing's moment, where it has no versions to choose from."""
+    moment = listing.moment
+    count = 0 if moment is None else sum(state.modified.replace(microsecond=0) > moment for state in states)
+    return {"written_meanwhile": count} if count else {}
 
 
 def _paths(location: Location, objects: Iterable[ObjectState]) -> Iterator[tuple[str, ObjectState]]:
