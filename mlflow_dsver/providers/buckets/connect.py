@@ -105,7 +105,33 @@ def object_store(place: Location) -> Any:
     return _stores[key]
 
 
+_used_before_fork = False
+"""Whether this process was forked from one that had used obstore, whose threads are not there in the child."""
+
+
+def _after_fork() -> None:
+    global _used_before_fork
+    _used_before_fork = _used_before_fork or bool(_stores)
+    _stores.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def is_cut_off() -> bool:
+    """Whether obstore would wait for ever in this process, as a request needs threads that a fork does not copy."""
+    return _used_before_fork
+
+
 def _connect(place: Location) -> Any:
+    if _used_before_fork:
+        raise ProviderUnavailable(
+            "object storage cannot be read in a process that was forked after it was used",
+            provider=place.provider,
+            operation="connect",
+            reference=place.uri,
+            tip="start such processes by spawn (multiprocessing_context='spawn'), or use path() before they start",
+        )
     try:
         import obstore  # noqa: F401
     except ImportError as error:

@@ -23,7 +23,7 @@ from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
 from mlflow_dsver.model.evidence import Checksum, FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
-from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
+from mlflow_dsver.providers.buckets.connect import Location, is_cut_off, object_store, storage_errors
 from mlflow_dsver.providers.buckets.snapshots import key_of
 from mlflow_dsver.text import one_line
 
@@ -99,7 +99,7 @@ def _parts(entries: Sequence[FileEntry], folder: Path) -> Iterator[Part]:
 
 
 def _work(place: Location, manifest: Manifest, folder: Path, progress: Progress, part: Part) -> None:
-    store = object_store(place)
+    store = _store(place)
     for entry in part.files:
         key = key_of(place, manifest, entry.path)
         if part.start is None:
@@ -130,6 +130,11 @@ def _finish(place: Location, manifest: Manifest, folder: Path, entry: FileEntry)
     path.rename(safe_join(folder, entry.path))
 
 
+def _store(place: Location) -> Any:
+    """obstore's store; None where it cannot be used and `_get` has another way."""
+    return None if place.provider == "s3" and is_cut_off() else object_store(place)
+
+
 def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, stop: int) -> Any:
     """The bytes of a recorded object version from start to stop. Raises CorruptObject when there are fewer."""
     import obstore
@@ -140,6 +145,8 @@ def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, st
         options["version"] = evidence.version
     elif evidence.etag is not None:
         options["if_match"] = f'"{evidence.etag}"'
+    if place.provider == "s3" and is_cut_off():
+        return _get_signed(place, key, entry, start, stop)
     with storage_errors(place, "fetch", key, evidence.version):
         found = obstore.get(store, key, options=options)  # type: ignore[arg-type]
         if found.meta["size"] != entry.bytes:
@@ -148,6 +155,21 @@ def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, st
     if len(content) != stop - start:
         raise _other(place, key, f"{stop - start:,} bytes", f"{len(content):,} bytes")
     return content
+
+
+def _get_signed(place: Location, key: str, entry: FileEntry, start: int, stop: int) -> bytes:
+    """As `_get`, where obstore cannot be used: in worker processes that were forked after it was."""
+    from mlflow_dsver.providers.buckets.s3_requests import requests_of
+
+    evidence = entry.evidence or FileEvidence()
+    query = {} if evidence.version is None else {"versionId": evidence.version}
+    headers = {"Range": f"bytes={start}-{stop - 1}"} if stop > start else {}
+    if evidence.version is None and evidence.etag is not None:
+        headers["If-Match"] = f'"{evidence.etag}"'
+    answer = requests_of(place).get(key, query, headers=headers, operation="fetch")
+    if answer.status == 412 or len(answer.body) != stop - start:
+        raise _other(place, key, f"{stop - start:,} bytes of it", f"HTTP {answer.status}, {len(answer.body):,} bytes")
+    return answer.body
 
 
 def _check(place: Location, key: str, entry: FileEntry, blocks: Any) -> None:
@@ -256,7 +278,7 @@ def _check_names(manifest: Manifest, reference: object) -> None:
 
 def read_checksums(place: Location, key: str, entry: FileEntry, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
     """Read a recorded object version to its end and return its checksums of these algorithms; keeps nothing."""
-    store, found = object_store(place), Checksums(algorithms)
+    store, found = _store(place), Checksums(algorithms)
     for start in range(0, entry.bytes, PART):
         found.update(_get(store, place, key, entry, start, min(start + PART, entry.bytes)))
     return found.values()
@@ -266,6 +288,6 @@ def reader_of(place: Location, key: str, entry: FileEntry) -> Callable[[int, int
     """A function that reads a recorded object version from one byte to another."""
 
     def read(start: int, stop: int) -> bytes:
-        return bytes(_get(object_store(place), place, key, entry, start, stop))
+        return bytes(_get(_store(place), place, key, entry, start, stop))
 
     return read

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from object_servers import Bucket, faulty
 
-from mlflow_dsver.errors import CorruptObject, InvalidArgument, NotFound, PermissionDenied
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, NotFound, PermissionDenied, ProviderUnavailable
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.buckets import S3Provider, fetch, streams
+from mlflow_dsver.providers.buckets import S3Provider, connect, fetch, streams
 
 LARGE = 40 << 20
 CONTENT = {"a.txt": b"meow", "empty": b"", "deep/ü 1.bin": bytes(range(256)) * 5}
@@ -209,3 +209,34 @@ def test_a_table_is_read_from_a_stream(bucket: Bucket, provider: S3Provider) -> 
     version = snapshot(bucket, provider, {"t.csv": b"a,b\n1,2\n3,4\n"})
     with provider.open(version, "t.csv") as stream:
         assert pd.read_csv(stream)["b"].tolist() == [2, 4]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_worker_reads_what_its_parent_read_and_never_hangs(bucket: Bucket, tmp_path: Path) -> None:
+    """As PyTorch's DataLoader starts its workers: obstore's threads are not copied, and it would wait for ever."""
+    provider = S3Provider()
+    large = os.urandom(streams.BLOCK + 5)
+    version = snapshot(bucket, provider, {**CONTENT, "large": large})
+    script = f"""
+        import multiprocessing, sys
+        from mlflow_dsver import get_provider, parse
+        provider = get_provider("s3")
+        version = provider.resolve(parse({str(version.ref)!r}))
+
+        def read(name):
+            with provider.open(version, name) as stream:
+                return len(stream.read())
+
+        read("a.txt")
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            assert pool.map(read, ["a.txt", "empty", "large"]) == [4, 0, {len(large)}]
+        provider.path(version)
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], check=True, timeout=120)
+
+
+def test_a_store_without_another_way_says_that_the_fork_is_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "_used_before_fork", True)
+    monkeypatch.setattr(connect, "_stores", {})
+    with pytest.raises(ProviderUnavailable, match="spawn"):
+        connect.object_store(connect.Location("gs", "bucket", ""))
