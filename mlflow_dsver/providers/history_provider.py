@@ -100,6 +100,13 @@ class HistoryProvider(Provider):
         self._record(version)
         return history.holds_of(self._state(version.ref.dataset), version.id)
 
+    def held(self) -> Iterator[tuple[DatasetVersion, tuple[Hold, ...]]]:
+        """All versions that are kept for a reason; each dataset is read once."""
+        for dataset in self.datasets() if Capability.HOLD in self.capabilities else ():
+            state = self._state(dataset)
+            for version_id in state.holds:
+                yield self._version(state, state.versions[version_id]), history.holds_of(state, version_id)
+
     def _changed(self, version: DatasetVersion, operation: Decide) -> State:
         self._record(version)
 

@@ -140,6 +140,21 @@ def test_the_commands(workspace: Any, version: Any, run: Any, address: str) -> N
     assert f"/runs/{run_id}?workspace=team-a" in report
 
 
+def test_versions_that_runs_of_any_workspace_need_are_held(workspace: Any, version: Any) -> None:
+    runs = []
+    for name in ("team-a", "team-b"):
+        workspace(name)
+        runs.append(linked("holds", version))
+    workspace(None)
+    found = {need.ref: need for need in dsver.holds(apply=True).needs}[version.ref]
+    assert {each.reason for each in found.held} == {f"run:{run_id}" for run_id in runs}
+    workspace("team-b")
+    mlflow.delete_run(runs[1])
+    workspace("team-a")
+    found = {need.ref: need for need in dsver.holds(apply=True).needs}[version.ref]
+    assert [each.reason for each in found.held] == [f"run:{runs[0]}"]
+
+
 def test_what_waits_is_sent_to_its_workspace(workspace: Any, version: Any) -> None:
     """Whichever is the active one by then, or none."""
     found = {}
