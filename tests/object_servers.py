@@ -279,8 +279,11 @@ place; bytes alone replace the body of the server's answer; None lets it through
 
 
 @contextmanager
-def faulty(address: str, fault: Fault) -> Iterator[tuple[str, list[str]]]:
-    """The address of a proxy in front of a server, and the requests that it has seen, as `GET /bucket/key?query`."""
+def faulty(address: str, fault: Fault, rewrite: Callable[[str], str] = str) -> Iterator[tuple[str, list[str]]]:
+    """The address of a proxy in front of a server, and the requests that it has seen, as `GET /bucket/key?query`.
+
+    rewrite: the path and query that the server is asked for.
+    """
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -296,7 +299,7 @@ def faulty(address: str, fault: Fault) -> Iterator[tuple[str, list[str]]]:
                 return
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
-            connection.request(self.command, self.path, body or None, headers)
+            connection.request(self.command, rewrite(self.path), body or None, headers)
             answer = connection.getresponse()
             content = answer.read() if instead is None else (answer.read(), instead)[1]
             left = ("transfer-encoding", "content-length", "connection")

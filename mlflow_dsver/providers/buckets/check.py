@@ -21,7 +21,8 @@ from mlflow_dsver.errors import (
     CorruptObject,
     DsverError,
     NotFound,
-    PermissionDenied,
+    ProviderUnavailable,
+    RateLimited,
 )
 from mlflow_dsver.model.differences import compare
 from mlflow_dsver.model.evidence import ETAG, STRONG, VERSION_ID, Checksum, FileEvidence
@@ -41,7 +42,8 @@ DATE = "ETag, size and date"
 class Result(NamedTuple):
     """What was found of one file. same: None for could not be compared. missing: the store does not have it.
 
-    by: what the comparison rests on. weak: only evidence against accident. why: for what is not the same.
+    by: what the comparison rests on. weak: only evidence against accident. why: for what is not the same. down: the
+    store did not answer.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Result(NamedTuple):
     missing: bool = False
     why: str | None = None
     read: int = 0
+    down: bool = False
 
 
 ReadChecksums = Callable[[str, str | None], tuple[Checksum, ...]]
@@ -68,17 +71,29 @@ def check_files(
 ) -> FileCheck:
     """Compare the entries with their objects. checksums: None for a store that tells none.
 
-    read: also read every object version to its end. Raises AuthenticationFailed, and what the first request raises
-    when the store does not answer at all.
+    read: also read every object version to its end. Raises AuthenticationFailed, and ProviderUnavailable when the
+    store answers nothing, or nothing any more.
     """
     store = object_store(location)
     task = partial(_check, store, location, manifest, checksums=checksums, read=read)
     progress.total(len(entries), sum(entry.bytes for entry in entries) if read else 0)
     results: list[Result] = []
-    with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-check") as pool:
+    pool = ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-check")
+    try:
         for result in pool.map(task, entries):
             results.append(result)
             progress.advance(1, result.read)
+            last = results[-AT_ONCE:]
+            if all(each.down for each in last) and len(last) in (AT_ONCE, len(entries)):
+                raise ProviderUnavailable(
+                    "the store does not answer",
+                    provider=location.provider,
+                    operation="check the files",
+                    reference=location.uri,
+                    got=result.why,
+                )
+    finally:
+        pool.shutdown(cancel_futures=True)
     return _summary(results, read)
 
 
@@ -105,8 +120,8 @@ def _check(
         return Result(entry.path, False, why=one_line(error.what, 200))
     except AuthenticationFailed:
         raise
-    except PermissionDenied as error:
-        return Result(entry.path, None, why=one_line(error.what, 200))
+    except (ProviderUnavailable, RateLimited) as error:
+        return Result(entry.path, None, why=one_line(error.what, 200), down=True)
     except DsverError as error:
         return Result(entry.path, None, why=one_line(error.what, 200))
 
@@ -124,7 +139,9 @@ def _described(store: Any, location: Location, key: str, entry: FileEntry, check
     if meta["size"] != entry.bytes:
         return Result(entry.path, False, "size", why=f"{meta['size']:,} bytes instead of {entry.bytes:,}")
     if recorded.version is not None:
-        return Result(entry.path, True, VERSION_ID)
+        if meta.get("version") == recorded.version:
+            return Result(entry.path, True, VERSION_ID)
+        return Result(entry.path, None, why="the store does not say that this is the version that was asked for")
     etag = (meta.get("e_tag") or "").strip('"') or None
     modified = date_text(meta["last_modified"])
     if etag is not None and (etag, modified) == (recorded.etag, recorded.modified):

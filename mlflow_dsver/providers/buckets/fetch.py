@@ -7,6 +7,7 @@ bytes arrive. What was fetched before a failure or a kill stays beside the targe
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,6 +152,8 @@ def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, st
         found = obstore.get(store, key, options=options)  # type: ignore[arg-type]
         if found.meta["size"] != entry.bytes:
             raise _other(place, key, f"{entry.bytes:,} bytes", f"{found.meta['size']:,} bytes")
+        if evidence.version is not None and found.meta.get("version") not in (None, evidence.version):
+            raise _other(place, key, f"version {evidence.version}", f"version {found.meta.get('version')}")
         content = found.bytes()
     if len(content) != stop - start:
         raise _other(place, key, f"{stop - start:,} bytes", f"{len(content):,} bytes")
@@ -248,14 +251,17 @@ def _boot() -> str:
 
 def _beside(folder: Path, entry: FileEntry) -> Path:
     """Where the parts of a large file are put together."""
-    path = safe_join(folder, entry.path)
-    return path.with_name(f".{path.name[:80]}.parts")
+    return safe_join(folder, entry.path).with_name(f".{_short(entry)}.parts")
 
 
 def _done(folder: Path, entry: FileEntry) -> Path:
     """A byte for each part of a large file: 1 when it has arrived."""
-    path = safe_join(folder, entry.path)
-    return path.with_name(f".{path.name[:80]}.done")
+    return safe_join(folder, entry.path).with_name(f".{_short(entry)}.done")
+
+
+def _short(entry: FileEntry) -> str:
+    """A name that no other file of the snapshot has, however long and alike their names are."""
+    return hashlib.sha256(entry.path.encode()).hexdigest()[:32]
 
 
 def _is_there(folder: Path, entry: FileEntry) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.providers.buckets.connect import Location, object_store, storage_errors
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
@@ -18,15 +19,17 @@ AT_ONCE = 32
 """Requests at the same time."""
 
 
-def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:
+def list_objects(place: Location, *, checksums: bool | None = None, progress: Progress = SILENT) -> Listing:
     """The objects whose keys are below the prefix; the object with that very key when there are none.
 
     checksums: whether to ask for each object's, with one HEAD each; None: only where the bucket keeps no versions.
+    progress: receives how many entries were listed.
     """
+    progress.total(None, None)
     if place.provider == "s3":
         from mlflow_dsver.providers.buckets import s3_listing
 
-        return s3_listing.list_objects(place, checksums=checksums)
+        return s3_listing.list_objects(place, checksums=checksums, progress=progress)
     if place.provider == "gs":
         from mlflow_dsver.providers.buckets import gs_listing
 

@@ -96,7 +96,7 @@ class BucketProvider(HistoryProvider):
 
             listing = read_inventory(place, inventory)
         else:
-            listing = list_objects(place, checksums=asked)
+            listing = list_objects(place, checksums=asked, progress=self.progress)
         manifest = snapshots.manifest_of(place, listing, rules)
         kept = catalog.catalog(place)
         content = kept.keep(manifest)

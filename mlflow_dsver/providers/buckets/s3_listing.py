@@ -19,6 +19,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element
 
+from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import PermissionDenied, UnexpectedResponse, Unsupported
 from mlflow_dsver.model.evidence import Checksum, checked, ordered
 from mlflow_dsver.providers.buckets.connect import Location
@@ -60,11 +61,11 @@ class _Page(NamedTuple):
     date: datetime | None
 
 
-def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:
-    """The objects below a prefix, sorted by key. checksums: as for `listing.list_objects`."""
+def list_objects(place: Location, *, checksums: bool | None = None, progress: Progress = SILENT) -> Listing:
+    """The objects below a prefix, sorted by key. checksums, progress: as for `listing.list_objects`."""
     client = requests_of(place)
     keeps = keeps_versions(client)
-    pages = _Pages(client, place, versions=keeps is not False)
+    pages = _Pages(client, place, versions=keeps is not False, progress=progress)
     try:
         chosen = sorted(pages.current(place.key("")), key=lambda state: state.key)
     except PermissionDenied as error:
@@ -76,7 +77,7 @@ def list_objects(place: Location, *, checksums: bool | None = None) -> Listing:
                 reference=place.uri,
                 tip="the permission s3:ListBucketVersions",
             ) from error
-        pages = _Pages(client, place, versions=False)
+        pages = _Pages(client, place, versions=False, progress=progress)
         chosen = sorted(pages.current(place.key("")), key=lambda state: state.key)
     if not chosen and place.prefix:
         chosen = pages.object(place.prefix)
@@ -148,8 +149,8 @@ def checksums_of(answer: Answer) -> tuple[Checksum, ...]:
 class _Pages:
     """Reads the pages of a listing. versions: all versions, else the objects that are there. moment: see above."""
 
-    def __init__(self, client: S3Requests, place: Location, *, versions: bool) -> None:
-        self.client, self.place, self.versions = client, place, versions
+    def __init__(self, client: S3Requests, place: Location, *, versions: bool, progress: Progress = SILENT) -> None:
+        self.client, self.place, self.versions, self.progress = client, place, versions, progress
         self.moment: datetime | None = None
 
     def current(self, prefix: str) -> list[ObjectState]:
@@ -230,8 +231,10 @@ class _Pages:
             answer = self.client.get(query={**whole, "encoding-type": "url"})
             root, decode = parse_xml(answer.body, self.place), _unquoted
         try:
+            versions = [_version(each, decode) for each in root if each.tag.rpartition("}")[2] in _ENTRIES]
+            self.progress.advance(len(versions), 0)
             return _Page(
-                [_version(each, decode) for each in root if each.tag.rpartition("}")[2] in _ENTRIES],
+                versions,
                 [decode(_text(each, "Prefix")) for each in root if each.tag.endswith("}CommonPrefixes")],
                 self._following(root, query, decode),
                 _date(answer.headers.get("date")),

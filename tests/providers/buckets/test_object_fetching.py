@@ -133,6 +133,33 @@ def test_a_second_call_goes_on_where_the_first_failed(
     assert leftovers(tmp_path) == ["out"]
 
 
+def test_large_files_with_long_names_that_begin_alike_are_not_mixed_up(
+    bucket: Bucket, provider: S3Provider, tmp_path: Path
+) -> None:
+    content = {f"{'long' * 30}-{number}": os.urandom(fetch.PART + 1) for number in range(3)}
+    provider.materialise(snapshot(bucket, provider, content), tmp_path / "out")
+    assert files_of(tmp_path / "out") == content
+
+
+def test_a_store_that_gives_another_version_than_was_asked_for_is_not_believed(
+    bucket: Bucket, provider: S3Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Azurite does, which ignores the version in a request."""
+    version = snapshot(bucket, provider)
+    bucket.put("data/a.txt", b"woof")
+
+    def without_version(path: str) -> str:
+        return path.partition("?versionId")[0]
+
+    with faulty(bucket.endpoint, lambda *_: None, rewrite=without_version) as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(CorruptObject, match="version"):
+            provider.materialise(version, tmp_path / "out")
+        manifest = provider.manifest(version)
+        found = provider.check_files(version, manifest.entries, manifest, read=False)
+    assert found.unknown == ("a.txt",)
+
+
 @pytest.mark.faults
 def test_a_killed_fetch_leaves_no_target_and_the_next_call_finishes_it(
     bucket: Bucket, provider: S3Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

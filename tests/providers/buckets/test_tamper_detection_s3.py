@@ -185,6 +185,19 @@ def test_one_object_that_is_not_answered_for_is_no_match(
 
 
 @pytest.mark.usefixtures("tracking")
+def test_a_store_that_does_not_answer_is_unreachable_soon(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After as many unanswered requests as are sent at once, the others are not sent."""
+    for number in range(200):
+        bucket.put(f"data/{number:03}", b"x")
+    world = used(bucket)
+    monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "1")
+    with faulty(bucket.endpoint, lambda *_: (503, b"")) as (address, seen):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert world.check().verdict is Verdict.UNREACHABLE
+    assert len({request.partition("?")[0] for request in seen}) <= 2 * 32 + 1
+
+
+@pytest.mark.usefixtures("tracking")
 def test_bytes_that_the_store_changed_are_found_by_reading_them(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
