@@ -137,11 +137,16 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return compare
 
 
+_NOT_OURS = (
+    "MLFLOW_", "PAPERSPACE_", "CLARIFAI_", "_MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST",
+)  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No setting, key or store of the person who runs the tests; MLflow forgets what a test told it."""
     for name in list(os.environ):
-        if name.startswith(("MLFLOW_", "PAPERSPACE_", "CLARIFAI_", "_MLFLOW_")):
+        if name.startswith(_NOT_OURS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DSVER_HOME", str(tmp_path / "dsver-home"))
     monkeypatch.setenv("MLFLOW_DSVER_CONFIG", str(tmp_path / "no-such-config.toml"))

@@ -12,12 +12,30 @@ from collections.abc import Callable
 
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.plugins import ProviderInfo
-from mlflow_dsver.settings import choice_setting, text_setting
+from mlflow_dsver.settings import Setting, choice_setting
 
-SNAPSHOTS = text_setting(
+SCHEMES = {
+    "s3": "s3", "s3a": "s3", "s3n": "s3",
+    "gs": "gs", "gcs": "gs",
+    "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az",
+}  # fmt: skip
+"""Schemes that other tools write, and the provider of each."""
+
+
+def _snapshots_place(text: str) -> str:
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() not in SCHEMES:
+        raise ValueError("not a place for snapshots")
+    return text
+
+
+SNAPSHOTS: Setting[str | None] = Setting(
     "SNAPSHOTS",
     "where snapshots of buckets are kept: beside (in the bucket), a folder, or s3://…, gs://…, az://…; "
     "unset: in the local store",
+    None,
+    _snapshots_place,
+    "beside, a folder, or s3://…, gs://…, az://…",
 )
 CHECKSUMS = choice_setting(
     "SNAPSHOT_CHECKSUMS",
@@ -26,12 +44,6 @@ CHECKSUMS = choice_setting(
     default=None,
 )
 
-SCHEMES = {
-    "s3": "s3", "s3a": "s3", "s3n": "s3",
-    "gs": "gs", "gcs": "gs",
-    "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az",
-}  # fmt: skip
-"""Schemes that other tools write, and the provider of each."""
 _SIGNATURE = re.compile(
     r"[?&](?:X-Amz-|X-Goog-|Signature=|GoogleAccessId=|AWSAccessKeyId=|sig=|se=|sv=)", re.IGNORECASE
 )
