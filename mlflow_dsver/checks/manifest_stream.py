@@ -33,6 +33,8 @@ from mlflow_dsver.model.manifests import (
 )
 
 _BLOCK = 1 << 20
+_STEP = 1024
+"""Bytes that are compared at first to find how far two manifests are equal."""
 _STRONG = re.compile(rb'"(?:digest|version)":"|"algorithm":"sha(?:256|512)"').search
 """Whether a line has evidence that proves against intent. Inside a path each quote has a backslash before it."""
 _PLAIN = re.compile(rb'\{"path":"([ !#-\[\]-~]+)","bytes":(0|[1-9][0-9]{0,17}),"digest":"([0-9a-f]{64})"\}').fullmatch
@@ -59,14 +61,19 @@ class ManifestStream:
         return str(self.header["content_digest"])
 
     def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks():
+            yield from block[:-1].split(b"\n")
+
+    def blocks(self) -> Iterator[bytes]:
+        """The lines as blocks of many, each line with its newline; in the place of iterating over the lines."""
         rest = b""
         for block in self._blocks:
-            *lines, rest = (rest + block).split(b"\n")
+            whole, newline, rest = (rest + block).rpartition(b"\n")
             if len(rest) > MAX_LINE:
                 raise InvalidManifest("a line that is too long")
-            if lines:
-                self._hasher.update(b"\n".join(lines) + b"\n")
-                yield from lines
+            if newline:
+                self._hasher.update(whole + newline)
+                yield whole + newline
         if rest:
             raise InvalidManifest("a line that is cut off")
         found = DIGEST_PREFIX + self._hasher.hexdigest()
@@ -120,40 +127,87 @@ def diff_streams(
         return _merged(ManifestStream(before, limits), ManifestStream(after, limits), most)
 
 
+class _Cursor:
+    """A position in the lines of a manifest. data: the block that is read, of whole lines; at: where one begins."""
+
+    def __init__(self, stream: ManifestStream) -> None:
+        self._blocks = stream.blocks()
+        self.data, self.at = b"", 0
+
+    def has_line(self) -> bool:
+        """Whether there is a line; reads the next block where the last one is used up."""
+        while self.at >= len(self.data):
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self.data, self.at = block, 0
+        return True
+
+    def line(self) -> bytes:
+        """The line at this position, without its newline."""
+        return self.data[self.at : self.data.index(b"\n", self.at)]
+
+    def rest(self) -> Iterator[bytes]:
+        """All lines from this position on."""
+        while self.has_line():
+            line = self.line()
+            self.at += len(line) + 1
+            yield line
+
+
+def _equal_bytes(old: _Cursor, new: _Cursor) -> int:
+    """How many bytes of whole lines are the same from both positions on; found by comparing ever larger pieces."""
+    most = min(len(old.data) - old.at, len(new.data) - new.at)
+    equal, step = 0, _STEP
+    while equal < most and step >= _STEP // 16:
+        one, other, size = old.at + equal, new.at + equal, min(step, most - equal)
+        if old.data[one : one + size] == new.data[other : other + size]:
+            equal += size
+            step *= 2
+        else:
+            most, step = equal + size - 1, size // 4
+    return max(old.data.rfind(b"\n", old.at, old.at + equal) + 1 - old.at, 0)
+
+
 def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> Difference:
-    old, new = iter(before), iter(after)
-    left, right = next(old, None), next(new, None)
+    """Walks both in the order of paths. What is equal is passed over in blocks; lines are taken where they differ."""
+    old, new = _Cursor(before), _Cursor(after)
     removed: list[FileEntry] = []
     added: list[FileEntry] = []
     pairs = Pairs()
-    equal = 0
     plain = SCHEMA in (before.header["schema"], after.header["schema"])
+    equal, in_step = 0, True
 
     def check_number() -> None:
         if most is not None and len(removed) + len(added) + len(pairs.changed) + len(pairs.unknown) >= most:
             raise TooManyDifferences(f"more than {most} files differ")
 
-    while left is not None and right is not None:
-        if left == right:
-            if plain or _STRONG(left):
-                equal += 1
-            else:
-                entry = parse_line(left)
-                pairs.add(entry, entry)
-            left, right = next(old, None), next(new, None)
+    while old.has_line() and new.has_line():
+        size = _equal_bytes(old, new) if in_step else 0
+        if size:
+            equal += _count_equal(old.data[old.at : old.at + size], plain, pairs)
+            old.at += size
+            new.at += size
+            continue
+        left, right = old.line(), new.line()
+        in_step = left == right
+        if in_step:
+            equal += _count_equal(left + b"\n", plain, pairs)
+            old.at += len(left) + 1
+            new.at += len(right) + 1
             continue
         check_number()
         first, second = parse_line(left), parse_line(right)
         if first.path == second.path:
             pairs.add(first, second)
-            left, right = next(old, None), next(new, None)
+            in_step = True
         elif first.path < second.path:
             removed.append(first)
-            left = next(old, None)
         else:
             added.append(second)
-            right = next(new, None)
-    for some, rest in ((removed, _from(left, old)), (added, _from(right, new))):
+        old.at += len(left) + 1 if first.path <= second.path else 0
+        new.at += len(right) + 1 if first.path >= second.path else 0
+    for some, rest in ((removed, old.rest()), (added, new.rest())):
         for line in rest:
             check_number()
             some.append(parse_line(line))
@@ -161,10 +215,19 @@ def _merged(before: ManifestStream, after: ManifestStream, most: int | None) -> 
     return replace(found, unchanged=found.unchanged + equal)
 
 
-def _from(line: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if line is not None:
-        yield line
-        yield from rest
+def _count_equal(lines: bytes, plain: bool, pairs: Pairs) -> int:
+    """How many of some lines that both manifests have are of the same content for certain; others go to `pairs`."""
+    count = lines.count(b"\n")
+    if plain or lines.count(b'"version":"') == count:  # inside a path a quote has a backslash before it
+        return count
+    strong = 0
+    for line in lines[:-1].split(b"\n"):
+        if _STRONG(line):
+            strong += 1
+        else:
+            entry = parse_line(line)
+            pairs.add(entry, entry)
+    return strong
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_dsver.checks import manifest_stream
 from mlflow_dsver.checks.manifest_stream import ManifestStream, diff_streams, parse_line
 from mlflow_dsver.model.differences import difference
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
@@ -38,6 +39,25 @@ def test_raw_lines_give_the_same_difference_as_parsed_manifests(
     assert by_lines == difference(before, after)
 
 
+many = st.sets(st.integers(0, 400), max_size=120)
+
+
+@given(many, many, many, st.sampled_from([40, 1000, 1 << 20]), st.sampled_from([16, 1024]))
+def test_blocks_and_steps_of_any_size_give_the_same_difference(
+    one: set[int], two: set[int], changed: set[int], block: int, step: int
+) -> None:
+    """Files in both, in one alone, and changed in place, at any place of a block."""
+    before = Manifest(tuple(FileEntry(f"{number:03}", 1, "a" * 64) for number in sorted(one)))
+    after = Manifest(
+        tuple(FileEntry(f"{number:03}", 1, ("b" if number in changed else "a") * 64) for number in sorted(two))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_stream, "_BLOCK", block)
+        patch.setattr(manifest_stream, "_STEP", step)
+        by_lines = diff_streams(io.BytesIO(before.to_bytes()), io.BytesIO(after.to_bytes()))
+    assert by_lines == difference(before, after)
+
+
 @given(sides)
 def test_lines_are_those_of_the_manifest(side: tuple[list[str], list[int]]) -> None:
     manifest = made(side)
@@ -47,8 +67,6 @@ def test_lines_are_those_of_the_manifest(side: tuple[list[str], list[int]]) -> N
 
 
 def test_only_lines_that_differ_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow_dsver.checks import manifest_stream
-
     parsed: list[bytes] = []
     plain = parse_line
     monkeypatch.setattr(manifest_stream, "parse_line", lambda line: parsed.append(line) or plain(line))
