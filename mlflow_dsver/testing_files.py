@@ -87,6 +87,7 @@ class FilesContract:
             return
         for read in (False, True):
             found = provider.check_files(version, manifest.entries, manifest, read=read)
+            assert (found is not None) == provider.has_store_evidence(version)
             if Capability.EVIDENCE not in provider.capabilities:
                 assert found is None
             if found is not None:

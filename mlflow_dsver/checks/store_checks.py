@@ -14,7 +14,7 @@ from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest, gc_paused
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.interface import Capability, FileCheck, Provider
+from mlflow_dsver.providers.interface import FileCheck, Provider
 from mlflow_dsver.text import human_count
 
 
@@ -26,7 +26,7 @@ def check_at_store(
     recorded: the run's manifest, compressed, whose digest is the recorded one; None for the provider's own. Raises
     the provider's errors.
     """
-    if Capability.EVIDENCE not in provider.capabilities:
+    if not provider.has_store_evidence(version):
         return None
     manifest = proven_manifest(version, recorded) or provider.manifest(version)
     if manifest is None:

@@ -281,10 +281,14 @@ class Provider(ABC):
                 "this version has no such file", provider=self.name, operation="open", reference=version
             ) from error
 
+    def has_store_evidence(self, version: DatasetVersion) -> bool:
+        """Whether `check_files` compares this version's files, so that its manifest is worth reading. Cheap."""
+        return False
+
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
     ) -> FileCheck | None:
-        """Compare files of a version with what their store has now; None for a provider that cannot.
+        """Compare files of a version with what their store has now; None where `has_store_evidence` is false.
 
         For versions whose files are objects of a store, which describes them without sending their bytes. entries:
         the files to compare, of `manifest`, which is the recorded one. read: also read every byte and compare its

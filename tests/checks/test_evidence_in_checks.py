@@ -12,6 +12,7 @@ import pytest
 from object_servers import Bucket, new_bucket, s3_server
 
 import mlflow_dsver as dsver
+from mlflow_dsver.checks import store_checks
 from mlflow_dsver.checks.diff import DiffReport
 from mlflow_dsver.checks.render import difference_lines, difference_summary
 from mlflow_dsver.errors import Unsupported
@@ -197,3 +198,17 @@ def test_a_provider_that_cannot_refer_says_so(bucket: Bucket) -> None:
     bucket.put("cats/a", b"a")
     with pytest.raises(Unsupported, match="refer to files at s3"):
         dsver.create_version("paperspace://dst364npcw6ccok", f"s3://{bucket.name}/cats", reference=True)
+
+
+@pytest.mark.usefixtures("tracking")
+def test_verifying_a_version_with_its_own_bytes_parses_no_manifest(
+    digits_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a million files that would take longer than looking at them."""
+    version = dsver.create_version("local://kept", digits_folder)
+    with dsver.start_run(inputs={"training": str(version.ref)}) as run:
+        pass
+    monkeypatch.setattr(store_checks, "read_manifest", lambda stream: pytest.fail("a manifest was parsed"))
+    monkeypatch.setattr(LocalProvider, "manifest", lambda self, version: pytest.fail("a manifest was parsed"))
+    for depth in ("metadata", "default", "full"):
+        assert dsver.verify(run.info.run_id, depth=depth)

@@ -139,6 +139,10 @@ class BucketProvider(HistoryProvider):
         raw = {**version.raw, "grade": str(grade), "digest": manifest.digest}
         return replace(version, raw=raw, immutable=grade.meets("B"), usage_bytes=manifest.total_bytes)
 
+    def has_store_evidence(self, version: DatasetVersion) -> bool:
+        """Always: the store describes each object."""
+        return True
+
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
     ) -> FileCheck:

@@ -248,6 +248,10 @@ class LocalProvider(HistoryProvider):
         provider, there = self._remote(record, manifest_of(self.store, record.digest, str(version)))
         return provider.open(there, path)
 
+    def has_store_evidence(self, version: DatasetVersion) -> bool:
+        """For a version whose bytes lie at another provider."""
+        return is_remote(self._record(version))
+
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
     ) -> FileCheck | None:
