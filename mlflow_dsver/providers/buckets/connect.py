@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_dsver import settings
 from mlflow_dsver.errors import (
@@ -36,6 +36,8 @@ from mlflow_dsver.text import one_line
 PREFIXES = {"s3": ("AWS_", "MLFLOW_S3_"), "gs": ("GOOGLE_", "STORAGE_EMULATOR_HOST"), "az": ("AZURE_",)}
 """Beginnings of the environment variables that each provider reads."""
 INSTALL = "pip install 'mlflow-dsver[s3]'"
+REGION_SECONDS = 10.0
+"""Seconds to wait at most for AWS to tell a bucket's region."""
 KEPT = 16
 """Maximum number of connections that a process keeps."""
 
@@ -226,14 +228,14 @@ def _needs_session() -> bool:
 
 def bucket_region(bucket: str) -> str:
     """The region that AWS names for a bucket, which it does to anybody; us-east-1 where it does not answer."""
-    import urllib3
+    from mlflow_dsver.providers.http.answers import NoResponse, ask, open_client
 
+    address = f"https://s3.amazonaws.com/{quote(bucket)}"
     try:
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10), retries=False)
-        found = pool.request("HEAD", f"https://s3.amazonaws.com/{bucket}", redirect=False)
-        return found.headers.get("x-amz-bucket-region") or "us-east-1"
-    except urllib3.exceptions.HTTPError:
+        found = ask(open_client(address, 1), "HEAD", address, dict, seconds=REGION_SECONDS, limit=1 << 16)
+    except (NoResponse, ValueError):
         return "us-east-1"
+    return found.headers.get("x-amz-bucket-region") or "us-east-1"
 
 
 # Google Cloud Storage

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -16,20 +15,21 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     NotFound,
     PermissionDenied,
     ProviderUnavailable,
+    RateLimited,
     UnexpectedResponse,
 )
 from mlflow_dsver.model.evidence import Checksum, checked, ordered
 from mlflow_dsver.providers.buckets.connect import Location, gs_emulator
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
+from mlflow_dsver.providers.http.answers import NoResponse, ask, open_client
+from mlflow_dsver.providers.http.wire import MalformedResponse, read_json
 
 MAX_BODY = 64 << 20
-TRIES = 6
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 _FIELDS = "nextPageToken,items(name,generation,size,etag,md5Hash,crc32c,updated)"
 
@@ -47,13 +47,10 @@ class _Api:
     """The JSON API. moment: of the server's clock at its first answer; None where it does not tell."""
 
     def __init__(self, place: Location) -> None:
-        import urllib3
-
         self.place = place
         self.moment: datetime | None = None
         self._base = f"{(gs_emulator() or 'https://storage.googleapis.com').rstrip('/')}/storage/v1/b"
-        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=False)
-        self._until = Deadline(max(settings.provider_timeout(), 60.0))
+        self._http = open_client(self._base, 1)
         self._token = None if gs_emulator() else _credentials()
 
     def objects(self, prefix: str) -> Iterator[ObjectState]:
@@ -81,29 +78,20 @@ class _Api:
         return isinstance(versioning, Mapping) and versioning.get("enabled") is True
 
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-        import urllib3
-
-        for attempt in range(TRIES):
-            try:
-                response = self._pool.request(
-                    "GET",
-                    f"{self._base}/{path}?{urlencode(query)}",
-                    headers=self._headers(),
-                    redirect=False,
-                    preload_content=False,
-                )
-                status, date, body = response.status, response.headers.get("date"), response.read(MAX_BODY + 1)
-                response.release_conn()
-            except urllib3.exceptions.HTTPError as error:
-                status, body, date = 503, type(error).__name__.encode(), None
-            if status == 200 and len(body) <= MAX_BODY:
-                self._note(date)
-                return self._parsed(body)
-            pause = 0.2 * 2**attempt
-            if status not in (429, 500, 502, 503, 504) or attempt == TRIES - 1 or self._until.left() < pause:
-                raise self._meaning(status)
-            self._until.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        url = f"{self._base}/{path}?{urlencode(query)}"
+        seconds = settings.provider_timeout()
+        try:
+            answer = ask(self._http, "GET", url, self._headers, seconds=seconds, limit=MAX_BODY)
+        except NoResponse as error:
+            failure = self._error(ProviderUnavailable, "the bucket could not be listed", str(error))
+        except MalformedResponse as error:
+            failure = self._error(UnexpectedResponse, str(error))
+        else:
+            if answer.status == 200:
+                self._note(answer.headers.get("date"))
+                return self._parsed(answer.body)
+            failure = self._meaning(answer.status)
+        raise failure
 
     def _headers(self) -> dict[str, str]:
         return {} if self._token is None else {"Authorization": f"Bearer {self._token()}"}
@@ -119,9 +107,9 @@ class _Api:
 
     def _parsed(self, body: bytes) -> Mapping[str, Any]:
         try:
-            found = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise self._error(UnexpectedResponse, "the answer is not JSON") from error
+            found = read_json(body.decode("utf-8", "replace"))
+        except MalformedResponse as error:
+            raise self._error(UnexpectedResponse, f"an answer that cannot be read: {error}") from error
         if not isinstance(found, dict):
             raise self._error(UnexpectedResponse, "the answer is not an object")
         return found
@@ -146,7 +134,9 @@ class _Api:
             return self._error(AuthenticationFailed, "the credentials are not accepted")
         if status == 403:
             return self._error(PermissionDenied, "the bucket may not be listed with these credentials")
-        kind = ProviderUnavailable if status >= 429 else UnexpectedResponse
+        if status in (429, 503):
+            return self._error(RateLimited, "the store asks for fewer requests", f"HTTP {status}")
+        kind = ProviderUnavailable if status >= 500 else UnexpectedResponse
         return self._error(kind, "the bucket could not be listed", f"HTTP {status}")
 
     def _error(self, kind: Any, what: str, got: str | None = None) -> Exception:

@@ -26,12 +26,12 @@ from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 from mlflow_dsver.providers.buckets.s3_requests import (
     AT_ONCE,
-    Answer,
     S3Requests,
     has_dot_segments,
     parse_xml,
     requests_of,
 )
+from mlflow_dsver.providers.http.answers import Answer
 
 PAGE = 1000
 """Keys an answer has at most."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 from mlflow_dsver import settings
-from mlflow_dsver.deadlines import Deadline
 from mlflow_dsver.errors import (
     AuthenticationFailed,
     DsverError,
@@ -27,30 +26,20 @@ from mlflow_dsver.errors import (
     Unsupported,
 )
 from mlflow_dsver.providers.buckets.connect import INSTALL, Location, bucket_region, s3_session, s3_settings
+from mlflow_dsver.providers.http.answers import Answer, NoResponse, ask, open_client
+from mlflow_dsver.providers.http.wire import MalformedResponse
 from mlflow_dsver.text import one_line
 
 MAX_BODY = 64 << 20
 """Maximum bytes of an answer; a page of 1,000 keys of 1,024 characters has 3 MiB."""
-TRIES = 7
-"""Attempts of a request that the store answers with 500, 502, 503 or 504."""
 AT_ONCE = 16
 _BAD_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed")
-
-
-class Answer(NamedTuple):
-    """The status, headers (names in lower case) and body of an answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class S3Requests:
     """Requests about a bucket; thread-safe, and each ends within the time of one operation."""
 
     def __init__(self, place: Location) -> None:
-        import urllib3
-
         found = s3_settings()
         self.place = place
         self._anonymous = found.anonymous
@@ -64,9 +53,7 @@ class S3Requests:
             self._base = f"https://s3.{self._region}.amazonaws.com/{quote(place.bucket)}"
         else:
             self._base = f"https://{place.bucket}.s3.{self._region}.amazonaws.com"
-        self._pool = urllib3.PoolManager(
-            maxsize=2 * AT_ONCE, block=False, timeout=urllib3.Timeout(connect=5, read=30), retries=False
-        )
+        self._http = open_client(self._base, 2 * AT_ONCE)
         self._lock = Lock()
 
     def get(self, key: str = "", query: Mapping[str, str] | None = None, **how: Any) -> Answer:
@@ -83,47 +70,33 @@ class S3Requests:
         body: bytes = b"",
         operation: str = "list",
     ) -> Answer:
-        """Send one signed request; tries again what the store asks to repeat. Raises errors of this package."""
-        import urllib3
+        """The answer to a signed request, which is idempotent: it is repeated when the store asks for that.
 
+        Raises errors of this package.
+        """
         if has_dot_segments(key):
             raise self._error(Unsupported, f"the key {one_line(key, 200)} cannot be asked for by HTTP", operation)
         text = urlencode(sorted((query or {}).items()), quote_via=quote, safe="-_.~")
         url = f"{self._base}/{quote(key, safe='/-_.~')}" + (f"?{text}" if text else "")
-        until = Deadline(settings.provider_timeout())
-        for attempt in range(TRIES):
-            try:
-                answer = self._send(method, url, dict(headers or {}), body)
-            except urllib3.exceptions.HTTPError as error:
-                failure: DsverError = self._error(ProviderUnavailable, "the store did not answer", operation, error)
-            else:
-                if answer.status < 300 or answer.status in (304, 412):
-                    return answer
-                failure = self._meaning(answer, operation, key)
-            if not isinstance(failure, ProviderUnavailable | RateLimited) or attempt == TRIES - 1:
-                raise failure
-            pause = 0.1 * 2**attempt
-            if until.left() <= pause:
-                raise failure
-            until.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        response = self._pool.request(
-            method,
-            url,
-            headers=self._signed(method, url, headers, body),
-            body=body or None,
-            redirect=False,
-            preload_content=False,
-        )
         try:
-            content = response.read(MAX_BODY + 1, decode_content=False)
-            if len(content) > MAX_BODY:
-                raise self._error(UnexpectedResponse, f"an answer of more than {MAX_BODY:,} bytes", method)
-            return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
-        finally:
-            response.release_conn()
+            answer = ask(
+                self._http,
+                method,
+                url,
+                lambda: self._signed(method, url, dict(headers or {}), body),
+                body,
+                seconds=settings.provider_timeout(),
+                limit=MAX_BODY,
+            )
+        except NoResponse as error:
+            failure = self._error(ProviderUnavailable, "the store did not answer", operation, str(error))
+        except MalformedResponse as error:
+            failure = self._error(UnexpectedResponse, str(error), operation)
+        else:
+            if answer.status < 300 or answer.status in (304, 412):
+                return answer
+            failure = self._meaning(answer, operation, key)
+        raise failure
 
     def _signed(self, method: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
         if self._anonymous:
@@ -179,10 +152,9 @@ class S3Requests:
         return self._error(kind, text, operation, shown)
 
     def _error(self, kind: type[DsverError], what: str, operation: str, got: object = None) -> DsverError:
-        shown = f"{type(got).__name__}" if isinstance(got, BaseException) else got
         if issubclass(kind, SettingsError):
-            return kind(what, reference=self.place.uri, got=shown)
-        parts: dict[str, Any] = {"provider": "s3", "operation": operation, "reference": self.place.uri, "got": shown}
+            return kind(what, reference=self.place.uri, got=got)
+        parts: dict[str, Any] = {"provider": "s3", "operation": operation, "reference": self.place.uri, "got": got}
         return kind(what, **parts)
 
 

@@ -17,10 +17,11 @@ from object_servers import Bucket, throttled
 
 from mlflow_dsver.errors import AuthenticationFailed, NotFound, PermissionDenied, RateLimited, UnexpectedResponse
 from mlflow_dsver.model.evidence import Checksum
-from mlflow_dsver.providers.buckets import s3_listing, s3_requests
+from mlflow_dsver.providers.buckets import s3_listing
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
-from mlflow_dsver.providers.buckets.s3_requests import Answer
+from mlflow_dsver.providers.http import wire
+from mlflow_dsver.providers.http.answers import Answer
 
 NOW = datetime(2026, 12, 1, 6, 0, 0, tzinfo=UTC)
 DATE = "Tue, 01 Dec 2026 06:00:00 GMT"
@@ -105,7 +106,7 @@ def test_throttled_requests_are_sent_again(bucket: Bucket, monkeypatch: pytest.M
 
 
 def test_a_store_that_goes_on_throttling_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_requests, "TRIES", 3)
+    monkeypatch.setattr(wire, "TRIES", 3)
     with throttled(bucket.endpoint, first=10**6) as (address, seen):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         with pytest.raises(RateLimited):
@@ -154,7 +155,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[dict[str
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some-key-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "some-secret-0123456789")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr(s3_requests, "TRIES", 1)
+    monkeypatch.setattr(wire, "TRIES", 1)
     yield replies
     server.shutdown()
     thread.join()

@@ -20,6 +20,7 @@ from mlflow_dsver.providers.buckets import s3_listing, s3_requests
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.listing import list_objects
 from mlflow_dsver.providers.buckets.objects import Listing
+from mlflow_dsver.providers.http import wire
 
 KEYS = ["a b", "a+b", "a%2Bb", "ü", "日本", "x&y<z>'\"", "a\tb", "a=b?c", "tilde~", "dots..", "\u2028", "{brace}"]
 
@@ -124,7 +125,7 @@ def test_the_moment_is_that_of_the_servers_clock(bucket: Bucket) -> None:
 def test_answers_that_are_no_listing_are_errors_without_secrets(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(s3_requests, "TRIES", 2)
+    monkeypatch.setattr(wire, "TRIES", 2)
 
     def fault(method: str, path: str, headers: Any) -> tuple[int, bytes] | None:
         return None if "versioning" in path else (status, body)
