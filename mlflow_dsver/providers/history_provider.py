@@ -15,6 +15,8 @@ from mlflow_dsver.providers.dataset_history import Operation, Record, State
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.operation_schema import text_fields
 
+MIN_PREFIX = 6
+"""Minimum hex digits of an id prefix that `resolve` accepts when only one id begins with it."""
 Decide = Callable[[State], "Operation | None"]
 """From the present state to the operation to keep; None for none."""
 
@@ -24,6 +26,9 @@ class HistoryProvider(Provider):
 
     deleted_text = "this version was deleted"
     unknown_text = "no version of that id and no such tag"
+    no_dataset_text = "no such dataset"
+    create_hint = " FOLDER"
+    """What `mlflow-dsver versions create REFERENCE` takes besides."""
 
     @abstractmethod
     def _state(self, dataset: str) -> State:
@@ -36,6 +41,24 @@ class HistoryProvider(Provider):
     @abstractmethod
     def _version(self, state: State, record: Record) -> DatasetVersion:
         """A version as its record describes it."""
+
+    def resolve(self, ref: DatasetRef) -> DatasetVersion:
+        """A version id, else a tag, else an unambiguous prefix of an id (6 digits or more)."""
+        state = self._state(ref.dataset)
+        selector = ref.selector
+        if selector in (None, LATEST):
+            if not state.versions:
+                tip = f"mlflow-dsver versions create {ref.at(None)}{self.create_hint}"
+                raise self._not_found(ref, "the dataset has no version", tip)
+            selector = next(reversed(state.versions))
+        assert selector is not None
+        record = state.versions.get(selector) or state.versions.get(state.tags.get(selector, ""))
+        if record is None:
+            begun = [one for one in state.versions if len(selector) >= MIN_PREFIX and one.startswith(selector)]
+            if len(begun) != 1:
+                raise self._no_version(state, selector, ambiguous=begun)
+            record = state.versions[begun[0]]
+        return self._version(state, record)
 
     def get(self, dataset: str, version: str) -> DatasetVersion:
         """The version of that id; tags and beginnings of ids are resolved by `resolve` only."""
@@ -123,6 +146,13 @@ class HistoryProvider(Provider):
         if record is None:
             raise self._no_version(state, version.id)
         return record
+
+    def _no_dataset(self, dataset: str, known: list[str]) -> NotFound:
+        """known: the names that are searched for a similar one."""
+        ref = DatasetRef(self.name, dataset)
+        near = ", ".join(str(DatasetRef(self.name, name)) for name in nearest(dataset, known))
+        tip = near or f"mlflow-dsver versions create {ref}{self.create_hint}"
+        return self._not_found(ref, self.no_dataset_text, tip)
 
     def _no_version(self, state: State, selector: str, ambiguous: list[str] | None = None) -> NotFound:
         ref = DatasetRef(self.name, state.dataset, selector)

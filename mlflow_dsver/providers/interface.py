@@ -27,7 +27,7 @@ from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.model.holds import Hold
-from mlflow_dsver.model.manifests import FileEntry, Manifest
+from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.plugins import ProviderInfo
@@ -271,14 +271,11 @@ class Provider(ABC):
         path: as in the manifest. Raises NotFound when the version has no such file. By default it is read from
         `path()`; a provider that can stream overrides this.
         """
-        manifest = self.manifest(version)
-        if manifest is not None and not any(entry.path == path for entry in manifest.entries):
-            raise NotFound("this version has no such file", provider=self.name, operation="open", reference=version)
         try:
             return safe_join(self.path(version), path).open("rb")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, InvalidManifest) as error:
             raise NotFound(
-                "this version has no such file", provider=self.name, operation="open", reference=version
+                f"this version has no file {path[:200]!r}", provider=self.name, operation="open", reference=version
             ) from error
 
     def has_store_evidence(self, version: DatasetVersion) -> bool:

@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -40,15 +40,20 @@ MAX_EVENTS = 100_000
 """Maximum operations of a dataset."""
 MAX_MANIFEST = 1 << 31
 """Maximum bytes of a compressed manifest."""
+KEPT_EVENTS = 10_000
+"""Maximum operations whose files a process keeps in memory."""
 AT_ONCE = 32
 OWN_FOLDER = ".dsver"
 """Folder below a prefix in which its snapshots can be kept; not part of any snapshot."""
 
+_events: dict[tuple[str, str], bytes] = {}
 _EVENT = re.compile(r"[0-9]{15}-[0-9a-f]{16}\.json\Z")
 
 
 class Files(Protocol):
-    """Where a catalog's files are: names with `/` to bytes."""
+    """Where a catalog's files are: names with `/` to bytes. address: tells it from other places."""
+
+    address: str
 
     def read(self, name: str, most: int) -> bytes | None:
         """The content of a file; None when there is none. Raises CorruptObject for more than `most` bytes."""
@@ -66,33 +71,24 @@ class Catalog:
     def __init__(self, provider: str, dataset: str, files: Files) -> None:
         self.provider, self.dataset, self.files = provider, dataset, files
         self._folder = f"{provider}/{hashlib.sha256(dataset.encode()).hexdigest()[:32]}"
-        self._read: dict[str, bytes | None] = {}
 
     def state(self) -> State | None:
         """The versions and tags that there are; None when the dataset has never had a snapshot."""
-        names = sorted(filter(_EVENT.match, self.files.names(f"{self._folder}/events")))
-        if len(names) > MAX_EVENTS:
-            raise CorruptObject(f"more than {MAX_EVENTS:,} operations", reference=f"{self.provider}://{self.dataset}")
-        missing = [name for name in names if name not in self._read]
-        if missing:
-            with ThreadPoolExecutor(min(AT_ONCE, len(missing)), "mlflow-dsver-catalog") as pool:
-                self._read.update(zip(missing, pool.map(self._event, missing), strict=True))
-        if not names:
-            return None
-        return fold(self.dataset, [content for name in names if (content := self._read[name]) is not None])
+        names = self._names()
+        return self._state_of(names) if names else None
 
     def append(self, decide: Callable[[State], Operation | None]) -> State:
         """Keep the operation that `decide` returns for the present state, durably; None keeps nothing."""
-        state = self.state() or State(self.dataset)
+        names = self._names()
+        state = self._state_of(names)
         operation = decide(state)
         if operation is None:
             return state
         content = json.dumps({"dataset": self.dataset, **operation}, allow_nan=False).encode()
         if len(content) > MAX_EVENT:
             raise InvalidArgument("message, metadata and tags are too long", expected=f"at most {MAX_EVENT} bytes")
-        name = event_name(max(self._read, default=""))
-        self.files.write(f"{self._folder}/events/{name}", content)
-        self._read[name] = content
+        name = f"{self._folder}/events/{event_name(names[-1] if names else '')}"
+        self.files.write(name, content)
         apply(state, operation)
         return state
 
@@ -132,11 +128,34 @@ class Catalog:
     def _manifest_name(self, digest: str) -> str:
         return f"{self._folder}/manifests/{digest.removeprefix(DIGEST_PREFIX)}.jsonl.gz"
 
+    def _names(self) -> list[str]:
+        names = sorted(filter(_EVENT.match, self.files.names(f"{self._folder}/events")))
+        if len(names) > MAX_EVENTS:
+            raise CorruptObject(f"more than {MAX_EVENTS:,} operations", reference=f"{self.provider}://{self.dataset}")
+        return names
+
+    def _state_of(self, names: list[str]) -> State:
+        if not names:
+            return State(self.dataset)
+        with ThreadPoolExecutor(min(AT_ONCE, len(names)), "mlflow-dsver-catalog") as pool:
+            try:
+                return fold(self.dataset, filter(None, pool.map(self._event, names)))
+            except CorruptObject:
+                _events.clear()  # the file may be mended while this process goes on
+                raise
+
     def _event(self, name: str) -> bytes | None:
-        return self.files.read(f"{self._folder}/events/{name}", MAX_EVENT)
+        """The content of an operation's file. It never changes, so a process reads it once."""
+        key = (self.files.address, f"{self._folder}/events/{name}")
+        content = _events.get(key) or self.files.read(key[1], MAX_EVENT)
+        if content is not None:
+            while len(_events) >= KEPT_EVENTS:
+                _events.pop(next(iter(_events), key), None)
+            _events[key] = content
+        return content
 
 
-def fold(dataset: str, contents: list[bytes]) -> State:
+def fold(dataset: str, contents: Iterable[bytes]) -> State:
     """The state that operations result in. Operations on versions that were deleted meanwhile change nothing.
 
     Raises CorruptObject for one that this version does not understand, or that is of another dataset.
@@ -202,7 +221,7 @@ class FolderFiles:
     """Files of a catalog in a folder of this machine, or of a shared file system."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.address = root, str(root)
 
     def read(self, name: str, most: int) -> bytes | None:
         """As `Files.read`."""
@@ -241,7 +260,7 @@ class ObjectFiles:
     """Files of a catalog in object storage."""
 
     def __init__(self, location: Location) -> None:
-        self.location = location
+        self.location, self.address = location, location.uri
 
     def read(self, name: str, most: int) -> bytes | None:
         """As `Files.read`."""

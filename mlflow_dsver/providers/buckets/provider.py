@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.patterns import Rules
@@ -34,16 +35,29 @@ from mlflow_dsver.providers.operation_schema import text_fields
 __all__ = ["AzProvider", "GsProvider", "S3Provider"]
 
 
+class _Opened(NamedTuple):
+    """A snapshot that files were opened of."""
+
+    place: Location
+    manifest: Manifest
+    entries: Mapping[str, FileEntry]
+
+
+_last: _Opened | None = None
+
+
 class BucketProvider(HistoryProvider):
     """A prefix of a bucket is a dataset. progress: receives the progress of long operations."""
 
     capabilities = frozenset(Capability) - {Capability.HOLD}
     deleted_text = "this snapshot was deleted"
     unknown_text = "no snapshot of that id and no such tag"
+    no_dataset_text = "no snapshot of it is known"
+    create_hint = ""
 
     def __init__(self, *, progress: Progress = SILENT) -> None:
         self.progress = progress
-        self._proven: dict[str, Manifest] = {}
+        self._proven: Manifest | None = None
 
     def grade(self, version: DatasetVersion) -> Grade:
         """B when the store keeps every object version of the snapshot, else C; the notes say what it rests on."""
@@ -122,9 +136,8 @@ class BucketProvider(HistoryProvider):
 
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The snapshot's manifest. Raises CorruptObject when it is damaged or missing."""
-        proven = self._proven.get(version.content_digest or "")
-        if proven is not None:
-            return proven
+        if self._proven is not None and self._proven.digest == version.content_digest:
+            return self._proven
         record = self._record(version)
         return catalog.catalog(location(self.name, version.ref.dataset)).manifest(record.digest)
 
@@ -132,7 +145,7 @@ class BucketProvider(HistoryProvider):
         """The snapshot as its manifest proves it: the id is the beginning of the digest."""
         if not self.id_allows(version.ref, manifest.digest) or version.content_digest != manifest.digest:
             return None
-        self._proven[manifest.digest] = manifest
+        self._proven = manifest
         place = location(self.name, version.ref.dataset)
         keeps = manifest.made.get("keeps_versions")
         grade = snapshots.grade_of(place, manifest, keeps if isinstance(keeps, bool) else None)
@@ -169,14 +182,23 @@ class BucketProvider(HistoryProvider):
 
     def open(self, version: DatasetVersion, path: str) -> BinaryIO:
         """A stream of one file, of exactly the recorded object version."""
-        manifest = self.manifest(version)
-        entry = next((each for each in manifest.entries if each.path == path), None)
-        if entry is None:
-            near = nearest(path, [each.path for each in manifest.entries[:10_000]])
-            raise self._not_found(version.ref, f"this snapshot has no file {path[:200]!r}", ", ".join(near) or None)
         place = location(self.name, version.ref.dataset)
-        key = snapshots.key_of(place, manifest, path)
+        opened = self._opened(place, version)
+        entry = opened.entries.get(path)
+        if entry is None:
+            near = nearest(path, list(islice(opened.entries, 10_000)))
+            raise self._not_found(version.ref, f"this snapshot has no file {path[:200]!r}", ", ".join(near) or None)
+        key = snapshots.key_of(place, opened.manifest, path)
         return open_stream(entry.bytes, fetch.reader_of(place, key, entry), path)
+
+    def _opened(self, place: Location, version: DatasetVersion) -> _Opened:
+        """The entries of a snapshot by path; those of the last one are kept, since many files are opened of one."""
+        global _last
+        found = _last
+        if found is None or (found.place, found.manifest.digest) != (place, version.content_digest):
+            manifest = self.manifest(version)
+            found = _last = _Opened(place, manifest, {entry.path: entry for entry in manifest.entries})
+        return found
 
     def health(self) -> Health:
         """Where snapshots are kept, and which settings were found; no bucket is asked."""
@@ -196,10 +218,7 @@ class BucketProvider(HistoryProvider):
     def _state(self, dataset: str) -> history.State:
         state = catalog.catalog(location(self.name, dataset)).state()
         if state is None:
-            ref = DatasetRef(self.name, dataset)
-            near = nearest(dataset, list(self.datasets()))
-            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near)
-            raise self._not_found(ref, "no snapshot of it is known", tip or f"mlflow-dsver versions create {ref}")
+            raise self._no_dataset(dataset, list(self.datasets()))
         return state
 
     def _append(self, dataset: str, decide: Decide) -> history.State:

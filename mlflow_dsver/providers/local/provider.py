@@ -19,7 +19,7 @@ from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.content.stat_cache import default_cache
 from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, InvalidArgument
 from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.dataset_history import (
     Record,
@@ -41,16 +41,13 @@ from mlflow_dsver.providers.local.log import (
     rules_of,
 )
 from mlflow_dsver.providers.local.objects import Ingest
-from mlflow_dsver.providers.local.remote_sources import is_remote, remote_source
+from mlflow_dsver.providers.local.remote_sources import is_remote, proven_source, stated_source
 from mlflow_dsver.providers.local.shared_views import checked_out_view, view_of
 from mlflow_dsver.providers.local.store import Store, hex_of, meanings
 from mlflow_dsver.providers.local.verified_stats import VerifiedObjects
 from mlflow_dsver.providers.local.views import folder_of, materialise_at
 from mlflow_dsver.providers.operation_schema import text_fields, utf8
 from mlflow_dsver.text import os_text, text_of
-
-MIN_PREFIX = 6
-"""Minimum hex digits of an id prefix that `resolve` accepts when only one id begins with it."""
 
 
 class LocalProvider(HistoryProvider):
@@ -73,25 +70,6 @@ class LocalProvider(HistoryProvider):
         (LOCAL_RANK).
         """
         return {}
-
-    def resolve(self, ref: DatasetRef) -> DatasetVersion:
-        """A version id, else a tag, else an unambiguous prefix of an id (6 digits or more)."""
-        state = self._state(ref.dataset)
-        selector = ref.selector
-        if selector in (None, LATEST):
-            if not state.versions:
-                raise self._not_found(
-                    ref, "the dataset has no version", f"mlflow-dsver versions create {ref.at(None)} FOLDER"
-                )
-            selector = next(reversed(state.versions))
-        assert selector is not None
-        record = state.versions.get(selector) or state.versions.get(state.tags.get(selector, ""))
-        if record is None:
-            begun = [one for one in state.versions if len(selector) >= MIN_PREFIX and one.startswith(selector)]
-            if len(begun) != 1:
-                raise self._no_version(state, selector, ambiguous=begun)
-            record = state.versions[begun[0]]
-        return self._version(state, record)
 
     def grade(self, version: DatasetVersion) -> Grade:
         """A for kept bytes, which were hashed when they were added; C for a folder that the version refers to.
@@ -201,10 +179,10 @@ class LocalProvider(HistoryProvider):
         For a version whose bytes lie at another provider, the copy that this has fetched; None for none.
         """
         record = self._record(version)
-        manifest = self.store.manifest(record.digest)
         if is_remote(record):
-            provider, there = self._remote(record, manifest_of(self.store, record.digest, str(version)))
+            provider, there = stated_source(record)
             return provider.local_copy(there)
+        manifest = self.store.manifest(record.digest)
         if record.kept:
             given = checked_out_view(self.store, record.digest)
             unchanged = VerifiedObjects(self.store).unchanged
@@ -219,10 +197,10 @@ class LocalProvider(HistoryProvider):
         Where that folder has additional files, a folder of symbolic links to the version's files.
         """
         record = self._record(version)
-        manifest = manifest_of(self.store, record.digest, str(version))
         if is_remote(record):
-            provider, there = self._remote(record, manifest)
+            provider, there = self._remote(record, version)
             return provider.path(there)
+        manifest = manifest_of(self.store, record.digest, str(version))
         if record.kept:
             return view_of(self.store, manifest, self.progress)
         rules = recorded_rules(self.store, record) or rules_of(manifest)
@@ -232,11 +210,11 @@ class LocalProvider(HistoryProvider):
     def materialise(self, version: DatasetVersion, folder: Path) -> None:
         """Copy the version's files into a new or empty folder, checking each during the copy."""
         record = self._record(version)
-        manifest = manifest_of(self.store, record.digest, str(version))
         if is_remote(record):
-            provider, there = self._remote(record, manifest)
+            provider, there = self._remote(record, version)
             provider.materialise(there, folder)
             return
+        manifest = manifest_of(self.store, record.digest, str(version))
         source = None if record.kept else Path(os_text(record.source or ""))
         materialise_at(self.store, manifest, source, Path(folder), self.progress)
 
@@ -245,7 +223,7 @@ class LocalProvider(HistoryProvider):
         record = self._record(version)
         if not is_remote(record):
             return super().open(version, path)
-        provider, there = self._remote(record, manifest_of(self.store, record.digest, str(version)))
+        provider, there = self._remote(record, version)
         return provider.open(there, path)
 
     def has_store_evidence(self, version: DatasetVersion) -> bool:
@@ -259,13 +237,14 @@ class LocalProvider(HistoryProvider):
         record = self._record(version)
         if not is_remote(record):
             return None
-        provider, there = self._remote(record, manifest)
+        provider, there = proven_source(record, lambda: manifest)
+        provider.progress = self.progress
         return provider.check_files(there, entries, manifest, read=read)
 
-    def _remote(self, record: Record, manifest: Manifest) -> tuple[Provider, DatasetVersion]:
-        provider, version = remote_source(record, manifest)
+    def _remote(self, record: Record, version: DatasetVersion) -> tuple[Provider, DatasetVersion]:
+        provider, there = proven_source(record, lambda: manifest_of(self.store, record.digest, str(version)))
         provider.progress = self.progress
-        return provider, version
+        return provider, there
 
     def health(self) -> Health:
         """Where the store is, and whether it is readable."""
@@ -298,12 +277,10 @@ class LocalProvider(HistoryProvider):
         return names
 
     def _state(self, dataset: str) -> State:
-        ref = DatasetRef(self.name, dataset)
+        DatasetRef(self.name, dataset)
         state = read_state(self.store, dataset)
         if state is None:
-            near = nearest(dataset, self._names(damaged=True))
-            tip = ", ".join(str(DatasetRef(self.name, name)) for name in near)
-            raise self._not_found(ref, "no such dataset", tip or f"mlflow-dsver versions create {ref} FOLDER")
+            raise self._no_dataset(dataset, self._names(damaged=True))
         return state
 
     def _record(self, version: DatasetVersion) -> Record:

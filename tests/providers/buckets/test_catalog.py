@@ -17,6 +17,7 @@ from mlflow_dsver.errors import CorruptObject, InvalidReference, NotFound, Setti
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.buckets import S3Provider, catalog
 from mlflow_dsver.providers.buckets.connect import Location
+from mlflow_dsver.providers.local import LocalProvider
 
 DIGESTS = [f"blake3:{number}{0:063x}" for number in range(1, 4)]
 
@@ -132,8 +133,39 @@ def test_a_damaged_manifest_is_never_served(bucket: Bucket) -> None:
         path.write_bytes(damaged)
         with pytest.raises(CorruptObject, match="copy of it"):
             S3Provider().manifest(version)
-    assert S3Provider().create(f"{bucket.name}/data") == version
+    again = S3Provider().create(f"{bucket.name}/data")
+    assert (again.ref, again.content_digest, again.created) == (version.ref, version.content_digest, version.created)
     assert S3Provider().manifest(version).digest == version.content_digest, "taking it again mends it"
+
+
+def test_a_process_reads_each_operation_once_and_a_manifest_once_for_all_files(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("data/a", b"a")
+    bucket.put("data/b", b"b")
+    version = S3Provider().create(f"{bucket.name}/data")
+    reference = LocalProvider().create_from("pets", S3Provider(), version, reference=True)
+    read: list[str] = []
+    unwatched = catalog.FolderFiles.read
+
+    def watched(self: catalog.FolderFiles, name: str, most: int) -> bytes | None:
+        read.append(name)
+        return unwatched(self, name, most)
+
+    monkeypatch.setattr(catalog.FolderFiles, "read", watched)
+    for _ in range(3):
+        assert S3Provider().resolve(version.ref.at(None)) == version
+    assert len(read) <= 1, "the operation, where another test's forgot it"
+    manifests: list[str] = []
+    monkeypatch.setattr(
+        catalog.Catalog,
+        "manifest",
+        lambda self, digest, of=catalog.Catalog.manifest: manifests.append(digest) or of(self, digest),
+    )
+    for name in "ab":
+        assert S3Provider().open(version, name).read() == name.encode()
+        assert LocalProvider().open(reference, name).read() == name.encode()
+    assert manifests == [version.content_digest]
 
 
 def test_nothing_is_ever_replaced(bucket: Bucket) -> None:
