@@ -118,11 +118,13 @@ def ours(keys: list[tuple[str, int]], folder: Path) -> None:
     from mlflow_dsver.model.evidence import FileEvidence
     from mlflow_dsver.model.manifests import Manifest, with_evidence
     from mlflow_dsver.providers.buckets.connect import Location
-    from mlflow_dsver.providers.buckets.fetch import fetch_folder
+    from mlflow_dsver.providers.buckets.reading import reader_of
+    from mlflow_dsver.providers.file_fetching import fetch_folder
 
     evidence = FileEvidence((), "v", "e", "2026-12-01T06:00:00Z")
     entries = tuple(with_evidence(key, size, evidence) for key, size in sorted(keys))
-    fetch_folder(Location("s3", "bucket", ""), Manifest(entries), folder, SILENT, "s3://bucket")
+    manifest = Manifest(entries)
+    fetch_folder(manifest, reader_of(Location("s3", "bucket", ""), manifest), folder, SILENT, "s3://bucket")
 
 
 def measured(keys: list[tuple[str, int]], repeats: int, work: Path) -> tuple[float, float]:

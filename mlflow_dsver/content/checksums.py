@@ -56,7 +56,12 @@ class Checksums:
     @property
     def known(self) -> bool:
         """Whether there is any."""
-        return bool(self._states or self._crcs)
+        return bool(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The algorithms of those that are computed."""
+        return (*self._states, *self._crcs)
 
     def update(self, block: Any) -> None:
         """Add bytes."""

@@ -3,7 +3,7 @@
 A snapshot says which objects were there at one moment, with version ids, checksums and ETags as the store keeps them;
 its id comes from the digest of that manifest. `connect` has connections and errors, `listing` the objects that are
 there (`s3_listing`, `gs_listing`, `inventory`; `s3_requests` for what obstore has no call for), `snapshots` makes a
-manifest of them, `catalog` keeps it, `check` compares it with what the store has now, `fetch` gets the files.
+manifest of them, `catalog` keeps it, `check` compares it with what the store has now, `reading` reads objects.
 """
 
 from __future__ import annotations

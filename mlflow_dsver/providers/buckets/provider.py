@@ -10,43 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import DsverError, InvalidArgument
 from mlflow_dsver.model.holds import Hold
-from mlflow_dsver.model.manifests import FileEntry, Manifest
-from mlflow_dsver.model.refs import DatasetRef, nearest
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers import dataset_history as history
-from mlflow_dsver.providers.buckets import catalog, check, fetch, legal_holds, local_copies, snapshots
-from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location, object_store, s3_settings
+from mlflow_dsver.providers.buckets import catalog, check, legal_holds, snapshots
+from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location, object_store
 from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
 from mlflow_dsver.providers.buckets.listing import list_objects
-from mlflow_dsver.providers.buckets.streams import open_stream
+from mlflow_dsver.providers.buckets.reading import reader_of
+from mlflow_dsver.providers.file_checks import CheckFile, StoreChecksums
+from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.history_provider import Decide, HistoryProvider
-from mlflow_dsver.providers.interface import Capability, FileCheck, Health, LocalCopy
+from mlflow_dsver.providers.interface import Capability, Health
 from mlflow_dsver.providers.operation_schema import text_fields
 
 __all__ = ["AzProvider", "GsProvider", "S3Provider"]
 
 
-class _Opened(NamedTuple):
-    """A snapshot that files were opened of."""
-
-    place: Location
-    manifest: Manifest
-    entries: Mapping[str, FileEntry]
-
-
-_last: _Opened | None = None
-
-
-class BucketProvider(HistoryProvider):
+class BucketProvider(HistoryProvider, FileProvider):
     """A prefix of a bucket is a dataset. progress: receives the progress of long operations."""
 
     capabilities = frozenset(Capability) - {Capability.HOLD}
@@ -152,53 +142,28 @@ class BucketProvider(HistoryProvider):
         raw = {**version.raw, "grade": str(grade), "digest": manifest.digest}
         return replace(version, raw=raw, immutable=grade.meets("B"), usage_bytes=manifest.total_bytes)
 
-    def has_store_evidence(self, version: DatasetVersion) -> bool:
-        """Always: the store describes each object."""
-        return True
+    def place(self, version: DatasetVersion) -> str:
+        """The address of the prefix."""
+        return location(self.name, version.ref.dataset).uri
 
-    def check_files(
-        self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
-    ) -> FileCheck:
-        """Compare the objects with what the store has now: one HEAD each, and their bytes when `read`."""
+    def reader(self, version: DatasetVersion, manifest: Manifest) -> ReadFile:
+        """Reads exactly the recorded object versions."""
+        return reader_of(location(self.name, version.ref.dataset), manifest)
+
+    def checker(self, version: DatasetVersion, manifest: Manifest) -> CheckFile:
+        """One HEAD of each object version."""
         place = location(self.name, version.ref.dataset)
-        return check.check_files(
-            place, manifest, entries, self.progress, checksums=self._read_checksums(place), read=read
+        return check.checker_of(place, manifest, self._read_checksums(place))
+
+    def store_checksums(self, version: DatasetVersion, manifest: Manifest) -> StoreChecksums | None:
+        """Those that S3 has of an object version."""
+        place = location(self.name, version.ref.dataset)
+        read = self._read_checksums(place)
+        if read is None:
+            return None
+        return lambda entry: read(
+            snapshots.key_of(place, manifest, entry.path), entry.evidence.version if entry.evidence else None
         )
-
-    def local_copy(self, version: DatasetVersion) -> LocalCopy | None:
-        """The fetched copy, with the manifest that it had when it arrived; None when there is none."""
-        place = location(self.name, version.ref.dataset)
-        return local_copies.copy_of(place, version.content_digest or "")
-
-    def path(self, version: DatasetVersion) -> Path:
-        """A folder with the files, fetched once to the cache and checked whenever it is given out."""
-        place = location(self.name, version.ref.dataset)
-        return local_copies.folder_of(place, version, self.manifest(version), self.progress)
-
-    def materialise(self, version: DatasetVersion, folder: Path) -> None:
-        """Fetch exactly the recorded object versions into a new or empty folder; after a kill, call it again."""
-        place = location(self.name, version.ref.dataset)
-        fetch.fetch_folder(place, self.manifest(version), Path(folder), self.progress, version.ref)
-
-    def open(self, version: DatasetVersion, path: str) -> BinaryIO:
-        """A stream of one file, of exactly the recorded object version."""
-        place = location(self.name, version.ref.dataset)
-        opened = self._opened(place, version)
-        entry = opened.entries.get(path)
-        if entry is None:
-            near = nearest(path, list(islice(opened.entries, 10_000)))
-            raise self._not_found(version.ref, f"this snapshot has no file {path[:200]!r}", ", ".join(near) or None)
-        key = snapshots.key_of(place, opened.manifest, path)
-        return open_stream(entry.bytes, fetch.reader_of(place, key, entry), path)
-
-    def _opened(self, place: Location, version: DatasetVersion) -> _Opened:
-        """The entries of a snapshot by path; those of the last one are kept, since many files are opened of one."""
-        global _last
-        found = _last
-        if found is None or (found.place, found.manifest.digest) != (place, version.content_digest):
-            manifest = self.manifest(version)
-            found = _last = _Opened(place, manifest, {entry.path: entry for entry in manifest.entries})
-        return found
 
     def health(self) -> Health:
         """Where snapshots are kept, and which settings were found; no bucket is asked."""
@@ -269,13 +234,10 @@ class S3Provider(BucketProvider):
                     found |= legal_holds.objects_of(other, manifest)
         return frozenset(found)
 
-    def _read_checksums(self, place: Location) -> check.ReadChecksums | None:
+    def _read_checksums(self, place: Location) -> check.ReadChecksums:
         from mlflow_dsver.providers.buckets import s3_listing, s3_requests
 
-        if s3_settings().anonymous and s3_settings().region is None:
-            return None
-        client = s3_requests.requests_of(place)
-        return lambda key, version: s3_listing.read_checksums(client, key, version)
+        return lambda key, version: s3_listing.read_checksums(s3_requests.requests_of(place), key, version)
 
 
 class GsProvider(BucketProvider):

@@ -14,7 +14,8 @@ from object_servers import Bucket, faulty
 
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, NotFound, PermissionDenied, ProviderUnavailable
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.buckets import S3Provider, connect, fetch, streams
+from mlflow_dsver.providers import file_fetching, file_streams
+from mlflow_dsver.providers.buckets import S3Provider, connect
 
 LARGE = 40 << 20
 CONTENT = {"a.txt": b"meow", "empty": b"", "deep/ü 1.bin": bytes(range(256)) * 5}
@@ -114,7 +115,7 @@ def test_a_second_call_goes_on_where_the_first_failed(
     """Large files go on at the part where they were cut off, small ones that are there are not fetched again."""
     large = os.urandom(LARGE)
     version = snapshot(bucket, provider, {**CONTENT, "large.bin": large})
-    last = f"bytes={fetch.PART * 2}-"
+    last = f"bytes={file_fetching.PART * 2}-"
 
     def fault(method: str, path: str, headers: Any) -> tuple[int, bytes] | None:
         named = {name.lower(): value for name, value in headers.items()}
@@ -136,7 +137,7 @@ def test_a_second_call_goes_on_where_the_first_failed(
 def test_large_files_with_long_names_that_begin_alike_are_not_mixed_up(
     bucket: Bucket, provider: S3Provider, tmp_path: Path
 ) -> None:
-    content = {f"{'long' * 30}-{number}": os.urandom(fetch.PART + 1) for number in range(3)}
+    content = {f"{'long' * 30}-{number}": os.urandom(file_fetching.PART + 1) for number in range(3)}
     provider.materialise(snapshot(bucket, provider, content), tmp_path / "out")
     assert files_of(tmp_path / "out") == content
 
@@ -215,13 +216,13 @@ def test_materialise_refuses_names_that_no_file_can_have(
 
 
 def test_a_stream_reads_and_seeks_like_a_file(bucket: Bucket, provider: S3Provider, tmp_path: Path) -> None:
-    content = os.urandom(streams.BLOCK * 2 + 100)
+    content = os.urandom(file_streams.BLOCK * 2 + 100)
     version = snapshot(bucket, provider, {"x": content})
     copy = tmp_path / "copy"
     copy.write_bytes(content)
     with provider.open(version, "x") as stream, copy.open("rb") as file:
         for offset, whence, size in (
-            (0, 0, 10), (5, 1, 7), (-20, 2, 30), (0, 2, 5), (streams.BLOCK - 3, 0, 10), (0, 0, -1),
+            (0, 0, 10), (5, 1, 7), (-20, 2, 30), (0, 2, 5), (file_streams.BLOCK - 3, 0, 10), (0, 0, -1),
         ):  # fmt: skip
             assert stream.seek(offset, whence) == file.seek(offset, whence)
             assert stream.read(size) == file.read(size)
@@ -242,7 +243,7 @@ def test_a_table_is_read_from_a_stream(bucket: Bucket, provider: S3Provider) -> 
 def test_a_forked_worker_reads_what_its_parent_read_and_never_hangs(bucket: Bucket, tmp_path: Path) -> None:
     """As PyTorch's DataLoader starts its workers: obstore's threads are not copied, and it would wait for ever."""
     provider = S3Provider()
-    large = os.urandom(streams.BLOCK + 5)
+    large = os.urandom(file_streams.BLOCK + 5)
     version = snapshot(bucket, provider, {**CONTENT, "large": large})
     script = f"""
         import multiprocessing, sys

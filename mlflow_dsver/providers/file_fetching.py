@@ -1,8 +1,8 @@
-"""Gets exactly the recorded object versions: into a folder, in parallel and resumable, or one file as a stream.
+"""Fetches the files of a version into a folder: in parallel, resumable, and whole or not at all.
 
-Every request names the version id; where the bucket keeps no versions it names the ETag, so that an object which was
-overwritten is an error and never served. Sizes and all checksums that can be computed here are compared while the
-bytes arrive. What was fetched before a failure or a kill stays beside the target, and the next call goes on from it.
+How a file is read is the provider's (`ReadFile`). Sizes and all checksums that can be computed here are compared
+while the bytes arrive. What was fetched before a failure or a kill stays beside the target, and the next call goes on
+from it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ from mlflow_dsver.content.checksums import Checksums, compared
 from mlflow_dsver.content.file_locks import wait_for_lock
 from mlflow_dsver.content.progress import Progress
 from mlflow_dsver.errors import CorruptObject, InvalidArgument, StoreError
-from mlflow_dsver.model.evidence import Checksum, FileEvidence
+from mlflow_dsver.model.evidence import Checksum
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
-from mlflow_dsver.providers.buckets.connect import Location, is_cut_off, object_store, storage_errors
-from mlflow_dsver.providers.buckets.snapshots import key_of
 from mlflow_dsver.text import one_line
 
 PART = 16 << 20
-"""Bytes a request gets at most."""
+"""Bytes that are read by one call at most."""
 AT_ONCE = 32
 BATCH = 16
-"""Small objects that a thread fetches in one go."""
+"""Small files that a thread fetches in one go."""
 WAIT = 3600.0
 """Seconds to wait for another process that fetches the same files to the same place."""
+
+
+ReadFile = Callable[[FileEntry, int, int], Any]
+"""The bytes of a file from one offset to another, of exactly the recorded state; called from several threads.
+
+Raises NotFound, naming the file, for one that is gone, and CorruptObject for one that is another (see `another`).
+"""
 
 
 class Part(NamedTuple):
@@ -44,11 +49,11 @@ class Part(NamedTuple):
     start: int | None = None
 
 
-def fetch_folder(place: Location, manifest: Manifest, folder: Path, progress: Progress, reference: object) -> None:
-    """Fetch all files of a snapshot into a new or empty folder, whole or not at all.
+def fetch_folder(manifest: Manifest, read: ReadFile, folder: Path, progress: Progress, reference: object) -> None:
+    """Fetch all files of a version into a new or empty folder, whole or not at all. reference: for errors.
 
-    Raises InvalidArgument for a folder with files, NotFound, naming it, for an object version that is gone,
-    CorruptObject for one that was overwritten or whose bytes are others, and the errors of the store.
+    Raises InvalidArgument for a folder with files, CorruptObject for a file whose bytes are others, and what `read`
+    raises.
     """
     check_new_folder(folder)
     _check_names(manifest, reference)
@@ -57,15 +62,23 @@ def fetch_folder(place: Location, manifest: Manifest, folder: Path, progress: Pr
         missing = [entry for entry in manifest.entries if entry.path not in present]
         progress.total(len(manifest), manifest.total_bytes)
         progress.advance(len(present), sum(entry.bytes for entry in manifest.entries if entry.path in present))
-        _fetch(place, manifest, missing, beside, progress)
+        _fetch(_Fetch(read, beside, progress, reference), missing)
         if folder.is_dir():
             folder.rmdir()
         beside.rename(folder)
 
 
-def _fetch(
-    place: Location, manifest: Manifest, entries: Sequence[FileEntry], folder: Path, progress: Progress
-) -> None:
+class _Fetch(NamedTuple):
+    """What all pieces of work of one call share. folder: the one that files arrive in."""
+
+    read: ReadFile
+    folder: Path
+    progress: Progress
+    reference: object
+
+
+def _fetch(fetch: _Fetch, entries: Sequence[FileEntry]) -> None:
+    folder = fetch.folder
     for parent in sorted({entry.path.rpartition("/")[0] for entry in entries} - {""}):
         safe_join(folder, parent).mkdir(parents=True, exist_ok=True)
     large = [entry for entry in entries if entry.bytes > PART]
@@ -74,7 +87,7 @@ def _fetch(
             if not path.is_file() or path.stat().st_size != size:
                 with _writing(entry), path.open("wb") as stream:
                     stream.truncate(size)
-    work = partial(_work, place, manifest, folder, progress)
+    work = partial(_work, fetch)
     with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-fetch") as pool:
         try:
             parts = _parts(entries, folder)
@@ -84,8 +97,8 @@ def _fetch(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-        for _ in pool.map(partial(_finish, place, manifest, folder), large):
-            progress.advance(1, 0)
+        for _ in pool.map(partial(_finish, fetch), large):
+            fetch.progress.advance(1, 0)
 
 
 def _parts(entries: Sequence[FileEntry], folder: Path) -> Iterator[Part]:
@@ -99,18 +112,17 @@ def _parts(entries: Sequence[FileEntry], folder: Path) -> Iterator[Part]:
         yield Part(batch)
 
 
-def _work(place: Location, manifest: Manifest, folder: Path, progress: Progress, part: Part) -> None:
-    store = _store(place)
+def _work(fetch: _Fetch, part: Part) -> None:
+    folder, progress = fetch.folder, fetch.progress
     for entry in part.files:
-        key = key_of(place, manifest, entry.path)
         if part.start is None:
-            content = _get(store, place, key, entry, 0, entry.bytes)
-            _check(place, key, entry, [content])
+            content = read_part(fetch.read, entry, 0, entry.bytes, fetch.reference)
+            _check(entry, [content], fetch.reference)
             _write(safe_join(folder, entry.path), content)
             progress.advance(1, entry.bytes)
         else:
             stop = min(part.start + PART, entry.bytes)
-            content = _get(store, place, key, entry, part.start, stop)
+            content = read_part(fetch.read, entry, part.start, stop, fetch.reference)
             with _writing(entry), _beside(folder, entry).open("r+b") as stream:
                 stream.seek(part.start)
                 stream.write(content)
@@ -120,79 +132,55 @@ def _work(place: Location, manifest: Manifest, folder: Path, progress: Progress,
             progress.advance(0, stop - part.start)
 
 
-def _finish(place: Location, manifest: Manifest, folder: Path, entry: FileEntry) -> None:
+def _finish(fetch: _Fetch, entry: FileEntry) -> None:
     """Compare the checksums of a large file that has arrived in parts, and give it its name."""
+    folder = fetch.folder
     path = _beside(folder, entry)
     if Checksums.of(entry).known:
         with path.open("rb") as stream:
             blocks = iter(partial(stream.read, 1 << 20), b"")
-            _check(place, key_of(place, manifest, entry.path), entry, blocks)
+            _check(entry, blocks, fetch.reference)
     _done(folder, entry).unlink()
     path.rename(safe_join(folder, entry.path))
 
 
-def _store(place: Location) -> Any:
-    """obstore's store; None where it cannot be used and `_get` has another way."""
-    return None if place.provider == "s3" and is_cut_off() else object_store(place)
-
-
-def _get(store: Any, place: Location, key: str, entry: FileEntry, start: int, stop: int) -> Any:
-    """The bytes of a recorded object version from start to stop. Raises CorruptObject when there are fewer."""
-    import obstore
-
-    options: dict[str, Any] = {} if stop - start == entry.bytes else {"range": (start, stop)}
-    evidence = entry.evidence or FileEvidence()
-    if evidence.version is not None:
-        options["version"] = evidence.version
-    elif evidence.etag is not None:
-        options["if_match"] = f'"{evidence.etag}"'
-    if place.provider == "s3" and is_cut_off():
-        return _get_signed(place, key, entry, start, stop)
-    with storage_errors(place, "fetch", key, evidence.version):
-        found = obstore.get(store, key, options=options)  # type: ignore[arg-type]
-        if found.meta["size"] != entry.bytes:
-            raise _other(place, key, f"{entry.bytes:,} bytes", f"{found.meta['size']:,} bytes")
-        if evidence.version is not None and found.meta.get("version") not in (None, evidence.version):
-            raise _other(place, key, f"version {evidence.version}", f"version {found.meta.get('version')}")
-        content = found.bytes()
+def read_part(read: ReadFile, entry: FileEntry, start: int, stop: int, reference: object) -> Any:
+    """The bytes of a file from start to stop. Raises CorruptObject when there are fewer, or more."""
+    content = read(entry, start, stop)
     if len(content) != stop - start:
-        raise _other(place, key, f"{stop - start:,} bytes", f"{len(content):,} bytes")
+        raise another(entry, reference, f"{stop - start:,} bytes", f"{len(content):,} bytes")
     return content
 
 
-def _get_signed(place: Location, key: str, entry: FileEntry, start: int, stop: int) -> bytes:
-    """As `_get`, where obstore cannot be used: in worker processes that were forked after it was."""
-    from mlflow_dsver.providers.buckets.s3_requests import requests_of
-
-    evidence = entry.evidence or FileEvidence()
-    query = {} if evidence.version is None else {"versionId": evidence.version}
-    headers = {"Range": f"bytes={start}-{stop - 1}"} if stop > start else {}
-    if evidence.version is None and evidence.etag is not None:
-        headers["If-Match"] = f'"{evidence.etag}"'
-    answer = requests_of(place).get(key, query, headers=headers, operation="fetch")
-    if answer.status == 412 or len(answer.body) != stop - start:
-        raise _other(place, key, f"{stop - start:,} bytes of it", f"HTTP {answer.status}, {len(answer.body):,} bytes")
-    return answer.body
+def read_checksums(
+    read: ReadFile, entry: FileEntry, algorithms: Sequence[str], reference: object
+) -> tuple[Checksum, ...]:
+    """Read a file to its end and return its checksums of these algorithms; keeps nothing."""
+    found = Checksums(algorithms)
+    for start in range(0, entry.bytes, PART):
+        found.update(read_part(read, entry, start, min(start + PART, entry.bytes), reference))
+    return found.values()
 
 
-def _check(place: Location, key: str, entry: FileEntry, blocks: Any) -> None:
+def another(entry: FileEntry, reference: object, expected: str, got: str) -> CorruptObject:
+    """The error for a file whose bytes are not those that were recorded."""
+    return CorruptObject(
+        f"the file {one_line(entry.path, 200)} is not what was recorded",
+        reference=reference,
+        expected=expected,
+        got=got,
+        done="Nothing was served",
+    )
+
+
+def _check(entry: FileEntry, blocks: Any, reference: object) -> None:
     found = Checksums.of(entry)
     if found.known:
         for block in blocks:
             found.update(block)
         wrong = compared(entry, found.values())
         if wrong.same is False:
-            raise _other(place, key, f"the recorded {wrong.by}", f"another {wrong.by}")
-
-
-def _other(place: Location, key: str, expected: str, got: str) -> CorruptObject:
-    return CorruptObject(
-        f"the object {one_line(key, 200)} is not what was recorded",
-        reference=place.uri,
-        expected=expected,
-        got=got,
-        done="Nothing was served",
-    )
+            raise another(entry, reference, f"the recorded {wrong.by}", f"another {wrong.by}")
 
 
 def _write(path: Path, content: Any) -> None:
@@ -260,7 +248,7 @@ def _done(folder: Path, entry: FileEntry) -> Path:
 
 
 def _short(entry: FileEntry) -> str:
-    """A name that no other file of the snapshot has, however long and alike their names are."""
+    """A name that no other file of the version has, however long and alike their names are."""
     return hashlib.sha256(entry.path.encode()).hexdigest()[:32]
 
 
@@ -276,24 +264,7 @@ def _check_names(manifest: Manifest, reference: object) -> None:
     for entry in manifest.entries:
         if any(len(part.encode()) > 255 for part in entry.path.split("/")) or len(entry.path.encode()) > 4000:
             raise InvalidArgument(
-                f"the key {one_line(entry.path, 100)} is too long for a file's name",
+                f"{one_line(entry.path, 100)} is too long for a file's name",
                 reference=reference,
-                tip="a new snapshot with an exclude pattern, or open() for the other files",
+                tip="a version without it, or open() for the other files",
             )
-
-
-def read_checksums(place: Location, key: str, entry: FileEntry, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
-    """Read a recorded object version to its end and return its checksums of these algorithms; keeps nothing."""
-    store, found = _store(place), Checksums(algorithms)
-    for start in range(0, entry.bytes, PART):
-        found.update(_get(store, place, key, entry, start, min(start + PART, entry.bytes)))
-    return found.values()
-
-
-def reader_of(place: Location, key: str, entry: FileEntry) -> Callable[[int, int], bytes]:
-    """A function that reads a recorded object version from one byte to another."""
-
-    def read(start: int, stop: int) -> bytes:
-        return bytes(_get(_store(place), place, key, entry, start, stop))
-
-    return read

@@ -1,4 +1,4 @@
-"""One file of a snapshot as a stream: seekable, read in blocks, and always of the recorded object version."""
+"""One file of a version as a stream: seekable, read in blocks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LARGE = 32 << 20
 
 
 def open_stream(size: int, read: Callable[[int, int], bytes], name: str) -> BinaryIO:
-    """A binary stream of an object. size: in bytes. read: the bytes from one offset to another."""
-    return io.BufferedReader(_Object(size, read, name), buffer_size=BLOCK)
+    """A binary stream of a file. size: in bytes. read: the bytes from one offset to another."""
+    return io.BufferedReader(_File(size, read, name), buffer_size=BLOCK)
 
 
-class _Object(io.RawIOBase):
+class _File(io.RawIOBase):
     """A read-only stream; `readinto` gets a block with one request and gives from it."""
 
     def __init__(self, size: int, read: Callable[[int, int], bytes], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The files of snapshots on this machine: fetched once to the cache, and compared before they are given out again.
+"""The files of versions on this machine: fetched once to the cache, and compared before they are given out again.
 
 The copy is hashed when it arrives, and its own manifest is kept beside it; a copy that has changed since is an error.
 """
@@ -18,25 +18,25 @@ from mlflow_dsver.errors import CorruptObject, StoreError
 from mlflow_dsver.model.manifests import InvalidManifest, Manifest
 from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.buckets.connect import Location
-from mlflow_dsver.providers.buckets.fetch import fetch_folder
-from mlflow_dsver.providers.interface import LocalCopy
+from mlflow_dsver.providers.file_fetching import ReadFile, fetch_folder
+from mlflow_dsver.providers.values import LocalCopy
 from mlflow_dsver.text import one_line
 
 _FILES, _MANIFEST = "files", "manifest.jsonl.gz"
 
 
-def folder_of(place: Location, version: DatasetVersion, manifest: Manifest, progress: Progress) -> Path:
-    """A folder with exactly the files of a snapshot; treat it as read-only.
+def folder_of(place: str, version: DatasetVersion, manifest: Manifest, read: ReadFile, progress: Progress) -> Path:
+    """A folder with exactly the files of a version; treat it as read-only.
 
-    Raises CorruptObject when the copy was changed, and what fetching raises.
+    place: tells the version from those of other servers. Raises CorruptObject when the copy was changed, and what
+    fetching raises.
     """
     folder = _folder(place, manifest.digest)
     kept = folder / _MANIFEST
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _FILES).is_dir():
-            _fetch(place, version, manifest, folder, progress)
+            _fetch(version, manifest, read, folder, progress)
         found = hash_folder(folder / _FILES, rules=EVERYTHING, cache=default_cache(), progress=progress)
         if not kept.is_file():
             _compare_sizes(manifest, found, version, folder)
@@ -51,23 +51,23 @@ def folder_of(place: Location, version: DatasetVersion, manifest: Manifest, prog
     return folder / _FILES
 
 
-def copy_of(place: Location, digest: str) -> LocalCopy | None:
-    """Where the copy of a snapshot is, unchecked; None when there is none. digest: of its manifest."""
+def copy_of(place: str, digest: str) -> LocalCopy | None:
+    """Where the copy of a version is, unchecked; None when there is none. digest: of its manifest."""
     folder = _folder(place, digest)
     if not (folder / _MANIFEST).is_file():
         return None
     return LocalCopy(folder / _FILES, hashed=folder / _MANIFEST)
 
 
-def _folder(place: Location, digest: str) -> Path:
-    name = hashlib.sha256(f"{place.uri}\n{digest}".encode()).hexdigest()[:32]
-    return settings.home() / "cache" / "buckets" / name
+def _folder(place: str, digest: str) -> Path:
+    name = hashlib.sha256(f"{place}\n{digest}".encode()).hexdigest()[:32]
+    return settings.home() / "cache" / "files" / name
 
 
-def _fetch(place: Location, version: DatasetVersion, manifest: Manifest, folder: Path, progress: Progress) -> None:
+def _fetch(version: DatasetVersion, manifest: Manifest, read: ReadFile, folder: Path, progress: Progress) -> None:
     (folder / _MANIFEST).unlink(missing_ok=True)
     try:
-        fetch_folder(place, manifest, folder / _FILES, progress, version.ref)
+        fetch_folder(manifest, read, folder / _FILES, progress, version.ref)
     except StoreError:
         if not (folder / _FILES).is_dir():  # else another process has just fetched it
             raise
