@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from mlflow_dsver.providers.registry import get_provider
     from mlflow_dsver.resolution.resolver import create_version, resolve
     from mlflow_dsver.tracking.active_run import LinkedDataset
-    from mlflow_dsver.tracking.api import attach, start_run, use
+    from mlflow_dsver.tracking.api import attach, attach_recorded, start_run, use
     from mlflow_dsver.tracking.autolink import autolink
     from mlflow_dsver.tracking.description import describe
     from mlflow_dsver.tracking.history import inputs_of, runs_using
@@ -79,7 +79,7 @@ _EXPORTS = {
     "mlflow_dsver.model.refs": ["DatasetRef", "parse"],
     "mlflow_dsver.tracking.autolink": ["autolink"],
     "mlflow_dsver.resolution.resolver": ["create_version", "resolve"],
-    "mlflow_dsver.tracking.api": ["attach", "start_run", "use"],
+    "mlflow_dsver.tracking.api": ["attach", "attach_recorded", "start_run", "use"],
     "mlflow_dsver.tracking.description": ["describe"],
     "mlflow_dsver.lineage.api": ["export_run", "report_of"],
     "mlflow_dsver.lineage.retention": ["hold", "holds", "release"],
@@ -92,7 +92,8 @@ _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in nam
 
 __all__ = [  # noqa: RUF022  (grouped by topic)
     "__version__",
-    "attach", "autolink", "create_version", "inputs_of", "resolve", "runs_using", "start_run", "use",
+    "attach", "attach_recorded", "autolink", "create_version", "inputs_of", "resolve", "runs_using",
+    "start_run", "use",
     "verify", "verify_runs", "diff", "compare", "overlap", "contains", "bisect", "seal", "reproduce",
     "models_using", "register_model", "tag_model", "report_of", "export_run", "describe",
     "holds", "hold", "release",

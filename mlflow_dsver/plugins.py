@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.settings import Setting
@@ -40,6 +40,28 @@ Both may be percent-encoded, as in a reference.
 """
 
 
+class RecordedVersion(NamedTuple):
+    """A dataset that MLflow itself, or another tool, recorded on a run.
+
+    reference: of one exact version where the record names it, else of the dataset without a selector. requested: the
+    reference as it was recorded, such as with a branch. role: what it was used for; None where the record is silent.
+    """
+
+    reference: str
+    requested: str
+    role: str | None = None
+
+
+class FolderReference(NamedTuple):
+    """What a folder on this machine is at a provider. reference: of a version, or of a dataset.
+
+    differs: what is not as that version has it, as text; None for nothing that was seen.
+    """
+
+    reference: str
+    differs: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderInfo:
     """What this package must know of a provider before the provider itself is imported.
@@ -55,6 +77,12 @@ class ProviderInfo:
     emulator: `module:class` of the service's emulator, an `Emulator`; None for none.
     has_local_manifests: whether listing the provider's versions and reading their manifests needs no network, so
         that a file is looked up in all of them.
+    folder_reference: `module:function` that tells from a folder or file (an absolute Path) which reference names it,
+        as a `FolderReference`; None for none. It asks no service.
+    recorded_sources: source types of MLflow's dataset inputs that the provider understands, each with the
+        `module:function` that makes `RecordedVersion`s of the source's JSON object.
+    recorded_tags: keys of a run's tags and params by which another tool recorded a version, each with the
+        `module:function` that makes `RecordedVersion`s of all tags and params of the run.
     has_plain_addresses: whether a reference without a selector is also the address of data that may have no version,
         such as `s3://bucket/key`. MLflow's own dataset sources keep those.
     """
@@ -67,6 +95,9 @@ class ProviderInfo:
     commands: Mapping[str, str] = field(default_factory=dict)
     emulator: str | None = None
     has_local_manifests: bool = False
+    folder_reference: str | None = None
+    recorded_sources: Mapping[str, str] = field(default_factory=dict)
+    recorded_tags: Mapping[str, str] = field(default_factory=dict)
     has_plain_addresses: bool = False
 
 

@@ -257,6 +257,7 @@ class ProviderContract(FilesContract):
             Capability.UPDATE: [lambda: provider.update(version, message="x")],
             Capability.DELETE: [lambda: provider.delete(version)],
             Capability.HOLD: [lambda: provider.hold(version, HOLDS), lambda: provider.release(version, HOLDS)],
+            Capability.TABLE: [lambda: provider.table(version, "pandas")],
             Capability.BYTES: [
                 lambda: provider.path(version),
                 lambda: provider.materialise(version, tmp_path / "out"),

@@ -146,9 +146,9 @@ def _end(end: RefLike, role: str) -> DatasetVersion:
     """The version at one end; a run id selects the version that the run used in the role."""
     if not isinstance(end, str) or not _RUN_ID.match(end):
         return resolve(end)
-    from mlflow_dsver.tracking.history import inputs_of
+    from mlflow_dsver.tracking.history import links_of
 
-    links = {link.role: link.version for link in inputs_of(end)}
+    links = {link.role: link.version for link in links_of(end)}
     if role not in links:
         known = ", ".join(links) or "no role at all"
         raise InvalidArgument(f"run {end} has no version in the role {role}", expected=f"one of: {known}")

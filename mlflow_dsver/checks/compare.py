@@ -18,7 +18,7 @@ from mlflow_dsver.providers.interface import Capability
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.history import links_of
 from mlflow_dsver.tracking.queries import Tracking
 
 
@@ -83,8 +83,8 @@ def compare(first: str, second: str) -> CompareReport:
     """Compare two runs by their ids. Raises RunNotFound and TrackingError."""
     tracking = Tracking()
     one, two = tracking.run(first), tracking.run(second)
-    left = {link.role: link.version for link in inputs_of(first)}
-    right = {link.role: link.version for link in inputs_of(second)}
+    left = {link.role: link.version for link in links_of(first)}
+    right = {link.role: link.version for link in links_of(second)}
     roles = tuple(compare_role(role, left.get(role), right.get(role)) for role in sorted({*left, *right}))
     metrics = _differing(_texts(one.metrics), _texts(two.metrics))
     return CompareReport(one, two, roles, _differing(one.params, two.params), metrics)

@@ -188,9 +188,9 @@ def overlap(run_or_inputs: str | Mapping[str, RefLike]) -> OverlapReport:
     for a reference that cannot be resolved. A role whose files cannot be listed is reported in `unknown`.
     """
     if isinstance(run_or_inputs, str):
-        from mlflow_dsver.tracking.history import inputs_of
+        from mlflow_dsver.tracking.history import links_of
 
-        versions = {link.role: link.version for link in inputs_of(run_or_inputs)}
+        versions = {link.role: link.version for link in links_of(run_or_inputs)}
     else:
         versions = {role: resolve(ref) for role, ref in run_or_inputs.items()}
     manifests: dict[str, Manifest] = {}

@@ -32,7 +32,7 @@ from mlflow_dsver.model.versions import DatasetVersion, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.text import human_bytes, human_count, markdown, markdown_code, one_line
-from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.history import links_of
 from mlflow_dsver.tracking.queries import Tracking
 
 
@@ -95,7 +95,7 @@ def reproduce(run_id: str, into: str | Path, *, progress: Progress = SILENT) -> 
     folder = Path(into).absolute()
     tracking = Tracking()
     run = tracking.run(run_id)
-    links = inputs_of(run_id)
+    links = links_of(run_id)
     _prepare(folder)
     inputs = tuple(_fetched(link, folder, progress) for link in links)
     missing: list[str] = []

@@ -32,7 +32,7 @@ from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.schema import CHANGED_NOTE, key
 from mlflow_dsver.resolution import version_files
 from mlflow_dsver.text import one_line
-from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.history import links_of
 from mlflow_dsver.tracking.queries import Tracking
 
 CHECK_SECONDS = 5.0
@@ -95,7 +95,7 @@ def seal(run_id: str, *, rehash: bool = False, tag: bool = True, tracking_uri: s
     Raises RunNotFound and TrackingError; findings are never raised.
     """
     depth = Depth.FULL if rehash else Depth.DEFAULT
-    links = inputs_of(run_id, tracking_uri=tracking_uri)
+    links = links_of(run_id, tracking_uri=tracking_uri)
     report = SealReport(run_id, tuple(_sealed(link, depth) for link in links), now())
     if tag and report.inputs:
         Tracking(tracking_uri).write_tags(run_id, seal_tags(report))

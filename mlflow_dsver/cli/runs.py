@@ -31,23 +31,33 @@ _HOPELESS = ""
 def inputs(run: str, as_json: bool) -> None:
     """Show which dataset versions a run used.
 
-    For each: the role, and how much the link proves (its grade). Then the evaluation datasets of mlflow.genai among
-    the inputs, whose content MLflow does not version, and for a run that was watched, how many files its process
-    read. MLflow is asked at MLFLOW_TRACKING_URI.
+    For each: the role, and how much the link proves (its grade), those included that MLflow's own sources or another
+    tool recorded exactly. Then the evaluation datasets of mlflow.genai among the inputs, whose content MLflow does
+    not version, what others recorded without an exact version, and for a run that was watched, how many files its
+    process read. MLflow is asked at MLFLOW_TRACKING_URI.
 
     \b
     Examples:
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c
       mlflow-dsver inputs 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --json
     """
-    from mlflow_dsver.tracking.history import inputs_and_files
+    from mlflow_dsver.tracking.history import all_inputs_of
 
-    found, others, files = inputs_and_files(run)
-    told = {"run_id": run, "inputs": [link.to_json() for link in found], "files_read": files}
-    if others:
-        told["evaluation_datasets"] = [to_json(each) for each in others]
-    lines = [line(f"evaluation dataset of MLflow, no version: {each}") for each in others]
-    emit(as_json, told, links_table(found), *lines, *([] if files is None else [line(files)]))
+    found = all_inputs_of(run)
+    told = {
+        "run_id": run,
+        "inputs": [link.to_json() for link in found.links],
+        "files_read": found.files_read,
+        **({"recorded_elsewhere": found.inexact} if found.inexact else {}),
+    }
+    if found.evaluation_datasets:
+        told["evaluation_datasets"] = [to_json(each) for each in found.evaluation_datasets]
+    lines = [
+        *(f"evaluation dataset of MLflow, no version: {each}" for each in found.evaluation_datasets),
+        *(f"recorded by others, no exact version: {each}" for each in found.inexact),
+        *([] if found.files_read is None else [found.files_read]),
+    ]
+    emit(as_json, told, links_table(found.links), *map(line, lines))
 
 
 @click.command()
@@ -88,11 +98,17 @@ def runs(reference: str, role: str | None, limit: int, workspace: str | None, as
 @click.argument("reference", required=False)
 @click.option("--role", default="training", show_default=True, help="What the run used the version for.")
 @click.option("--from", "source", type=click.File("rb"), help="Attach the rows of this file; - is standard input.")
+@click.option("--recorded", is_flag=True, help="Attach what MLflow or another tool recorded on RUN exactly.")
 @json_option
-def attach(run: str | None, reference: str | None, role: str, source: BinaryIO | None, as_json: bool) -> int | None:
+def attach(
+    run: str | None, reference: str | None, role: str, source: BinaryIO | None, recorded: bool, as_json: bool
+) -> int | None:
     """Link a version to a run that has ended, or many versions to many runs.
 
     The grade gets the note `attached later`.
+
+    With --recorded, the versions are those that the sources of MLflow itself, or the tags of another tool, name
+    exactly on the run, each in its own role.
 
     A FILE has comma-separated values in UTF-8 under the header run_id,reference,role; the role is optional. All rows
     are checked before the first is attached, each reference is resolved once, and a row that fails does not stop the
@@ -106,7 +122,16 @@ def attach(run: str | None, reference: str | None, role: str, source: BinaryIO |
       mlflow-dsver attach 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c local://digits@clean
       mlflow-dsver attach 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c local://digits-test --role test
       mlflow-dsver attach --from runs.csv --json
+      mlflow-dsver attach 0b8a4f6f8c1e4a0e9c2d7b5a3e1f0d9c --recorded
     """
+    if recorded:
+        if run is None or reference is not None or source is not None:
+            raise click.UsageError("--recorded goes with RUN alone.")
+        from mlflow_dsver.tracking.api import attach_recorded
+
+        links = [made.link for made in attach_recorded(run).values()]
+        emit(as_json, {"run_id": run, "inputs": [link.to_json() for link in links]}, links_table(links))
+        return None
     if source is not None:
         if run is not None:
             raise click.UsageError("--from names the runs; it does not go with RUN and REFERENCE.")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from mlflow_dsver import settings
+from mlflow_dsver import plugins, settings
 from mlflow_dsver.content.progress import terminal
-from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, TrackingError, Unsupported
+from mlflow_dsver.errors import DsverError, InvalidArgument, InvalidReference, NotFound, TrackingError, Unsupported
 from mlflow_dsver.model.new_versions import NewVersion
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.plugins import FolderReference
 from mlflow_dsver.providers.interface import Capability, Provider
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.resolution.creation import create as new_version
@@ -73,6 +74,56 @@ def show(reference: str, as_json: bool) -> None:
     """
     version = _found(reference)[1]
     emit(as_json, version.to_json(), render.version(version))
+
+
+@versions.command()
+@click.argument("reference_or_path")
+@json_option
+def resolve(reference_or_path: str, as_json: bool) -> int:
+    """Show the version that a reference means now, or which references name a folder or file.
+
+    Of a path inside a checkout of git or DVC, a table, or a cache of Hugging Face, each provider that knows it says
+    which reference it is, and what differs from that version. Nothing is fetched.
+
+    Exit code: 0 resolved, 1 what is at the path differs, 2 no such version, or nothing names the path.
+
+    \b
+    Examples:
+      mlflow-dsver versions resolve local://digits@clean
+      mlflow-dsver versions resolve data/digits
+      mlflow-dsver versions resolve ./data/digits --json
+    """
+    if "://" in reference_or_path:
+        version = _resolve(reference_or_path)[1]
+        emit(as_json, version.to_json(), render.line(render.cell(version.ref)))
+        return 0
+    path = Path(reference_or_path).expanduser().absolute()
+    found = names_of(path)
+    if not found:
+        raise NotFound(
+            "no provider knows this path",
+            operation="resolve",
+            got=path,
+            tip=f"mlflow-dsver versions create local://NAME {one_line(path, 200)}",
+        )
+    data = [{"provider": name, "reference": each.reference, "differs": each.differs} for name, each in found]
+    emit(as_json, {"path": str(path), "references": data}, *(render.line(each.reference) for _, each in found))
+    for _, each in found:
+        if each.differs is not None and not as_json:
+            click.echo(f"{each.reference}: {one_line(each.differs, 500)}", err=True)
+    return 1 if all(each.differs for _, each in found) else 0
+
+
+def names_of(path: Path) -> list[tuple[str, FolderReference]]:
+    """The references that name a folder or file, with their provider. Raises InvalidArgument when there is none."""
+    if not path.exists():
+        raise InvalidArgument("no such file or folder", got=path, expected="a path, or a reference with ://")
+    found = []
+    for name, info in plugins.provider_infos().items():
+        named = plugins.load(info.folder_reference)(path) if info.folder_reference else None
+        if named is not None:
+            found.append((name, named))
+    return found
 
 
 @versions.command()

@@ -31,7 +31,7 @@ from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.plugins import ProviderInfo
-from mlflow_dsver.providers.values import Capability, FileCheck, Health, LocalCopy
+from mlflow_dsver.providers.values import Capability, FileCheck, Health, LocalCopy, TableKind
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.settings import Setting
 
@@ -44,6 +44,7 @@ __all__ = [
     "Provider",
     "ProviderInfo",
     "Setting",
+    "TableKind",
 ]
 
 SUGGESTION_LIMIT = 200
@@ -277,6 +278,17 @@ class Provider(ABC):
             raise NotFound(
                 f"this version has no file {path[:200]!r}", provider=self.name, operation="open", reference=version
             ) from error
+
+    def table(self, version: DatasetVersion, kind: TableKind) -> Any:
+        """The table at exactly this version. Capability TABLE.
+
+        Raises SettingsError when the library of that kind is not installed, NotFound when the version is gone.
+        """
+        raise self._unsupported("load tables")
+
+    def revision(self, version: DatasetVersion) -> str:
+        """What the store's own tools call this version, such as the commit for `revision=`; by default its id."""
+        return version.id
 
     def has_store_evidence(self, version: DatasetVersion) -> bool:
         """Whether `check_files` compares this version's files, so that its manifest is worth reading. Cheap."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from mlflow_dsver.content.patterns import Rules
 
@@ -30,6 +31,12 @@ class Capability(StrEnum):
     """Keeps a version as long as there is a reason to; see `model.holds`."""
     EVIDENCE = "evidence"
     """Compares the files of a version with what the store that keeps them says, without fetching them."""
+    TABLE = "table"
+    """A version is a table, and can be loaded as one."""
+
+
+TableKind = Literal["pandas", "polars", "arrow", "spark"]
+"""What a table is loaded as: a DataFrame of pandas, Polars or Spark, or a `pyarrow.Table`."""
 
 
 @dataclass(frozen=True, slots=True)

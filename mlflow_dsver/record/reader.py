@@ -127,7 +127,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
     for each in run.inputs.dataset_inputs if run.inputs else []:
         if each.dataset.source_type != SOURCE_TYPE:
             continue
-        context, fields = schema.context_of(each), _object(each.dataset.source)
+        context, fields = schema.context_of(each), json_object(each.dataset.source)
         role = role_of(context)
         text = version_text(run, role) if context else None
         if text is not None and text == fields.get("reference"):
@@ -139,7 +139,7 @@ def sources_of(run: Any) -> dict[str, Mapping[str, Any]]:
         role, reference = role_of(context), fields.get("reference")
         listed = {str(each.get("reference")) for key, each in found.items() if not context or _stands_for(key, role)}
         if not isinstance(reference, str) or reference not in (listed if context else listed | recorded):
-            found[_free(role, found, run)] = fields
+            found[free_role(role, found, run)] = fields
     return found
 
 
@@ -149,7 +149,9 @@ def dataset_inputs_of(run: Any) -> tuple[InputFacts, ...]:
     for each in run.inputs.dataset_inputs if run.inputs else []:
         role, data = schema.context_of(each), each.dataset
         if data.source_type == SOURCE_TYPE and role is not None:
-            found.append(InputFacts(role, data.name, data.digest, _object(data.source), _object(data.profile or "")))
+            found.append(
+                InputFacts(role, data.name, data.digest, json_object(data.source), json_object(data.profile or ""))
+            )
     return tuple(found)
 
 
@@ -159,7 +161,7 @@ def evaluation_datasets_of(run: Any) -> tuple[EvaluationDataset, ...]:
     for each in run.inputs.dataset_inputs if run.inputs else []:
         data = each.dataset
         if data.source_type in _EVALUATION_SOURCES:
-            dataset_id = _object(data.source or "").get("dataset_id")
+            dataset_id = json_object(data.source or "").get("dataset_id")
             known = dataset_id if isinstance(dataset_id, str) else ""
             found.append(EvaluationDataset(data.name, data.digest, known, schema.context_of(each) or ""))
     return tuple(found)
@@ -178,7 +180,7 @@ def _declared(run: Any) -> set[str]:
 
 def reference_in(source: str) -> str | None:
     """The reference in the source JSON of a dataset; None when it names none."""
-    reference = _object(source).get("reference")
+    reference = json_object(source).get("reference")
     return reference if isinstance(reference, str) else None
 
 
@@ -193,7 +195,7 @@ def _stands_for(key: str, role: str) -> bool:
     return key == role or key.removeprefix(f"{role[:ROLE_LENGTH]}-").isdecimal()
 
 
-def _free(role: str, taken: Mapping[str, object], run: Any) -> str:
+def free_role(role: str, taken: Mapping[str, object], run: Any) -> str:
     """The role itself if free, else the role with the next free number."""
     if role not in taken:
         return role
@@ -236,7 +238,7 @@ def _link(role: str, run: Any, source: VersionSource | None) -> Link:
     requested = recorded["requested"] or (source.requested if source else reference)
     tags: Mapping[str, str] = run.data.tags
     grade = _grade(tags.get(schema.key(role, "grade")))
-    return Link(role, requested, version, grade, _started(run), tags.get(schema.key(role, "created")))
+    return Link(role, requested, version, grade, started_of(run), tags.get(schema.key(role, "created")))
 
 
 def _counts(role: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -257,11 +259,13 @@ def _grade(text: str | None) -> Grade:
         return Grade("D")
 
 
-def _started(run: Any) -> datetime:
+def started_of(run: Any) -> datetime:
+    """When MLflow's run entity started."""
     return datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
 
 
-def _object(text: str) -> Mapping[str, Any]:
+def json_object(text: str) -> Mapping[str, Any]:
+    """A JSON object that a run has as text; {} for anything else, and for one that is too long."""
     try:
         fields = json.loads(text) if len(text) <= MAX_SOURCE else None
     except (ValueError, RecursionError):
@@ -271,7 +275,7 @@ def _object(text: str) -> Mapping[str, Any]:
 
 def use_of_dataset(source: str, profile: str | None) -> dict[str, Any]:
     """What a dataset's row in MLflow says beyond its name: fields of `Use` as far as they are known."""
-    fields, shown = _object(source or ""), _object(profile or "")
+    fields, shown = json_object(source or ""), json_object(profile or "")
     size, digest, url = fields.get("usage_bytes"), fields.get("content_digest"), fields.get("url")
     name = fields.get("dataset_name")
     tags = shown.get("tags")
@@ -297,7 +301,9 @@ def _created(run: Any) -> dict[str, datetime | None]:
     """Role to the time when its version was made, where the dataset's profile says it."""
     inputs = run.inputs.dataset_inputs if run.inputs else []
     ours = [each for each in inputs if each.dataset.source_type == SOURCE_TYPE]
-    return {schema.context_of(each) or "": _date(_object(each.dataset.profile or "").get("created")) for each in ours}
+    return {
+        schema.context_of(each) or "": _date(json_object(each.dataset.profile or "").get("created")) for each in ours
+    }
 
 
 def _date(text: object) -> datetime | None:

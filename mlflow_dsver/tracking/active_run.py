@@ -23,6 +23,7 @@ from mlflow_dsver.errors import DsverError
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.providers.registry import get_provider
+from mlflow_dsver.providers.values import TableKind
 from mlflow_dsver.record import schema
 from mlflow_dsver.resolution.version_files import path_of
 from mlflow_dsver.tracking import autolog_patch, clients, mlflow_private, opened_files
@@ -111,6 +112,19 @@ class LinkedDataset:
         version has no such file, and the provider's errors.
         """
         return get_provider(self.version.ref.provider).open(self.version, path)
+
+    @property
+    def revision(self) -> str:
+        """What the store's own tools call this version, such as the commit that `load_dataset(revision=…)` takes."""
+        return get_provider(self.version.ref.provider).revision(self.version)
+
+    def table(self, kind: TableKind = "pandas") -> Any:
+        """The version as a table: a DataFrame of pandas, Polars or Spark, or a `pyarrow.Table`.
+
+        Raises Unsupported for a provider whose versions are no tables, SettingsError when the library is not
+        installed, and the provider's errors.
+        """
+        return get_provider(self.version.ref.provider).table(self.version, kind)
 
     def load(self) -> str:
         """The same folder as text, as MLflow's own sources give it."""

@@ -19,10 +19,11 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_dsver import settings
-from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument
+from mlflow_dsver.errors import DsverError, InputConflict, InvalidArgument, NotFound
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.record import reader
+from mlflow_dsver.record.recorded_elsewhere import recorded_elsewhere
 from mlflow_dsver.resolution import ranks
 from mlflow_dsver.resolution.version_files import InputLike, RefLike, as_written
 from mlflow_dsver.tracking import async_logging, clients, dataset_changes, parent_inputs, resolved_inputs
@@ -128,6 +129,26 @@ def attach(run_id: str, ref: RefLike, role: str = "training") -> LinkedDataset:
     grade = have.grade if have else found.link.grade.with_notes(ATTACHED_LATER)
     resolved = replace(resolved, pending={role: replace(found, link=replace(found.link, grade=grade))})
     return _datasets(resolved, link_started(client, known.info, resolved, background=False))[role]
+
+
+def attach_recorded(run_id: str) -> dict[str, LinkedDataset]:
+    """Link what MLflow's own sources or other tools recorded on a run, as far as they name one exact version.
+
+    Role to what was linked. Raises NotFound when they name none, and what `attach` raises.
+    """
+    client = clients.new_client()
+    run: Any = clients.read_run(client, clients.deadline(), run_id)
+    found = recorded_elsewhere(run, reader.all_links_of(run))
+    if not found.links:
+        raise NotFound(
+            "neither MLflow nor another tool recorded an exact version that a provider understands",
+            provider="mlflow",
+            operation="attach",
+            reference=run_id,
+            got=", ".join(found.inexact) or "no other record",
+            tip=f"mlflow-dsver attach {run_id} REFERENCE",
+        )
+    return {link.role: attach(run_id, str(link.version.ref), link.role) for link in found.links}
 
 
 def link_started(

@@ -14,7 +14,7 @@ from mlflow_dsver.record import schema
 from mlflow_dsver.record.mlflow_urls import MLflow, web_address
 from mlflow_dsver.text import markdown, markdown_code
 from mlflow_dsver.tracking import clients, record_writer
-from mlflow_dsver.tracking.history import inputs_of
+from mlflow_dsver.tracking.history import links_of
 from mlflow_dsver.tracking.mlflow_private import active_workspace
 
 NOTE = "mlflow.note.content"
@@ -30,7 +30,7 @@ def describe(run_id: str) -> str:
     """
     client, until = clients.new_client(), clients.deadline()
     run: Any = clients.read_run(client, until, run_id)
-    block = render(str(run.info.experiment_id), inputs_of(run_id))
+    block = render(str(run.info.experiment_id), links_of(run_id))
     text = placed(run.data.tags.get(NOTE, ""), block)
     if len(text) > schema.VALUE_LIMIT:
         raise TrackingError(

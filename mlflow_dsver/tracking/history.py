@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -22,6 +22,7 @@ from mlflow_dsver.model.refs import LATEST, DatasetRef, check_role, parse
 from mlflow_dsver.model.versions import DatasetVersion, Grade, Link
 from mlflow_dsver.record import reader, schema
 from mlflow_dsver.record.facts import EvaluationDataset
+from mlflow_dsver.record.recorded_elsewhere import Elsewhere, recorded_elsewhere
 from mlflow_dsver.resolution.version_files import RefLike, resolve
 from mlflow_dsver.text import one_line
 from mlflow_dsver.tracking import clients
@@ -63,21 +64,48 @@ class RunUse:
 def inputs_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
     """The links of a run, sorted by role: whole where the artifact is there, else what params, tags and inputs say.
 
+    After them the versions that MLflow's own sources and other tools recorded exactly, where a provider understands
+    these, with the grade D.
     tracking_uri: the store that has the run; None means MLflow's current one.
     Raises RunNotFound, and TrackingError when the run cannot be read.
     """
     client = clients.new_client(tracking_uri)
+    run = clients.read_run(client, clients.deadline(), run_id)
+    links = inputs_in(client, run)
+    return [*links, *_elsewhere(run, links).links]
+
+
+def links_of(run_id: str, *, tracking_uri: str | None = None) -> list[Link]:
+    """The links of a run, as `inputs_of`, and nothing that was recorded by others."""
+    client = clients.new_client(tracking_uri)
     return inputs_in(client, clients.read_run(client, clients.deadline(), run_id))
 
 
-def inputs_and_files(run_id: str) -> tuple[list[Link], tuple[EvaluationDataset, ...], str | None]:
-    """The links of a run, as `inputs_of`; its evaluation datasets, which are no versions; and what it says of the
-    files that were read, None if none were watched.
+def _elsewhere(run: Any, links: list[Link]) -> Elsewhere:
+    return recorded_elsewhere(run, {link.role: link for link in links})
+
+
+class RunInputs(NamedTuple):
+    """The inputs of a run. links: as `inputs_of`. files_read: what it says of the files that its process read.
+
+    evaluation_datasets, inexact: inputs that are no versions; see `recorded_elsewhere.Elsewhere`. files_read is None
+    if none were watched.
     """
+
+    links: list[Link]
+    evaluation_datasets: tuple[EvaluationDataset, ...]
+    inexact: list[str]
+    files_read: str | None
+
+
+def all_inputs_of(run_id: str) -> RunInputs:
+    """Everything that a run used. Raises RunNotFound, and TrackingError when the run cannot be read."""
     client = clients.new_client()
     run: Any = clients.read_run(client, clients.deadline(), run_id)
-    others = reader.evaluation_datasets_of(run)
-    return inputs_in(client, run), others, run.data.tags.get(schema.FILES_READ_TAG)
+    links = inputs_in(client, run)
+    others = _elsewhere(run, links)
+    files_read = run.data.tags.get(schema.FILES_READ_TAG)
+    return RunInputs([*links, *others.links], reader.evaluation_datasets_of(run), others.inexact, files_read)
 
 
 def inputs_in(client: MlflowClient, run: Any) -> list[Link]:

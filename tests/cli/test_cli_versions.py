@@ -111,3 +111,15 @@ def test_delete_wants_a_version_and_not_a_dataset(run: Run, made: str) -> None:
     assert done.returncode == 2
     assert "local://digits@latest" in done.stderr
     assert run("versions", "show", made).returncode == 0
+
+
+def test_resolve_tells_what_a_reference_means_now_and_that_nothing_names_a_path(
+    run: Run, made: str, tmp_path: Path
+) -> None:
+    assert run("versions", "resolve", "local://digits@raw").stdout.strip() == made
+    assert json.loads(run("versions", "resolve", "local://digits", "--json").stdout)["reference"] == made
+    unknown = run("versions", "resolve", str(tmp_path))
+    assert unknown.returncode == 2
+    assert "no provider knows this path" in unknown.stderr
+    assert "versions create local://NAME" in unknown.stderr
+    assert "no such file or folder" in run("versions", "resolve", str(tmp_path / "none")).stderr

@@ -39,7 +39,7 @@ __all__ = ["AzProvider", "GsProvider", "S3Provider"]
 class BucketProvider(HistoryProvider, FileProvider):
     """A prefix of a bucket is a dataset. progress: receives the progress of long operations."""
 
-    capabilities = frozenset(Capability) - {Capability.HOLD}
+    capabilities = frozenset(Capability) - {Capability.HOLD, Capability.TABLE}
     deleted_text = "this snapshot was deleted"
     unknown_text = "no snapshot of that id and no such tag"
     no_dataset_text = "no snapshot of it is known"
@@ -198,7 +198,7 @@ class S3Provider(BucketProvider):
     """Prefixes in Amazon S3, and in services with its API."""
 
     name = "s3"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.TABLE}
     settings_prefixes = (*PREFIXES["s3"], SNAPSHOTS.variable)
 
     def hold(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:

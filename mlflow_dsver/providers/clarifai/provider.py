@@ -56,7 +56,7 @@ class ClarifaiProvider(Provider):
     """
 
     name = "clarifai"
-    capabilities = frozenset(Capability) - {Capability.EVIDENCE, Capability.HOLD}
+    capabilities = frozenset(Capability) - {Capability.EVIDENCE, Capability.HOLD, Capability.TABLE}
     settings_files = (CONFIG_FILE,)
 
     def __init__(

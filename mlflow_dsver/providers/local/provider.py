@@ -58,7 +58,7 @@ class LocalProvider(HistoryProvider):
     """
 
     name = "local"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.TABLE}
     remote = False
 
     def __init__(self, store: Path | None = None, *, progress: Progress = SILENT) -> None:

@@ -54,7 +54,7 @@ class PaperspaceProvider(Provider):
     """
 
     name = "paperspace"
-    capabilities = frozenset(Capability) - {Capability.EVIDENCE, Capability.HOLD}
+    capabilities = frozenset(Capability) - {Capability.EVIDENCE, Capability.HOLD, Capability.TABLE}
     settings_files = KEY_FILES
 
     def __init__(
