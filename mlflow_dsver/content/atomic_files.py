@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,14 @@ def atomic_folder(target: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         sync_folder(target.parent)
+
+
+def remove_older(folder: Path, pattern: str, *, days: float) -> None:
+    """Remove folders that match a pattern and were made long ago, such as a kill leaves."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - days * 86_400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def check_new_folder(folder: Path) -> None:

@@ -103,20 +103,19 @@ def holds(*, locks: Sequence[Path] = (), apply: bool = False) -> HoldReport:
     search.read_tracking()
     for path in locks:
         search.read_lock(path)
-    providers = _Providers()
-    for provider in providers.that_hold():
+    for provider in _providers_that_hold():
         try:
             for version, held in provider.held():
                 search.need(version.ref).held = held
         except DsverError as error:
             search.unread.append(f"{provider.name}: {one_line(error, 300)}")
     for need in search.needs.values():
-        providers.look(need)
-        search.plan(need, [str(path.absolute()) for path in locks])
+        _look(need)
+        search.plan(need)
     needs = tuple(search.needs[ref] for ref in sorted(search.needs))
     if apply:
         for need in needs:
-            providers.apply(need)
+            _apply(need)
     return HoldReport(needs, tuple(search.unread), apply)
 
 
@@ -136,19 +135,17 @@ def release(target: str, *, note: str | None = None, apply: bool = True) -> Hold
 
 def _changed(target: str, note: str | None, *, apply: bool, put: bool) -> HoldReport:
     refs, reason = _meant(target, note)
-    providers, needs = _Providers(), []
+    needs = []
     for ref in refs:
         need = Need(ref)
-        providers.look(need)
-        if need.version is not None and not need.held:
-            need.held = get_provider(ref.provider).holds(need.version)
+        _look(need)
         matching = [each for each in need.held if each == reason]
         if not put and note is None and reason.kind == "note":
             matching = [each for each in need.held if each.kind == "note"]
         need.add = (reason,) if put and not matching else ()
         need.take_back = () if put else tuple(matching)
         if apply:
-            providers.apply(need)
+            _apply(need)
         needs.append(need)
     return HoldReport(tuple(needs), (), apply)
 
@@ -245,7 +242,7 @@ class _Search:
         if sum(each.kind == reason.kind for each in need.needed) < MOST:
             need.needed.append(reason)
 
-    def plan(self, need: Need, locks: Sequence[str]) -> None:
+    def plan(self, need: Need) -> None:
         """Which holds are missing, and which are known not to be needed any more."""
         need.needed.sort()
         reasons = self._reasons.get(need.ref, set())
@@ -267,48 +264,47 @@ class _Search:
         return reason.kind == "lock" and reason.reason.partition(":")[2] in self.locks
 
 
-class _Providers:
-    """Asks providers about versions, and changes their holds; problems are noted on the need."""
-
-    def that_hold(self) -> Iterator[Provider]:
-        """The providers that can hold versions and list their datasets without a network."""
-        for name in names():
-            try:
-                provider = get_provider(name)
-            except DsverError:
-                continue
-            if Capability.HOLD in provider.capabilities:
-                yield provider
-
-    def look(self, need: Need) -> None:
-        """Find the version at its provider, and whether that can hold it."""
+def _providers_that_hold() -> Iterator[Provider]:
+    """The providers that can hold versions and list their datasets without a network."""
+    for name in names():
         try:
-            provider = get_provider(need.ref.provider)
-            if Capability.HOLD not in provider.capabilities:
-                need.limit = f"{provider.name} cannot hold versions"
-                return
-            need.version = provider.get(need.ref.dataset, need.ref.selector or "")
-            need.held = need.held or provider.holds(need.version)
-        except NotFound as error:
-            need.problem = f"it is not there: {one_line(error.what, 200)}"
-        except DsverError as error:
-            need.problem = one_line(error, 300)
-        except Exception as error:  # noqa: BLE001  (another package's provider)
-            need.problem = error_line(error, 300)
+            provider = get_provider(name)
+        except DsverError:
+            continue
+        if Capability.HOLD in provider.capabilities:
+            yield provider
 
-    def apply(self, need: Need) -> None:
-        """Put and take back what was planned; the new holds first."""
-        if need.version is None or not (need.add or need.take_back):
+
+def _look(need: Need) -> None:
+    """Find the version at its provider, and whether that can hold it."""
+    try:
+        provider = get_provider(need.ref.provider)
+        if Capability.HOLD not in provider.capabilities:
+            need.limit = f"{provider.name} cannot hold versions"
             return
-        try:
-            provider = get_provider(need.ref.provider)
-            if need.add:
-                provider.hold(need.version, need.add)
-            if need.take_back:
-                provider.release(need.version, need.take_back)
-            need.held = provider.holds(need.version)
-        except DsverError as error:
-            need.problem = one_line(error, 600)
+        need.version = provider.get(need.ref.dataset, need.ref.selector or "")
+        need.held = need.held or provider.holds(need.version)
+    except NotFound as error:
+        need.problem = f"it is not there: {one_line(error.what, 200)}"
+    except DsverError as error:
+        need.problem = one_line(error, 300)
+    except Exception as error:  # noqa: BLE001  (another package's provider)
+        need.problem = error_line(error, 300)
+
+
+def _apply(need: Need) -> None:
+    """Put and take back what was planned; the new holds first."""
+    if need.version is None or not (need.add or need.take_back):
+        return
+    try:
+        provider = get_provider(need.ref.provider)
+        if need.add:
+            provider.hold(need.version, need.add)
+        if need.take_back:
+            provider.release(need.version, need.take_back)
+        need.held = provider.holds(need.version)
+    except DsverError as error:
+        need.problem = one_line(error, 600)
 
 
 def _used(run: Run) -> Mapping[str, DatasetRef]:

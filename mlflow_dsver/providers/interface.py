@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, ClassVar
 
 from mlflow_dsver import config_files, settings
-from mlflow_dsver.content.atomic_files import safe_join
+from mlflow_dsver.content.atomic_files import remove_older, safe_join
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import NotFound, Unsupported
 from mlflow_dsver.model.holds import Hold
@@ -166,6 +166,7 @@ class Provider(ABC):
             raise self._unsupported(f"refer to files at {source.name}")
         scratch = settings.home() / "cache"
         scratch.mkdir(parents=True, exist_ok=True)
+        remove_older(scratch, "copy-*", days=7)  # what a kill has left
         with TemporaryDirectory(prefix="copy-", dir=scratch) as folder:
             source.progress = self.progress
             source.materialise(version, Path(folder) / "files")

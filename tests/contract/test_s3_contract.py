@@ -11,8 +11,9 @@ from object_servers import Bucket, new_bucket, s3_server
 
 from mlflow_dsver.errors import Unsupported
 from mlflow_dsver.model.holds import Hold
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.buckets import S3Provider
+from mlflow_dsver.providers.buckets import S3Provider, legal_holds
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import Known, ProviderContract
 
@@ -81,6 +82,35 @@ class TestS3WithVersions(S3Contract):
         provider.release(old, [Hold("note:b")])
         assert not any(self.bucket.is_held(*each) for each in held)
         assert self.bucket.is_held("digits/labels.csv", labels[new.id])
+
+    def test_a_second_reason_asks_nothing_of_the_store(
+        self, provider: Provider, known: Known, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The legal holds are on since the first one."""
+        version = provider.get(known.dataset, known.versions[0])
+        provider.hold(version, [Hold("note:a")])
+        monkeypatch.setattr(legal_holds, "put", None)
+        provider.hold(version, [Hold("note:a"), Hold("note:b")])
+        assert len(provider.holds(version)) == 2
+
+    @pytest.mark.parametrize("released", ["digits", "digits/images"])
+    def test_holds_kept_beside_the_data_are_seen_by_other_prefixes(
+        self, provider: Provider, known: Known, monkeypatch: pytest.MonkeyPatch, released: str
+    ) -> None:
+        """The snapshot of a folder and that of the folder above it have objects in common."""
+        monkeypatch.setenv("MLFLOW_DSVER_SNAPSHOTS", "beside")
+        both = {name: provider.create(f"{self.bucket.name}/{name}") for name in ("digits", "digits/images")}
+        image = _version_of(provider, both["digits/images"], "0 ü+&.bin")
+        for version in both.values():
+            provider.hold(version, [Hold("note:a")])
+        provider.release(both.pop(released), [Hold("note:a")])
+        assert self.bucket.is_held("digits/images/0 ü+&.bin", image)
+        (other,) = both.values()
+        provider.release(other, [Hold("note:a")])
+        assert not self.bucket.is_held("digits/images/0 ü+&.bin", image)
+        assert provider.create(f"{self.bucket.name}/digits").ref.selector in {
+            provider.resolve(DatasetRef("s3", f"{self.bucket.name}/digits")).id
+        }
 
     def test_files_are_those_of_an_older_snapshot(self, provider: Provider, known: Known) -> None:
         """An object that was overwritten is still had as it was."""

@@ -44,7 +44,9 @@ KEPT_EVENTS = 10_000
 """Maximum operations whose files a process keeps in memory."""
 AT_ONCE = 32
 OWN_FOLDER = ".dsver"
-"""Folder below a prefix in which its snapshots can be kept; not part of any snapshot."""
+"""Folder below a prefix in which its snapshots can be kept."""
+OWN_FILES = re.compile(rf"(?:\A|/){re.escape(OWN_FOLDER)}/(?:s3|gs|az)/[0-9a-f]{{32}}/(?:events|manifests)/[^/]+\Z")
+"""Keys of what is kept there, of this prefix and of those below it; not part of any snapshot."""
 
 _events: dict[tuple[str, str], bytes] = {}
 _EVENT = re.compile(r"[0-9]{15}-[0-9a-f]{16}\.json\Z")
@@ -156,7 +158,8 @@ class Catalog:
 
 
 def fold(dataset: str, contents: Iterable[bytes]) -> State:
-    """The state that operations result in. Operations on versions that were deleted meanwhile change nothing.
+    """The state that operations result in. Operations on versions that were deleted meanwhile change nothing,
+    nor does the deletion of one that is held.
 
     Raises CorruptObject for one that this version does not understand, or that is of another dataset.
     """
@@ -172,6 +175,8 @@ def fold(dataset: str, contents: Iterable[bytes]) -> State:
                 done="Nothing was served or changed",
                 tip="a newer mlflow-dsver, or the files from a backup",
             ) from error
+        if operation["op"] == "delete" and operation["version"] in state.holds:
+            continue  # whoever deleted it did not know yet that it is held
         with suppress(KeyError):
             apply(state, operation)
     return state
@@ -203,6 +208,32 @@ def datasets(provider: str) -> Iterator[str]:
             with suppress(ValueError):
                 found.append(str(read_operation(content)["dataset"]))
     return iter(sorted(found))
+
+
+def datasets_around(location: Location) -> set[str]:
+    """Names of datasets whose objects may be those of a prefix too: itself, prefixes above it, and below it.
+
+    Where snapshots are kept beside the data, those below are found by listing the prefix.
+    """
+    if SNAPSHOTS.get() != "beside":
+        near = {location.dataset}
+        for name in datasets(location.provider):
+            if f"{name}/".startswith(f"{location.dataset}/") or f"{location.dataset}/".startswith(f"{name}/"):
+                near.add(name)
+        return near
+    parts = location.dataset.split("/")
+    return {"/".join(parts[:length]) for length in range(1, len(parts) + 1)} | set(_catalogs_below(location))
+
+
+def _catalogs_below(location: Location) -> Iterator[str]:
+    import obstore
+
+    with storage_errors(location, "look for snapshots of other prefixes"):
+        for page in obstore.list(object_store(location), location.key("")):
+            for each in page:
+                found = OWN_FILES.search(each["path"])
+                if found:
+                    yield f"{location.bucket}/{each['path'][: found.start()]}".rstrip("/")
 
 
 def _files(location: Location | None) -> Files:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -125,7 +126,13 @@ def is_cut_off() -> bool:
     return _used_before_fork
 
 
-def _connect(place: Location) -> Any:
+def check_settings(provider: str) -> None:
+    """Raise SettingsError when obstore is not installed or refuses the settings; no service is asked."""
+    _connect(Location(provider, "mlflow-dsver-doctor", ""), region="us-east-1")
+
+
+def _connect(place: Location, region: str | None = None) -> Any:
+    """region: S3's; None for that of the settings, or of the bucket."""
     if _used_before_fork:
         raise ProviderUnavailable(
             "object storage cannot be read in a process that was forked after it was used",
@@ -138,13 +145,15 @@ def _connect(place: Location) -> Any:
         import obstore  # noqa: F401
     except ImportError as error:
         raise SettingsError("reading object storage needs obstore", tip=INSTALL) from error
-    make = {"s3": _s3, "gs": _gs, "az": _az}[place.provider]
+    make: Callable[[str], Any] = _gs if place.provider == "gs" else _az
+    if place.provider == "s3":
+        make = partial(_s3, region=region)
     try:
         return make(place.bucket)
     except Exception as error:
         if type(error).__module__.startswith("obstore") or isinstance(error, ValueError | TypeError):
             raise SettingsError(
-                "the connection's settings are refused", reference=place.uri, got=_shown(error, place.provider)
+                "the connection's settings are refused", reference=place.uri, got=_shown(error)
             ) from None
         raise
 
@@ -197,7 +206,7 @@ def s3_session() -> Any:
     return boto3.Session()
 
 
-def _s3(bucket: str) -> Any:
+def _s3(bucket: str, region: str | None) -> Any:
     from obstore.store import S3Store
 
     found = s3_settings()
@@ -215,7 +224,9 @@ def _s3(bucket: str) -> Any:
 
         optional["credential_provider"] = Boto3CredentialProvider(session)
         found = found._replace(region=found.region or session.region_name)
-    return S3Store(bucket, region=found.region or bucket_region(bucket), **optional, **_options(found.endpoint))
+    return S3Store(
+        bucket, region=found.region or region or bucket_region(bucket), **optional, **_options(found.endpoint)
+    )
 
 
 def _needs_session() -> bool:
@@ -306,7 +317,7 @@ def _raise(error: Exception, place: Location, operation: str, key: str | None, v
     code = _CODE.search(text)
     status = _STATUS.search(text)
     number = next((each for each in status.groups() if each), "") if status else ""
-    got = " ".join(filter(None, (number, code[1] if code else None))) or _shown(error, place.provider)
+    got = " ".join(filter(None, (number, code[1] if code else None))) or _shown(error)
     parts: dict[str, Any] = {"provider": place.provider, "operation": operation, "reference": place.uri, "got": got}
     what = f"the object {one_line(key, 200)}" if key is not None else "the bucket"
     marks = (number, code[1] if code else "")
@@ -340,7 +351,7 @@ def _not_found(
     return NotFound(what, provider=place.provider, operation=operation, reference=place.uri)
 
 
-def _shown(error: Exception, provider: str) -> str:
+def _shown(error: Exception) -> str:
     """An error's message without queries of addresses, which hold signatures, and without any known secret."""
     held = [
         Secret(value) for name, value in _connection_string().items() if name.startswith(("AccountKey", "Shared"))

@@ -1,4 +1,4 @@
-"""Legal holds of Amazon S3: while one is on, nobody can delete an object version, and no lifecycle rule expires it.
+"""Legal holds of Amazon S3: while one is on, S3 deletes the object version for nobody, lifecycle rules included.
 
 They need a bucket with Object Lock. A hold that was on before ours is somebody else's and is never taken away, nor is
 one that another held snapshot of the same bucket needs.
@@ -28,8 +28,8 @@ ObjectVersion = tuple[str, str]
 def put(place: Location, manifest: Manifest, ours: frozenset[ObjectVersion], progress: Progress) -> list[str]:
     """Hold all object versions of a snapshot; returns the paths of those that somebody else holds already.
 
-    ours: object versions that other snapshots hold. Raises Unsupported where the bucket has no Object Lock or no
-    versions, NotFound for an object version that is gone.
+    ours: object versions that other snapshots hold already. Raises Unsupported where the bucket has no Object Lock or
+    no versions, NotFound for an object version that is gone.
     """
     client = requests_of(place)
     _check_lock(client)
@@ -40,10 +40,12 @@ def put(place: Location, manifest: Manifest, ours: frozenset[ObjectVersion], pro
 
     def hold(entry: FileEntry) -> str | None:
         key, version = _object(place, manifest, entry)
-        foreign = (key, version) not in ours and is_held(client, key, version)
-        if not foreign:
-            _set(client, key, version, "ON")
-        return entry.path if foreign else None
+        if (key, version) in ours:
+            return None
+        if is_held(client, key, version):
+            return entry.path
+        _set(client, key, version, "ON")
+        return None
 
     return [path for path in _each(hold, manifest, progress) if path is not None]
 

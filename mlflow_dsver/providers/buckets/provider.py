@@ -23,7 +23,7 @@ from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers import dataset_history as history
 from mlflow_dsver.providers.buckets import catalog, check, legal_holds, snapshots
-from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, location, object_store
+from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, check_settings, location
 from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
 from mlflow_dsver.providers.buckets.listing import list_objects
 from mlflow_dsver.providers.buckets.reading import reader_of
@@ -171,7 +171,7 @@ class BucketProvider(HistoryProvider, FileProvider):
         variables = settings.of_provider(self.name, PREFIXES[self.name])
         known |= {name: "environment" for name in sorted(variables) if name.startswith(PREFIXES[self.name])}
         try:
-            object_store(Location(self.name, "mlflow-dsver-doctor", ""))
+            check_settings(self.name)
             where = SNAPSHOTS.get() or str(settings.home() / "snapshots")
             return Health(True, f"snapshots are kept in {where}", known)
         except (DsverError, OSError) as error:
@@ -203,10 +203,11 @@ class S3Provider(BucketProvider):
 
     def hold(self, version: DatasetVersion, reasons: Sequence[Hold]) -> None:
         """Set the legal hold of each object version, then keep the reasons. The bucket needs Object Lock."""
-        place, manifest = location(self.name, version.ref.dataset), self.manifest(version)
         self._record(version)
-        ours = self._held_objects(place, None)
-        foreign = legal_holds.put(place, manifest, ours, self.progress)
+        foreign: list[str] = []
+        if not self.holds(version):  # else they were set before the first reason was kept
+            place, manifest = location(self.name, version.ref.dataset), self.manifest(version)
+            foreign = legal_holds.put(place, manifest, self._held_objects(place, version), self.progress)
         self._changed(
             version, lambda state: history.hold_operation(state, version.id, reasons, foreign=foreign or None)
         )
@@ -220,16 +221,15 @@ class S3Provider(BucketProvider):
         if before.holds.get(version.id) and not self.holds(version):
             legal_holds.remove(place, manifest, self._held_objects(place, version), foreign, self.progress)
 
-    def _held_objects(self, place: Location, without: DatasetVersion | None) -> frozenset[legal_holds.ObjectVersion]:
-        """The object versions of the bucket that held snapshots need, but for one of them."""
+    def _held_objects(self, place: Location, without: DatasetVersion) -> frozenset[legal_holds.ObjectVersion]:
+        """The object versions that other held snapshots need, of prefixes that may have objects in common with it."""
         found: set[legal_holds.ObjectVersion] = set()
-        for dataset in {place.dataset, *self.datasets()}:
+        for dataset in catalog.datasets_around(place):
             other = location(self.name, dataset)
             kept = catalog.catalog(other)
-            state = kept.state() if other.bucket == place.bucket else None
-            for version_id in state.holds if state is not None else ():
-                if without is None or (dataset, version_id) != (without.ref.dataset, without.id):
-                    assert state is not None
+            state = kept.state() or history.State(dataset)
+            for version_id in state.holds:
+                if (dataset, version_id) != (without.ref.dataset, without.id):
                     manifest = kept.manifest(state.versions[version_id].digest)
                     found |= legal_holds.objects_of(other, manifest)
         return frozenset(found)

@@ -7,10 +7,9 @@ since a snapshot that silently lacks objects would be wrong.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow_dsver._version import __version__
 from mlflow_dsver.content.patterns import Rules, test_of
@@ -19,24 +18,13 @@ from mlflow_dsver.model.evidence import MAX_TEXT, STRONG, FileEvidence
 from mlflow_dsver.model.manifests import MAX_SIZE, FileEntry, InvalidManifest, Manifest, check_path, gc_paused
 from mlflow_dsver.model.manifests import with_evidence as file_entry
 from mlflow_dsver.model.versions import Grade
-from mlflow_dsver.providers.buckets.catalog import OWN_FOLDER
+from mlflow_dsver.providers.buckets.catalog import OWN_FILES
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.buckets.objects import Listing, ObjectState
 from mlflow_dsver.text import one_line
 
 TITLES = {"s3": "S3", "gs": "GCS", "az": "Azure"}
 _WORDS = {"sha256": "SHA-256", "sha512": "SHA-512", "blake3": "BLAKE3"}
-_NULL = "null"
-"""S3's version id of an object that was written while the bucket kept no versions; a later write replaces it."""
-
-
-class Facts(NamedTuple):
-    """Numbers of a snapshot that its grade rests on. checksums: number of files with a full one, by algorithm."""
-
-    files: int
-    bytes: int
-    with_version: int
-    checksums: Mapping[str, int]
 
 
 def manifest_of(location: Location, listing: Listing, rules: Rules) -> Manifest:
@@ -72,24 +60,16 @@ def manifest_of(location: Location, listing: Listing, rules: Rules) -> Manifest:
     return Manifest(entries, made)
 
 
-def facts_of(manifest: Manifest) -> Facts:
-    """Count what the entries of a snapshot have."""
-    checksums: Counter[str] = Counter()
-    with_version = 0
-    for entry in manifest.entries:
-        if entry.evidence is not None:
-            with_version += entry.evidence.version is not None
-            checksums.update(each.algorithm for each in entry.evidence.checksums if each.extent == "full")
-    return Facts(len(manifest), manifest.total_bytes, with_version, dict(sorted(checksums.items())))
-
-
 def grade_of(location: Location, manifest: Manifest, keeps_versions: bool | None) -> Grade:
     """B when the store has a version id of every object and keeps versions, else C; notes say what it rests on."""
-    facts, name = facts_of(manifest), TITLES[location.provider]
+    evidence, name = [entry.evidence or FileEvidence() for entry in manifest.entries], TITLES[location.provider]
     kept = keeps_versions is not False if location.provider == "s3" else keeps_versions is True
-    strong = [algorithm for algorithm in STRONG if facts.checksums.get(algorithm) == facts.files]
+    common = set[str](STRONG)
+    for each in evidence:
+        common.intersection_update(found.algorithm for found in each.checksums if found.extent == "full")
+    strong = [algorithm for algorithm in STRONG if algorithm in common]
     notes = [f"{_WORDS.get(strong[0], strong[0])} by {name}"] if strong else []
-    if facts.with_version == facts.files and kept:
+    if kept and all(each.version is not None for each in evidence):
         return Grade("B", (f"immutable by {name} {'generation' if name == 'GCS' else 'version id'}", *notes))
     why = "the bucket keeps no versions" if not kept else "some objects have no version id"
     if keeps_versions is None and not kept:
@@ -127,7 +107,7 @@ def _paths(location: Location, objects: Iterable[ObjectState]) -> Iterator[tuple
         path = state.key[len(below) :]
         if (path.endswith("/") or not path) and state.size == 0:
             continue
-        if not path.startswith(f"{OWN_FOLDER}/"):
+        if not OWN_FILES.search(path):
             yield path, state
 
 
@@ -169,9 +149,8 @@ def _unusable(location: Location, key: str, why: str) -> ContentError:
 
 
 def _entry(path: str, state: ObjectState) -> FileEntry:
-    version = None if state.version in (None, _NULL, "") else _text(state.version)
     etag = None if state.etag is None else _text(state.etag.strip('"'))
-    evidence = FileEvidence(state.checksums, version, etag, date_text(state.modified))
+    evidence = FileEvidence(state.checksums, _text(state.version), etag, date_text(state.modified))
     return file_entry(path, state.size, evidence)
 
 

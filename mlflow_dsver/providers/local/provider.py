@@ -137,7 +137,7 @@ class LocalProvider(HistoryProvider):
         if not reference:
             return super().create_from(dataset, source, version, **words)
         manifest = source.manifest(version)
-        if manifest is None or manifest.digest != version.content_digest:
+        if manifest is None or version.content_digest not in (None, manifest.digest):
             raise InvalidArgument(
                 "its provider does not know the files", reference=version, tip="without --reference"
             )
@@ -227,8 +227,12 @@ class LocalProvider(HistoryProvider):
         return provider.open(there, path)
 
     def has_store_evidence(self, version: DatasetVersion) -> bool:
-        """For a version whose bytes lie at another provider."""
-        return is_remote(self._record(version))
+        """For a version whose bytes lie at another provider, whether that has."""
+        record = self._record(version)
+        if not is_remote(record):
+            return False
+        provider, there = stated_source(record)
+        return provider.has_store_evidence(there)
 
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool

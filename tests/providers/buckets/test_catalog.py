@@ -15,7 +15,7 @@ from object_servers import Bucket
 from mlflow_dsver import settings
 from mlflow_dsver.errors import CorruptObject, InvalidReference, NotFound, SettingsError
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.providers.buckets import S3Provider, catalog
+from mlflow_dsver.providers.buckets import GsProvider, S3Provider, catalog, connect
 from mlflow_dsver.providers.buckets.connect import Location
 from mlflow_dsver.providers.local import LocalProvider
 
@@ -49,14 +49,15 @@ def encoded(operation: dict[str, Any]) -> bytes:
     return json.dumps({"dataset": "b/p", **operation}).encode()
 
 
-@given(st.lists(operations, max_size=12))
-def test_any_operations_make_a_state_in_which_a_tag_names_one_version_that_exists(
-    some: list[dict[str, Any]],
-) -> None:
-    state = catalog.fold("b/p", list(map(encoded, some)))
-    assert set(state.tags.values()) <= set(state.versions)
-    for version, tags in state.tagged.items():
-        assert all(state.tags[tag] == version for tag in tags)
+def test_a_held_version_outlasts_a_deletion_by_somebody_who_did_not_know() -> None:
+    version = DIGESTS[0][7:23]
+    base = {"version": version, "at": "2026-12-01T00:00:00Z", "by": "me@here"}
+    hold = {"op": "update", **base, "hold": [{"reason": "note:audit"}]}
+    delete = {"op": "delete", **base}
+    release = {"op": "update", **base, "release": [{"reason": "note:audit"}]}
+    made = created(DIGESTS[0], ("t",))
+    assert catalog.fold("b/p", map(encoded, [made, hold, delete])).tags == {"t": version}
+    assert not catalog.fold("b/p", map(encoded, [made, hold, release, delete])).versions
 
 
 @given(st.lists(operations, max_size=8), operations)
@@ -166,6 +167,21 @@ def test_a_process_reads_each_operation_once_and_a_manifest_once_for_all_files(
         assert S3Provider().open(version, name).read() == name.encode()
         assert LocalProvider().open(reference, name).read() == name.encode()
     assert manifests == [version.content_digest]
+
+
+def test_what_sub_prefixes_keep_beside_their_data_is_no_data(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DSVER_SNAPSHOTS", "beside")
+    bucket.put("data/cats/a", b"a")
+    bucket.put("data/cats/.dsver/mine", b"a file of the user's own")
+    before = S3Provider().create(f"{bucket.name}/data")
+    S3Provider().create(f"{bucket.name}/data/cats")
+    assert S3Provider().create(f"{bucket.name}/data").id == before.id
+    assert [each.path for each in S3Provider().manifest(before).entries] == ["cats/.dsver/mine", "cats/a"]
+
+
+def test_doctor_asks_no_service_for_settings_that_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "bucket_region", None)
+    assert all(provider().health().ok for provider in (S3Provider, GsProvider))
 
 
 def test_nothing_is_ever_replaced(bucket: Bucket) -> None:
