@@ -139,6 +139,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 _NOT_OURS = (
     "MLFLOW_", "PAPERSPACE_", "CLARIFAI_", "_MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST",
+    "HF_", "HUGGING_FACE_", "HUGGINGFACE_",
 )  # fmt: skip
 
 

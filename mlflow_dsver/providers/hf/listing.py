@@ -1,0 +1,167 @@
+"""The files of a commit as the Hub lists them: a manifest with the Hub's evidence, and the grade that this gives.
+
+A large file (LFS or Xet) has the SHA-256 of its bytes in the listing. Any other has its git blob id, the SHA-1 of
+`blob <size>`, a zero byte and the bytes; the Hub sends it as the file's ETag, so it is recorded as `etag`, and not as
+a version id: it names content, and SHA-1 proves against accident only. Reading the bytes compares either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mlflow_dsver._version import __version__
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.model.evidence import Checksum, FileEvidence, checked
+from mlflow_dsver.model.manifests import MAX_SIZE, FileEntry, InvalidManifest, Manifest, check_path, gc_paused
+from mlflow_dsver.model.manifests import with_evidence as file_entry
+from mlflow_dsver.model.versions import Grade
+from mlflow_dsver.providers.hf.hub import NO_ENTRY, Asked, Hub
+from mlflow_dsver.providers.hf.info import NAME, Place
+
+_BLOB = re.compile(r"[0-9a-f]{40}\Z")
+_WHERE = "immutable by commit"
+
+
+def list_files(hub: Hub, place: Place, commit: str, reference: object) -> Manifest:
+    """The files at a commit, below the place's path. Raises NotFound when the commit or the path is not there."""
+    asked = Asked("list the files", reference, place)
+    with gc_paused():
+        found = dict(_entries(hub, place, commit, asked))
+        manifest = manifest_of(found, place, commit)
+    if manifest is None:
+        raise NotFound(
+            f"the commit has no file or folder {place.path[:200]!r}",
+            provider=NAME,
+            operation=asked.operation,
+            reference=reference,
+            code=NO_ENTRY,
+        )
+    return manifest
+
+
+def manifest_of(files: dict[str, FileEntry], place: Place, commit: str) -> Manifest | None:
+    """The manifest of those files of a repository, by path, that are at or below the place's path; None for none."""
+    single = False
+    if place.path:
+        files, single = _below(files, place.path)
+        if not files:
+            return None
+    made: dict[str, Any] = {
+        "by": f"mlflow-dsver {__version__}",
+        "listed": "the Hub's tree",
+        "repository": place.whole.dataset,
+        "commit": commit,
+        "file": place.path if single else None,
+        "include": [],
+        "exclude": [],
+    }
+    return Manifest(tuple(files[path]._replace(path=path) for path in sorted(files)), made)
+
+
+def file_in_repository(place: Place, manifest: Manifest, path: str) -> str:
+    """The path from the repository's root of a file of the manifest."""
+    if manifest.made.get("file") == place.path and place.path:
+        return place.path
+    return f"{place.path}/{path}" if place.path else path
+
+
+def grade_of(manifest: Manifest) -> Grade:
+    """B, and what the files' identity rests on."""
+    strong = sum(sha256_of(entry) is not None for entry in manifest.entries)
+    if strong == len(manifest):
+        return Grade("B", (_WHERE, "SHA-256 by Hugging Face") if strong else (_WHERE,))
+    if not strong:
+        return Grade("B", (_WHERE, "git SHA-1 by Hugging Face"))
+    counts = f"SHA-256 by Hugging Face of {strong} files and git SHA-1 of {len(manifest) - strong}"
+    return Grade("B", (_WHERE, counts))
+
+
+def sha256_of(entry: FileEntry) -> str | None:
+    """The SHA-256 that the Hub has of a large file; None for another file."""
+    checksums = entry.evidence.checksums if entry.evidence is not None else ()
+    return next((each.value for each in checksums if each.algorithm == "sha256"), None)
+
+
+def blob_of(entry: FileEntry) -> str | None:
+    """The git blob id of a file that is not large; None for others."""
+    etag = entry.evidence.etag if entry.evidence is not None else None
+    return etag if etag is not None and _BLOB.match(etag) else None
+
+
+def is_right(entry: FileEntry, content: Any) -> bool | None:
+    """Whether the bytes of a whole file are those of the entry; None when it has nothing to compare."""
+    if len(content) != entry.bytes:
+        return False
+    if (expected := sha256_of(entry)) is not None:
+        return hashlib.sha256(content).hexdigest() == expected
+    if (expected := blob_of(entry)) is not None:
+        return blob_id(content) == expected
+    return None
+
+
+def blob_hash(size: int) -> Any:
+    """A hash object for the git blob id of content of that size."""
+    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+
+
+def blob_id(content: Any) -> str:
+    """The git blob id of bytes."""
+    found = blob_hash(len(content))
+    found.update(content)
+    return str(found.hexdigest())
+
+
+def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tuple[str, FileEntry]]:
+    where = (place.path,) if place.path else ()
+    path = hub.api(place, "tree", commit, *where)
+    seen: set[str] = set()
+    for item in _listed(hub, path, place, commit, asked):
+        if not isinstance(item, dict) or item.get("type") not in ("file", "directory"):
+            raise hub.unexpected("a listing with an item of an unknown kind", asked, item)
+        if item["type"] == "directory":
+            continue
+        try:
+            entry = entry_of(item)
+        except (ValueError, TypeError, KeyError, InvalidManifest) as error:
+            raise hub.unexpected("a listing with a file that cannot be read", asked, error) from error
+        if entry.path in seen:
+            raise hub.unexpected("a listing that has a file twice", asked, entry.path)
+        seen.add(entry.path)
+        yield entry.path, entry
+
+
+def _listed(hub: Hub, path: str, place: Place, commit: str, asked: Asked) -> Iterator[Any]:
+    """The items of a listing; where the path is a file and the Hub lists folders only, those of its folder."""
+    try:
+        yield from hub.pages(path, asked, {"recursive": "true", "expand": "false"})
+    except NotFound as error:
+        if error.code != NO_ENTRY or not place.path:
+            raise
+        parent = place.path.rpartition("/")[0]
+        again = hub.api(place, "tree", commit, *((parent,) if parent else ()))
+        for item in hub.pages(again, asked, {"recursive": "false", "expand": "false"}):
+            if isinstance(item, dict) and item.get("path") == place.path and item.get("type") == "file":
+                yield item
+
+
+def entry_of(item: dict[str, Any]) -> FileEntry:
+    """The file that an item of a listing describes. Raises ValueError, TypeError, KeyError or InvalidManifest."""
+    path, size, blob, lfs = check_path(item["path"]), item["size"], item["oid"], item.get("lfs")
+    if type(size) is not int or not 0 <= size < MAX_SIZE or not isinstance(blob, str) or not _BLOB.match(blob):
+        raise ValueError("no size, or no blob id")
+    if lfs is None:
+        return file_entry(path, size, FileEvidence(etag=blob))
+    if lfs["size"] != size:
+        raise ValueError("two sizes of one file")
+    return file_entry(path, size, FileEvidence((checked(Checksum("sha256", lfs["oid"], by="store")),)))
+
+
+def _below(found: dict[str, FileEntry], path: str) -> tuple[dict[str, FileEntry], bool]:
+    """The files below a folder, by their paths in it; or the one file, and True."""
+    if path in found:
+        return {path.rpartition("/")[2]: found[path]}, True
+    start = f"{path}/"
+    return {each[len(start) :]: entry for each, entry in found.items() if each.startswith(start)}, False

@@ -1,0 +1,69 @@
+"""The provider of the Hugging Face Hub keeps the contract of providers, whatever its documents leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_dsver.providers.hf import HfProvider
+from mlflow_dsver.providers.hf.emulator import HfEmulator
+from mlflow_dsver.providers.interface import Provider
+from mlflow_dsver.testing import EMULATED_KEY, Known, ProviderContract
+
+SWITCHED = [
+    {},
+    {"page": "2", "tree-of-file": "itself", "short-commit": "404"},
+    {"large-files": "here", "ranges": "ignored", "xet": "yes"},
+]
+
+
+@pytest.fixture(params=SWITCHED, ids=lambda switches: ",".join(switches) or "defaults")
+def hub(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HfEmulator]:
+    monkeypatch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+    with HfEmulator(key=EMULATED_KEY, switches=request.param) as emulator:
+        for name, value in emulator.variables.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+@pytest.fixture
+def provider(hub: HfEmulator) -> Provider:
+    return HfProvider()
+
+
+class HfContract(ProviderContract):
+    """A repository with three commits, of which the oldest has a tag."""
+
+    repository = "datasets/someone/digits"
+    below = ""
+
+    @pytest.fixture
+    def known(self, provider: Provider, hub: HfEmulator) -> Known:
+        name = self.repository
+        files = {"data/labels.csv": b"file,label\n0,7\n", "data/images/0 ü+&#?%.bin": bytes(range(256)) * 9}
+        old = hub.commit(name, files, "first", large=["data/images/0 ü+&#?%.bin"])
+        middle = hub.commit(name, {"data/labels.csv": b"file,label\n0,9\n"})
+        new = hub.commit(name, {"data/empty": b"", ".gitattributes": b"*.bin\n", "data/z.csv": b"9"}, "third")
+        hub.tag(name, "v1.0/clean", old)
+        return Known(name + self.below, (new, middle, old), tag=("v1.0/clean", old))
+
+
+class TestHfDataset(HfContract):
+    pass
+
+
+class TestHfFolderOfAModel(HfContract):
+    repository = "someone/model"
+    below = "/data"
+
+
+def test_the_contract_is_about_the_hub_and_not_about_its_cache(tmp_path: Path, provider: Provider) -> None:
+    """The tests above read no file from a cache of the Hub's client."""
+    assert isinstance(provider, HfProvider)
+    cache = provider._account().cache
+    assert cache is not None
+    assert not cache.exists()
