@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -30,16 +29,15 @@ def hub(
         yield emulator
 
 
-@pytest.fixture
-def provider(hub: HfEmulator) -> Provider:
-    return HfProvider()
-
-
 class HfContract(ProviderContract):
     """A repository with three commits, of which the oldest has a tag."""
 
     repository = "datasets/someone/digits"
     below = ""
+
+    @pytest.fixture
+    def provider(self, hub: HfEmulator) -> Provider:
+        return HfProvider()
 
     @pytest.fixture
     def known(self, provider: Provider, hub: HfEmulator) -> Known:
@@ -60,10 +58,3 @@ class TestHfFolderOfAModel(HfContract):
     repository = "someone/model"
     below = "/data"
 
-
-def test_the_contract_is_about_the_hub_and_not_about_its_cache(tmp_path: Path, provider: Provider) -> None:
-    """The tests above read no file from a cache of the Hub's client."""
-    assert isinstance(provider, HfProvider)
-    cache = provider._account().cache
-    assert cache is not None
-    assert not cache.exists()
