@@ -1,7 +1,7 @@
 """Computes the checksums that stores keep, as far as this machine can.
 
-SHA-256, SHA-1, SHA-512, MD5 and CRC32 are in the standard library, BLAKE3 is always there; CRC32C and CRC64NVME need
-the package awscrt.
+SHA-256, SHA-1 (also as git uses it), SHA-512, MD5 and CRC32 are in the standard library, BLAKE3 is always there;
+CRC32C and CRC64NVME need the package awscrt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HASHES = ("sha256", "sha512", "sha1", "md5")
 
 def file_checksums(path: Path, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
     """The checksums of a file, read once. OSError passes through."""
-    found = Checksums(algorithms)
+    found = Checksums(algorithms, path.stat().st_size)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             found.update(block)
@@ -31,14 +31,20 @@ def file_checksums(path: Path, algorithms: Sequence[str]) -> tuple[Checksum, ...
 
 
 class Checksums:
-    """Checksums of bytes that come in blocks. algorithms: those that cannot be computed here are left out."""
+    """Checksums of bytes that come in blocks. algorithms: those that cannot be computed here are left out.
 
-    def __init__(self, algorithms: Sequence[str]) -> None:
+    size: of the whole; `gitblob` is left out without it.
+    """
+
+    def __init__(self, algorithms: Sequence[str], size: int | None = None) -> None:
         self._states: dict[str, Any] = {}
         self._crcs: dict[str, tuple[Callable[[Any, int], int], int]] = {}
         for name in algorithms:
             if name in _HASHES:
                 self._states[name] = hashlib.new(name, usedforsecurity=False)
+            elif name == "gitblob":
+                if size is not None:
+                    self._states[name] = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
             elif name == "blake3":
                 from blake3 import blake3
 
@@ -51,7 +57,7 @@ class Checksums:
         """Those that an entry has of the whole file."""
         recorded = entry.evidence.checksums if entry.evidence else ()
         hashed = ["blake3"] if entry.blake3 else []
-        return cls([*hashed, *(each.algorithm for each in recorded if each.extent == "full")])
+        return cls([*hashed, *(each.algorithm for each in recorded if each.extent == "full")], entry.bytes)
 
     @property
     def known(self) -> bool:

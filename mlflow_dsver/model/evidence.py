@@ -1,8 +1,9 @@
 """What proves the identity of a file beside its BLAKE3: checksums, and what an object store says of an object.
 
 A checksum has an algorithm, an extent and somebody who computed it. BLAKE3, SHA-256 and SHA-512 prove against intent;
-MD5, SHA-1 and the CRCs against accident only, since another content with the same value can be made. A version id
-names one state of an object for ever. ETag, size and date prove nothing about content, but show that an object was
+MD5, SHA-1 and the CRCs against accident only, since another content with the same value can be made. `gitblob` is the
+SHA-1 that git calls a file by: of `blob <size>`, a zero byte and the content. A version id names one state of an
+object for ever. ETag, size and date prove nothing about content, but show that an object was
 written again.
 """
 
@@ -19,10 +20,13 @@ By = Literal["here", "store", "provider"]
 
 STRONG = ("blake3", "sha512", "sha256")
 """Algorithms that prove against intent, best first."""
-WEAK = ("sha1", "md5", "crc64nvme", "crc32c", "crc32")
+WEAK = ("gitblob", "sha1", "md5", "crc64nvme", "crc32c", "crc32")
 """Algorithms that prove against accident only, best first."""
 
-_DIGITS = {"blake3": 64, "sha512": 128, "sha256": 64, "sha1": 40, "md5": 32, "crc64nvme": 16, "crc32c": 8, "crc32": 8}
+_DIGITS = {
+    "blake3": 64, "sha512": 128, "sha256": 64, "gitblob": 40, "sha1": 40, "md5": 32,
+    "crc64nvme": 16, "crc32c": 8, "crc32": 8,
+}  # fmt: skip
 _ORDER = {algorithm: number for number, algorithm in enumerate((*STRONG, *WEAK))}
 _HEX = re.compile(r"[0-9a-f]+\Z")
 _COMPOSITE = re.compile(r"([0-9a-f]+)-([1-9][0-9]{0,5})\Z")

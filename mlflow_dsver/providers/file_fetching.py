@@ -156,7 +156,7 @@ def read_checksums(
     read: ReadFile, entry: FileEntry, algorithms: Sequence[str], reference: object
 ) -> tuple[Checksum, ...]:
     """Read a file to its end and return its checksums of these algorithms; keeps nothing."""
-    found = Checksums(algorithms)
+    found = Checksums(algorithms, entry.bytes)
     for start in range(0, entry.bytes, PART):
         found.update(read_part(read, entry, start, min(start + PART, entry.bytes), reference))
     return found.values()

@@ -23,7 +23,10 @@ from mlflow_dsver.model.manifests import (
     with_evidence,
 )
 
-DIGITS = {"blake3": 64, "sha512": 128, "sha256": 64, "sha1": 40, "md5": 32, "crc64nvme": 16, "crc32c": 8, "crc32": 8}
+DIGITS = {
+    "blake3": 64, "sha512": 128, "sha256": 64, "gitblob": 40, "sha1": 40, "md5": 32,
+    "crc64nvme": 16, "crc32c": 8, "crc32": 8,
+}  # fmt: skip
 
 
 def hexes(digits: int) -> st.SearchStrategy[str]:
