@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mlflow_dsver.errors import NotFound
+from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.hf import HfProvider
 from mlflow_dsver.providers.hf.emulator import HfEmulator
 from mlflow_dsver.providers.interface import Provider
@@ -58,3 +60,13 @@ class TestHfFolderOfAModel(HfContract):
     repository = "someone/model"
     below = "/data"
 
+    def test_unknown_dataset_raises_not_found(self, provider: Provider, known: Known) -> None:
+        """Commits are those of the repository, so its versions are listed whatever folder is meant."""
+        unknown = "someone/model/date"
+        for ask in (
+            lambda: provider.get(unknown, known.versions[0]),
+            lambda: provider.resolve(DatasetRef("hf", unknown)),
+            lambda: provider.resolve(DatasetRef("hf", unknown, known.versions[0])),
+        ):
+            with pytest.raises(NotFound, match=unknown):
+                ask()

@@ -7,12 +7,12 @@ with `snapshots/<commit>/<path>`, whose files are links to `blobs/<SHA-256 or gi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,7 +21,7 @@ from mlflow_dsver.content.atomic_files import safe_join
 from mlflow_dsver.content.stat_cache import stamp
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest
 from mlflow_dsver.providers.hf.info import Place
-from mlflow_dsver.providers.hf.listing import blob_hash, blob_of, entry_of, is_right, sha256_of
+from mlflow_dsver.providers.hf.listing import entry_of, is_right
 
 _BLOCK = 1 << 20
 MAX_TREE = 256 << 20
@@ -66,10 +66,10 @@ class CachedSnapshot:
                 return None
             if (start, stop) == (0, entry.bytes):
                 content = stream.read(entry.bytes + 1)
-                return content if is_right(entry, content) else None
+                return content if len(content) == entry.bytes and is_right(entry, [content]) else None
             with self._lock_of(entry.path):
                 if self._right.get(entry.path) != stamp(status):
-                    if not is_right_file(stream, entry):
+                    if not is_right(entry, iter(partial(stream.read, _BLOCK), b"")):
                         return None
                     self._right[entry.path] = stamp(status)
             stream.seek(start)
@@ -79,15 +79,6 @@ class CachedSnapshot:
     def _lock_of(self, path: str) -> Lock:
         with self._lock:
             return self._locks.setdefault(path, Lock())
-
-
-def is_right_file(stream: Any, entry: FileEntry) -> bool:
-    """Whether an open file has the bytes of the entry, by SHA-256 or git blob id; False when it has neither."""
-    expected = sha256_of(entry)
-    found = hashlib.sha256() if expected is not None else blob_hash(entry.bytes)
-    while block := stream.read(_BLOCK):
-        found.update(block)
-    return bool(found.hexdigest() == (expected or blob_of(entry)))
 
 
 def kept_listing(cache: Path, place: Place, commit: str) -> dict[str, FileEntry] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.model.differences import compare
-from mlflow_dsver.model.evidence import ETAG
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.providers.file_checks import CheckFile, FileResult
 from mlflow_dsver.providers.hf.hub import Asked, Hub
@@ -30,10 +29,8 @@ def checker_of(hub: Hub, place: Place, commit: str, manifest: Manifest, referenc
         if found.bytes != entry.bytes:
             return FileResult(entry.path, False, "size", why=f"{found.bytes:,} bytes instead of {entry.bytes:,}")
         result = compare(entry, found)
-        by = BLOB if result.by == ETAG else result.by
+        by = BLOB if result.by == "gitblob" else result.by
         if result.same is None:
-            if entry.evidence and found.evidence and None not in (entry.evidence.etag, found.evidence.etag):
-                return FileResult(entry.path, False, BLOB, why=f"another {BLOB}")
             return FileResult(entry.path, None, why="the Hub has no checksum of the recorded kind")
         if result.same is False:
             return FileResult(entry.path, False, by, why=f"another {by}")

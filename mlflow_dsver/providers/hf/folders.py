@@ -6,18 +6,18 @@ content, so files up to a size are hashed; whether files are missing is known wh
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlflow_dsver.content.checksums import file_checksums
 from mlflow_dsver.errors import InvalidReference
 from mlflow_dsver.model.manifests import FileEntry
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.plugins import FolderReference
 from mlflow_dsver.providers.hf.cache import read_listing
 from mlflow_dsver.providers.hf.info import COMMIT, KINDS, NAME, Place
-from mlflow_dsver.providers.hf.listing import blob_hash, blob_of, sha256_of
+from mlflow_dsver.providers.hf.listing import blob_of, sha256_of
 from mlflow_dsver.text import human_count, one_line
 
 MAX_HASHED = 64 << 20
@@ -85,9 +85,8 @@ def _is_right(file: Path, listed: FileEntry | None) -> bool:
             return False
         if not _DIGITS.match(expected) or size > MAX_HASHED:
             return True
-        found = hashlib.sha256() if len(expected) == 64 else blob_hash(size)
-        found.update(file.read_bytes())
-        return bool(found.hexdigest() == expected)
+        (found,) = file_checksums(file, ["sha256" if len(expected) == 64 else "gitblob"])
+        return found.value == expected
     except OSError:
         return False
 

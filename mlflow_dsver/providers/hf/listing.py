@@ -1,18 +1,17 @@
 """The files of a commit as the Hub lists them: a manifest with the Hub's evidence, and the grade that this gives.
 
-A large file (LFS or Xet) has the SHA-256 of its bytes in the listing. Any other has its git blob id, the SHA-1 of
-`blob <size>`, a zero byte and the bytes; the Hub sends it as the file's ETag, so it is recorded as `etag`, and not as
-a version id: it names content, and SHA-1 proves against accident only. Reading the bytes compares either.
+A large file (LFS or Xet) has the SHA-256 of its bytes in the listing. Any other has its git blob id, which is
+recorded as the checksum `gitblob` and not as a version id: it can be computed from the bytes, files of two commits
+can be compared by it, and as a SHA-1 it proves against accident only. Reading the bytes compares either.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlflow_dsver._version import __version__
+from mlflow_dsver.content.checksums import Checksums, compared
 from mlflow_dsver.errors import NotFound
 from mlflow_dsver.model.evidence import Checksum, FileEvidence, checked
 from mlflow_dsver.model.manifests import MAX_SIZE, FileEntry, InvalidManifest, Manifest, check_path, gc_paused
@@ -21,7 +20,6 @@ from mlflow_dsver.model.versions import Grade
 from mlflow_dsver.providers.hf.hub import NO_ENTRY, Asked, Hub
 from mlflow_dsver.providers.hf.info import NAME, Place
 
-_BLOB = re.compile(r"[0-9a-f]{40}\Z")
 _WHERE = "immutable by commit"
 
 
@@ -81,37 +79,25 @@ def grade_of(manifest: Manifest) -> Grade:
 
 def sha256_of(entry: FileEntry) -> str | None:
     """The SHA-256 that the Hub has of a large file; None for another file."""
-    checksums = entry.evidence.checksums if entry.evidence is not None else ()
-    return next((each.value for each in checksums if each.algorithm == "sha256"), None)
+    return _checksum(entry, "sha256")
 
 
 def blob_of(entry: FileEntry) -> str | None:
     """The git blob id of a file that is not large; None for others."""
-    etag = entry.evidence.etag if entry.evidence is not None else None
-    return etag if etag is not None and _BLOB.match(etag) else None
+    return _checksum(entry, "gitblob")
 
 
-def is_right(entry: FileEntry, content: Any) -> bool | None:
-    """Whether the bytes of a whole file are those of the entry; None when it has nothing to compare."""
-    if len(content) != entry.bytes:
-        return False
-    if (expected := sha256_of(entry)) is not None:
-        return hashlib.sha256(content).hexdigest() == expected
-    if (expected := blob_of(entry)) is not None:
-        return blob_id(content) == expected
-    return None
+def is_right(entry: FileEntry, blocks: Iterable[Any]) -> bool:
+    """Whether the bytes of a whole file, in blocks, have the entry's SHA-256 or git blob id; False without one."""
+    found = Checksums.of(entry)
+    for block in blocks:
+        found.update(block)
+    return compared(entry, found.values()).same is True
 
 
-def blob_hash(size: int) -> Any:
-    """A hash object for the git blob id of content of that size."""
-    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-
-
-def blob_id(content: Any) -> str:
-    """The git blob id of bytes."""
-    found = blob_hash(len(content))
-    found.update(content)
-    return str(found.hexdigest())
+def _checksum(entry: FileEntry, algorithm: str) -> str | None:
+    checksums = entry.evidence.checksums if entry.evidence is not None else ()
+    return next((each.value for each in checksums if each.algorithm == algorithm), None)
 
 
 def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tuple[str, FileEntry]]:
@@ -150,10 +136,10 @@ def _listed(hub: Hub, path: str, place: Place, commit: str, asked: Asked) -> Ite
 def entry_of(item: dict[str, Any]) -> FileEntry:
     """The file that an item of a listing describes. Raises ValueError, TypeError, KeyError or InvalidManifest."""
     path, size, blob, lfs = check_path(item["path"]), item["size"], item["oid"], item.get("lfs")
-    if type(size) is not int or not 0 <= size < MAX_SIZE or not isinstance(blob, str) or not _BLOB.match(blob):
-        raise ValueError("no size, or no blob id")
+    if type(size) is not int or not 0 <= size < MAX_SIZE:
+        raise ValueError("no size")
     if lfs is None:
-        return file_entry(path, size, FileEvidence(etag=blob))
+        return file_entry(path, size, FileEvidence((checked(Checksum("gitblob", blob, by="store")),)))
     if lfs["size"] != size:
         raise ValueError("two sizes of one file")
     return file_entry(path, size, FileEvidence((checked(Checksum("sha256", lfs["oid"], by="store")),)))

@@ -20,7 +20,7 @@ from mlflow_dsver.errors import DsverError, NotFound, ProviderUnavailable, Unexp
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
-from mlflow_dsver.providers import file_checks
+from mlflow_dsver.providers.file_checks import Bytes, CheckFile, check_files
 from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.hf import check, listing, reading
 from mlflow_dsver.providers.hf.account import ENDPOINT_NAME, TOKEN_NAME, Account
@@ -143,7 +143,7 @@ class HfProvider(FileProvider):
         place = place_of(version.ref.dataset)
         return reading.reader_of(self._hub(), place, version.id, manifest, version.ref)
 
-    def checker(self, version: DatasetVersion, manifest: Manifest) -> file_checks.CheckFile:
+    def checker(self, version: DatasetVersion, manifest: Manifest) -> CheckFile:
         """Compares with the Hub's listing of the commit, and asks whether large files are there."""
         place = place_of(version.ref.dataset)
         return check.checker_of(self._hub(), place, version.id, manifest, version.ref)
@@ -151,13 +151,10 @@ class HfProvider(FileProvider):
     def check_files(
         self, version: DatasetVersion, entries: Sequence[FileEntry], manifest: Manifest, *, read: bool
     ) -> FileCheck | None:
-        """Compare files with the Hub's listing, and when `read` their bytes as the Hub sends them now."""
-        content = None
-        if read:
-            place = place_of(version.ref.dataset)
-            once = reading.ReadOnce(reading.fetcher_of(self._hub(), place, version.id, manifest, version.ref))
-            content = file_checks.Bytes(once.read, once.checksums)
-        return file_checks.check_files(entries, self.checker(version, manifest), self.progress, version.ref, content)
+        """Compare files with the Hub's listing, and when `read` their bytes as the Hub, not its cache, gives them."""
+        fetch = reading.fetcher_of(self._hub(), place_of(version.ref.dataset), version.id, manifest, version.ref)
+        content = Bytes(fetch) if read else None
+        return check_files(entries, self.checker(version, manifest), self.progress, version.ref, content)
 
     def place(self, version: DatasetVersion) -> str:
         """The endpoint and the repository."""

@@ -254,9 +254,7 @@ class HfEmulator(Emulator):
         commit = self._commit(repository, revision)
         paths = parse_qs(request.body.decode("utf-8", "replace")).get("paths", [])
         xet = self.switches["xet"] == "yes"
-        return [
-            responses.file_item(path, commit.files[path], xet=xet) for path in paths if path in commit.files
-        ]
+        return [responses.file_item(path, commit.files[path], xet=xet) for path in paths if path in commit.files]
 
     def _create(self, request: Request) -> Reply:
         body = writing.body_of(request)

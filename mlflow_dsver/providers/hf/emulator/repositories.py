@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlflow_dsver.providers.hf.info import COMMIT, MAIN
-from mlflow_dsver.providers.hf.listing import blob_id
 
 LARGE = 10_000_000
 """Bytes from which the Hub wants a file in LFS."""
@@ -163,3 +162,8 @@ def pointer(sha256: str, size: int) -> File:
     """A large file, as git has it: a pointer of git-LFS."""
     text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
     return File(size, blob_id(text.encode()), sha256)
+
+
+def blob_id(content: bytes) -> str:
+    """What git calls a file of this content by."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
