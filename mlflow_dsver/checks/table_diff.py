@@ -1,7 +1,9 @@
-"""Rows and columns that changed in tables, for files that pandas can read.
+"""Rows and columns that changed in tables: versions that are tables, or else files that pandas can read.
 
-Rows are matched by the first column with unique values in both tables; if there is none, whole rows are compared
-regardless of their order. A table that cannot be read, or is too large, is reported as such.
+Two versions whose providers can load them as tables are compared as loaded and not file by file, since a store of
+tables may write the same rows into other files. Rows are matched by the first column with unique values in both
+tables; if there is none, whole rows are compared regardless of their order. A table that cannot be read, or is too
+large, is reported as such.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mlflow_dsver.errors import SettingsError
 from mlflow_dsver.model import json_values
 from mlflow_dsver.model.differences import Difference
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.interface import Capability
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.text import error_line, human_count, one_line
 
@@ -76,19 +79,19 @@ class TableDifference:
 
 
 def table_differences(before: DatasetVersion, after: DatasetVersion, found: Difference) -> Iterator[TableDifference]:
-    """The differences of the changed files that are tables by their file name.
+    """The differences of two versions that are tables, or else of the changed files that are tables by their name.
 
-    Raises SettingsError without pandas, and the providers' errors if the files are not available.
+    Nothing is loaded when no file differs. Raises SettingsError without pandas, and the providers' errors if the
+    files are not available.
     """
+    if _are_tables(before, after):
+        if found or found.unknown:
+            yield _whole_tables(before, after)
+        return
     pairs = [(old, new) for old, new in found.changed if Path(new.path).suffix.lower() in _READERS]
     if not pairs:
         return
-    try:
-        pandas: Any = import_module("pandas")
-    except ImportError as error:
-        raise SettingsError(
-            "comparing rows needs pandas, which is not installed", tip="pip install pandas"
-        ) from error
+    pandas = _pandas()
     old_folder, new_folder = (get_provider(each.ref.provider).path(each) for each in (before, after))
     for old, new in pairs:
         if max(old.bytes, new.bytes) > MAX_BYTES:
@@ -99,6 +102,33 @@ def table_differences(before: DatasetVersion, after: DatasetVersion, found: Diff
             yield compare_tables(pandas, new.path, *tables)
         except Exception as error:  # noqa: BLE001  (pandas passes on any exception of its parsers)
             yield TableDifference(new.path, failure=error_line(error))
+
+
+def _are_tables(*versions: DatasetVersion) -> bool:
+    return all(Capability.TABLE in get_provider(each.ref.provider).capabilities for each in versions)
+
+
+def _whole_tables(before: DatasetVersion, after: DatasetVersion) -> TableDifference:
+    """The difference of two versions as their providers load them."""
+    path = after.ref.dataset
+    for version in (before, after):
+        if (version.usage_bytes or 0) > MAX_BYTES:
+            return TableDifference(path, failure=f"larger than {MAX_BYTES:,} bytes")
+    pandas = _pandas()
+    old, new = (get_provider(each.ref.provider).table(each, "pandas") for each in (before, after))
+    try:
+        return compare_tables(pandas, path, old, new)
+    except Exception as error:  # noqa: BLE001  (pandas raises anything for values that it cannot compare)
+        return TableDifference(path, failure=error_line(error))
+
+
+def _pandas() -> Any:
+    try:
+        return import_module("pandas")
+    except ImportError as error:
+        raise SettingsError(
+            "comparing rows needs pandas, which is not installed", tip="pip install pandas"
+        ) from error
 
 
 def compare_tables(pandas: Any, path: str, old: Any, new: Any) -> TableDifference:
