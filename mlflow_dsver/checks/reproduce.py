@@ -16,18 +16,26 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.checks.provider_cache import meaning, reason
+from mlflow_dsver.checks.recorded_inputs import records_of
 from mlflow_dsver.checks.reports import Verdict
 from mlflow_dsver.content.atomic_files import atomic_write, check_new_folder, make_folder, safe_join
+from mlflow_dsver.content.checksums import Checksums, compared, file_checksums
 from mlflow_dsver.content.hashing import hash_folder
+from mlflow_dsver.content.patterns import EVERYTHING
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import ContentError, DsverError, InvalidArgument
 from mlflow_dsver.model.json_values import date_text
+from mlflow_dsver.model.manifests import SCHEMA, InvalidManifest, Manifest
+from mlflow_dsver.model.manifests import read as read_manifest
 from mlflow_dsver.model.versions import DatasetVersion, Link, now
 from mlflow_dsver.providers.registry import get_provider
 from mlflow_dsver.record.facts import Run
@@ -97,8 +105,9 @@ def reproduce(run_id: str, into: str | Path, *, progress: Progress = SILENT) -> 
     run = tracking.run(run_id)
     links = links_of(run_id)
     _prepare(folder)
-    inputs = tuple(_fetched(link, folder, progress) for link in links)
     missing: list[str] = []
+    manifests = _manifests(tracking, run, missing)
+    inputs = tuple(_fetched(link, manifests.get(link.role), folder, progress) for link in links)
     environment: Mapping[str, bytes] = {}
     try:
         environment = tracking.environment_files(run)
@@ -154,8 +163,26 @@ def reproduce_json(report: ReproduceReport) -> dict[str, Any]:
     }
 
 
-def _fetched(link: Link, folder: Path, progress: Progress) -> Reproduced:
-    """Fetch one input and compare it with the record; files that differ are removed again."""
+def _manifests(tracking: Tracking, run: Run, missing: list[str]) -> dict[str, Manifest]:
+    """Role to the manifest that the run recorded. missing: receives why they could not be read."""
+    try:
+        recorded = list(records_of(run, tracking.record_files(run)))
+    except DsverError as error:
+        missing.append(f"the recorded manifests could not be read: {one_line(error, 300)}")
+        return {}
+    found = {}
+    for each in recorded:
+        with suppress(InvalidManifest):
+            if each.manifest is not None:
+                found[each.record.role] = read_manifest(BytesIO(each.manifest))
+    return found
+
+
+def _fetched(link: Link, manifest: Manifest | None, folder: Path, progress: Progress) -> Reproduced:
+    """Fetch one input and compare it with the record; files that differ are removed again.
+
+    manifest: as the run recorded it. It proves versions whose provider keeps no list of them here.
+    """
     version, target = link.version, folder / "inputs" / link.role
 
     def failed(state: State, why: str) -> Reproduced:
@@ -165,25 +192,42 @@ def _fetched(link: Link, folder: Path, progress: Progress) -> Reproduced:
     try:
         provider = get_provider(version.ref.provider)
         provider.progress = progress
-        provider.materialise(version, target)
-        found = hash_folder(target)
+        proven = provider.from_manifest(version, manifest) if manifest is not None else None
+        provider.materialise(proven or version, target)
+        found = hash_folder(target, rules=EVERYTHING)
     except ContentError as error:
         return failed(State.UNREACHABLE, reason(error))
     except DsverError as error:
         states = {Verdict.MISSING: State.MISSING, Verdict.CHANGED: State.CHANGED}
         return failed(states.get(meaning(error), State.UNREACHABLE), reason(error))
-    if version.content_digest not in (None, found.digest):
-        return failed(State.CHANGED, f"expected {version.content_digest}; the provider returned {found.digest}")
+    state, why = State.VERIFIED, None
+    if version.content_digest is None:
+        state, why = State.UNVERIFIED, "no content digest was recorded"
+    elif version.content_digest != found.digest:
+        if manifest is None or manifest.schema == SCHEMA or manifest.digest != version.content_digest:
+            return failed(State.CHANGED, f"expected {version.content_digest}; the provider returned {found.digest}")
+        changed, unknown = _compared(manifest, found, target)
+        if changed is not None:
+            return failed(State.CHANGED, f"{one_line(changed, 200)} is not as it was recorded")
+        if unknown:
+            state, why = State.UNVERIFIED, f"of {human_count(unknown, 'file')} no checksum was recorded"
     return Reproduced(
-        link.role,
-        link.requested,
-        version,
-        State.VERIFIED if version.content_digest is not None else State.UNVERIFIED,
-        None if version.content_digest is not None else "no content digest was recorded",
-        f"inputs/{link.role}",
-        len(found),
-        found.total_bytes,
+        link.role, link.requested, version, state, why, f"inputs/{link.role}", len(found), found.total_bytes
     )
+
+
+def _compared(manifest: Manifest, found: Manifest, folder: Path) -> tuple[str | None, int]:
+    """The first path that differs from a manifest with evidence, and the number of files without any checksum."""
+    unknown = 0
+    for recorded, entry in zip_longest(manifest.entries, found.entries):
+        if recorded is None or entry is None or recorded[:2] != entry[:2]:
+            return (recorded or entry).path, unknown
+        checksums = file_checksums(safe_join(folder, entry.path), Checksums.of(recorded).names)
+        same = compared(recorded, checksums).same
+        if same is False:
+            return recorded.path, unknown
+        unknown += same is None
+    return None, unknown
 
 
 def _prepare(folder: Path) -> None:
