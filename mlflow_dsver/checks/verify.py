@@ -147,7 +147,10 @@ def tag_text(report: RunReport) -> str:
     return f"{report.verdict} {date_text(report.checked.replace(microsecond=0))} ({report.depth})"
 
 
-UNVERSIONED = "not checked, as MLflow keeps no versions of the content of an evaluation dataset"
+UNVERSIONED = (
+    "not checked, as MLflow keeps no versions of the content of an evaluation dataset; inputs={role: "
+    "'mlflow://DATASET_ID?create'} links a snapshot"
+)
 """The note about an evaluation dataset of `mlflow.genai` among the inputs of a run."""
 
 

@@ -263,7 +263,7 @@ def reading(client: MlflowClient, run_id: str) -> ServerTask[object]:
         try:
             return client.get_run(run_id)
         except MlflowException as error:
-            if mlflow_private.is_missing_run(error):
+            if mlflow_private.is_missing(error):
                 raise RunNotFound(
                     f"no run {one_line(run_id, 60)} at {shown_address(client.tracking_uri)}",
                     tip="see that MLFLOW_TRACKING_URI names the store that has the run",

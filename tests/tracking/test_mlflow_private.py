@@ -265,7 +265,7 @@ def test_the_error_of_a_missing_endpoint(stub: Callable[..., Stub]) -> None:
 def test_the_error_of_a_missing_run(database: str) -> None:
     with pytest.raises(MlflowException) as caught:
         MlflowClient().get_run("0" * 32)
-    assert private.is_missing_run(caught.value), caught.value.error_code
+    assert private.is_missing(caught.value), caught.value.error_code
 
 
 @private_part("the message of a model registry that is not supported")

@@ -289,8 +289,8 @@ def is_missing_endpoint(error: MlflowException) -> bool:
     return error.error_code in ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
 
-def is_missing_run(error: MlflowException) -> bool:
-    """Whether there is no such run; stores and servers differ in the code."""
+def is_missing(error: MlflowException) -> bool:
+    """Whether there is no such run or dataset; stores and servers differ in the code."""
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
 
