@@ -56,6 +56,7 @@ class TestHfDataset(HfContract):
     pass
 
 
+@pytest.mark.parametrize("hub", [{"page": "2"}], indirect=True, ids=["pages"])
 class TestHfFolderOfAModel(HfContract):
     repository = "someone/model"
     below = "/data"

@@ -105,11 +105,11 @@ class Hub:
         address = f"{KINDS[place.kind]}{quote(place.repo)}/resolve/{commit}/{quote(path, safe='/')}"
         headers = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
         limit = MAX_JSON if span is None else max(span[1] - span[0], 1 << 20)
-        answer = self._follow(f"{self.account.endpoint}/{address}", asked, headers, limit)
+        answer, own = self._follow(f"{self.account.endpoint}/{address}", asked, headers, limit)
         if answer.status == 416:
             raise _shorter(path, asked)
         if answer.status not in (200, 206):
-            raise self._failure(answer, asked)
+            raise self._failure(answer, asked) if own else _storage_failure(answer, path, asked)
         try:
             content = wire.unpack(answer.body, answer.headers.get("content-encoding"), limit)
         except wire.MalformedResponse as error:
@@ -135,7 +135,8 @@ class Hub:
     def _json(self, path: str, asked: Asked, query: Mapping[str, str]) -> tuple[Any, str | None]:
         """The JSON of an answer, and the query of the next page."""
         text = urlencode(query)
-        answer = self._follow(f"{self.account.endpoint}/{path}" + (f"?{text}" if text else ""), asked, {}, MAX_JSON)
+        url = f"{self.account.endpoint}/{path}" + (f"?{text}" if text else "")
+        answer, _ = self._follow(url, asked, {}, MAX_JSON)
         if answer.status != 200:
             raise self._failure(answer, asked)
         try:
@@ -145,15 +146,15 @@ class Hub:
         found = _NEXT.search(answer.headers.get("link", ""))
         return value, urlsplit(found[1]).query if found else None
 
-    def _follow(self, url: str, asked: Asked, headers: Mapping[str, str], limit: int) -> Answer:
-        """The answer to a GET, behind redirects."""
+    def _follow(self, url: str, asked: Asked, headers: Mapping[str, str], limit: int) -> tuple[Answer, bool]:
+        """The answer to a GET, behind redirects, and whether it is of the endpoint itself."""
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._get(url, asked, headers, limit)
             location = answer.headers.get("location")
             if answer.status not in _REDIRECTS or not location:
-                return answer
+                return answer, _origin(url) == self._origin
             try:
-                url = urljoin(url, location)
+                url = self._joined(url, location)
                 self._check(url, asked)
             except ValueError as error:
                 raise self.unexpected("a redirect to an address that cannot be read", asked, None) from error
@@ -183,6 +184,13 @@ class Hub:
         self._other = open_client(self.account.endpoint, AT_ONCE)
         if not self._local:
             self._other.mount("https://", PublicOnly(pool_maxsize=AT_ONCE))
+
+    def _joined(self, url: str, location: str) -> str:
+        """Where a redirect leads. One of the endpoint to itself keeps the query: without it a listing is shorter."""
+        found, query = urljoin(url, location), urlsplit(url).query
+        if query and _origin(found) == self._origin and not urlsplit(found).query:
+            found += f"?{query}"
+        return found
 
     def _check(self, url: str, asked: Asked) -> None:
         """Raise UnexpectedResponse for a redirect that is not followed."""
@@ -274,6 +282,20 @@ def _missing(code: str, asked: Asked) -> tuple[str]:
     if code == NO_ENTRY:
         return ("the commit has no such file or folder",)
     return ("the Hub does not have it",)
+
+
+def _storage_failure(answer: Answer, path: str, asked: Asked) -> ProviderError:
+    """The error for an answer of the storage of large files, whose address and body hold signatures."""
+    kind, what = wire.error_for(answer.status, wire.ApiError("")), f"answered {answer.status}"
+    if kind is NotFound:
+        what = "does not have it"
+    return kind(
+        f"the Hub's storage {what}: {one_line(path, 200)}",
+        provider=NAME,
+        operation=asked.operation,
+        reference=asked.reference,
+        status=answer.status,
+    )
 
 
 def _shorter(path: str, asked: Asked) -> CorruptObject:

@@ -19,6 +19,7 @@ from mlflow_dsver.model.manifests import with_evidence as file_entry
 from mlflow_dsver.model.versions import Grade
 from mlflow_dsver.providers.hf.hub import NO_ENTRY, Asked, Hub
 from mlflow_dsver.providers.hf.info import NAME, Place
+from mlflow_dsver.text import human_count
 
 _WHERE = "immutable by commit"
 
@@ -73,7 +74,7 @@ def grade_of(manifest: Manifest) -> Grade:
         return Grade("B", (_WHERE, "SHA-256 by Hugging Face") if strong else (_WHERE,))
     if not strong:
         return Grade("B", (_WHERE, "git SHA-1 by Hugging Face"))
-    counts = f"SHA-256 by Hugging Face of {strong} files and git SHA-1 of {len(manifest) - strong}"
+    counts = f"SHA-256 by Hugging Face of {human_count(strong, 'file')} and git SHA-1 of {len(manifest) - strong}"
     return Grade("B", (_WHERE, counts))
 
 
@@ -101,13 +102,15 @@ def _checksum(entry: FileEntry, algorithm: str) -> str | None:
 
 
 def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tuple[str, FileEntry]]:
-    where = (place.path,) if place.path else ()
-    path = hub.api(place, "tree", commit, *where)
+    """The files of a listing. Raises UnexpectedResponse when it lacks a folder's files: git has no empty ones."""
+    path = hub.api(place, "tree", commit, *((place.path,) if place.path else ()))
     seen: set[str] = set()
+    folders: set[str] = set()
     for item in _listed(hub, path, place, commit, asked):
         if not isinstance(item, dict) or item.get("type") not in ("file", "directory"):
             raise hub.unexpected("a listing with an item of an unknown kind", asked, item)
         if item["type"] == "directory":
+            folders.add(str(item.get("path")))
             continue
         try:
             entry = entry_of(item)
@@ -117,6 +120,9 @@ def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tupl
             raise hub.unexpected("a listing that has a file twice", asked, entry.path)
         seen.add(entry.path)
         yield entry.path, entry
+    filled = {each[:end] for each in seen for end in range(len(each)) if each[end] == "/"}
+    if folders - filled:
+        raise hub.unexpected("a listing without the files of a folder", asked, min(folders - filled))
 
 
 def _listed(hub: Hub, path: str, place: Place, commit: str, asked: Asked) -> Iterator[Any]:
