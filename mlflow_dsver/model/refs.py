@@ -32,7 +32,7 @@ MAX_LENGTH = 400
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9+-]{0,31}\Z")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
-_NAMES = r"[A-Za-z0-9._~%-]+(?:/[A-Za-z0-9._~%-]+)*"
+_NAMES = r"(?!\.)[A-Za-z0-9._~%-]+(?:/(?!\.)[A-Za-z0-9._~%-]+)*"
 _CANONICAL = re.compile(rf"{_NAMES}(?:@{_NAMES})?\Z")
 """What follows `://` in a canonical reference."""
 _FORM = "provider://dataset[@version, tag or latest], such as local://digits@latest"
