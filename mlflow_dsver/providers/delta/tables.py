@@ -1,0 +1,108 @@
+"""Loads a version as a table: a DataFrame of pandas, Polars or Spark, or a `pyarrow.Table`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from mlflow_dsver.errors import CorruptObject, DsverError, InvalidArgument, NotFound, SettingsError
+from mlflow_dsver.model.manifests import Manifest
+from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.delta import check
+from mlflow_dsver.providers.delta.info import NAME
+from mlflow_dsver.providers.delta.places import Place
+from mlflow_dsver.providers.delta.snapshot import Snapshot, shown
+from mlflow_dsver.providers.values import TableKind
+from mlflow_dsver.text import one_line
+
+_LIBRARIES: dict[str, str] = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", "spark": "pyspark"}
+_ONLY_BY_SCAN = frozenset({"deletionVectors", "columnMapping"})
+"""Features that deltalake's scan reads and its pyarrow dataset refuses."""
+
+
+def load_table(place: Place, version: DatasetVersion, manifest: Manifest, kind: TableKind) -> Any:
+    """The table at a version, which is proven first; files on a disk are looked at before any is read."""
+    if kind not in _LIBRARIES:
+        raise InvalidArgument("no such kind of table", got=one_line(kind, 40), expected=", ".join(_LIBRARIES))
+    libraries = {name: _library(name, version) for name in dict.fromkeys((_LIBRARIES[kind], *_needed(kind)))}
+    found = check.prove(place, version, manifest)
+    if place.folder is not None:
+        _look(place, version, manifest)
+    if kind == "spark":
+        return _spark(libraries["pyspark"], place, found.number)
+    try:
+        table = _arrow(libraries["pyarrow"], found)
+        if kind == "pandas":
+            return table.to_pandas()
+        return libraries["polars"].from_arrow(table) if kind == "polars" else table
+    except DsverError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise _failed(error, version) from error
+
+
+def _needed(kind: TableKind) -> tuple[str, ...]:
+    return () if kind == "spark" else ("pyarrow",)
+
+
+def _arrow(pyarrow: Any, found: Snapshot) -> Any:
+    if found.features & _ONLY_BY_SCAN:
+        return pyarrow.table(found.table.scan().read_all())
+    dataset = found.table.to_pyarrow_dataset()
+    # A checkpoint lists the same files in another order than the commits did, and rows come in that order.
+    fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
+    whole = import_module("pyarrow.dataset").FileSystemDataset
+    return whole(fragments, dataset.schema, dataset.format, dataset.filesystem).to_table()
+
+
+def _spark(pyspark: Any, place: Place, number: int) -> Any:
+    sessions = import_module("pyspark.sql").SparkSession
+    session = sessions.getActiveSession() or sessions.builder.getOrCreate()
+    return session.read.format("delta").option("versionAsOf", number).load(place.uri)
+
+
+def _look(place: Place, version: DatasetVersion, manifest: Manifest) -> None:
+    """Raise NotFound or CorruptObject for the first file that is gone or of another size."""
+    for entry in manifest.entries:
+        if check.is_vector(entry):
+            continue
+        try:
+            size = place.state(entry.path).size
+        except NotFound as error:
+            raise _gone(version, one_line(entry.path, 200)) from error
+        if size != entry.bytes:
+            raise CorruptObject(
+                f"the file {one_line(entry.path, 200)} is not what was recorded",
+                reference=version.ref,
+                expected=f"{entry.bytes:,} bytes",
+                got=f"{size:,} bytes",
+            )
+
+
+def _failed(error: BaseException, version: DatasetVersion) -> DsverError:
+    if isinstance(error, FileNotFoundError) or "Object at location" in str(error)[:2000]:
+        return _gone(version, shown(error))
+    return CorruptObject("its files cannot be read as a table", reference=version.ref, got=shown(error))
+
+
+def _gone(version: DatasetVersion, what: str) -> NotFound:
+    return NotFound(
+        f"a file of this version is gone: {what}",
+        provider=NAME,
+        operation="load the table",
+        reference=version.ref,
+        tip="a vacuum removed it; keep_versions keeps the files of versions that are still needed",
+    )
+
+
+def _library(name: str, version: DatasetVersion) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise SettingsError(
+            f"loading this table needs {name}, which is not installed",
+            reference=version.ref,
+            tip=f"pip install {name}",
+        ) from error
