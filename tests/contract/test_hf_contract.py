@@ -16,7 +16,7 @@ from mlflow_dsver.testing import EMULATED_KEY, Known, ProviderContract
 SWITCHED = [
     {},
     {"page": "2", "tree-of-file": "itself", "short-commit": "404"},
-    {"large-files": "here", "ranges": "ignored", "xet": "yes"},
+    {"large-files": "here", "small-files": "redirect", "ranges": "ignored", "xet": "yes"},
 ]
 
 

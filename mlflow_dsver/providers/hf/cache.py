@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,13 +19,19 @@ from threading import Lock
 from typing import Any
 
 from mlflow_dsver.content.atomic_files import safe_join
-from mlflow_dsver.content.stat_cache import stamp
+from mlflow_dsver.content.stat_cache import is_young, stamp
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest
 from mlflow_dsver.providers.hf.info import Place
 from mlflow_dsver.providers.hf.listing import entry_of, is_right
 
 _BLOCK = 1 << 20
 MAX_TREE = 256 << 20
+_MAX_KNOWN = 10_000
+
+_right: dict[tuple[str, str], bytes] = {}
+"""Large files that were hashed and found right, by path and checksum, with their stamp then."""
+_locks: dict[tuple[str, str], Lock] = {}
+_lock = Lock()
 
 
 def repository_folder(cache: Path, place: Place) -> Path:
@@ -42,9 +49,6 @@ class CachedSnapshot:
         self._cache = cache
         self._folder = repository_folder(cache, place) / "snapshots" / commit
         self._where = where
-        self._right: dict[str, bytes] = {}
-        self._locks: dict[str, Lock] = {}
-        self._lock = Lock()
         self._exists = self._folder.is_dir()
 
     def read(self, entry: FileEntry, start: int, stop: int) -> bytes | None:
@@ -67,18 +71,25 @@ class CachedSnapshot:
             if (start, stop) == (0, entry.bytes):
                 content = stream.read(entry.bytes + 1)
                 return content if len(content) == entry.bytes and is_right(entry, [content]) else None
-            with self._lock_of(entry.path):
-                if self._right.get(entry.path) != stamp(status):
+            key = str(path), entry.digest
+            with _lock_of(key):
+                if _right.get(key) != stamp(status):
                     if not is_right(entry, iter(partial(stream.read, _BLOCK), b"")):
                         return None
-                    self._right[entry.path] = stamp(status)
+                    if not is_young(status, time.time_ns()):
+                        _right[key] = stamp(status)
             stream.seek(start)
             content = stream.read(stop - start)
             return content if stamp(os.fstat(descriptor)) == stamp(status) else None
 
-    def _lock_of(self, path: str) -> Lock:
-        with self._lock:
-            return self._locks.setdefault(path, Lock())
+
+def _lock_of(key: tuple[str, str]) -> Lock:
+    """Of the threads that read a file's parts, one hashes it."""
+    with _lock:
+        if len(_locks) > _MAX_KNOWN:
+            _locks.clear()
+            _right.clear()
+        return _locks.setdefault(key, Lock())
 
 
 def kept_listing(cache: Path, place: Place, commit: str) -> dict[str, FileEntry] | None:

@@ -36,7 +36,7 @@ def checker_of(hub: Hub, place: Place, commit: str, manifest: Manifest, referenc
             return FileResult(entry.path, False, by, why=f"another {by}")
         if sha256_of(found) is not None and found.bytes:
             path = file_in_repository(place, manifest, entry.path)
-            size = hub.read(place, commit, path, (0, 1), asked).size
+            size = hub.read(place, commit, path, (0, 1), asked, entry.bytes).size
             if size != entry.bytes:
                 return FileResult(entry.path, False, "size", why=f"{size:,} bytes instead of {entry.bytes:,}")
         return FileResult(entry.path, True, by, weak=not result.strong)

@@ -35,11 +35,14 @@ from mlflow_dsver.text import one_line
 NO_REPOSITORY, NO_REVISION, NO_ENTRY = "RepoNotFound", "RevisionNotFound", "EntryNotFound"
 """The Hub's codes, in the header X-Error-Code; an error has them as `code`."""
 AT_ONCE = 32
-MAX_JSON = 64 << 20
+MAX_JSON = 16 << 20
+"""Bytes of an answer in JSON; a page of 1,000 files has a tenth of it."""
 MAX_REDIRECTS = 4
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z")
 _NEXT = re.compile(r'<([^<>]{1,4000})>[^,<]{0,200};\s*rel="?next"?')
+_KEPT = 4
+_hubs: dict[object, Hub] = {}
 _RATE = re.compile(r"\bt=(\d{1,6})")
 
 
@@ -58,8 +61,19 @@ class Part(NamedTuple):
     size: int
 
 
+def hub_of(account: Account) -> Hub:
+    """The endpoint of an account; the last ones are kept with their connections, as many files are opened of one."""
+    key = account.endpoint, account.token, account.cache, account.offline, account.timeout
+    found = _hubs.get(key)
+    if found is None:
+        while len(_hubs) >= _KEPT:
+            _hubs.pop(next(iter(_hubs)), None)
+        found = _hubs[key] = Hub(account)
+    return found
+
+
 class Hub:
-    """The endpoint of an account. Thread-safe; connections are kept while the object lives, and by one process."""
+    """The endpoint of an account. Thread-safe; its connections are those of one process."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -97,14 +111,15 @@ class Hub:
 
         return wire.walk_pages(fetch, asked.operation, NAME)
 
-    def read(self, place: Place, commit: str, path: str, span: tuple[int, int] | None, asked: Asked) -> Part:
-        """Bytes of a file at a commit. path: from the repository's root. span: from and to; None for the whole.
+    def read(self, place: Place, commit: str, path: str, span: tuple[int, int], asked: Asked, size: int) -> Part:
+        """Bytes of a file at a commit. path: from the repository's root. span: from and to. size: of the whole.
 
         Raises NotFound when it is not there, CorruptObject when it ends before the span does.
         """
         address = f"{KINDS[place.kind]}{quote(place.repo)}/resolve/{commit}/{quote(path, safe='/')}"
-        headers = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
-        limit = MAX_JSON if span is None else max(span[1] - span[0], 1 << 20)
+        start, stop = span
+        headers = {} if span == (0, size) else {"Range": f"bytes={start}-{stop - 1}"}
+        limit = stop - start + (1 << 20)
         answer, own = self._follow(f"{self.account.endpoint}/{address}", asked, headers, limit)
         if answer.status == 416:
             raise _shorter(path, asked)
@@ -115,10 +130,9 @@ class Hub:
         except wire.MalformedResponse as error:
             raise self.unexpected(str(error), asked, None) from error
         if answer.status == 200:
-            start, stop = span or (0, len(content))
             return Part(content[start:stop], len(content))
         found = _RANGE.match(answer.headers.get("content-range", ""))
-        if span is None or found is None or int(found[1]) != span[0]:
+        if found is None or int(found[1]) != start:
             raise self.unexpected("a part of a file that was not asked for", asked, None)
         return Part(content, int(found[3]))
 

@@ -144,5 +144,4 @@ INFO = ProviderInfo(
     emulator="mlflow_dsver.providers.hf.emulator:HfEmulator",
     folder_reference="mlflow_dsver.providers.hf.folders:reference_of",
     recorded_sources={"hugging_face": "mlflow_dsver.providers.hf.recorded:from_mlflow"},
-    has_plain_addresses=True,
 )

@@ -25,7 +25,7 @@ from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.hf import check, listing, reading
 from mlflow_dsver.providers.hf.account import ENDPOINT_NAME, TOKEN_NAME, Account
 from mlflow_dsver.providers.hf.cache import kept_listing
-from mlflow_dsver.providers.hf.hub import NO_REPOSITORY, NO_REVISION, Asked, Hub
+from mlflow_dsver.providers.hf.hub import NO_REPOSITORY, NO_REVISION, Asked, Hub, hub_of
 from mlflow_dsver.providers.hf.info import COMMIT, MAIN, NAME, Place, normalised, place_of
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, FileCheck, Health
 from mlflow_dsver.secrets import Secret
@@ -195,7 +195,7 @@ class HfProvider(FileProvider):
         return Account.from_settings(endpoint=self._endpoint, token=self._token)
 
     def _hub(self) -> Hub:
-        return Hub(self._account())
+        return hub_of(self._account())
 
     def _about(self, ref: DatasetRef, operation: str | None, code: str | None = None) -> dict[str, Any]:
         return {"provider": NAME, "operation": operation, "reference": ref, "code": code}
@@ -304,7 +304,7 @@ class HfProvider(FileProvider):
             created=_date(found.get("date")),
             creator=", ".join(user for user in users if isinstance(user, str)) or None,
             immutable=True,
-            web_url=hub.page_url(place, "tree", commit),
+            web_url=hub.page_url(place, "blob" if manifest is not None and manifest.made["file"] else "tree", commit),
             raw=raw,
         )
 

@@ -37,7 +37,7 @@ def fetcher_of(hub: Hub, place: Place, commit: str, manifest: Manifest, referenc
     def fetch(entry: FileEntry, start: int, stop: int) -> bytes:
         whole = (start, stop) == (0, entry.bytes)
         path = file_in_repository(place, manifest, entry.path)
-        found = hub.read(place, commit, path, None if whole else (start, stop), asked)
+        found = hub.read(place, commit, path, (start, stop), asked, entry.bytes)
         if found.size != entry.bytes:
             raise another(entry, reference, f"{entry.bytes:,} bytes", f"{found.size:,} bytes")
         if whole and not is_right(entry, [found.content]):

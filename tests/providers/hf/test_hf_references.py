@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mlflow_dsver.errors import InvalidReference, NotFound
@@ -108,6 +110,14 @@ def test_the_beginning_of_an_id_is_searched_where_the_hub_does_not_know_it(
         ({"path": "o/n", "revision": SHA[:9]}, ("hf://datasets/o/n", f"hf://datasets/o/n@{SHA[:9]}")),
         ({"path": "squad", "revision": None}, ("hf://datasets/squad", "hf://datasets/squad")),
         ({"path": "csv", "data_files": "x.csv"}, None),
+        (
+            {"path": "csv", "data_files": {"train": [f"hf://datasets/o/n@{SHA}/a.csv", "b.csv"], "test": "c.csv"}},
+            (f"hf://datasets/o/n@{SHA}", f"hf://datasets/o/n@{SHA}"),
+        ),
+        (
+            {"path": "parquet", "data_files": ["hf://datasets/o/n@main/a.parquet", "hf://../x", "s3://b/k"]},
+            ("hf://datasets/o/n", "hf://datasets/o/n@main"),
+        ),
         ({"path": "./data"}, None),
         ({"path": "/data/x"}, None),
         ({"path": "script.py"}, None),
@@ -117,7 +127,7 @@ def test_the_beginning_of_an_id_is_searched_where_the_hub_does_not_know_it(
     ],
 )
 def test_a_source_of_mlflow_is_exact_only_with_a_commit(
-    source: dict[str, str], expected: tuple[str, str] | None
+    source: dict[str, Any], expected: tuple[str, str] | None
 ) -> None:
     found = [(each.reference, each.requested) for each in from_mlflow(source)]
     assert found == ([] if expected is None else [expected])

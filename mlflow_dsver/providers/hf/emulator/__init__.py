@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from mlflow_dsver.emulators.serving import Emulator, Reply, Request, Switch
 from mlflow_dsver.errors import InvalidArgument
@@ -156,6 +156,8 @@ class HfEmulator(Emulator):
             return Reply(200, {"errors": [], "warnings": []})
         if path[0] == "api" and len(path) >= 3 and path[1] in KINDS:
             return self._api(request, path[1], path[2:])
+        if path[:2] == ("api", "resolve-cache"):
+            path = path[2:]
         kind, rest = (path[0], path[1:]) if path[0] in KINDS else ("models", path)
         name, repository, rest = self._repository(request, kind, rest)
         if isinstance(repository, Reply):
@@ -291,6 +293,9 @@ class HfEmulator(Emulator):
             storage = self.address.replace("127.0.0.1", "localhost")
             headers["Location"] = f"{storage}/{_STORAGE}/{name.replace('/', '--')}/{file.sha256}?Signature=emulated"
             return Reply(302, b"", "text/plain", headers)
+        if file.sha256 is None and self.switches["small-files"] == "redirect" and request.path[0] != "api":
+            address = quote(f"/api/resolve-cache/{name}/resolve/{commit.id}/{path}")
+            return Reply(307, b"", "text/plain", {**headers, "Location": f"{address}?etag=%22{file.blob}%22"})
         return self._content(request, repository, file, headers)
 
     def _storage(self, request: Request) -> Reply:

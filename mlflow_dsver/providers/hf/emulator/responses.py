@@ -16,6 +16,7 @@ SWITCHES = (
     Switch("tree-of-file", "the listing of a path that is a file", ("404", "itself")),
     Switch("gated-listing", "the listing of a gated repository without access", ("shown", "refused")),
     Switch("large-files", "where large files are served", ("elsewhere", "here")),
+    Switch("small-files", "how small files are served", ("here", "redirect")),
     Switch("lost", "what the storage says of a large file that was deleted there", ("404", "403")),
     Switch("ranges", "a request for a part of a file", ("served", "ignored")),
     Switch("xet", "whether listings have a Xet hash of large files; the Hub's client then wants the Xet service",
