@@ -113,9 +113,9 @@ def test_every_command_that_shows_something_knows_json() -> None:
         options = {option for parameter in command.params for option in parameter.opts}
         if not isinstance(command, click.Group) and "--json" not in options:
             without.add(" ".join(words))
-    serving = {"emulator clarifai", "emulator paperspace", "open"}
+    without = {words for words in without if not words.startswith("emulator ")}
     writing = {"describe", "export", "statement key", "statement sign"}
-    assert without <= {"demo", "run", *serving, *writing}
+    assert without <= {"demo", "run", "open", *writing}
 
 
 def test_version(run: Run) -> None:

@@ -11,9 +11,9 @@ import mlflow
 import pytest
 
 from mlflow_dsver.model.versions import DatasetVersion
+from mlflow_dsver.providers.evaluation.provider import EvaluationDatasetProvider
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import Known, ProviderContract
-from mlflow_dsver.tracking.evaluation_datasets import EvaluationDatasetProvider
 
 pytestmark = [
     pytest.mark.skipif(int(mlflow.__version__.partition(".")[0]) < 3, reason="MLflow 2 has no evaluation datasets"),

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 import mlflow_dsver as dsver
 from mlflow_dsver.errors import ContentError, InvalidArgument, NotFound, TrackingError, Unsupported
 from mlflow_dsver.model.refs import DatasetRef
-from mlflow_dsver.tracking.evaluation_datasets import FILE, canonical
+from mlflow_dsver.providers.evaluation.provider import FILE, canonical
 
 pytestmark = [
     pytest.mark.skipif(int(mlflow.__version__.partition(".")[0]) < 3, reason="MLflow 2 has no evaluation datasets"),

@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlflow_dsver import settings
+from mlflow_dsver import plugins, settings
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import ContentError, InvalidArgument, NotFound, SettingsError, Unsupported
+from mlflow_dsver.errors import ContentError, InvalidArgument, SettingsError, Unsupported
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.dataset_history import Record, State
@@ -26,6 +26,8 @@ from mlflow_dsver.providers.local import LocalProvider
 from mlflow_dsver.text import one_line
 
 FILE = "records.jsonl"
+READ = "mlflow_dsver.tracking.evaluation_records:read_records"
+"""Asks MLflow for a dataset. Named by text, so that versions that are there are had without loading MLflow."""
 FIELDS = ("inputs", "outputs", "expectations", "source")
 """The parts of a record that are content, beside those of its tags that MLflow did not set; not its id and dates."""
 
@@ -64,7 +66,7 @@ class EvaluationDatasetProvider(LocalProvider):
                 got=f"a folder, {folder}" if folder is not None else "reference=True",
                 tip=f"mlflow-dsver versions create {ref}",
             )
-        found, records = _read(ref)
+        about, records = plugins.load(READ)(ref)
         scratch = settings.home() / "cache"
         scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="records-", dir=scratch) as parent:
@@ -74,7 +76,7 @@ class EvaluationDatasetProvider(LocalProvider):
                 stream.writelines(canonical(ref, records))
             version = super().create(dataset, made, message=message, tags=tags, metadata=metadata)
         if not version.metadata:
-            version = self.update(version, metadata=found)
+            version = self.update(version, metadata=about)
         return version
 
     def table(self, version: DatasetVersion, kind: TableKind) -> Any:
@@ -117,39 +119,3 @@ def canonical(ref: DatasetRef, records: Iterable[Any]) -> list[bytes]:
 
 def _plain(value: Any) -> Any:
     return value.to_dict() if hasattr(value, "to_dict") else value
-
-
-def _read(ref: DatasetRef) -> tuple[dict[str, Any], list[Any]]:
-    """What MLflow says of a dataset, and its records."""
-    from mlflow.exceptions import MlflowException
-
-    from mlflow_dsver.tracking import clients
-    from mlflow_dsver.tracking.mlflow_private import is_missing
-
-    client = clients.new_client()
-    get = getattr(client, "get_dataset", None)
-    if get is None:
-        raise Unsupported("this MLflow has no evaluation datasets", provider="mlflow", tip="mlflow 3.4 or newer")
-
-    def work() -> tuple[dict[str, Any], list[Any]]:
-        try:
-            found = get(ref.dataset)
-        except MlflowException as error:
-            if is_missing(error):
-                raise NotFound(
-                    "MLflow has no evaluation dataset of that id",
-                    provider="mlflow",
-                    operation="create a version",
-                    reference=ref,
-                    got=clients.shown_address(client.tracking_uri),
-                    tip="see that MLFLOW_TRACKING_URI names the server that has it",
-                ) from error
-            raise
-        about = {
-            "name": found.name,
-            "mlflow_digest": found.digest,
-            "server": clients.shown_address(client.tracking_uri),
-        }
-        return {key: value for key, value in about.items() if value}, list(found.records)
-
-    return clients.within(client, clients.deadline(), f"show the dataset {one_line(ref.dataset, 80)}", work)

@@ -1,4 +1,4 @@
-"""What is known of the provider `mlflow` without importing it: `tracking.evaluation_datasets`, which needs MLflow."""
+"""What is known of the provider `mlflow` without importing it."""
 
 from __future__ import annotations
 
