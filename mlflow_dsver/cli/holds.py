@@ -14,6 +14,7 @@ note_option = click.option("--note", help="Why, for a reference.")
 
 
 @click.command()
+@click.argument("dataset", required=False, metavar="[REFERENCE]")
 @click.option(
     "--lock",
     "locks",
@@ -23,24 +24,26 @@ note_option = click.option("--note", help="Why, for a reference.")
 )
 @apply_option
 @json_option
-def holds(locks: tuple[Path, ...], apply: bool, as_json: bool) -> int:
-    """Show which versions are needed, and what keeps them from being deleted.
+def holds(dataset: str | None, locks: tuple[Path, ...], apply: bool, as_json: bool) -> int:
+    """Show which versions are needed, of all datasets or one, and what keeps them from being deleted.
 
     Needed are the versions of runs that are not deleted, of registered models, and of lock files, over all
     experiments and workspaces. With --apply, their stores are told to keep them, and holds whose run, model or lock
     entry is gone are taken back; holds by note stay. Exit code 1: a hold is missing or no longer needed. 3: not
-    everything could be read. Versions at providers that cannot hold any are listed, and do not count.
+    everything could be read. Versions at providers that cannot hold any are listed, and do not count; for some of
+    these, as for Delta tables, the list that their own cleaner takes is printed.
 
     \b
     Examples:
       mlflow-dsver holds
       mlflow-dsver holds --lock dsver.lock --apply
       mlflow-dsver holds --json
+      mlflow-dsver holds delta:///data/table
     """
     from mlflow_dsver.lineage.retention import hold_lines
     from mlflow_dsver.lineage.retention import holds as needed
 
-    report = needed(locks=locks, apply=apply)
+    report = needed(locks=locks, apply=apply, dataset=dataset)
     emit(as_json, report.to_json(), render.Lines(hold_lines(report)))
     return report.exit_code
 

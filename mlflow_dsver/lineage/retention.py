@@ -17,7 +17,7 @@ from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound
 from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
-from mlflow_dsver.providers.interface import Capability, Provider
+from mlflow_dsver.providers.interface import Capability, KeepList, Provider
 from mlflow_dsver.providers.registry import get_provider, names
 from mlflow_dsver.record.facts import Run
 from mlflow_dsver.resolution.lock_file import read_lock
@@ -68,12 +68,28 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """What the cleaner of a store without holds is told, so that it keeps the needed versions of a dataset."""
+
+    dataset: DatasetRef
+    list: KeepList
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"dataset": str(self.dataset), **self.list._asdict()}
+
+
+@dataclass(frozen=True, slots=True)
 class HoldReport:
-    """Versions by reference. unread: what could not be read. applied: whether holds were changed, or only planned."""
+    """Versions by reference. unread: what could not be read. applied: whether holds were changed, or only planned.
+
+    keep: for stores without holds; incomplete while something is unread.
+    """
 
     needs: tuple[Need, ...]
     unread: tuple[str, ...]
     applied: bool
+    keep: tuple[Keep, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -88,27 +104,34 @@ class HoldReport:
             "schema": 1,
             "applied": self.applied,
             "versions": [need.to_json() for need in self.needs],
+            "keep": [each.to_json() for each in self.keep],
             "unread": list(self.unread),
         }
 
 
-def holds(*, locks: Sequence[Path] = (), apply: bool = False) -> HoldReport:
+def holds(*, locks: Sequence[Path] = (), apply: bool = False, dataset: str | DatasetRef | None = None) -> HoldReport:
     """The versions that are needed, and what keeps them. locks: lock files whose versions are needed as well.
 
+    dataset: a reference, to leave out the versions of all other datasets.
     apply: put the holds that are missing, and take back those of runs, models and the given lock files that do not
     need the version any more; False only says what would be done. Notes are never taken back, nor holds of another
     tracking server. Raises SettingsError where MLflow cannot be used; what cannot be read is in the report.
     """
+    wanted = None if dataset is None else parse(dataset).at(None)
     search = _Search()
     search.read_tracking()
     for path in locks:
         search.read_lock(path)
     for provider in _providers_that_hold():
+        if wanted is not None and provider.name != wanted.provider:
+            continue
         try:
             for version, held in provider.held():
                 search.need(version.ref).held = held
         except DsverError as error:
             search.unread.append(f"{provider.name}: {one_line(error, 300)}")
+    if wanted is not None:
+        search.needs = {ref: need for ref, need in search.needs.items() if ref.at(None) == wanted}
     for need in search.needs.values():
         _look(need)
         search.plan(need)
@@ -116,7 +139,8 @@ def holds(*, locks: Sequence[Path] = (), apply: bool = False) -> HoldReport:
     if apply:
         for need in needs:
             _apply(need)
-    return HoldReport(needs, tuple(search.unread), apply)
+    keep = tuple(_keep_lists(needs, search.unread))
+    return HoldReport(needs, tuple(search.unread), apply, keep)
 
 
 def hold(target: str, *, note: str | None = None, apply: bool = True) -> HoldReport:
@@ -292,6 +316,22 @@ def _look(need: Need) -> None:
         need.problem = error_line(error, 300)
 
 
+def _keep_lists(needs: Sequence[Need], unread: list[str]) -> Iterator[Keep]:
+    """What the cleaners of stores without holds are told; what cannot be found out is added to `unread`."""
+    ids: dict[DatasetRef, list[str]] = {}
+    for need in needs:
+        if need.limit is not None and need.needed:
+            ids.setdefault(need.ref.at(None), []).append(need.ref.selector or "")
+    for dataset, versions in ids.items():
+        try:
+            found = get_provider(dataset.provider).keep_list(dataset.dataset, versions)
+        except DsverError as error:
+            unread.append(f"what keeps {dataset}: {one_line(error, 300)}")
+            continue
+        if found is not None:
+            yield Keep(dataset, found)
+
+
 def _apply(need: Need) -> None:
     """Put and take back what was planned; the new holds first."""
     if need.version is None or not (need.add or need.take_back):
@@ -330,6 +370,10 @@ def hold_lines(report: HoldReport, limit: int = 3) -> Iterable[str]:
             yield f"  limit      {one_line(need.limit, 600)}"
         if need.problem:
             yield f"  problem    {one_line(need.problem, 600)}"
+    for each in report.keep:
+        yield f"to keep {one_line(each.dataset, 400)} when files are cleaned up: {one_line(each.list.command, 2000)}"
+        if each.list.missing:
+            yield f"  gone already: {one_line(', '.join(each.list.missing), 600)}"
     for text in report.unread:
         yield f"not read: {one_line(text, 600)}"
     if not report.needs:

@@ -31,7 +31,7 @@ from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.plugins import ProviderInfo
-from mlflow_dsver.providers.values import Capability, FileCheck, Health, LocalCopy, TableKind
+from mlflow_dsver.providers.values import Capability, FileCheck, Health, KeepList, LocalCopy, TableKind
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.settings import Setting
 
@@ -40,6 +40,7 @@ __all__ = [
     "Capability",
     "FileCheck",
     "Health",
+    "KeepList",
     "LocalCopy",
     "Provider",
     "ProviderInfo",
@@ -218,6 +219,13 @@ class Provider(ABC):
             for version in self.versions(dataset):
                 if reasons := self.holds(version):
                     yield version, reasons
+
+    def keep_list(self, dataset: str, versions: Sequence[str]) -> KeepList | None:
+        """What keeps these versions, by id, when the store's own cleaner runs; None for nothing that it takes.
+
+        For stores without holds, such as `keep_versions` of a Delta table's vacuum; `holds` prints it.
+        """
+        return None
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
         """Why a recorded version that this provider does not find may still exist elsewhere, as text.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mlflow_dsver.content.patterns import Rules
 
@@ -72,6 +72,18 @@ class LocalCopy:
     given: Path | None = None
     rules: Rules | None = None
     hashed: Path | None = None
+
+
+class KeepList(NamedTuple):
+    """What the cleaner of a store that has no holds is told, so that it keeps some versions.
+
+    versions: as the cleaner takes them, sorted. command: what to call or run, with the versions in it. missing: ids
+    of those that the store does not have any more.
+    """
+
+    versions: tuple[int | str, ...]
+    command: str
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from mlflow_dsver.providers.delta.snapshot import Snapshot, load, load_exactly, 
 from mlflow_dsver.providers.file_checks import CheckFile
 from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.interface import Capability, Health
-from mlflow_dsver.providers.values import TableKind
+from mlflow_dsver.providers.values import KeepList, TableKind
 
 GRADE = Grade("C", ("files by size and date of the Delta log", "log and files are not protected"))
 MAX_METADATA = 16_384
@@ -84,6 +84,15 @@ class DeltaProvider(FileProvider):
     def revision(self, version: DatasetVersion) -> str:
         """The version's number, as `versionAsOf` and `DeltaTable(version=…)` take it."""
         return str(number_of(version.id))
+
+    def keep_list(self, dataset: str, versions: Sequence[str]) -> KeepList:
+        """The numbers for `keep_versions` of `vacuum`: of those versions that the table at this place still has."""
+        place = place_of(dataset)
+        wanted = set(versions)
+        present = {each.id for each in self.versions(dataset) if each.id in wanted}
+        numbers = tuple(sorted(number for each in present if (number := number_of(each)) is not None))
+        call = f"DeltaTable({place.uri!r}).vacuum(keep_versions={list(numbers)}, dry_run=False)"
+        return KeepList(numbers, call, tuple(sorted(wanted - present)))
 
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The data files of the version, as the log lists them."""

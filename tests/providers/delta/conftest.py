@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("deltalake", reason="the extra [delta] is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
-
 from lakes import Lake
 
 

@@ -1,0 +1,74 @@
+"""A Delta table in a real S3 server: the same answers as in a folder, by the same settings as `s3://`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from object_servers import SECRET, Bucket, new_bucket, s3_server
+
+import mlflow_dsver as dsver
+from mlflow_dsver.checks.reports import Verdict
+from mlflow_dsver.errors import DsverError, NotFound
+from mlflow_dsver.model.refs import parse
+from mlflow_dsver.providers.delta import DeltaProvider
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    made = new_bucket(server, versions=False)
+    for name, value in made.variables.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.client.close()
+
+
+def options(bucket: Bucket) -> dict[str, str]:
+    return {**bucket.variables, "AWS_ALLOW_HTTP": "true", "aws_conditional_put": "etag"}
+
+
+def write(bucket: Bucket, ids: list[int], mode: Any = "append") -> None:
+    rows = pyarrow.table({"id": ids})
+    write_deltalake(f"s3://{bucket.name}/lake/t", rows, mode=mode, storage_options=options(bucket))
+
+
+@pytest.mark.usefixtures("tracking")
+def test_a_table_in_a_bucket_is_linked_loaded_and_checked(bucket: Bucket) -> None:
+    write(bucket, [1, 2, 3])
+    write(bucket, [4])
+    address = f"delta://s3://{bucket.name}/lake/t"
+    provider = DeltaProvider()
+    assert [each.id.partition("-")[0] for each in provider.versions(parse(address).dataset)] == ["1", "0"]
+    with dsver.start_run(inputs={"training": f"{address}@0"}) as run:
+        data = run.datasets["training"]
+        assert sorted(data.table("arrow")["id"].to_pylist()) == [1, 2, 3]
+        assert len(list(data.path().glob("*.parquet"))) == 1
+    report = dsver.verify(run.info.run_id)
+    assert report, str(report)
+    write(bucket, [9], "overwrite")
+    table = DeltaTable(f"s3://{bucket.name}/lake/t", storage_options=options(bucket))
+    assert table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    (found,) = dsver.verify(run.info.run_id).inputs
+    assert found.verdict is Verdict.MISSING
+    version = provider.resolve(parse(f"{address}@0"))
+    with pytest.raises(NotFound, match="gone"):
+        provider.table(version, "arrow")
+
+
+def test_what_is_not_there_is_said_without_secrets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFound, match="no Delta table"):
+        DeltaProvider().resolve(parse(f"delta://s3/{bucket.name}/none"))
+    write(bucket, [1])
+    bucket.put("lake/t/_delta_log/" + "1".zfill(20) + ".json", b'{"add":{"path":')
+    with pytest.raises(DsverError) as caught:
+        DeltaProvider().resolve(parse(f"delta://s3/{bucket.name}/lake/t"))
+    assert SECRET not in str(caught.value)
