@@ -13,14 +13,19 @@ from mlflow_dsver.providers.hf.emulator import HfEmulator
 from mlflow_dsver.providers.interface import Provider
 from mlflow_dsver.testing import EMULATED_KEY, Known, ProviderContract
 
-SWITCHED = [
-    {},
-    {"page": "2", "tree-of-file": "itself", "short-commit": "404"},
-    {"large-files": "here", "small-files": "redirect", "ranges": "ignored", "xet": "yes"},
-]
+OTHERWISE = {
+    "page": "2",
+    "tree-of-file": "itself",
+    "short-commit": "404",
+    "large-files": "here",
+    "large-size": "pointer",
+    "small-files": "redirect",
+    "ranges": "ignored",
+    "xet": "yes",
+}
 
 
-@pytest.fixture(params=SWITCHED, ids=lambda switches: ",".join(switches) or "defaults")
+@pytest.fixture(params=[{}, OTHERWISE], ids=["defaults", "otherwise"])
 def hub(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[HfEmulator]:

@@ -146,9 +146,10 @@ def entry_of(item: dict[str, Any]) -> FileEntry:
         raise ValueError("no size")
     if lfs is None:
         return file_entry(path, size, FileEvidence((checked(Checksum("gitblob", blob, by="store")),)))
-    if lfs["size"] != size:
+    whole = lfs["size"]
+    if type(whole) is not int or not 0 <= whole < MAX_SIZE or size not in (whole, lfs.get("pointerSize")):
         raise ValueError("two sizes of one file")
-    return file_entry(path, size, FileEvidence((checked(Checksum("sha256", lfs["oid"], by="store")),)))
+    return file_entry(path, whole, FileEvidence((checked(Checksum("sha256", lfs["oid"], by="store")),)))
 
 
 def _below(found: dict[str, FileEntry], path: str) -> tuple[dict[str, FileEntry], bool]:

@@ -214,13 +214,8 @@ class HfEmulator(Emulator):
                 if self.switches["gated-listing"] == "refused":
                     self._check_access(request, repository)
                 commit = self._commit(repository, revision)
-                items = responses.tree(
-                    commit,
-                    "/".join(below),
-                    recursive=(request.first("recursive") or "").lower() == "true",
-                    xet=self.switches["xet"] == "yes",
-                    itself=self.switches["tree-of-file"] == "itself",
-                )
+                recursive = (request.first("recursive") or "").lower() == "true"
+                items = responses.tree(commit, "/".join(below), self.switches, recursive=recursive)
                 return self._page(items, request)
         raise Refused(404, "Sorry, we can't find the page you are looking for.")
 
@@ -258,8 +253,9 @@ class HfEmulator(Emulator):
     def _paths(self, request: Request, repository: Repository, revision: str) -> list[dict[str, Any]]:
         commit = self._commit(repository, revision)
         paths = parse_qs(request.body.decode("utf-8", "replace")).get("paths", [])
-        xet = self.switches["xet"] == "yes"
-        return [responses.file_item(path, commit.files[path], xet=xet) for path in paths if path in commit.files]
+        return [
+            responses.file_item(path, commit.files[path], self.switches) for path in paths if path in commit.files
+        ]
 
     def _create(self, request: Request) -> Reply:
         body = writing.body_of(request)

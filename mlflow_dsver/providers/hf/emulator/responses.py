@@ -16,6 +16,7 @@ SWITCHES = (
     Switch("tree-of-file", "the listing of a path that is a file", ("404", "itself")),
     Switch("gated-listing", "the listing of a gated repository without access", ("shown", "refused")),
     Switch("large-files", "where large files are served", ("elsewhere", "here")),
+    Switch("large-size", "the size of a large file in a listing, beside that in its `lfs`", ("whole", "pointer")),
     Switch("small-files", "how small files are served", ("here", "redirect")),
     Switch("lost", "what the storage says of a large file that was deleted there", ("404", "403")),
     Switch("ranges", "a request for a part of a file", ("served", "ignored")),
@@ -97,10 +98,10 @@ def refs(repository: Repository, *, pull_requests: bool) -> dict[str, Any]:
     return found | ({"pullRequests": group("refs/pr/")} if pull_requests else {})
 
 
-def tree(commit: Commit, path: str, *, recursive: bool, xet: bool, itself: bool) -> list[dict[str, Any]]:
-    """The items below a path of a commit. itself: of a path that is a file, that file."""
-    if path in commit.files and itself:
-        return [file_item(path, commit.files[path], xet=xet)]
+def tree(commit: Commit, path: str, switches: Mapping[str, str], *, recursive: bool) -> list[dict[str, Any]]:
+    """The items below a path of a commit."""
+    if path in commit.files and switches["tree-of-file"] == "itself":
+        return [file_item(path, commit.files[path], switches)]
     start = f"{path}/" if path else ""
     files = {name: file for name, file in commit.files.items() if name.startswith(start)}
     if path and not files:
@@ -112,16 +113,18 @@ def tree(commit: Commit, path: str, *, recursive: bool, xet: bool, itself: bool)
             folder = start + "/".join(below[:depth])
             items[folder] = {"type": "directory", "oid": "0" * 40, "size": 0, "path": folder}
         if recursive or len(below) == 1:
-            items[name] = file_item(name, file, xet=xet)
+            items[name] = file_item(name, file, switches)
     return [items[name] for name in sorted(items)]
 
 
-def file_item(path: str, file: File, *, xet: bool) -> dict[str, Any]:
+def file_item(path: str, file: File, switches: Mapping[str, str]) -> dict[str, Any]:
     """A file in a listing."""
     item: dict[str, Any] = {"type": "file", "oid": file.blob, "size": file.size, "path": path}
     if file.sha256 is not None:
         item["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
-        if xet:
+        if switches["large-size"] == "pointer":
+            item["size"] = 134
+        if switches["xet"] == "yes":
             item["xetHash"] = file.sha256[::-1]
     return item
 
