@@ -103,7 +103,7 @@ class HfProvider(FileProvider):
         try:
             if COMMIT.match(selector.lower()):
                 return self.get(place.dataset, selector.lower())
-            return self.get(place.dataset, self._commit_of(hub, place, selector, ref))
+            return self._head(hub, place, selector, ref)
         except NotFound as error:
             if error.code != NO_REVISION:
                 raise
@@ -219,6 +219,23 @@ class HfProvider(FileProvider):
         manifest = listing.manifest_of(files, place, version.id)
         return manifest if manifest is not None and manifest.digest == version.content_digest else None
 
+    def _head(self, hub: Hub, place: Place, revision: str, ref: DatasetRef) -> DatasetVersion:
+        """The commit of a branch, tag or other ref.
+
+        After a force push the Hub was seen to name the former commit, which it had no more (huggingface_hub #3406);
+        its list of commits began with the right one.
+        """
+        commit = self._commit_of(hub, place, revision, ref)
+        try:
+            return self.get(place.dataset, commit)
+        except NotFound as error:
+            if error.code != NO_REVISION:
+                raise
+            first = next(self._commits(hub, place, revision, ref, 1), None)
+            if first is None or first["id"] == commit:
+                raise
+            return self.get(place.dataset, first["id"])
+
     def _commit_of(self, hub: Hub, place: Place, revision: str, ref: DatasetRef) -> str:
         asked = Asked("resolve", ref, place)
         found = hub.json(hub.api(place, "revision", revision), asked)
@@ -248,16 +265,15 @@ class HfProvider(FileProvider):
 
     def _otherwise(self, hub: Hub, place: Place, selector: str, ref: DatasetRef) -> DatasetVersion | str | None:
         """What a selector that the Hub does not know may mean: a short id, or a ref with a path; else near names."""
-        refs = {name: commit for group in self._refs(hub, place, ref).values() for name, commit in group.items()}
+        refs: dict[str, str] = {}
+        commits: list[str] = []
+        with suppress(UnexpectedResponse):  # a mirror may have neither
+            refs = {name: commit for group in self._refs(hub, place, ref).values() for name, commit in group.items()}
+            limit = SEARCHED if _SHORT.match(selector) else SUGGESTION_LIMIT
+            commits = [each["id"] for each in islice(self._commits(hub, place, MAIN, ref), limit)]
         starts = [name for name in refs if selector.startswith(f"{name}/")]
         if len(starts) == 1 and not place.path:
             return self.resolve(DatasetRef(NAME, f"{place.dataset}/{selector[len(starts[0]) + 1 :]}", starts[0]))
-        commits = [
-            each["id"]
-            for each in islice(
-                self._commits(hub, place, MAIN, ref), SEARCHED if _SHORT.match(selector) else SUGGESTION_LIMIT
-            )
-        ]
         if _SHORT.match(selector):
             matching = sorted({each for each in (*commits, *refs.values()) if each.startswith(selector)})
             if len(matching) == 1:

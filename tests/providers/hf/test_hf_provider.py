@@ -218,6 +218,16 @@ def test_failures_are_errors_of_this_package(
     assert EMULATED_KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("fault", ["hang", "drip:seconds=0.2", "drip-headers:seconds=0.2"])
+def test_a_hub_that_does_not_end_is_given_up_in_time(
+    hub: HfEmulator, commit: str, provider: HfProvider, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_DSVER_PROVIDER_TIMEOUT", "0.3")
+    hub.inject(fault)
+    with pytest.raises(ProviderUnavailable, match=r"no answer from 127\.0\.0\.1"):
+        provider.resolve(REF)
+
+
 def test_offline_asks_nothing(hub: HfEmulator, provider: HfProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ProviderUnavailable, match="HF_HUB_OFFLINE"):
@@ -232,6 +242,20 @@ def test_a_mirror_without_commits_and_refs_still_has_versions(
     version = provider.resolve(REF)
     assert (version.id, version.message, version.tags) == (commit, None, ())
     assert content(provider.path(version)) == FILES
+    with pytest.raises(NotFound, match="no such branch"):
+        provider.resolve(REF.at("v9"))
+
+
+def test_a_commit_that_the_hub_names_and_does_not_have_is_not_the_end(
+    hub: HfEmulator, commit: str, provider: HfProvider, answers: Any
+) -> None:
+    """Seen after force pushes: the list of commits begins with the right one."""
+    newer = hub.commit(DIGITS, {"a": b"1"}, force=True)
+    answers(lambda request: Reply(200, {"id": "x", "sha": commit}) if "revision" in request.path else None)
+    assert provider.resolve(REF).id == newer
+    hub.requests.clear()
+    with pytest.raises(NotFound, match="history may have been rewritten"):
+        provider.resolve(REF.at(commit))
 
 
 def test_large_files_are_read_in_parts(hub: HfEmulator, provider: HfProvider, tmp_path: Path) -> None:
