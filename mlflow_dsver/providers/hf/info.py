@@ -26,6 +26,11 @@ _OTHER_KINDS = ("buckets", "kernels")
 _SPECIAL = re.compile(r"(refs/(?:pr/[0-9]+|convert/[\w.-]+))(?:/(.+))?\Z", re.ASCII)
 _MIDDLE = re.compile(r"([0-9a-f]{40}|main)/(.+)\Z")
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_NO_OWNERS = frozenset({
+    "api", "blog", "chat", "collections", "docs", "enterprise", "join", "languages", "learn", "login", "metrics",
+    "new", "organizations", "papers", "posts", "pricing", "search", "settings", "tasks",
+})  # fmt: skip
+"""Pages of the Hub's site that stand where a model's owner would."""
 _ROUTES = ("tree", "blob", "resolve", "raw", "blame")
 
 
@@ -118,6 +123,8 @@ def _from_page(body: str) -> tuple[str, str | None] | None:
         return None
     segments = [segment for segment in parts.path.split("/") if segment]
     kind = segments.pop(0) if segments and segments[0] in KINDS else "models"
+    if not segments or segments[0] in _NO_OWNERS:
+        return None
     if len(segments) == 2:
         return _quoted(Place(kind, _decoded("/".join(segments))).dataset), None
     if len(segments) < 4 or segments[2] not in (*_ROUTES, "commit"):

@@ -280,7 +280,7 @@ class HfProvider(FileProvider):
                 return self.get(place.dataset, matching[0])
             if matching:
                 return ", ".join(str(ref.at(each)) for each in matching[:3])
-        near = nearest(selector, [*commits[:SUGGESTION_LIMIT], *refs])
+        near = nearest(selector, [*commits[:SUGGESTION_LIMIT], *refs]) or [*refs][:5]
         return ", ".join(str(ref.at(each)) for each in near) or None
 
     def _version(self, hub: Hub, place: Place, commit: str, manifest: Manifest) -> DatasetVersion:

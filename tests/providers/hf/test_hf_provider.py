@@ -27,7 +27,10 @@ from mlflow_dsver.providers.hf import HfProvider
 from mlflow_dsver.providers.hf import provider as module
 from mlflow_dsver.providers.hf.account import Account
 from mlflow_dsver.providers.hf.emulator import SWITCHES, HfEmulator
+from mlflow_dsver.providers.hf.hub import Asked, Hub
+from mlflow_dsver.providers.hf.info import place_of
 from mlflow_dsver.providers.http import wire
+from mlflow_dsver.providers.http.downloads import PublicOnly
 from mlflow_dsver.testing import EMULATED_KEY
 
 REF = DatasetRef("hf", DIGITS)
@@ -149,6 +152,17 @@ def test_a_redirect_elsewhere_is_not_followed(
     with pytest.raises(UnexpectedResponse, match="redirect to an address") as caught:
         provider.path(version)
     assert "signed-secret" not in str(caught.value)
+
+
+def test_a_redirect_leads_to_public_addresses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
+    hub = Hub(Account.from_settings())
+    assert isinstance(hub._other.get_adapter("https://storage.example/x"), PublicOnly)
+    asked = Asked("fetch", REF, place_of(DIGITS))
+    hub._check("https://storage.example/x", asked)
+    for address in ("http://storage.example/x", "https://localhost/x", "http://127.0.0.1/x", "http://hub.example/x"):
+        with pytest.raises(UnexpectedResponse, match="not followed"):
+            hub._check(address, asked)
 
 
 def test_a_next_page_is_asked_of_the_endpoint_whatever_host_its_link_names(

@@ -10,7 +10,7 @@ from mlflow_dsver.errors import InvalidReference, NotFound
 from mlflow_dsver.model.refs import parse
 from mlflow_dsver.providers.hf import HfProvider
 from mlflow_dsver.providers.hf.emulator import HfEmulator
-from mlflow_dsver.providers.hf.info import normalised
+from mlflow_dsver.providers.hf.info import normalised, spelling
 from mlflow_dsver.providers.hf.recorded import from_mlflow
 
 SHA = "0123456789" * 4
@@ -65,6 +65,23 @@ def test_spellings_that_mean_the_same(text: str, expected: tuple[str, str | None
 def test_what_names_no_version_of_a_repository_is_refused(text: str) -> None:
     with pytest.raises(InvalidReference):
         meant(text)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "someone",
+        "docs/hub",
+        "datasets/o/n/discussions/3",
+        "datasets/o/n/viewer/default/train",
+        "",
+        "datasets",
+        "papers/1",
+    ],
+)
+def test_other_pages_of_the_hub_are_no_spelling(page: str) -> None:
+    assert spelling(f"https://huggingface.co/{page}") is None
+    assert spelling(f"https://huggingface.co.elsewhere.example/{page}") is None
 
 
 def test_what_a_revision_means_is_resolved_to_the_commit(hub: HfEmulator, provider: HfProvider) -> None:

@@ -132,6 +132,17 @@ def test_each_event_has_its_verdict(
         assert "deleted" in str(found[0].findings)
 
 
+def test_without_a_token_nothing_is_said_to_be_missing(
+    hub: HfEmulator, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = used(hub)
+    hub.repository(DIGITS).private = True
+    monkeypatch.delenv("HF_TOKEN")
+    found = checked(run)
+    assert found.verdict in (UNREACHABLE, UNVERIFIABLE)
+    assert "HF_TOKEN" in str(found.findings)
+
+
 def test_a_changed_copy_on_this_machine_is_not_given_out(hub: HfEmulator, commit: str, provider: HfProvider) -> None:
     version = provider.get(DIGITS, commit)
     folder = provider.path(version)
