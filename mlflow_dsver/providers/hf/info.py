@@ -24,6 +24,7 @@ KINDS = {"datasets": "datasets/", "spaces": "spaces/", "models": ""}
 
 _OTHER_KINDS = ("buckets", "kernels")
 _SPECIAL = re.compile(r"(refs/(?:pr/[0-9]+|convert/[\w.-]+))(?:/(.+))?\Z", re.ASCII)
+_SHORTHAND = re.compile(r"~([\w.-]+)((?:/.+)?)\Z", re.ASCII)
 _MIDDLE = re.compile(r"([0-9a-f]{40}|main)/(.+)\Z")
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _NO_OWNERS = frozenset({
@@ -77,11 +78,12 @@ def normalised(dataset: str, selector: str | None) -> tuple[Place, str | None]:
     """The place and revision that a name and selector mean, with a path behind the revision moved to its place.
 
     It is moved where the revision cannot be a branch with slashes in its name: behind a commit, `main` (git allows
-    no `main/x` beside it) and `refs/pr/N` or `refs/convert/name`.
+    no `main/x` beside it) and `refs/pr/N` or `refs/convert/name`, which DuckDB and Polars write as `~name`.
     """
     place = place_of(dataset)
     if selector is None:
         return place, None
+    selector = _SHORTHAND.sub(r"refs/convert/\1\2", selector)
     found = _SPECIAL.match(selector) or _MIDDLE.match(selector)
     if found is None or not found[2]:
         return place, selector

@@ -121,6 +121,8 @@ def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tupl
         seen.add(entry.path)
         yield entry.path, entry
     filled = {each[:end] for each in seen for end in range(len(each)) if each[end] == "/"}
+    if seen & filled:
+        raise hub.unexpected("a listing with a file that is a folder as well", asked, min(seen & filled))
     if folders - filled:
         raise hub.unexpected("a listing without the files of a folder", asked, min(folders - filled))
 

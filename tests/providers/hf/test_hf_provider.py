@@ -195,6 +195,7 @@ FILE = {"type": "file", "path": "a", "size": 1, "oid": "0" * 40}
         [FILE | {"lfs": {"oid": "0" * 64, "size": 2}}],
         [FILE | {"lfs": {"oid": "0" * 63, "size": 1}}],
         [FILE, FILE],
+        [FILE, FILE | {"path": "a/b"}],
         [FILE | {"type": "submodule"}],
         [{"type": "directory", "path": "data"}, FILE],
         ["a"],

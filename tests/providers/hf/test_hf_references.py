@@ -36,6 +36,8 @@ def meant(text: str) -> tuple[str, str | None]:
         ("hf://datasets/o/n@refs%2Fpr%2F3", ("datasets/o/n", "refs/pr/3")),
         ("hf://datasets/o/n@refs/pr/3/data", ("datasets/o/n/data", "refs/pr/3")),
         ("hf://datasets/o/n@refs%2Fpr%2F3/data/a b.csv", ("datasets/o/n/data/a b.csv", "refs/pr/3")),
+        ("hf://datasets/o/n@~parquet", ("datasets/o/n", "refs/convert/parquet")),
+        ("hf://datasets/o/n@~parquet/default/0.parquet", ("datasets/o/n/default/0.parquet", "refs/convert/parquet")),
         (f"hf://datasets/o/n@{SHA}/data", ("datasets/o/n/data", SHA)),
         ("hf://datasets/o/n@main/data", ("datasets/o/n/data", "main")),
         ("https://huggingface.co/datasets/o/n", ("datasets/o/n", None)),
