@@ -6,6 +6,7 @@ The module also remembers the local copies that this process got, which are chec
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow_dsver import settings
@@ -42,8 +43,18 @@ def resolve(ref: RefLike) -> DatasetVersion:
 
 
 def as_written(ref: InputLike) -> str:
-    """The input as the user wrote it, without surrounding white space."""
-    return ref.strip() if isinstance(ref, str) else str(ref)
+    """The input as the user wrote it, without surrounding white space.
+
+    A folder relative to the present one, as in `delta://./table`, becomes the canonical reference: the text would
+    mean something else in another folder.
+    """
+    if not isinstance(ref, str):
+        return str(ref)
+    text = ref.strip()
+    if text.partition("://")[2].startswith("."):
+        with suppress(InvalidReference):
+            return str(parse(text))
+    return text
 
 
 def parse_input(value: InputLike) -> InputLike:
