@@ -7,6 +7,7 @@ the same by size and date. Those prove nothing about its bytes, which a Delta lo
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -16,10 +17,12 @@ from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.delta import snapshot
 from mlflow_dsver.providers.delta.places import Place
 from mlflow_dsver.providers.delta.snapshot import DELETED_ROWS, Snapshot
-from mlflow_dsver.providers.file_checks import CheckFile, FileResult
+from mlflow_dsver.providers.file_checks import AT_ONCE, CheckFile, FileResult
 from mlflow_dsver.providers.file_fetching import ReadFile, another
 
 BY = "size and date"
+LOOKED_AT = 1_000
+"""Files of a version in object storage that are looked at when it is resolved or loaded; more take too long."""
 ON_A_DISK, AT_A_STORE = timedelta(seconds=10), timedelta(minutes=15)
 """How much later than the log says a file may have been written: clocks differ, between machines more so."""
 
@@ -84,6 +87,33 @@ def reader_of(place: Place, version: DatasetVersion, manifest: Manifest) -> Read
         return bytes(place.read(entry.path, start, stop))
 
     return read
+
+
+def look(place: Place, manifest: Manifest) -> tuple[list[str], list[str]] | None:
+    """The files that are gone, and those of another size; None for too many to ask a store for each of them.
+
+    Raises the errors of the file system or store.
+    """
+    entries = [entry for entry in manifest.entries if not is_vector(entry)]
+    if place.folder is None and len(entries) > LOOKED_AT:
+        return None
+
+    def size(entry: FileEntry) -> int | None:
+        try:
+            return place.state(entry.path).size
+        except NotFound:
+            return None
+
+    if place.folder is not None:
+        sizes = list(map(size, entries))
+    else:
+        with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-check") as pool:
+            sizes = list(pool.map(size, entries))
+    pairs = list(zip(entries, sizes, strict=True))
+    return (
+        [entry.path for entry, found in pairs if found is None],
+        [entry.path for entry, found in pairs if found not in (None, entry.bytes)],
+    )
 
 
 def is_vector(entry: FileEntry) -> bool:

@@ -113,13 +113,17 @@ class Commit:
         return self._written
 
 
+def _refused(_: str) -> None:
+    raise ValueError("NaN and infinite numbers are no JSON")
+
+
 def _actions(place: Place, version: int, content: bytes) -> Iterator[dict[str, Any]]:
     """The actions that matter here; files that are added and removed are passed over unread."""
     for line in content.splitlines():
         if line.startswith((b'{"add":', b'{"remove":', b'{"cdc":')):
             continue
         try:
-            action = json.loads(line) if line.strip() else {}
+            action = json.loads(line, parse_constant=_refused) if line.strip() else {}
         except (ValueError, RecursionError):
             action = None
         if not isinstance(action, dict):

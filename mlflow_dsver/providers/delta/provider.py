@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -62,7 +63,20 @@ class DeltaProvider(FileProvider):
                 table_id = None  # the version before may be of another table
 
     def resolve(self, ref: DatasetRef) -> DatasetVersion:
-        """A number (12 or v12), an id, a date or time (the newest version committed not later), or `latest`."""
+        """A number (12 or v12), an id, a date or time (the newest version committed not later), or `latest`.
+
+        Its files are looked at: a version of which a vacuum removed some is named, with a note in its grade.
+        """
+        version = self._named(ref)
+        looked = check.look(place_of(ref.dataset), self.manifest(version))
+        if looked is None:
+            notes = ["its files were not looked at"]
+        else:
+            words = zip(("are gone", "have another size"), looked, strict=True)
+            notes = [f"{len(paths)} of its files {what}" for what, paths in words if paths]
+        return replace(version, grade_notes=tuple(notes))
+
+    def _named(self, ref: DatasetRef) -> DatasetVersion:
         place = place_of(ref.dataset)
         if ref.selector in (None, LATEST):
             return _described(load(place))
@@ -79,7 +93,7 @@ class DeltaProvider(FileProvider):
 
     def grade(self, version: DatasetVersion) -> Grade:
         """C: sizes and dates are compared, and nothing keeps log and files from being written again."""
-        return GRADE
+        return GRADE.with_notes(*version.grade_notes)
 
     def revision(self, version: DatasetVersion) -> str:
         """The version's number, as `versionAsOf` and `DeltaTable(version=…)` take it."""

@@ -70,14 +70,13 @@ class Snapshot:
 
     @property
     def schema_digest(self) -> str:
-        """A digest of what decides how the files are read: schema, partitions, properties and protocol."""
-        metadata, protocol = self.table.metadata(), self.table.protocol()
+        """A digest of what decides how the files are read: schema, partitions and properties."""
+        metadata = self.table.metadata()
         facts = [
             self.table_id,
             json.loads(self.table.schema().to_json()),
             list(metadata.partition_columns),
             dict(metadata.configuration),
-            [protocol.min_reader_version, sorted(protocol.reader_features or ())],
         ]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -230,8 +229,8 @@ def _deltalake(place: Place, number: int) -> Iterator[None]:
     except DsverError:
         raise
     except BaseException as error:
-        kind = type(error)
-        if not isinstance(error, Exception) and kind.__name__ != "PanicException":
+        kind = type(error).__name__
+        if not isinstance(error, Exception) and kind != "PanicException":
             raise
         raise CorruptObject(
             "deltalake cannot load this version",

@@ -16,18 +16,15 @@ from mlflow_dsver.providers.values import TableKind
 from mlflow_dsver.text import one_line
 
 _LIBRARIES: dict[str, str] = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", "spark": "pyspark"}
-_ONLY_BY_SCAN = frozenset({"deletionVectors", "columnMapping"})
-"""Features that deltalake's scan reads and its pyarrow dataset refuses."""
 
 
 def load_table(place: Place, version: DatasetVersion, manifest: Manifest, kind: TableKind) -> Any:
-    """The table at a version, which is proven first; files on a disk are looked at before any is read."""
+    """The table at a version, which is proven first; its files are looked at before any is read."""
     if kind not in _LIBRARIES:
         raise InvalidArgument("no such kind of table", got=one_line(kind, 40), expected=", ".join(_LIBRARIES))
     libraries = {name: _library(name, version) for name in dict.fromkeys((_LIBRARIES[kind], *_needed(kind)))}
     found = check.prove(place, version, manifest)
-    if place.folder is not None:
-        _look(place, version, manifest)
+    _look(place, version, manifest)
     if kind == "spark":
         return _spark(libraries["pyspark"], place, found.number)
     try:
@@ -48,8 +45,19 @@ def _needed(kind: TableKind) -> tuple[str, ...]:
 
 
 def _arrow(pyarrow: Any, found: Snapshot) -> Any:
-    if found.features & _ONLY_BY_SCAN:
-        return pyarrow.table(found.table.scan().read_all())
+    mapped = found.table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
+    try:
+        if not mapped:
+            return _ordered(found)
+    except Exception as error:
+        if type(error).__name__ != "DeltaProtocolError":
+            raise
+    # Deletion vectors and mapped columns, which deltalake's dataset for pyarrow cannot read, but its scan can.
+    table = pyarrow.table(found.table.scan().read_all())
+    return table.cast(pyarrow.schema(found.table.schema().to_arrow()))
+
+
+def _ordered(found: Snapshot) -> Any:
     dataset = found.table.to_pyarrow_dataset()
     # A checkpoint lists the same files in another order than the commits did, and rows come in that order.
     fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
@@ -64,21 +72,17 @@ def _spark(pyspark: Any, place: Place, number: int) -> Any:
 
 
 def _look(place: Place, version: DatasetVersion, manifest: Manifest) -> None:
-    """Raise NotFound or CorruptObject for the first file that is gone or of another size."""
-    for entry in manifest.entries:
-        if check.is_vector(entry):
-            continue
-        try:
-            size = place.state(entry.path).size
-        except NotFound as error:
-            raise _gone(version, one_line(entry.path, 200)) from error
-        if size != entry.bytes:
-            raise CorruptObject(
-                f"the file {one_line(entry.path, 200)} is not what was recorded",
-                reference=version.ref,
-                expected=f"{entry.bytes:,} bytes",
-                got=f"{size:,} bytes",
-            )
+    """Raise NotFound or CorruptObject when a file is gone or of another size."""
+    missing, others = check.look(place, manifest) or ([], [])
+    if missing:
+        raise _gone(version, f"{len(missing):,} of {len(manifest):,}, such as {one_line(missing[0], 200)}")
+    if others:
+        raise CorruptObject(
+            f"the file {one_line(others[0], 200)} is not what was recorded",
+            reference=version.ref,
+            expected="its recorded size",
+            got=f"another size for {len(others):,} of {len(manifest):,} files",
+        )
 
 
 def _failed(error: BaseException, version: DatasetVersion) -> DsverError:
@@ -89,7 +93,7 @@ def _failed(error: BaseException, version: DatasetVersion) -> DsverError:
 
 def _gone(version: DatasetVersion, what: str) -> NotFound:
     return NotFound(
-        f"a file of this version is gone: {what}",
+        f"files of this version are gone: {what}",
         provider=NAME,
         operation="load the table",
         reference=version.ref,

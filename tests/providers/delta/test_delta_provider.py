@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -248,6 +249,40 @@ def test_rows_come_in_the_same_order_after_a_checkpoint(lake: Lake) -> None:
     before = provider.table(version, "arrow")
     DeltaTable(str(lake.folder)).create_checkpoint()
     assert provider.table(version, "arrow").equals(before)
+
+
+def test_partition_columns_are_columns_of_the_table(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "parts #1")
+    lake.write([1, 2, 3, 4], partition_by=["label"])
+    table = DeltaProvider().table(found(lake), "arrow")
+    assert sorted(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)) == [
+        (1, "1"),
+        (2, "2"),
+        (3, "0"),
+        (4, "1"),
+    ]
+
+
+def test_a_renamed_column_has_its_values(lake: Lake) -> None:
+    """Column mapping: files keep the physical name, and a reader that does not know that gives nulls."""
+    actions = lake.actions(0)
+    for action in actions:
+        if "metaData" in action:
+            schema = json.loads(action["metaData"]["schemaString"])
+            for number, field in enumerate(schema["fields"], 1):
+                physical = {"delta.columnMapping.id": number, "delta.columnMapping.physicalName": field["name"]}
+                field["metadata"] = physical
+            schema["fields"][1]["name"] = "truth"
+            action["metaData"]["schemaString"] = json.dumps(schema)
+            action["metaData"]["configuration"] = {
+                "delta.columnMapping.mode": "name",
+                "delta.columnMapping.maxColumnId": "2",
+            }
+        if "protocol" in action:
+            action["protocol"] = {"minReaderVersion": 2, "minWriterVersion": 5}
+    lake.put(0, actions)
+    table = DeltaProvider().table(found(lake), "pandas")
+    assert sorted(table["truth"]) == ["0", "1", "1", "2", "2"]
 
 
 def test_a_missing_library_says_how_to_install_it(lake: Lake) -> None:

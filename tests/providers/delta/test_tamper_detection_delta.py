@@ -212,6 +212,40 @@ def test_a_damaged_copy_is_not_given_out(lake: Lake) -> None:
         provider.path(version)
 
 
+def test_a_run_on_a_vacuumed_version_is_told(lake: Lake) -> None:
+    vacuumed(lake)
+    version = DeltaProvider().resolve(parse(f"delta://{lake.folder}@1"))
+    assert "2 of its files are gone" in str(DeltaProvider().grade(version))
+    (link,) = dsver.inputs_of(used(lake))
+    assert "2 of its files are gone" in str(link.grade)
+
+
+def test_a_relative_folder_means_the_same_table_from_everywhere(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.chdir(lake.folder.parent)
+    with dsver.start_run(inputs={"training": "delta://./lake@latest"}) as run:
+        pass
+    (link,) = dsver.inputs_of(run.info.run_id)
+    assert link.requested == f"delta://file{lake.folder}@latest"
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert check(run.info.run_id).findings == ()
+
+
+def test_what_mlflow_itself_recorded_is_shown_as_inexact(lake: Lake) -> None:
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+
+    from mlflow_dsver.tracking.history import all_inputs_of
+
+    with mlflow.start_run() as run:
+        for number in (0, 1):  # MLflow takes datasets of the same content for one and keeps the first one's source
+            source = DeltaDatasetSource(path=str(lake.folder), delta_table_version=number)
+            frame = DeltaTable(str(lake.folder), version=number).to_pandas()
+            mlflow.log_input(mlflow.data.from_pandas(frame, source=source), context=f"part-{number}")
+    found = all_inputs_of(run.info.run_id)
+    assert sorted(found.inexact) == [f"part-0=delta://file{lake.folder}", f"part-1=delta://file{lake.folder}@1"]
+
+
 def test_the_whole_way_of_a_run(lake: Lake) -> None:
     with dsver.start_run(inputs={"training": f"delta://{lake.folder}@0"}) as run:
         data = run.datasets["training"]
