@@ -28,6 +28,7 @@ from mlflow_dsver.providers.hf.cache import kept_listing
 from mlflow_dsver.providers.hf.hub import NO_REPOSITORY, NO_REVISION, Asked, Hub, hub_of
 from mlflow_dsver.providers.hf.info import COMMIT, MAIN, NAME, Place, normalised, place_of
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, FileCheck, Health
+from mlflow_dsver.providers.values import KeepList
 from mlflow_dsver.secrets import Secret
 from mlflow_dsver.text import one_line
 
@@ -159,6 +160,26 @@ class HfProvider(FileProvider):
     def place(self, version: DatasetVersion) -> str:
         """The endpoint and the repository."""
         return f"{self._account().endpoint} {version.ref.at(None)}"
+
+    def keep_list(self, dataset: str, versions: Sequence[str]) -> KeepList | None:
+        """Tags for those commits that have none: a squash or a force push removes only what no ref leads to."""
+        place, hub = place_of(dataset).whole, self._hub()
+        ref = DatasetRef(NAME, place.dataset)
+        tagged = set(self._refs(hub, place, ref)["tags"].values())
+        missing = []
+        for commit in sorted(versions):
+            try:
+                self._commit_of(hub, place, commit, ref)
+            except NotFound as error:
+                if error.code != NO_REVISION:
+                    raise
+                missing.append(commit)
+        commits = tuple(sorted(set(versions) - tagged - set(missing)))
+        if not commits and not missing:
+            return None
+        kind = f"repo_type={place.kind.removesuffix('s')!r}"
+        call = f"HfApi().create_tag({place.repo!r}, {kind}, tag=f'keep-{{each[:12]}}', revision=each)"
+        return KeepList(commits, f"[{call} for each in {list(commits)}]", tuple(missing))
 
     def elsewhere(self, version: DatasetVersion) -> str | None:
         """The Hub does not tell a repository that was deleted from one that this token may not see."""

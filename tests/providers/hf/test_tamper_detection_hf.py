@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas
@@ -13,6 +14,7 @@ from hub_files import DIGITS, FILES, content
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import InputReport, Verdict
 from mlflow_dsver.errors import CorruptObject
+from mlflow_dsver.lineage.retention import holds
 from mlflow_dsver.providers.hf import HfProvider
 from mlflow_dsver.providers.hf.emulator import HfEmulator
 
@@ -215,3 +217,23 @@ def test_the_address_that_pandas_reads_is_a_source_of_mlflow(hub: HfEmulator, co
         mlflow.log_input(mlflow.data.from_pandas(frame, source=address), context="test")
     (link,) = dsver.inputs_of(run.info.run_id)
     assert (link.role, str(link.version.ref)) == ("test", f"hf://{DIGITS}/data/train.csv@{commit}")
+
+
+def test_what_runs_need_is_kept_by_tags_that_the_holds_print(hub: HfEmulator, commit: str, client: Any) -> None:
+    """As the Hub's own client sets them; a squash then removes what no run needs."""
+    kept, tagged = used(hub), hub.commit(DIGITS, {"a.txt": b"a"})
+    used(hub)
+    hub.tag(DIGITS, "v1.0", tagged)
+    gone = hub.commit(DIGITS, {"a.txt": b"b"})
+    lost_run = used(hub)
+    mlflow.delete_run(lost_run)
+    (keep,) = holds(dataset=f"hf://{DIGITS}").keep
+    assert (keep.list.versions, keep.list.missing) == ((commit,), ())
+    eval(keep.list.command, {"HfApi": client.HfApi})
+    assert holds(dataset=f"hf://{DIGITS}").keep == ()
+    hub.squash(DIGITS)
+    assert checked(kept).verdict is MATCH
+    mlflow.tracking.MlflowClient().restore_run(lost_run)
+    assert checked(lost_run).verdict is MISSING
+    (keep,) = holds(dataset=f"hf://{DIGITS}").keep
+    assert (keep.list.versions, keep.list.missing) == ((), (gone,))
