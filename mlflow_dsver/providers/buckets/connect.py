@@ -219,7 +219,7 @@ def _s3(bucket: str, region: str | None) -> Any:
         identifier, secret, token = found.keys
         optional |= {"access_key_id": identifier.reveal(), "secret_access_key": secret.reveal()}
         optional |= {} if token is None else {"session_token": token.reveal()}
-    elif (session := s3_session()) is not None and _needs_session():
+    elif (session := s3_session()) is not None and needs_session():
         from obstore.auth.boto3 import Boto3CredentialProvider
 
         optional["credential_provider"] = Boto3CredentialProvider(session)
@@ -229,7 +229,7 @@ def _s3(bucket: str, region: str | None) -> Any:
     )
 
 
-def _needs_session() -> bool:
+def needs_session() -> bool:
     """Whether credentials come from what boto3 alone reads: a profile, or AWS's files."""
     if settings.text("AWS_PROFILE") or settings.text("AWS_SHARED_CREDENTIALS_FILE"):
         return True

@@ -2,7 +2,8 @@
 
 A version's id is its number and the beginning of the table's id, so that a table made anew at the same place is not
 taken for the old one. `places` reads files where a table is, `log` the table's log, `snapshot` loads a version with
-deltalake and makes its manifest, `check` compares it with what is there now, `tables` loads it as a table.
+deltalake and makes its manifest, `check` compares it with what is there now, `tables` loads it as a table, `failures`
+has deltalake's errors.
 """
 
 from __future__ import annotations

@@ -135,7 +135,20 @@ def storage_options(place: Place) -> dict[str, str] | None:
         identifier, secret, token = found.keys
         options |= {"AWS_ACCESS_KEY_ID": identifier.reveal(), "AWS_SECRET_ACCESS_KEY": secret.reveal()}
         options |= {} if token is None else {"AWS_SESSION_TOKEN": token.reveal()}
+    elif connect.needs_session() and (session := connect.s3_session()) is not None:
+        options |= _of_session(session)
     return options
+
+
+def _of_session(session: Any) -> dict[str, str]:
+    """What boto3 finds in profiles, SSO and assumed roles now: deltalake cannot read those, nor renew them."""
+    found = session.get_credentials()
+    if found is None:
+        return {}
+    keys = found.get_frozen_credentials()
+    options = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+    options |= {"AWS_SESSION_TOKEN": keys.token} if keys.token else {}
+    return options | ({"AWS_REGION": session.region_name} if session.region_name else {})
 
 
 def _listed(location: Location, folder: str) -> dict[str, FileState]:

@@ -10,17 +10,17 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
-from mlflow_dsver.errors import CorruptObject, DsverError, NotFound, SettingsError, Unsupported
+from mlflow_dsver.errors import CorruptObject, NotFound, SettingsError, Unsupported
 from mlflow_dsver.model.evidence import FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, InvalidManifest, Manifest, check_path, with_evidence
+from mlflow_dsver.providers.delta.failures import deltalake_errors
 from mlflow_dsver.providers.delta.info import NAME
 from mlflow_dsver.providers.delta.log import Commit, Log, read_log
 from mlflow_dsver.providers.delta.places import Place, storage_options
@@ -221,26 +221,5 @@ def library() -> Any:
     return deltalake
 
 
-@contextmanager
-def _deltalake(place: Place, number: int) -> Iterator[None]:
-    """Errors of deltalake in this package's terms: the log was readable, so that what fails is its content."""
-    try:
-        yield
-    except DsverError:
-        raise
-    except BaseException as error:
-        kind = type(error).__name__
-        if not isinstance(error, Exception) and kind != "PanicException":
-            raise
-        raise CorruptObject(
-            "deltalake cannot load this version",
-            reference=place.ref.at(str(number)),
-            got=shown(error),
-            tip="a newer deltalake if the table uses newer features, else the log is damaged",
-        ) from None
-
-
-def shown(error: BaseException) -> str:
-    """An error of deltalake or pyarrow as one short line, without what could be a secret."""
-    text = str(error).partition("\n")[0]
-    return one_line(redacted(re.sub(r"\?[^\s\"'<>)]*", "", text)), 200)
+def _deltalake(place: Place, number: int) -> AbstractContextManager[None]:
+    return deltalake_errors(place.ref.at(str(number)), "this version cannot be loaded from the log", "load a version")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from mlflow_dsver.errors import CorruptObject, DsverError, InvalidArgument, NotFound, SettingsError
+from mlflow_dsver.errors import CorruptObject, InvalidArgument, NotFound, SettingsError
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.delta import check
+from mlflow_dsver.providers.delta.failures import deltalake_errors
 from mlflow_dsver.providers.delta.info import NAME
 from mlflow_dsver.providers.delta.places import Place
-from mlflow_dsver.providers.delta.snapshot import Snapshot, shown
+from mlflow_dsver.providers.delta.snapshot import Snapshot
 from mlflow_dsver.providers.values import TableKind
 from mlflow_dsver.text import one_line
 
@@ -27,17 +28,11 @@ def load_table(place: Place, version: DatasetVersion, manifest: Manifest, kind: 
     _look(place, version, manifest)
     if kind == "spark":
         return _spark(libraries["pyspark"], place, found.number)
-    try:
+    with deltalake_errors(version.ref, "its files cannot be read as a table", "load the table"):
         table = _arrow(libraries["pyarrow"], found)
         if kind == "pandas":
             return table.to_pandas()
         return libraries["polars"].from_arrow(table) if kind == "polars" else table
-    except DsverError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise _failed(error, version) from error
 
 
 def _needed(kind: TableKind) -> tuple[str, ...]:
@@ -83,12 +78,6 @@ def _look(place: Place, version: DatasetVersion, manifest: Manifest) -> None:
             expected="its recorded size",
             got=f"another size for {len(others):,} of {len(manifest):,} files",
         )
-
-
-def _failed(error: BaseException, version: DatasetVersion) -> DsverError:
-    if isinstance(error, FileNotFoundError) or "Object at location" in str(error)[:2000]:
-        return _gone(version, shown(error))
-    return CorruptObject("its files cannot be read as a table", reference=version.ref, got=shown(error))
 
 
 def _gone(version: DatasetVersion, what: str) -> NotFound:

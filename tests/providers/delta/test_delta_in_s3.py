@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from object_servers import SECRET, Bucket, new_bucket, s3_server
+from object_servers import KEY_ID, SECRET, Bucket, new_bucket, s3_server
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import Verdict
-from mlflow_dsver.errors import DsverError, NotFound
+from mlflow_dsver.errors import DsverError, NotFound, ProviderUnavailable
 from mlflow_dsver.model.refs import parse
-from mlflow_dsver.providers.delta import DeltaProvider
+from mlflow_dsver.providers.delta import DeltaProvider, snapshot
+from mlflow_dsver.providers.delta.places import place_of, storage_options
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,32 @@ def test_a_table_in_a_bucket_is_linked_loaded_and_checked(bucket: Bucket) -> Non
     version = provider.resolve(parse(f"{address}@0"))
     with pytest.raises(NotFound, match="gone"):
         provider.table(version, "arrow")
+
+
+def test_credentials_of_a_profile_are_found_as_for_buckets(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(bucket, [1])
+    lines = ["[lake]", f"aws_access_key_id = {KEY_ID}", f"aws_secret_access_key = {SECRET}"]
+    (tmp_path / "credentials").write_text("\n".join(lines))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "lake")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    options = storage_options(place_of(f"s3/{bucket.name}/lake/t"))
+    assert options is not None
+    assert (options["AWS_ACCESS_KEY_ID"], options["AWS_SECRET_ACCESS_KEY"]) == (KEY_ID, SECRET)
+    assert DeltaProvider().resolve(parse(f"delta://s3/{bucket.name}/lake/t")).counts["rows"] == 1
+
+
+def test_a_store_that_does_not_answer_deltalake_is_no_damage(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(bucket, [1])
+    dead = {**options(bucket), "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "max_retries": "0"}
+    monkeypatch.setattr(snapshot, "storage_options", lambda _: dead)
+    with pytest.raises(ProviderUnavailable) as caught:
+        DeltaProvider().resolve(parse(f"delta://s3/{bucket.name}/lake/t"))
+    assert SECRET not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_what_is_not_there_is_said_without_secrets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from lakes import Lake, user
 
 import mlflow_dsver as dsver
 from mlflow_dsver import plugins
-from mlflow_dsver.errors import DsverError, InvalidReference, NotFound, SettingsError, Unsupported
+from mlflow_dsver.errors import DsverError, InvalidReference, NotFound, PermissionDenied, SettingsError, Unsupported
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.model.versions import DatasetVersion
 from mlflow_dsver.providers.delta import DeltaProvider, recorded
@@ -283,6 +284,24 @@ def test_a_renamed_column_has_its_values(lake: Lake) -> None:
     lake.put(0, actions)
     table = DeltaProvider().table(found(lake), "pandas")
     assert sorted(table["truth"]) == ["0", "1", "1", "2", "2"]
+
+
+def test_a_feature_that_deltalake_lacks_is_no_damage(lake: Lake) -> None:
+    actions = lake.actions(0)
+    for action in actions:
+        if "protocol" in action:
+            features = {"readerFeatures": ["futureFeature"], "writerFeatures": ["futureFeature"]}
+            action["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
+    lake.put(0, actions)
+    with pytest.raises(Unsupported, match="feature"):
+        found(lake)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_log_that_may_not_be_read_is_no_damage(lake: Lake) -> None:
+    lake.commit(1).chmod(0)
+    with pytest.raises(PermissionDenied):
+        found(lake)
 
 
 def test_a_missing_library_says_how_to_install_it(lake: Lake) -> None:
