@@ -65,7 +65,9 @@ def test_parsing_imports_no_provider(text: str) -> None:
     loaded = set(done.stdout.split())
     assert not {"mlflow", "requests", "pydantic", "click"} & loaded
     ours = {name for name in loaded if name.startswith("mlflow_dsver.providers")}
-    assert not [name for name in ours if not re.fullmatch(r"mlflow_dsver\.providers(\.[a-z]+(\.info)?)?", name)]
+    assert not [
+        name for name in ours if not re.fullmatch(r"mlflow_dsver\.providers(\.[a-z]+(\.info|\.places)?)?", name)
+    ]
     assert bool(ours) == (text != "local://a")
 
 

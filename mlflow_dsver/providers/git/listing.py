@@ -81,12 +81,9 @@ def _entry(blobs: Blobs, name: str, file: TreeFile, *, uses_lfs: bool) -> FileEn
     if uses_lfs and file.size < MAX_POINTER:
         pointer = pointer_in(blobs.read(file.oid) or b"")
         if pointer is not None:
-            evidence = FileEvidence((Checksum("sha256", pointer.sha256, by="store"),), version=file.oid)
-            return file_entry(name, pointer.size, evidence)
+            return file_entry(name, pointer.size, FileEvidence((Checksum("sha256", pointer.sha256, by="store"),)))
     if len(file.oid) == 40:
-        return file_entry(
-            name, file.size, FileEvidence((Checksum("gitblob", file.oid, by="store"),), version=file.oid)
-        )
+        return file_entry(name, file.size, FileEvidence((Checksum("gitblob", file.oid, by="store"),)))
     return file_entry(name, file.size, FileEvidence(version=file.oid))  # a repository with SHA-256 as object format
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_dsver.content.progress import SILENT, Progress
 from mlflow_dsver.errors import CorruptObject, DsverError, NotFound
-from mlflow_dsver.model.evidence import VERSION_ID, FileEvidence
+from mlflow_dsver.model.evidence import FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
@@ -118,11 +118,9 @@ class GitProvider(FileProvider):
         large: dict[str, bytes] = {}
 
         def read(entry: FileEntry, start: int, stop: int) -> bytes:
-            evidence = entry.evidence or FileEvidence()
-            sha256 = next((each.value for each in evidence.checksums if each.algorithm == "sha256"), None)
+            sha256, oid = _names(entry)
             if sha256 is not None:
                 return _read_lfs(objects, sha256, entry, start, stop, version)
-            oid = evidence.version or ""
             content = large.get(oid)
             if content is None:
                 content = blobs.read(oid)
@@ -143,10 +141,9 @@ class GitProvider(FileProvider):
         objects, blobs = repository.git_folder(), Blobs(repository, sizes=True)
 
         def check(entry: FileEntry) -> FileResult:
-            evidence = entry.evidence or FileEvidence()
-            sha256 = next((each.value for each in evidence.checksums if each.algorithm == "sha256"), None)
+            sha256, oid = _names(entry)
             if sha256 is None:
-                size = blobs.size(evidence.version or "")
+                size = blobs.size(oid)
             else:
                 path = lfs.object_path(objects, sha256)
                 size = path.stat().st_size if path.is_file() else None
@@ -154,7 +151,9 @@ class GitProvider(FileProvider):
                 raise _gone(entry, version)
             if size != entry.bytes:
                 return FileResult(entry.path, False, "size", why=f"{size:,} bytes instead of {entry.bytes:,}")
-            return FileResult(entry.path, True, VERSION_ID)
+            return FileResult(
+                entry.path, True, "the id of git's object" if sha256 is None else "SHA-256 and size", weak=True
+            )
 
         return check
 
@@ -243,6 +242,14 @@ class GitProvider(FileProvider):
             "collection of garbage), or it was never fetched",
             near or "git fetch in the repository",
         )
+
+
+def _names(entry: FileEntry) -> tuple[str | None, str]:
+    """The SHA-256 by which git-LFS keeps a file, None for a file that git keeps; and the id of git's object."""
+    evidence = entry.evidence or FileEvidence()
+    known = {each.algorithm: each.value for each in evidence.checksums}
+    oid = known.get("gitblob") or evidence.version or ""
+    return known.get("sha256"), oid if is_oid(oid) else "0" * 40
 
 
 def _read_lfs(objects: Path, sha256: str, entry: FileEntry, start: int, stop: int, version: DatasetVersion) -> bytes:
