@@ -1,8 +1,8 @@
 """What is known of the provider `hf` without importing it: references, their spellings, hooks and the emulator.
 
 A reference is `hf://datasets/owner/name@revision` for a dataset, `hf://owner/name@revision` for a model, and
-`hf://spaces/owner/name@revision` for a space. Names behind the repository's are a folder or file in it. Spellings
-that mean the same: `hf://models/owner/name`, a revision in the middle as fsspec writes it
+`hf://spaces/owner/name@revision` for a space. Names behind the repository's are a folder or file in it, or a pattern
+of files. Spellings that mean the same: `hf://models/owner/name`, a revision in the middle as fsspec writes it
 (`hf://datasets/owner/name@revision/folder`), and addresses of the Hub's pages.
 """
 

@@ -7,6 +7,7 @@ can be compared by it, and as a SHA-1 it proves against accident only. Reading t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,17 +23,21 @@ from mlflow_dsver.providers.hf.info import NAME, Place
 from mlflow_dsver.text import human_count
 
 _WHERE = "immutable by commit"
+_PATTERN = re.compile(r"[*?]")
+_ANY = "(?:[^/]+/)*"
 
 
 def list_files(hub: Hub, place: Place, commit: str, reference: object) -> Manifest:
     """The files at a commit, below the place's path. Raises NotFound when the commit or the path is not there."""
     asked = Asked("list the files", reference, place)
+    found = dict(_entries(hub, place, commit, asked))
     with gc_paused():
-        found = dict(_entries(hub, place, commit, asked))
         manifest = manifest_of(found, place, commit)
     if manifest is None:
         raise NotFound(
-            f"the commit has no file or folder {place.path[:200]!r}",
+            f"the commit has no file or folder {place.path[:200]!r}, and none that matches it"
+            if fixed_part(place.path) != place.path
+            else f"the commit has no file or folder {place.path[:200]!r}",
             provider=NAME,
             operation=asked.operation,
             reference=reference,
@@ -64,7 +69,18 @@ def file_in_repository(place: Place, manifest: Manifest, path: str) -> str:
     """The path from the repository's root of a file of the manifest."""
     if manifest.made.get("file") == place.path and place.path:
         return place.path
-    return f"{place.path}/{path}" if place.path else path
+    folder = fixed_part(place.path)
+    return f"{folder}/{path}" if folder else path
+
+
+def fixed_part(path: str) -> str:
+    """The folders of a path before the first name that is a pattern: of `data/*.parquet` it is `data`.
+
+    The whole path where there is no pattern.
+    """
+    segments = path.split("/")
+    first = next((number for number, segment in enumerate(segments) if _PATTERN.search(segment)), len(segments))
+    return "/".join(segments[:first])
 
 
 def grade_of(manifest: Manifest) -> Grade:
@@ -103,7 +119,8 @@ def _checksum(entry: FileEntry, algorithm: str) -> str | None:
 
 def _entries(hub: Hub, place: Place, commit: str, asked: Asked) -> Iterator[tuple[str, FileEntry]]:
     """The files of a listing. Raises UnexpectedResponse when it lacks a folder's files: git has no empty ones."""
-    path = hub.api(place, "tree", commit, *((place.path,) if place.path else ()))
+    folder = fixed_part(place.path)
+    path = hub.api(place, "tree", commit, *((folder,) if folder else ()))
     seen: set[str] = set()
     folders: set[str] = set()
     for item in _listed(hub, path, place, commit, asked):
@@ -155,8 +172,24 @@ def entry_of(item: dict[str, Any]) -> FileEntry:
 
 
 def _below(found: dict[str, FileEntry], path: str) -> tuple[dict[str, FileEntry], bool]:
-    """The files below a folder, by their paths in it; or the one file, and True."""
+    """The files below a folder, or those that match a pattern, by their paths in it; or the one file, and True."""
     if path in found:
         return {path.rpartition("/")[2]: found[path]}, True
-    start = f"{path}/"
-    return {each[len(start) :]: entry for each, entry in found.items() if each.startswith(start)}, False
+    folder = fixed_part(path)
+    start = f"{folder}/" if folder else ""
+    if folder == path:
+        return {each[len(start) :]: entry for each, entry in found.items() if each.startswith(start)}, False
+    pattern = "/".join(map(_segment, path[len(start) :].split("/"))).replace(f"{_ANY}/", _ANY)
+    matches = re.compile(pattern + ("[^/]+" if pattern.endswith(_ANY) else "")).fullmatch
+    return {
+        each[len(start) :]: entry
+        for each, entry in found.items()
+        if each.startswith(start) and matches(each[len(start) :])
+    }, False
+
+
+def _segment(pattern: str) -> str:
+    """A regular expression for one name of a pattern: `*` and `?` within a name, `**` for folders at any depth."""
+    if pattern == "**":
+        return _ANY
+    return re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")

@@ -341,7 +341,11 @@ class HfProvider(FileProvider):
             created=_date(found.get("date")),
             creator=", ".join(user for user in users if isinstance(user, str)) or None,
             immutable=True,
-            web_url=hub.page_url(place, "blob" if manifest is not None and manifest.made["file"] else "tree", commit),
+            web_url=hub.page_url(
+                place._replace(path=listing.fixed_part(place.path)),
+                "blob" if manifest is not None and manifest.made["file"] else "tree",
+                commit,
+            ),
             raw=raw,
         )
 

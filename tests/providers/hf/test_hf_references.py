@@ -110,6 +110,39 @@ def test_what_a_revision_means_is_resolved_to_the_commit(hub: HfEmulator, provid
         provider.resolve(parse(f"hf://{name}@v1"))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        ("data/*.csv", ["a.csv", "b.csv"]),
+        ("data/?.csv", ["a.csv", "b.csv"]),
+        ("**/*.csv", ["data/a.csv", "data/b.csv", "data/more/deep/c.csv", "top.csv"]),
+        ("data/**/c.csv", ["more/deep/c.csv"]),
+        ("*.csv", ["top.csv"]),
+        ("data/*/*/*", ["more/deep/c.csv"]),
+        ("data/**", ["a.csv", "b.csv", "b.txt", "more/deep/c.csv"]),
+        ("no/*.csv", []),
+        ("data/[ab].csv", []),
+        ("data/*.c.v", []),
+    ],
+)
+def test_a_pattern_means_the_files_that_match_it(
+    hub: HfEmulator, provider: HfProvider, pattern: str, files: list[str]
+) -> None:
+    """As in addresses that pandas, Polars and DuckDB read; `*` stays within a name."""
+    name = "datasets/o/n"
+    names = ["data/a.csv", "data/b.csv", "data/b.txt", "data/more/deep/c.csv", "top.csv"]
+    hub.commit(name, {path: path.encode() for path in names})
+    if not files:
+        with pytest.raises(NotFound, match=r"no (such )?file or folder"):
+            provider.resolve(parse(f"hf://{name}/{pattern}"))
+        return
+    version = provider.resolve(parse(f"hf://{name}/{pattern}"))
+    assert parse(str(version)) == version.ref
+    assert [entry.path for entry in provider.manifest(version).entries] == files
+    with provider.open(version, files[0]) as stream:
+        assert stream.read().decode().endswith(files[0])
+
+
 @pytest.mark.parametrize("hub", [{"short-commit": "404"}], indirect=True)
 def test_the_beginning_of_an_id_is_searched_where_the_hub_does_not_know_it(
     hub: HfEmulator, provider: HfProvider
