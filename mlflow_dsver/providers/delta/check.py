@@ -30,11 +30,11 @@ ON_A_DISK, AT_A_STORE = timedelta(seconds=10), timedelta(minutes=15)
 def prove(place: Place, version: DatasetVersion, manifest: Manifest) -> Snapshot:
     """Load the version, and raise NotFound or CorruptObject when it is not the one of which the manifest was made."""
     found = snapshot.load_exactly(place, version.id)
-    recorded = {**version.raw, **manifest.made}
 
     def compare(key: str, now: str | None, what: str) -> None:
-        if now is not None and isinstance(recorded.get(key), str) and recorded[key] != now:
-            raise CorruptObject(what, reference=version.ref, expected=recorded[key], got=now)
+        for recorded in (manifest.made.get(key), version.raw.get(key)):
+            if now is not None and isinstance(recorded, str) and recorded != now:
+                raise CorruptObject(what, reference=version.ref, expected=recorded, got=now)
 
     compare("table", found.table_id, "the table is another one, whose id only begins alike")
     compare("schema", found.schema_digest, "the table's schema or properties at this version were edited in its log")

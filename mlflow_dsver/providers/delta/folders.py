@@ -17,7 +17,7 @@ from mlflow_dsver.text import one_line
 
 def reference_of(path: Path) -> FolderReference | None:
     """The newest version of the table that a folder or file belongs to; None where there is no table."""
-    root = next((each for each in (path, *path.parents) if (each / FOLDER).is_dir()), None)
+    root = next(filter(_is_table, (path, *path.parents)), None)
     if root is None:
         return None
     try:
@@ -30,3 +30,10 @@ def reference_of(path: Path) -> FolderReference | None:
     except DsverError as error:
         return FolderReference(str(ref), f"its version cannot be told: {one_line(error, 300)}")
     return FolderReference(str(ref.at(found.id)))
+
+
+def _is_table(folder: Path) -> bool:
+    try:
+        return (folder / FOLDER).is_dir()
+    except OSError:
+        return False  # a folder that may not be read

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mlflow_dsver import settings
-from mlflow_dsver.errors import DsverError, NotFound, SettingsError
+from mlflow_dsver.errors import CorruptObject, DsverError, NotFound, SettingsError
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
@@ -109,10 +109,19 @@ class DeltaProvider(FileProvider):
         return KeepList(numbers, call, tuple(sorted(wanted - present)))
 
     def manifest(self, version: DatasetVersion) -> Manifest:
-        """The data files of the version, as the log lists them."""
+        """The data files of the version, as the log lists them. Raises CorruptObject when it lists others by now."""
         place = place_of(version.ref.dataset)
         found = snapshot.kept_manifest(place, version.id, version.content_digest)
-        return found or load_exactly(place, version.id).manifest()[0]
+        if found is None:
+            found = load_exactly(place, version.id).manifest()[0]
+            if version.content_digest not in (None, found.digest):
+                raise CorruptObject(
+                    "the log lists other files for this version than it did",
+                    reference=version.ref,
+                    expected=version.content_digest,
+                    got=found.digest,
+                )
+        return found
 
     def reader(self, version: DatasetVersion, manifest: Manifest) -> ReadFile:
         """Reads files that are there with their recorded size."""

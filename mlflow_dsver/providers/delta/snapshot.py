@@ -205,6 +205,12 @@ def kept_manifest(place: Place, identifier: str, digest: str | None) -> Manifest
         return _kept.get(f"{place.dataset}\n{identifier}\n{digest}")
 
 
+def forget() -> None:
+    """Forget the manifests that were made, as a new process has none."""
+    with _lock:
+        _kept.clear()
+
+
 def blake3_of(content: bytes) -> str:
     """The BLAKE3 of bytes, 64 hex digits."""
     from blake3 import blake3

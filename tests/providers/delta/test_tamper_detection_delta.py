@@ -18,7 +18,7 @@ import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import InputReport, Verdict
 from mlflow_dsver.errors import CorruptObject, DsverError, NotFound
 from mlflow_dsver.model.refs import parse
-from mlflow_dsver.providers.delta import DeltaProvider
+from mlflow_dsver.providers.delta import DeltaProvider, snapshot
 
 pytestmark = pytest.mark.usefixtures("tracking")
 
@@ -90,6 +90,12 @@ def log_cleaned_up_behind_a_checkpoint_of_it(lake: Lake) -> None:
     lake.commit(1).unlink()
 
 
+def history_forked(lake: Lake) -> None:
+    """As where a copy that went another way took the table's place: the same table id, the same number."""
+    lake.commit(1).unlink()
+    lake.write([4, 5])
+
+
 def log_entry_edited(lake: Lake) -> None:
     """Another file takes the place of the one that was added, of the same size."""
     (path,) = lake.data(1)
@@ -140,6 +146,7 @@ def file_gone(lake: Lake) -> None:
         (removed, Verdict.MISSING, "no Delta table"),
         (log_cut_back, Verdict.MISSING, "the newest one is 0"),
         (log_cleaned_up, Verdict.MISSING, "cleaned up before version 2"),
+        (history_forked, Verdict.CHANGED, "content digest"),
         (log_entry_edited, Verdict.CHANGED, "content digest"),
         (words_of_the_log_edited, Verdict.CHANGED, "log entry of this version was edited"),
         (schema_edited_in_an_earlier_entry, Verdict.CHANGED, "schema"),
@@ -201,6 +208,15 @@ def test_a_damaged_file_is_an_error_of_this_package(lake: Lake, tmp_path: Path) 
     file_grown(lake)
     with pytest.raises(CorruptObject, match="not what was recorded"):
         provider.materialise(version, tmp_path / "out")
+
+
+@pytest.mark.parametrize("happened", [history_forked, log_entry_edited, schema_edited_in_an_earlier_entry])
+def test_a_log_that_says_otherwise_now_gives_no_table(lake: Lake, happened: Callable[[Lake], None]) -> None:
+    (link,) = dsver.inputs_of(used(lake))
+    happened(lake)
+    snapshot.forget()
+    with pytest.raises(CorruptObject):
+        DeltaProvider().table(link.version, "arrow")
 
 
 def test_a_damaged_copy_is_not_given_out(lake: Lake) -> None:
