@@ -264,9 +264,14 @@ def _gs(bucket: str) -> Any:
     emulator = gs_emulator()
     if emulator is None:
         return GCSStore(bucket, **_options(None))
+    return GCSStore(bucket, service_account_key=no_account_key(emulator), **_options(emulator))
+
+
+def no_account_key(emulator: str) -> str:
+    """What stands for a service account's key where an emulator of Google Cloud Storage is asked without one."""
     no_account = {"gcs_base_url": emulator, "disable_oauth": True}
     no_account |= {"client_email": "", "private_key": "", "private_key_id": ""}
-    return GCSStore(bucket, service_account_key=json.dumps(no_account), **_options(emulator))
+    return json.dumps(no_account)
 
 
 # Azure Blob Storage
@@ -275,17 +280,17 @@ def _gs(bucket: str) -> Any:
 def _az(container: str) -> Any:
     from obstore.store import AzureStore
 
+    found = azure_settings()
+    return AzureStore(container, **found, **_options(found.get("endpoint")))  # type: ignore[arg-type]
+
+
+def azure_settings() -> dict[str, str]:
+    """Account, key and address of Azure as far as a connection string has them; its other variables are obstore's."""
     parts = _connection_string()
     endpoint = parts.get("BlobEndpoint") or settings.text("AZURE_STORAGE_ENDPOINT")
-    optional: dict[str, Any] = {}
-    for option, part in (("account_name", "AccountName"), ("account_key", "AccountKey")):
-        if part in parts:
-            optional[option] = parts[part]
-    if "SharedAccessSignature" in parts:
-        optional["sas_key"] = parts["SharedAccessSignature"]
-    if endpoint is not None:
-        optional["endpoint"] = endpoint
-    return AzureStore(container, **optional, **_options(endpoint))
+    names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_key": "SharedAccessSignature"}
+    found = {option: parts[part] for option, part in names.items() if part in parts}
+    return found if endpoint is None else found | {"endpoint": endpoint}
 
 
 def _connection_string() -> dict[str, str]:
