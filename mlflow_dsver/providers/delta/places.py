@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,13 +123,27 @@ def storage_options(place: Place) -> dict[str, str] | None:
         return None
     seconds = f"{max(1, round(settings.provider_timeout()))}s"
     options = {"connect_timeout": "5s", "timeout": "60s", "retry_timeout": seconds, "max_retries": "6"}
-    if place.location.provider != "s3":
-        return options
+    if place.location.provider == "gs":
+        emulator = connect.gs_emulator()
+        key = {} if emulator is None else {"google_service_account_key": connect.no_account_key(emulator)}
+        return options | key | _plain_http(emulator)
+    if place.location.provider == "az":
+        azure = connect.azure_settings()
+        named = {f"azure_storage_{name}": value for name, value in azure.items()}
+        return options | named | _plain_http(azure.get("endpoint"))
+    return options | _s3_options(place.location)
+
+
+def _plain_http(endpoint: str | None) -> dict[str, str]:
+    return {"allow_http": "true"} if endpoint is not None and endpoint.startswith("http://") else {}
+
+
+def _s3_options(location: Location) -> dict[str, str]:
+    options: dict[str, str] = {}
     found = connect.s3_settings()
     if found.endpoint is not None:
         options |= {"AWS_ENDPOINT_URL": found.endpoint, "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
-        options |= {"AWS_ALLOW_HTTP": "true"} if found.endpoint.startswith("http://") else {}
-    options["AWS_REGION"] = found.region or connect.bucket_region(place.location.bucket)
+        options |= _plain_http(found.endpoint)
     if found.anonymous:
         options["AWS_SKIP_SIGNATURE"] = "true"
     elif found.keys is not None:
@@ -137,7 +152,13 @@ def storage_options(place: Place) -> dict[str, str] | None:
         options |= {} if token is None else {"AWS_SESSION_TOKEN": token.reveal()}
     elif connect.needs_session() and (session := connect.s3_session()) is not None:
         options |= _of_session(session)
-    return options
+    region = found.region or options.get("AWS_REGION") or _region(location.bucket)
+    return options | {"AWS_REGION": region}
+
+
+@lru_cache(16)
+def _region(bucket: str) -> str:
+    return connect.bucket_region(bucket)
 
 
 def _of_session(session: Any) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from deltalake import DeltaTable
@@ -362,10 +364,37 @@ def test_a_folder_says_which_version_it_is(lake: Lake) -> None:
 
 
 def test_the_provider_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, lake: Lake) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "deltalake", None)
     provider: Provider = DeltaProvider()
     with pytest.raises(SettingsError, match=r"mlflow-dsver\[delta\]"):
         provider.resolve(ref(lake))
     assert not provider.health().ok
+
+
+def test_spark_is_told_the_number_and_the_place(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the session: Delta's own package for Spark is in no Python registry."""
+    asked: list[object] = []
+
+    class Reader:
+        def format(self, name: str) -> Reader:
+            asked.append(name)
+            return self
+
+        def option(self, *pair: object) -> Reader:
+            asked.append(pair)
+            return self
+
+        def load(self, address: str) -> str:
+            asked.append(address)
+            return "frame"
+
+    session = SimpleNamespace(read=Reader())
+    sql = SimpleNamespace(SparkSession=SimpleNamespace(getActiveSession=lambda: session))
+    monkeypatch.setitem(sys.modules, "pyspark", SimpleNamespace(sql=sql))
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    version = found(lake, "0")
+    assert DeltaProvider().table(version, "spark") == "frame"
+    assert asked == ["delta", ("versionAsOf", 0), str(lake.folder)]
+    lake.data(0)[0].unlink()
+    with pytest.raises(NotFound):
+        DeltaProvider().table(version, "spark")
