@@ -18,5 +18,4 @@ INFO = ProviderInfo(
     slashes_in_selectors=True,
     folder_reference="mlflow_dsver.providers.dvc.folders:folder_reference",
     commands={"import": "mlflow_dsver.providers.dvc.cli:import_"},
-    has_plain_addresses=True,
 )

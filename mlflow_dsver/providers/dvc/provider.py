@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from mlflow_dsver.text import one_line
 
 __all__ = ["DvcProvider"]
 
+AT_ONCE = 32
+"""Files that are looked up at the same time."""
 KEPT = 4
 """Manifests that a process keeps in memory."""
 MAX_LIST = 1 << 30
@@ -247,13 +250,12 @@ def _manifest_of(tracked: Tracked, commit_id: str, out: Out) -> Manifest:
             size = _listed(storage, out.md5, out.path, ref, plain=out.plain).size
         names = [(out.path.rpartition("/")[2], out.md5, size)]
     else:
-        names = [
-            (path, md5, _listed(storage, md5, f"{out.path}/{path}", ref, plain=out.plain).size)
-            for path, md5 in _folder(storage, out, ref)
-        ]
-        inside = tracked.path[len(out.path) + 1 :]
-        if inside:
-            names = _below(names, inside)
+        listed = _below(_folder(storage, out, ref), tracked.path[len(out.path) + 1 :])
+        with ThreadPoolExecutor(AT_ONCE, "mlflow-dsver-dvc") as pool:
+            sizes = pool.map(
+                lambda each: _listed(storage, each[2], f"{out.path}/{each[1]}", ref, plain=out.plain).size, listed
+            )
+            names = [(path, md5, size) for (path, _, md5), size in zip(listed, sizes, strict=True)]
     entries = tuple(sorted(_entry(path, md5, size, out.plain) for path, md5, size in names))
     if not entries:
         raise NotFound("the tracked folder has no file at this path", provider="dvc", operation="list", reference=ref)
@@ -262,12 +264,14 @@ def _manifest_of(tracked: Tracked, commit_id: str, out: Out) -> Manifest:
     )
 
 
-def _below(names: list[tuple[str, str, int]], inside: str) -> list[tuple[str, str, int]]:
-    """The files at or below a path inside a tracked folder, under their names there."""
-    for path, md5, size in names:
+def _below(files: list[tuple[str, str]], inside: str) -> list[tuple[str, str, str]]:
+    """The files at or below a path inside a tracked folder: their names there, their whole paths, and MD5s."""
+    if not inside:
+        return [(path, path, md5) for path, md5 in files]
+    for path, md5 in files:
         if path == inside:
-            return [(path.rpartition("/")[2], md5, size)]
-    return [(path[len(inside) + 1 :], md5, size) for path, md5, size in names if path.startswith(f"{inside}/")]
+            return [(path.rpartition("/")[2], path, md5)]
+    return [(path[len(inside) + 1 :], path, md5) for path, md5 in files if path.startswith(f"{inside}/")]
 
 
 def _folder(storage: Storage, out: Out, ref: DatasetRef) -> list[tuple[str, str]]:

@@ -17,5 +17,4 @@ INFO = ProviderInfo(
     spelling=spelling,
     slashes_in_selectors=True,
     folder_reference="mlflow_dsver.providers.git.folders:folder_reference",
-    has_plain_addresses=True,
 )

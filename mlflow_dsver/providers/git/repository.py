@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlflow_dsver import settings
+from mlflow_dsver.deadlines import bounded
 from mlflow_dsver.errors import NotFound, ProviderUnavailable, SettingsError, StoreError, UnexpectedResponse
 from mlflow_dsver.secrets import redacted
 from mlflow_dsver.text import one_line, os_text
@@ -151,15 +152,16 @@ class Repository:
 
         Also ProviderUnavailable when it takes too long, and SettingsError without git.
         """
+        left = bounded(seconds).left()
         command = [GIT, *_OPTIONS, "-C", os_text(str(self.folder)), *map(os_text, arguments)]
         try:
             done = subprocess.run(  # noqa: S603  (a list of arguments, options before names)
                 command, input=given, stdin=None if given is not None else subprocess.DEVNULL, capture_output=True,
-                timeout=seconds, env=_environment(), check=False,
+                timeout=left, env=_environment(), check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise ProviderUnavailable(
-                f"git {arguments[0]} took longer than {seconds:g} seconds", got=self.folder
+                f"git {arguments[0]} took longer than {left:.0f} seconds", got=self.folder
             ) from error
         except OSError as error:
             raise _no_git(error) from error
