@@ -42,18 +42,11 @@ class Account:
         """Variables first, then the file. Raises SettingsError where one of the three is missing."""
         from mlflow_dsver.providers.http.wire import check_base  # not needed to parse references
 
-        config = _config()
-        found: dict[str, str] = {}
-        origins: dict[str, str] = {}
-        for name, other, group, key in (
-            (ENDPOINT_NAME, "LAKEFS_HOST", "server", "endpoint_url"),
-            (ID_NAME, "LAKEFS_USERNAME", "credentials", "access_key_id"),
-            (KEY_NAME, "LAKEFS_PASSWORD", "credentials", "secret_access_key"),
-        ):
-            value, origins[name] = _value(name, other, config.get(group), key)
+        read = _read()
+        for name, (value, _) in read.items():
             if value is None:
                 raise SettingsError(f"{name} is not set", tip=f"set it, or write {CONFIG_FILE} with lakectl config")
-            found[name] = value
+        found = {name: value or "" for name, (value, _) in read.items()}
         endpoint = found[ENDPOINT_NAME] if "://" in found[ENDPOINT_NAME] else f"https://{found[ENDPOINT_NAME]}"
         pair = f"{found[ID_NAME]}:{found[KEY_NAME]}".encode()
         return cls(
@@ -61,8 +54,25 @@ class Account:
             key=Secret(found[KEY_NAME]),
             basic=Secret(base64.b64encode(pair).decode()),
             timeout=settings.provider_timeout(),
-            origins=origins,
+            origins={name: origin for name, (_, origin) in read.items()},
         )
+
+
+def origins() -> Mapping[str, str]:
+    """Where each setting comes from, also where some are missing."""
+    return {name: origin for name, (_, origin) in _read().items()}
+
+
+def _read() -> dict[str, tuple[str | None, str]]:
+    config = _config()
+    return {
+        name: _value(name, other, config.get(group), key)
+        for name, other, group, key in (
+            (ENDPOINT_NAME, "LAKEFS_HOST", "server", "endpoint_url"),
+            (ID_NAME, "LAKEFS_USERNAME", "credentials", "access_key_id"),
+            (KEY_NAME, "LAKEFS_PASSWORD", "credentials", "secret_access_key"),
+        )
+    }
 
 
 def _config() -> Mapping[str, Any]:

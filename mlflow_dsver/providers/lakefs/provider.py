@@ -25,6 +25,7 @@ from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Health
 from mlflow_dsver.providers.lakefs import reading
 from mlflow_dsver.providers.lakefs.account import ENDPOINT_NAME, Account
+from mlflow_dsver.providers.lakefs.account import origins as settings_origins
 from mlflow_dsver.providers.lakefs.info import COMMIT, NAME, Place, place_of
 from mlflow_dsver.providers.lakefs.listing import Listing, list_files, no_commit
 from mlflow_dsver.providers.lakefs.server import Asked, Server
@@ -168,8 +169,8 @@ class LakefsProvider(FileProvider):
         """Whether the key is accepted."""
         origins: Mapping[str, str] = {ENDPOINT_NAME: "not set"}
         try:
+            origins = settings_origins()
             account = Account.from_settings()
-            origins = account.origins
             Server(account).json(("repositories",), Asked("check the key", None), {"amount": 1})
             return Health(True, account.endpoint, origins)
         except DsverError as error:

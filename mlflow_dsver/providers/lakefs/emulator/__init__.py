@@ -136,8 +136,8 @@ class LakefsEmulator(Emulator):
     def _api(self, request: Request, path: tuple[str, ...]) -> Reply:
         if request.verb not in ("GET", "HEAD"):
             raise Refused(405, "the emulator takes no changes by requests")
-        if path == ("config", "version"):
-            return Reply(200, {"version": "emulated"})
+        if path == ("config",):
+            return Reply(200, self._config())
         if path == ("repositories",):
             return self._page([(name, each.to_json_of_api()) for name, each in self.repositories.items()], request)
         repository = self.repositories.get(path[1]) if len(path) > 1 and path[0] == "repositories" else None
@@ -163,6 +163,19 @@ class LakefsEmulator(Emulator):
             case ("refs", ref, "objects", *what):
                 return self._objects(request, repository, self._commit(repository, ref), what)
         raise Refused(404, "no such page")
+
+    def _config(self) -> dict[str, Any]:
+        presigns = self.switches["presign"] == "served"
+        storage = {
+            "blockstore_type": "s3",
+            "blockstore_namespace_example": "s3://example-bucket/",
+            "blockstore_namespace_ValidityRegex": "^s3://",
+            "pre_sign_support": presigns,
+            "pre_sign_support_ui": presigns,
+            "import_support": True,
+            "import_validity_regex": "^s3://",
+        }
+        return {"version_config": {"version": "1.0.0"}, "storage_config": storage}
 
     def _commit(self, repository: Repository, ref: str) -> Commit:
         found = repository.find(ref)
