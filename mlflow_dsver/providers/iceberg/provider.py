@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError, Unsupported
+from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
 from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
@@ -42,7 +42,7 @@ __all__ = ["IcebergProvider"]
 
 GRADE = Grade("C", ("files by size and number of records", "files are not protected"))
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].{1,40})?\Z")
-_KINDS = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow"}
+_KINDS: dict[str, str] = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", "spark": "pyspark.sql"}
 
 
 class IcebergProvider(FileProvider):
@@ -135,25 +135,20 @@ class IcebergProvider(FileProvider):
         return check
 
     def table(self, version: DatasetVersion, kind: TableKind) -> Any:
-        """The table at exactly this snapshot, of exactly this table."""
-        if kind == "spark":
-            name = version.ref.dataset.partition("/")[2]
-            raise Unsupported(
-                "loads no tables for Spark, whose session has catalogs of its own",
-                provider=NAME,
-                operation="load the table",
-                reference=version.ref,
-                tip=f"spark.read.option('snapshot-id', {self.revision(version)}).table({name!r})",
-            )
+        """The table at exactly this snapshot, of exactly this table.
+
+        Spark reads it through the catalog of the same name in its active session, which has to be the same one.
+        """
         if kind not in _KINDS:
-            raise InvalidArgument("no such kind of table", got=kind, expected=", ".join((*_KINDS, "spark")))
+            raise InvalidArgument("no such kind of table", got=kind, expected=", ".join(_KINDS))
         try:
             module = import_module(_KINDS[kind])
         except ImportError as error:
-            raise SettingsError(
-                f"needs {_KINDS[kind]}, which is not installed", tip=f"pip install {_KINDS[kind]}"
-            ) from error
+            name = _KINDS[kind].partition(".")[0]
+            raise SettingsError(f"needs {name}, which is not installed", tip=f"pip install {name}") from error
         found = exactly(version.ref)
+        if kind == "spark":
+            return _spark(module, found)
         with iceberg_errors(version.ref, "load the table"):
             arrow = found.table.scan(snapshot_id=found.snapshot.snapshot_id).to_arrow()
         if kind == "pandas":
@@ -226,6 +221,16 @@ class IcebergProvider(FileProvider):
             counts={} if manifest is None else {"files": len(manifest), "rows": records or 0},
             raw={"table": found.table_id, "snapshot": snapshot.snapshot_id, "location": str(table.location())},
         )
+
+
+def _spark(sql: Any, found: Snapshot) -> Any:
+    session = sql.SparkSession.getActiveSession()
+    catalog, _, name = found.ref.dataset.partition("/")
+    if session is None:
+        raise SettingsError(
+            "Spark has no active session", reference=found.ref, tip=f"one with the Iceberg catalog {catalog!r}"
+        )
+    return session.read.option("snapshot-id", found.snapshot.snapshot_id).table(f"{catalog}.{name}")
 
 
 def _is_tag(name: str, ref: Any) -> bool:

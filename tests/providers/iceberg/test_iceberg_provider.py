@@ -8,13 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from iceberg_tables import IcebergTable
 
 import mlflow_dsver as dsver
 from mlflow_dsver.checks.reports import Verdict
-from mlflow_dsver.errors import InvalidReference, NotFound, SettingsError, Unsupported
+from mlflow_dsver.errors import InvalidReference, NotFound, SettingsError
 from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.providers.iceberg import IcebergProvider, catalogs, holding
@@ -67,7 +68,32 @@ def test_a_table_is_loaded_as_it_was(cats: IcebergTable, tmp_path: Path) -> None
     )
     provider.materialise(version, tmp_path / "out")
     assert [path.suffix for path in (tmp_path / "out" / "data").iterdir()] == [".parquet"]
-    with pytest.raises(Unsupported, match="snapshot-id"):
+
+
+def test_spark_is_asked_for_the_snapshot_in_the_catalog_of_that_name(
+    cats: IcebergTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for its session, as Iceberg's package for Spark needs Java."""
+    asked = {}
+
+    class Reader:
+        def option(self, name: str, value: object) -> Reader:
+            asked[name] = value
+            return self
+
+        def table(self, name: str) -> str:
+            return name
+
+    session = SimpleNamespace(read=Reader())
+    sql = SimpleNamespace(SparkSession=SimpleNamespace(getActiveSession=lambda: session))
+    monkeypatch.setitem(sys.modules, "pyspark", SimpleNamespace(sql=sql))
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    provider = IcebergProvider()
+    version = provider.resolve(dsver.parse(REFERENCE))
+    assert provider.table(version, "spark") == "shop.pets.cats"
+    assert asked == {"snapshot-id": int(provider.revision(version))}
+    session = None
+    with pytest.raises(SettingsError, match="no active session"):
         provider.table(version, "spark")
 
 
