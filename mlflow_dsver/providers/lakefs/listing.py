@@ -55,7 +55,7 @@ def list_files(server: Server, place: Place, commit: str, namespace: str, refere
         entries, imported = [], set()
         for path_in in sorted(found):
             entries.append(_entry(server, path_in, found[path_in], asked))
-            if not str(found[path_in].get("physical_address")).startswith(f"{namespace.rstrip('/')}/"):
+            if not _is_managed(str(found[path_in].get("physical_address")), namespace):
                 imported.add(path_in)
         _check_folders(server, {each.path for each in entries}, asked)
     made: dict[str, Any] = {
@@ -69,6 +69,14 @@ def list_files(server: Server, place: Place, commit: str, namespace: str, refere
         "exclude": [],
     }
     return Listing(Manifest(tuple(entries), made), frozenset(imported))
+
+
+def _is_managed(address: str, namespace: str) -> bool:
+    """Whether an object is in the repository's storage. A server's own disk is told with the path of its root."""
+    scheme, _, name = namespace.rstrip("/").partition("://")
+    if scheme == "local":
+        return address.startswith("local://") and f"/{name}/data/" in address
+    return address.startswith(f"{scheme}://{name}/")
 
 
 def path_in_repository(place: Place, manifest: Manifest, path: str) -> str:

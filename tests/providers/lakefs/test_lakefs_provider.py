@@ -67,6 +67,7 @@ def test_a_path_is_a_folder_or_an_object_and_never_what_only_begins_alike(
         assert stream.read() == b"9"
 
 
+@pytest.mark.parametrize("lakefs", [{}, {"disk": "yes", "presign": "refused"}], indirect=True, ids=["s3", "disk"])
 def test_the_grade_is_b_and_c_where_an_object_was_imported(
     lakefs: LakefsEmulator, imported: str, provider: LakefsProvider
 ) -> None:

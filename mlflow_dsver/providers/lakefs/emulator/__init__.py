@@ -8,8 +8,10 @@ arrive there. It was not compared with the live service.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from mlflow_dsver.emulators.serving import Emulator, Reply, Request, Switch
@@ -36,6 +38,7 @@ class LakefsEmulator(Emulator):
         Switch("lost", "getObject of an object that garbage collection removed", ("404", "410", "500")),
         Switch("presign", "presigned addresses", ("served", "refused")),
         Switch("ranges", "a request for a part of an object", ("served", "ignored")),
+        Switch("disk", "whether the server keeps objects on its own disk, and tells addresses there", ("no", "yes")),
         Switch("page", "items of a page at most", ("1000",), numbers=(1, 1000)),
     )
 
@@ -120,7 +123,11 @@ class LakefsEmulator(Emulator):
             if request.path[:2] != ("api", "v1"):
                 raise Refused(404, "no such page")
             self._check_key(request)
-            return self._api(request, request.path[2:])
+            reply = self._api(request, request.path[2:])
+            if self.switches["disk"] == "yes" and not isinstance(reply.body, bytes):
+                text = json.dumps(reply.body).replace('_address": "s3://', '_address": "local:///var/lakefs/')
+                reply = replace(reply, body=json.loads(text.replace("s3://emulated/", "local://emulated/")))
+            return reply
         except Refused as refused:
             return Reply(refused.status, {"message": refused.message})
 
