@@ -51,6 +51,11 @@ class Health:
     summary: str
     settings: Mapping[str, str]
 
+    @classmethod
+    def not_installed(cls, package: str, why: object) -> Health:
+        """That of a provider whose optional package is not installed; `doctor` calls it not set up."""
+        return cls(False, str(why), {package: "not set"})
+
 
 @dataclass(frozen=True, slots=True)
 class LocalCopy:

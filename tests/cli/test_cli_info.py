@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
+import pytest
 from processes import Run
 from servers import Tracking
 
@@ -79,3 +81,14 @@ def test_keys_are_named_and_never_shown(run: Run) -> None:
     done = run("doctor", MLFLOW_DSVER_PROVIDER_TIMEOUT="3", **keys, **addresses)
     assert "Geheimnis" not in done.stdout + done.stderr
     assert "CLARIFAI_PAT" in done.stdout
+
+
+def test_a_package_that_was_never_asked_for_is_no_problem(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is set on the machine, such as variables of AWS."""
+    for name in ("pyiceberg", "deltalake", "obstore"):
+        monkeypatch.setitem(sys.modules, name, None)
+    code, checks = checks_of(run, AWS_REGION="eu-central-1", PATH="/nowhere")
+    assert code == 0, checks
+    for name in ("s3", "gs", "az", "delta", "iceberg", "git", "dvc"):
+        assert checks[f"{name}://"]["ok"] is None
+        assert str(checks[f"{name}://"]["detail"]).startswith("not set up: ")

@@ -16,14 +16,14 @@ from typing import Any
 from mlflow_dsver import settings
 from mlflow_dsver.content.patterns import Rules
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import DsverError, InvalidArgument
+from mlflow_dsver.errors import DsverError, InvalidArgument, SettingsError
 from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers import dataset_history as history
 from mlflow_dsver.providers.buckets import catalog, check, legal_holds, snapshots
-from mlflow_dsver.providers.buckets.connect import PREFIXES, Location, check_settings, location
+from mlflow_dsver.providers.buckets.connect import INSTALL, PREFIXES, Location, check_settings, location
 from mlflow_dsver.providers.buckets.info import CHECKSUMS, SNAPSHOTS
 from mlflow_dsver.providers.buckets.listing import list_objects
 from mlflow_dsver.providers.buckets.reading import reader_of
@@ -174,6 +174,10 @@ class BucketProvider(HistoryProvider, FileProvider):
             check_settings(self.name)
             where = SNAPSHOTS.get() or str(settings.home() / "snapshots")
             return Health(True, f"snapshots are kept in {where}", known)
+        except SettingsError as error:
+            if error.tip == INSTALL:
+                return Health.not_installed("obstore", error)
+            return Health(False, str(error), known)
         except (DsverError, OSError) as error:
             return Health(False, str(error), known)
 

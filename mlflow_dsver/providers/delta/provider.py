@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mlflow_dsver import settings
-from mlflow_dsver.errors import CorruptObject, DsverError, NotFound, SettingsError
+from mlflow_dsver.errors import CorruptObject, NotFound, SettingsError
 from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
@@ -140,8 +140,8 @@ class DeltaProvider(FileProvider):
         known = dict.fromkeys(sorted(settings.of_provider(self.name, self.settings_prefixes)), "environment")
         try:
             return Health(True, f"deltalake {snapshot.library().__version__}", known)
-        except (DsverError, AttributeError) as error:
-            return Health(not isinstance(error, SettingsError), str(error) or "ready", known)
+        except SettingsError as error:
+            return Health.not_installed("deltalake", error)
 
 
 def _described(found: Snapshot) -> DatasetVersion:

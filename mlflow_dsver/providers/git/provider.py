@@ -173,7 +173,7 @@ class GitProvider(FileProvider):
         try:
             found = Repository(Path("/")).run("--version").decode().strip()
         except DsverError as error:
-            return Health(False, one_line(error, 300), {})
+            return Health.not_installed("git", one_line(error, 300))
         return Health(True, one_line(found, 100), {})
 
     def cache_key(self) -> None:

@@ -166,7 +166,8 @@ class Repository:
         except OSError as error:
             raise _no_git(error) from error
         if done.returncode != 0:
-            raise GitFailed(arguments[0], done.returncode, _words(done.stderr))
+            said = _words(done.stderr) or f"exit code {done.returncode}"
+            raise GitFailed(f"git {arguments[0]} failed", got=said)
         return done.stdout
 
     def _open(self, arguments: Sequence[str], *, writes: bool = False) -> subprocess.Popen[bytes]:
@@ -237,9 +238,6 @@ class Blobs:
 
 class GitFailed(StoreError):
     """A git command that failed; `got` is what it said."""
-
-    def __init__(self, command: str, code: int, said: str) -> None:
-        super().__init__(f"git {command} failed", got=said or f"exit code {code}")
 
 
 def repository_of(folder: Path, reference: object | None = None) -> tuple[Repository, str]:

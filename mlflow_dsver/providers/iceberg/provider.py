@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from mlflow_dsver import settings
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import DsverError, InvalidArgument, NotFound, SettingsError
+from mlflow_dsver.errors import InvalidArgument, NotFound, SettingsError
 from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
@@ -169,11 +169,13 @@ class IcebergProvider(FileProvider):
 
     def health(self) -> Health:
         """Whether pyiceberg is there; no catalog is asked."""
-        known = dict.fromkeys(sorted(settings.of_provider(self.name, ("PYICEBERG_",))), "environment")
+        file = settings.expanded("~/.pyiceberg.yaml", "HOME")
+        known = {"~/.pyiceberg.yaml": str(file) if file.is_file() else "not set"}
+        known |= dict.fromkeys(sorted(settings.of_provider(self.name, ("PYICEBERG_",))), "environment")
         try:
             return Health(True, f"pyiceberg {library().__version__}", known)
-        except (DsverError, AttributeError) as error:
-            return Health(not isinstance(error, SettingsError), str(error) or "ready", known)
+        except SettingsError as error:
+            return Health.not_installed("pyiceberg", error)
 
     def _named(self, table: Any, ref: DatasetRef) -> Any:
         """pyiceberg's snapshot of a selector; None for none."""
