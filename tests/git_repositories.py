@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import threading
@@ -58,12 +59,43 @@ class Checkout:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The host and port of an HTTP server of a folder, as git's plain protocol needs it."""
+def served(folder: Path, large_files: dict[str, bytes] | None = None) -> Iterator[str]:
+    """The host and port of an HTTP server of a folder, as git's plain protocol needs it.
+
+    large_files: what its git-LFS gives for a SHA-256; the address of a file wants a key that the answer has.
+    """
+    kept = large_files if large_files is not None else {}
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
+
+        def do_POST(self) -> None:
+            """The batch API of git-LFS, for one file."""
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            (wanted,) = asked["objects"]
+            if not self.path.endswith(".git/info/lfs/objects/batch") or asked["operation"] != "download":
+                self.send_error(404)
+                return
+            href = f"http://{self.headers['Host']}/large/{wanted['oid']}"
+            action = {"download": {"href": href, "header": {"Authorization": "RemoteAuth key-0123456789"}}}
+            found = {"actions": action} if wanted["oid"] in kept else {"error": {"code": 404, "message": "no object"}}
+            self._answer(json.dumps({"transfer": "basic", "objects": [wanted | found]}).encode())
+
+        def do_GET(self) -> None:
+            if not self.path.startswith("/large/"):
+                super().do_GET()
+            elif self.headers.get("Authorization") != "RemoteAuth key-0123456789":
+                self.send_error(403)
+            else:
+                self._answer(kept[self.path.removeprefix("/large/")])
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/vnd.git-lfs+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from mlflow_dsver import settings
@@ -19,6 +19,7 @@ from mlflow_dsver.model.manifests import Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef
 from mlflow_dsver.model.versions import DatasetVersion, Grade
 from mlflow_dsver.providers.buckets.connect import PREFIXES
+from mlflow_dsver.providers.date_selectors import is_date, moment_of
 from mlflow_dsver.providers.delta import check, snapshot, tables
 from mlflow_dsver.providers.delta.info import NAME
 from mlflow_dsver.providers.delta.log import Commit, Log, read_log
@@ -33,7 +34,6 @@ GRADE = Grade("C", ("files by size and date of the Delta log", "log and files ar
 MAX_METADATA = 16_384
 """Characters of a commit's own words above which only the user's are shown."""
 _NUMBER = re.compile(r"[vV]?(\d{1,18})\Z")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].{1,40})?\Z")
 _TAKEN = frozenset({"timestamp", "inCommitTimestamp", "operation", "version"})
 
 
@@ -87,8 +87,8 @@ class DeltaProvider(FileProvider):
         if number_of(selector) is not None:
             return self.get(ref.dataset, selector)
         log = read_log(place)
-        if _DATE.match(selector):
-            return _described(load(place, _at(log, _time(selector, ref), ref), log))
+        if is_date(selector):
+            return _described(load(place, _at(log, moment_of(ref), ref), log))
         raise self._not_found(ref, "no version of that id, number or date", tip=str(ref.at(str(log.newest))))
 
     def grade(self, version: DatasetVersion) -> Grade:
@@ -178,21 +178,6 @@ def _words(commit: Commit | None) -> dict[str, Any]:
         "creator": creator if isinstance(creator, str) else None,
         "metadata": words,
     }
-
-
-def _time(selector: str, ref: DatasetRef) -> datetime:
-    """A date or time, of UTC where it names no zone; a date is its first moment, as Delta's own readers take it."""
-    try:
-        found = datetime.fromisoformat(selector)
-    except ValueError:
-        raise NotFound(
-            "not a date or time",
-            provider=NAME,
-            operation="resolve",
-            reference=ref,
-            expected="as 2026-12-01, or 2026-12-01T06:30:00Z",
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _at(log: Log, moment: datetime, ref: DatasetRef) -> int:

@@ -1,7 +1,7 @@
 """git-LFS: pointer files, and where the files that they stand for lie on this machine.
 
 A pointer has the SHA-256 and the size of a file (git-lfs, docs/spec.md, version 1). The files are in `lfs/objects`
-of the repository once git-lfs has fetched them; they are not fetched from a server here.
+of the repository once git-lfs has fetched them; `lfs_server` gets others.
 """
 
 from __future__ import annotations

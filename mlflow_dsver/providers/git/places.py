@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -56,6 +57,16 @@ def place_of(dataset: str) -> Place:
         expected="file/absolute/path, or host/owner/repository[/path]",
         tip="a path that begins with / or ./ for a folder of this machine",
     )
+
+
+def spelling_of(provider: str) -> Callable[[str], tuple[str, str | None] | None]:
+    """The notation of a provider whose datasets lie in git: a folder, or an address, behind its scheme."""
+
+    def spelling(text: str) -> tuple[str, str | None] | None:
+        scheme, separator, body = text.partition("://")
+        return spelled(body) if separator and scheme.lower() == provider else None
+
+    return spelling
 
 
 def spelled(body: str) -> tuple[str, str | None] | None:

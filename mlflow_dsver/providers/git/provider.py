@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dsver.content.progress import SILENT, Progress
-from mlflow_dsver.errors import CorruptObject, DsverError, NotFound
+from mlflow_dsver.errors import DsverError, NotFound
 from mlflow_dsver.model.evidence import FileEvidence
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
@@ -23,6 +23,7 @@ from mlflow_dsver.providers.file_checks import CheckFile, FileResult
 from mlflow_dsver.providers.file_fetching import another
 from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
 from mlflow_dsver.providers.git import lfs, listing
+from mlflow_dsver.providers.git.large_files import LargeFiles
 from mlflow_dsver.providers.git.mirror import has_ref_to, mirror_of
 from mlflow_dsver.providers.git.places import Place, place_of
 from mlflow_dsver.providers.git.repository import Blobs, Commit, Repository, is_oid, repository_of
@@ -113,22 +114,22 @@ class GitProvider(FileProvider):
 
     def reader(self, version: DatasetVersion, manifest: Manifest) -> ReadFile:
         """Reads blobs, and the files that git-LFS keeps."""
-        repository, _, _ = self._open(version.ref.dataset)
-        objects, blobs = repository.git_folder(), Blobs(repository)
-        large: dict[str, bytes] = {}
+        repository, _, place = self._open(version.ref.dataset)
+        large_files, blobs = LargeFiles(repository, place, version.ref), Blobs(repository)
+        kept: dict[str, bytes] = {}
 
         def read(entry: FileEntry, start: int, stop: int) -> bytes:
             sha256, oid = _names(entry)
             if sha256 is not None:
-                return _read_lfs(objects, sha256, entry, start, stop, version)
-            content = large.get(oid)
+                return large_files.read(lfs.Pointer(sha256, entry.bytes), entry.path, start, stop)
+            content = kept.get(oid)
             if content is None:
                 content = blobs.read(oid)
                 if content is None:
                     raise _gone(entry, version)
                 if stop - start < entry.bytes:  # a large file is read in parts, from several threads
-                    large.clear()
-                    large[oid] = content
+                    kept.clear()
+                    kept[oid] = content
             if len(content) != entry.bytes:
                 raise another(entry, version.ref, f"{entry.bytes:,} bytes", f"{len(content):,} bytes")
             return content[start:stop]
@@ -137,23 +138,19 @@ class GitProvider(FileProvider):
 
     def checker(self, version: DatasetVersion, manifest: Manifest) -> CheckFile:
         """Whether the repository has each blob, and git-LFS each file, in the recorded size."""
-        repository, _, _ = self._open(version.ref.dataset)
-        objects, blobs = repository.git_folder(), Blobs(repository, sizes=True)
+        repository, _, place = self._open(version.ref.dataset)
+        large_files, blobs = LargeFiles(repository, place, version.ref), Blobs(repository, sizes=True)
 
         def check(entry: FileEntry) -> FileResult:
             sha256, oid = _names(entry)
-            if sha256 is None:
-                size = blobs.size(oid)
-            else:
-                path = lfs.object_path(objects, sha256)
-                size = path.stat().st_size if path.is_file() else None
+            size, by = blobs.size(oid) if sha256 is None else None, "the id of git's object"
+            if sha256 is not None:
+                size, by = large_files.size(lfs.Pointer(sha256, entry.bytes), entry.path), "git-LFS's name and size"
             if size is None:
                 raise _gone(entry, version)
             if size != entry.bytes:
                 return FileResult(entry.path, False, "size", why=f"{size:,} bytes instead of {entry.bytes:,}")
-            return FileResult(
-                entry.path, True, "the id of git's object" if sha256 is None else "SHA-256 and size", weak=True
-            )
+            return FileResult(entry.path, True, by, weak=True)
 
         return check
 
@@ -252,26 +249,11 @@ def _names(entry: FileEntry) -> tuple[str | None, str]:
     return known.get("sha256"), oid if is_oid(oid) else "0" * 40
 
 
-def _read_lfs(objects: Path, sha256: str, entry: FileEntry, start: int, stop: int, version: DatasetVersion) -> bytes:
-    try:
-        with lfs.object_path(objects, sha256).open("rb") as stream:
-            stream.seek(start)
-            return stream.read(stop - start)
-    except FileNotFoundError:
-        raise _gone(entry, version) from None
-    except OSError as error:
-        raise CorruptObject(
-            f"the file {one_line(entry.path, 200)} cannot be read", reference=version.ref, got=error.strerror
-        ) from error
-
-
 def _gone(entry: FileEntry, version: DatasetVersion) -> NotFound:
-    is_lfs = bool(entry.evidence and any(each.algorithm == "sha256" for each in entry.evidence.checksums))
-    what = "git-LFS has not fetched" if is_lfs else "the repository does not have"
     return NotFound(
-        f"{what} the file {one_line(entry.path, 200)}",
+        f"the repository does not have the file {one_line(entry.path, 200)}",
         provider="git",
         operation="read a file",
         reference=version.ref,
-        tip="git lfs fetch in the repository" if is_lfs else "git fsck, or git fetch",
+        tip="git fsck, or git fetch",
     )

@@ -79,18 +79,18 @@ def library() -> Any:
 
 
 def _meaning(error: Exception, ref: DatasetRef, operation: str) -> DsverError:
-    kind, parts = type(error).__name__, {"provider": NAME, "operation": operation, "reference": ref}
-    said = error_line(error, 300)
+    kind, said = type(error).__name__, error_line(error, 300)
+    parts: dict[str, Any] = {"provider": NAME, "operation": operation, "reference": ref, "got": said}
     if kind in _MISSING:
-        return NotFound("there is no such table", got=said, **parts)  # type: ignore[arg-type]
+        return NotFound("there is no such table", **parts)
     if isinstance(error, FileNotFoundError):
-        return NotFound("a file of the table is gone", got=said, **parts)  # type: ignore[arg-type]
+        return NotFound("a file of the table is gone", **parts)
     if kind in _LOGIN:
-        return AuthenticationFailed("the catalog does not accept the login", got=said, **parts)  # type: ignore[arg-type]
+        return AuthenticationFailed("the catalog does not accept the login", **parts)
     if kind == "ForbiddenError" or isinstance(error, PermissionError):
-        return PermissionDenied("the table may not be read or changed with this login", got=said, **parts)  # type: ignore[arg-type]
+        return PermissionDenied("the table may not be read or changed with this login", **parts)
     if kind == "TooManyRequestsError":
-        return RateLimited("the catalog asks for fewer requests", got=said, **parts)  # type: ignore[arg-type]
+        return RateLimited("the catalog asks for fewer requests", **parts)
     if kind == "NotInstalledError" or isinstance(error, ImportError):
         return SettingsError(f"this catalog needs a package that is not installed: {said}", reference=ref)
     if isinstance(error, ValueError) and ("URI missing" in str(error) or "catalog" in str(error).lower()):
@@ -99,4 +99,4 @@ def _meaning(error: Exception, ref: DatasetRef, operation: str) -> DsverError:
             reference=ref,
             tip="a catalog of that name in .pyiceberg.yaml, or PYICEBERG_CATALOG__NAME__URI",
         )
-    return ProviderUnavailable("the table could not be read", got=said, **parts)  # type: ignore[arg-type]
+    return ProviderUnavailable("the table could not be read", **parts)

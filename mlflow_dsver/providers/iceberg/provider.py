@@ -6,7 +6,6 @@ files are never written again is a convention.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
@@ -20,6 +19,7 @@ from mlflow_dsver.model.holds import Hold
 from mlflow_dsver.model.manifests import FileEntry, Manifest
 from mlflow_dsver.model.refs import LATEST, DatasetRef, nearest
 from mlflow_dsver.model.versions import DatasetVersion, Grade
+from mlflow_dsver.providers.date_selectors import is_date, moment_of
 from mlflow_dsver.providers.file_checks import CheckFile, FileResult
 from mlflow_dsver.providers.file_fetching import another
 from mlflow_dsver.providers.file_provider import FileProvider, ReadFile
@@ -41,7 +41,6 @@ from mlflow_dsver.providers.interface import SUGGESTION_LIMIT, Capability, Healt
 __all__ = ["IcebergProvider"]
 
 GRADE = Grade("C", ("files by size and number of records", "files are not protected"))
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].{1,40})?\Z")
 _KINDS: dict[str, str] = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", "spark": "pyspark.sql"}
 
 
@@ -187,8 +186,8 @@ class IcebergProvider(FileProvider):
             return table.snapshot_by_id(table.refs()[selector].snapshot_id)
         if selector.isdecimal() and len(selector) <= 20:
             return table.snapshot_by_id(int(selector))
-        if _DATE.match(selector):
-            moment = _moment(selector, ref)
+        if is_date(selector):
+            moment = moment_of(ref)
             return call(ref, "resolve", lambda: table.snapshot_as_of_timestamp(int(moment.timestamp() * 1000)))
         return None
 
@@ -238,17 +237,3 @@ def _spark(sql: Any, found: Snapshot) -> Any:
 def _is_tag(name: str, ref: Any) -> bool:
     """Whether a ref of a table is a tag, and not one of our holds."""
     return str(ref.snapshot_ref_type.value) == "tag" and not name.startswith(holding.TAG) and name != LATEST
-
-
-def _moment(selector: str, ref: DatasetRef) -> datetime:
-    try:
-        found = datetime.fromisoformat(selector)
-    except ValueError:
-        raise NotFound(
-            "not a date or time",
-            provider=NAME,
-            operation="resolve",
-            reference=ref,
-            expected="as 2026-12-01, or 2026-12-01T06:30:00Z",
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

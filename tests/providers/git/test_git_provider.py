@@ -16,6 +16,7 @@ from mlflow_dsver.errors import ContentError, CorruptObject, DsverError, Invalid
 from mlflow_dsver.model.refs import DatasetRef, parse
 from mlflow_dsver.providers.git import GitProvider, mirror
 from mlflow_dsver.providers.git.lfs import object_path, pointer_in
+from mlflow_dsver.providers.git.lfs_server import cached_path
 
 
 @pytest.fixture
@@ -109,6 +110,36 @@ def test_files_of_lfs_are_what_their_pointers_stand_for(checkout: Checkout, refe
     kept.write_bytes(content[:-1] + b"?")
     with pytest.raises(CorruptObject):
         provider.materialise(version, tmp_path / "out")
+
+
+def test_large_files_of_another_machine_come_from_its_server_checked(checkout: Checkout, tmp_path: Path) -> None:
+    """Bytes with another SHA-256 are not kept; what the server does not have is missing, by name."""
+    right, wrong, none = os.urandom(1000), os.urandom(10), os.urandom(10)
+    checkout.write(".gitattributes", "*.bin filter=lfs\n")
+    checkout.git("config", "filter.lfs.clean", "cat")
+    sums = {}
+    for name, content in (("right", right), ("wrong", wrong), ("none", none)):
+        sums[name] = hashlib.sha256(content).hexdigest()
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sums[name]}\nsize {len(content)}\n"
+        checkout.write(f"{name}/x.bin", pointer)
+    checkout.commit("large")
+    bare = tmp_path / "served" / "owner" / "repo.git"
+    checkout.git("clone", "--quiet", "--bare", str(checkout.folder), str(bare))
+    checkout.git("--git-dir", str(bare), "update-server-info")
+    with served(tmp_path / "served", {sums["right"]: right, sums["wrong"]: b"0123456789"}) as host:
+        provider = GitProvider()
+        versions = {name: provider.resolve(DatasetRef("git", f"{host}/owner/repo.git/{name}")) for name in sums}
+        manifests = {name: provider.manifest(version) for name, version in versions.items()}
+        for name, missing in (("right", ()), ("none", ("x.bin",))):
+            found = provider.check_files(versions[name], manifests[name].entries, manifests[name], read=False)
+            assert found is not None
+            assert found.missing == missing
+        assert (provider.path(versions["right"]) / "x.bin").read_bytes() == right
+        with pytest.raises(CorruptObject, match="sent other bytes"):
+            provider.path(versions["wrong"])
+        assert not cached_path(sums["wrong"]).exists()
+        with pytest.raises(NotFound, match="git-LFS does not have the file"):
+            provider.path(versions["none"])
 
 
 @pytest.mark.parametrize(
