@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,9 @@ from mlflow_dsver.errors import NotFound
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("dvc") is None, reason="DVC, which has 70 dependencies, is not installed"),
+    pytest.mark.skipif(
+        "dvc" not in packages_distributions(), reason="DVC, which has 70 dependencies, is not installed"
+    ),
 ]
 
 
